@@ -1,0 +1,61 @@
+"""Validate a scenario without running it.
+
+examples:
+  gse check my.yml                          every problem at once, exit status 2
+  gse check allreduce_ring --set fabric.spines=8 --json
+  gse check --schema > gse-scenario.schema.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from testbed.cli.options import scenario_from
+from testbed.errors import MachineError
+from testbed.machine import check_scenario, inspect_machine
+from testbed.scenario import json_schema
+from testbed.units import bytes_to_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scenario", metavar="SCENARIO", nargs="?", help="a built-in name or a .yml/.json file")
+    parser.add_argument(
+        "--set", dest="settings", metavar="FIELD=VALUE", action="append", default=[], help="override a field"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of a scenario file and exit")
+    parser.add_argument("--machine", action="store_true", help="also check that this machine can run it")
+    parser.add_argument("--json", action="store_true", help="print the complete scenario as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and return 0; problems are raised."""
+    if args.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    if args.scenario is None:
+        print("gse check: expected a SCENARIO, or --schema", file=sys.stderr)
+        return 2
+    scenario = scenario_from(args)
+    if args.machine:
+        problems = check_scenario(scenario, inspect_machine())
+        if problems:
+            raise MachineError(problems)
+    if args.json:
+        print(scenario.model_dump_json(indent=2))
+        return 0
+    fabric, work = scenario.fabric, scenario.workload
+    print(f"{scenario.name}: valid")
+    print(
+        f"  fabric    {fabric.leaves} leaves x {fabric.spines} spines x {fabric.hosts_per_leaf} hosts per leaf, "
+        f"{fabric.links_per_pair} link(s) per pair, hosts {fabric.host_link_mbps:g} Mbit/s, "
+        f"uplinks {fabric.uplink_mbps:g} Mbit/s"
+    )
+    print(
+        f"  workload  {work.kind} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, {work.placement}, "
+        f"{work.flows_per_hop} flow(s) per hop, {work.iterations} iteration(s)"
+    )
+    print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
+    return 0

@@ -1,0 +1,60 @@
+"""Interactive Mininet prompt on a running fabric controlled by GSOS.
+
+examples:
+  sudo ./gse cli
+  sudo ./gse cli --scheme gse1 --set fabric.leaves=2 --set fabric.spines=2
+  echo 'pingall' | sudo ./gse cli --scheme ecmp
+
+At the prompt: every Mininet command (pingall, net, dump, links, dpctl, link l1 s2 down, py, sh, h1 COMMAND) and
+gsos, util, queues, path, allreduce, fail, heal. 'help COMMAND' explains each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from testbed.capsule import capsule_argv, require_root
+from testbed.cli.options import add_scenario, scenario_from
+from testbed.controller import PROJECT
+from testbed.errors import MachineError
+from testbed.machine import check_scenario, inspect_machine
+from testbed.scenario import SCHEMES
+
+FOLDER = Path("/run/gse")  # of the capsule: goes with it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_scenario(parser, default="allreduce_ring")
+    parser.add_argument("--scheme", choices=SCHEMES, default="gse1", help="how GSOS forwards (default: gse1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the ECMP hash and of port numbers (default: 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the prompt in a capsule and return its exit status."""
+    scenario = scenario_from(args)
+    require_root("cli")
+    machine = inspect_machine()
+    problems = check_scenario(scenario, machine)
+    if problems:
+        raise MachineError(problems)
+    plan = {
+        "scenario": scenario.model_dump(mode="json"),
+        "scheme": args.scheme,
+        "seed": args.seed,
+        "run_dir": str(FOLDER),
+        "datapath": machine.datapath,
+        "cwd": os.getcwd(),
+    }
+    argv = capsule_argv([sys.executable, "-m", "testbed.interactive", json.dumps(plan)])
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the prompt
+    try:
+        return subprocess.call(argv, cwd=PROJECT)
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,109 @@
+"""Parse ``gse``'s arguments, run the subcommand, turn errors into messages and exit statuses.
+
+Exit statuses: 0 done, 1 the work failed (or a result is not VALID where that matters), 2 the caller has
+to change something first, 130 interrupted (143 by SIGTERM, 129 by SIGHUP), 141 the reader of stdout left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from testbed import __version__
+from testbed.errors import InputError, TestbedError
+from testbed.interrupts import Interrupted
+
+# name -> one line for --help; each lives in testbed/cli/<name>.py with add_arguments(parser) and run(args)
+COMMANDS = {
+    "list": "built-in scenarios and stored results",
+    "check": "validate a scenario without running it; print its JSON schema",
+    "run": "run a scenario under several schemes and seeds, measure, store, print a table",
+    "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
+    "plot": "figures and tables from stored results",
+    "doctor": "what this machine can do, and what to do about what is missing",
+    "demo": "ring all-reduce under ecmp and gse1 with 3 seeds, a table and figures",
+    "test": "the whole test suite",
+}
+EXAMPLES = """\
+examples:
+  sudo ./gse demo                                    the two-minute tour
+  ./gse list                                         what can be run
+  sudo ./gse run allreduce_ring --seeds 5            compare the scenario's schemes on 5 seeds
+  sudo ./gse run allreduce_ring --set fabric.spines=8 --set workload.size_bytes=4MiB
+  sudo ./gse run my.yml --schemes ecmp,gse1 --json   one JSON document on stdout
+  ./gse plot results/allreduce_ring                  figures from what is stored
+  sudo ./gse cli --scheme gse1                       look around in the running fabric
+
+'gse COMMAND --help' explains each command.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="gse",
+        description="Emulate Global Scheduling Ethernet: real switches, a real controller, real packets, one machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gse-testbed {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"testbed.cli.{name}")
+        sub = subparsers.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        sub.add_argument("-v", "--verbose", action="store_true", help="log what happens, with every command run")
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``gse`` and return its exit status."""
+    _fill_standard_streams()
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its warnings are about its own caches
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return int(status)
+    except InputError as error:
+        for problem in error.problems:
+            print(f"gse: {problem}", file=sys.stderr)
+        return error.exit_status
+    except TestbedError as error:
+        print(f"gse: {error}", file=sys.stderr)
+        return error.exit_status
+    except Interrupted as stop:
+        print(f"gse: {stop}", file=sys.stderr)
+        return stop.exit_status
+    except KeyboardInterrupt:
+        print("gse: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output left; nothing to tell it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what is still buffered for it would fail once more at exit
+            os.dup2(nowhere, stream.fileno())
+        return 141
+
+
+def _fill_standard_streams() -> None:
+    """Open /dev/null where the caller has closed stdin, stdout or stderr: no file of ours may get their number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as the program runs
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -1,0 +1,77 @@
+"""Options several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import Problem, ScenarioError
+from testbed.scenario import Scenario, override
+from testbed.scenario_files import load
+
+MAX_SEEDS = 10_000  # more runs than anyone waits for
+
+
+def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """Add SCENARIO and ``--set``."""
+    text = "a built-in name (see 'gse list') or a .yml/.json file"
+    if default is None:
+        parser.add_argument("scenario", metavar="SCENARIO", help=text)
+    else:
+        parser.add_argument(
+            "scenario", metavar="SCENARIO", nargs="?", default=default, help=f"{text}; default {default}"
+        )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="override a field, e.g. --set fabric.spines=8 --set workload.size_bytes=4MiB; repeatable",
+    )
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add ``--results``."""
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        type=Path,
+        default=Path(os.environ.get("GSE_RESULTS", "results")),
+        help="where result directories are kept (default: $GSE_RESULTS or ./results)",
+    )
+
+
+def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add ``--schemes`` and ``--seeds``."""
+    parser.add_argument("--schemes", metavar="A,B", help="schemes to compare, e.g. ecmp,gse1 (default: the scenario's)")
+    parser.add_argument(
+        "--seeds",
+        metavar="N|A,B,C",
+        help="number of seeds (5 means 1..5), or the seeds themselves; '7,' is the one seed 7",
+    )
+
+
+def scenario_from(args: argparse.Namespace) -> Scenario:
+    """Load the scenario the arguments describe. Raises ScenarioError."""
+    scenario = load(args.scenario, args.settings)
+    changes: dict[str, Any] = {}
+    if getattr(args, "schemes", None) is not None:
+        changes["schemes"] = args.schemes.split(",")
+    if getattr(args, "seeds", None) is not None:
+        changes["seeds"] = parse_seeds(args.seeds)
+    return override(scenario, changes) if changes else scenario
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read ``5`` as 1..5 and ``3,8`` or ``7,`` as the seeds themselves."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or ("," not in text and not 1 <= numbers[0] <= MAX_SEEDS):
+        expected = f"a number of seeds like 5 (1..{MAX_SEEDS}), or seeds like 3,8"
+        raise ScenarioError(Problem("not seeds", "--seeds", repr(text[:80]), expected))
+    return numbers if "," in text else list(range(1, numbers[0] + 1))

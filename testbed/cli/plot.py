@@ -1,0 +1,66 @@
+"""Draw figures and print tables from stored results only; no network, no root.
+
+examples:
+  gse plot results/allreduce_ring                 all finished runs of a scenario
+  gse plot results/allreduce_ring/2026*seed1*     some runs
+  gse plot results/allreduce_ring --out figures --allow-invalid
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from testbed.cli.console import Console
+from testbed.errors import Problem, ResultsError
+from testbed.results import Run, is_run, list_runs, load
+from testbed.tables import run_table, scheme_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("paths", metavar="DIR", nargs="+", type=Path, help="a scenario's result folder, or run folders")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where figures go (default: figures/ beside the runs)")
+    parser.add_argument("--allow-invalid", action="store_true", help="draw runs with verdict INVALID too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and return 0. Raises ResultsError."""
+    runs = load_all(args.paths)
+    out = args.out if args.out is not None else runs[0].path.parent / "figures"
+    console = Console()
+    console.print(run_table(runs))
+    console.print(scheme_table(runs))
+    for path in draw(runs, out, allow_invalid=args.allow_invalid):
+        console.print(f"wrote {path}", markup=False, highlight=False)
+    return 0
+
+
+def load_all(paths: list[Path]) -> list[Run]:
+    """Load every finished run below the paths. Raises ResultsError when there is none."""
+    runs: list[Run] = []
+    for path in paths:
+        if is_run(path):
+            runs.append(load(path))
+            continue
+        listing = list_runs(path.parent, path.name)
+        if not listing.finished:
+            raise ResultsError(
+                Problem(
+                    "no finished run",
+                    str(path),
+                    f"{listing.partial} unfinished and {listing.failed} failed run(s)"
+                    if path.exists()
+                    else "no such folder",
+                    "a run folder or a folder of runs, e.g. results/allreduce_ring",
+                )
+            )
+        runs += [load(run_path) for run_path in listing.finished]
+    return runs
+
+
+def draw(runs: list[Run], out: Path, *, allow_invalid: bool) -> list[Path]:
+    """Draw every figure the runs allow and return the files written. Imports matplotlib only now."""
+    from testbed.plots import draw_all
+
+    return draw_all(runs, out, allow_invalid=allow_invalid)

@@ -1,0 +1,101 @@
+"""Run a scenario under several schemes and seeds: emulate, measure, store, print a table.
+
+examples:
+  sudo ./gse run allreduce_ring
+  sudo ./gse run allreduce_ring --schemes ecmp,gse1 --seeds 20
+  sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
+
+Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
+(its verdict is in the table); 1: a run failed; 2: nothing was run, the request has to change first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from testbed.campaign import Campaign, Outcome
+from testbed.capsule import require_root
+from testbed.cli.console import Console
+from testbed.cli.options import add_results, add_scenario, add_schemes_and_seeds, scenario_from
+from testbed.cli.progress import CampaignProgress
+from testbed.errors import MachineError
+from testbed.estimate import run_duration_s
+from testbed.interrupts import interruptible
+from testbed.machine import check_scenario, inspect_machine
+from testbed.results import load
+from testbed.scenario import Scenario
+from testbed.tables import run_table, scheme_table
+
+FORMAT_VERSION = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_scenario(parser)
+    add_schemes_and_seeds(parser)
+    add_results(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the scenario and return the exit status."""
+    scenario = scenario_from(args)
+    outcomes = run_scenario(scenario, args, json_only=args.json)
+    if args.json:
+        print(json.dumps(document(scenario, outcomes), indent=2))
+    return max((outcome.exit_status for outcome in outcomes), default=0)
+
+
+def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: bool) -> list[Outcome]:
+    """Check the machine, run every run, print tables (to stderr with ``json_only``). Raises MachineError."""
+    require_root("run")
+    machine = inspect_machine(args.results)
+    problems = check_scenario(scenario, machine)
+    if problems:
+        raise MachineError(problems)
+    outcomes = []
+    plans = Campaign(scenario, args.results, machine).plans()
+    estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]
+    with interruptible(), CampaignProgress(estimates_s) as progress:
+        campaign = Campaign(scenario, args.results, machine, on_event=progress.on_event)
+        for outcome in campaign.run():
+            outcomes.append(outcome)
+            if outcome.exit_status == 2:  # e.g. the disk is full: the next run would fail alike
+                break
+    print_tables(outcomes, Console(stderr=json_only))
+    return outcomes
+
+
+def print_tables(outcomes: list[Outcome], console: Console) -> None:
+    """Print the runs and the comparison of schemes."""
+    runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
+    if runs:
+        console.print(run_table(runs))
+        console.print(scheme_table(runs))
+        console.print(f"stored in {runs[0].path.parent}", markup=False, highlight=False)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            what = f"{outcome.plan.scheme} seed {outcome.plan.seed}"
+            print(f"gse: {what} failed: {outcome.error} (kept in {outcome.run_dir})", file=sys.stderr)
+
+
+def document(scenario: Scenario, outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return the JSON document of ``--json``."""
+    runs = [
+        outcome.summary
+        if outcome.summary is not None
+        else {
+            "scheme": outcome.plan.scheme,
+            "seed": outcome.plan.seed,
+            "verdict": "FAILED",
+            "reasons": [outcome.error],
+            "run_dir": str(outcome.run_dir),
+        }
+        for outcome in outcomes
+    ]
+    return {"format_version": FORMAT_VERSION, "scenario": scenario.model_dump(mode="json"), "runs": runs}

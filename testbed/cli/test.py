@@ -1,0 +1,78 @@
+"""The whole test suite a change must pass: unit tests, then tests on real networks (root).
+
+examples:
+  sudo ./gse test              everything, under 15 minutes on 2 cores
+  ./gse test --unit            no root, seconds
+  sudo ./gse test --full       also the long campaigns
+  sudo ./gse test -k failure   only tests whose name matches
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from testbed.capsule import require_root
+from testbed.errors import MachineError, Problem
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+NO_TESTS_COLLECTED: Final = 5  # pytest's exit status when -k leaves nothing
+INTERRUPTED: Final = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--unit", action="store_true", help="unit tests only (no root needed)")
+    parser.add_argument("--full", action="store_true", help="add the long campaigns")
+    parser.add_argument("-k", dest="expression", metavar="EXPR", help="only tests matching EXPR (as in pytest)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the suite; return 0 when every part passed, 1 when one failed."""
+    if not args.unit:
+        require_root("test")
+    if not (PROJECT / "tests").is_dir():
+        raise MachineError(Problem("the tests are not installed", str(PROJECT), "no tests directory", "a checkout"))
+    parts = ["unit"] if args.unit else ["unit", "integration"]
+    statuses = {}
+    for part in parts:
+        print(f"== {part} tests", flush=True)
+        started_s = time.monotonic()
+        statuses[part] = subprocess.run(
+            pytest_argv(part, full=args.full, expression=args.expression), cwd=PROJECT, env=_environment(), check=False
+        ).returncode
+        print(f"== {part} tests: {_outcome(statuses[part])} in {time.monotonic() - started_s:.0f} s", flush=True)
+        if statuses[part] == INTERRUPTED:
+            break
+    return exit_status(list(statuses.values()))
+
+
+def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
+    """Return the command that runs the tests in ``tests/<part>``."""
+    argv = [sys.executable, "-m", "pytest", f"tests/{part}"]
+    if not full:
+        argv += ["-m", "not full"]
+    if expression is not None:
+        argv += ["-k", expression]
+    return argv
+
+
+def exit_status(statuses: list[int]) -> int:
+    """Combine pytest's exit statuses: 0 when nothing failed and something ran."""
+    failed = [status for status in statuses if status not in (0, NO_TESTS_COLLECTED)]
+    return 1 if failed or all(status == NO_TESTS_COLLECTED for status in statuses) else 0
+
+
+def _outcome(status: int) -> str:
+    return {0: "passed", NO_TESTS_COLLECTED: "nothing matched"}.get(status, f"FAILED (pytest exit status {status})")
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of pytest: programs in sbin found even where su left them out of PATH."""
+    path = os.environ.get("PATH", "")
+    return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin", "PYTHONDONTWRITEBYTECODE": "1"}

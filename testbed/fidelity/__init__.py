@@ -1,0 +1,66 @@
+"""Was the machine able to emulate this run? Findings with numbers, and the verdict they lead to. Pure.
+
+Every check looks at one thing and yields at most one finding; the verdict is the worst of them.
+INVALID: do not use the numbers. SUSPECT: usable with the stated doubt. VALID: nothing was found.
+Thresholds, each with its reason, are in ``verdict.THRESHOLDS``.
+"""
+
+from __future__ import annotations
+
+from testbed.fidelity.completeness import check_missing
+from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
+from testbed.fidelity.outcome import (
+    check_beyond_placement,
+    check_calibration,
+    check_impossible,
+    check_iterations,
+    check_processes,
+    check_settings,
+    check_uplink_bytes,
+    check_wrong_elements,
+)
+from testbed.fidelity.pace import (
+    check_busy_cores,
+    check_foreign_load,
+    check_probe_lateness,
+    check_rank_lateness,
+    check_sampler_lateness,
+    check_steal,
+    check_switch_bound,
+    check_switch_core,
+    check_switch_wait,
+)
+from testbed.fidelity.verdict import THRESHOLDS, Check, Evidence, Finding, Level, Threshold, Verdict
+
+__all__ = ["CHECKS", "THRESHOLDS", "Evidence", "Finding", "Level", "Threshold", "Verdict", "judge"]
+
+CHECKS: tuple[Check, ...] = (
+    check_wrong_elements,
+    check_processes,
+    check_iterations,
+    check_settings,
+    check_calibration,
+    check_impossible,
+    check_beyond_placement,
+    check_uplink_bytes,
+    check_switch_core,
+    check_switch_bound,
+    check_switch_wait,
+    check_busy_cores,
+    check_foreign_load,
+    check_steal,
+    check_rank_lateness,
+    check_probe_lateness,
+    check_sampler_lateness,
+    check_socket_drops,
+    check_interface_drops,
+    check_unaccounted,
+    check_missing,
+)
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Apply every check."""
+    findings = tuple(finding for check in CHECKS if (finding := check(evidence)) is not None)
+    order = list(Level)
+    return Verdict(max((finding.level for finding in findings), key=order.index, default=Level.VALID), findings)

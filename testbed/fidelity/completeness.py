@@ -1,0 +1,43 @@
+"""Do we know enough about the run to trust it? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from testbed.fidelity.verdict import Evidence, Finding, grade
+from testbed.metrics import rank_hosts
+
+
+def check_missing(evidence: Evidence) -> Finding | None:
+    """Everything that was to be measured was measured."""
+    missing = list(missing_measurements(evidence))
+    return grade("missing", len(missing), f"not measured: {', '.join(missing)}")
+
+
+def missing_measurements(evidence: Evidence) -> Iterator[str]:
+    """Yield what the scenario asks for and the run does not have."""
+    run, metrics = evidence.run, evidence.metrics
+    tables, measure = run.tables, run.scenario.measure
+    hosts = rank_hosts(run)
+    crosses = any(src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts))
+    faults = [outage for outage in metrics.outages if outage.action == "fail"]
+    asked = {
+        "completion times": metrics.completion_s is not None,
+        "wrong elements": metrics.wrong_elements is not None,
+        "read-back settings": "read_back" in run.network,
+        "calibration": bool(tables.calibration) or not measure.calibrate,
+        "uplink counters": metrics.uplinks is not None or not crosses,
+        "queue drops": metrics.dropped_packets is not None,
+        "retransmitted segments": metrics.retransmitted_segments is not None,
+        "out-of-order packets": metrics.out_of_order_packets is not None,
+        "paths of flows": metrics.prediction is not None,
+        "latency": (metrics.latency is not None and metrics.latency.count > 0) or not measure.probe_interval_ms,
+        "CPU of cores": evidence.usage.machine is not None,
+        "CPU of the switches": evidence.usage.switch_thread is not None or run.switched_by_kernel,
+        "packet-socket drops": bool(tables.sockets) or run.switched_by_kernel,
+        "lateness of samples": bool(run.events_named("sampler_stopped")),
+        "lateness of ranks": any(row.start_lateness_s is not None for row in tables.ranks),
+        "faults": len(metrics.outages) == len(run.scenario.faults),
+        "outage": all(outage.at_most_s is not None for outage in faults),
+    }
+    return (name for name, there in asked.items() if not there)

@@ -1,0 +1,72 @@
+"""Did the emulator lose packets that the modelled fabric did not? Pure."""
+
+from __future__ import annotations
+
+from testbed.fidelity.verdict import Evidence, Finding, grade, limits
+from testbed.records import RunRecord
+from testbed.scenario import fault_targets
+from testbed.series import Series, collect, link_series
+
+
+def _faulted_intfs(run: RunRecord) -> set[str]:
+    """Return the interfaces of links that were taken down: their losses are part of the scenario."""
+    links = {link for fault in run.scenario.faults for link in fault_targets(run.scenario.fabric)[fault.target]}
+    return {end.intf for link in links for end in run.topology.link_ends(*link)}
+
+
+def _received_packets(run: RunRecord) -> float:
+    """Return how many packets the interfaces received while sampled: the measure for losses."""
+    return sum(_growth(series) for series in link_series(run.tables.links, "rx_packets").values())
+
+
+def _growth(series: Series) -> float:
+    return series.values[-1] - series.values[0]
+
+
+def _lost_text(lost: float, packets: float, where: str, check: str) -> str:
+    return f"{lost:.0f} packets lost {where}, {lost / packets:.1e} of {packets:.0f} ({limits(check)})"
+
+
+def check_socket_drops(evidence: Evidence) -> Finding | None:
+    """The switches' packet sockets lost nothing."""
+    sockets = collect(
+        evidence.run.tables.sockets,
+        key=lambda row: (row.process, row.inode_or_port),
+        t_s=lambda row: row.t_s,
+        value=lambda row: row.drops,
+    )
+    lost = sum(max(_growth(series), 0.0) for series in sockets.values())  # a socket opened anew counts from 0
+    packets = max(_received_packets(evidence.run), 1.0)
+    text = _lost_text(lost, packets, "in the switches' packet sockets", "socket_drops")
+    return grade("socket_drops", lost / packets, text)
+
+
+def check_interface_drops(evidence: Evidence) -> Finding | None:
+    """Interfaces lost nothing outside the modelled queues."""
+    faulted = _faulted_intfs(evidence.run)
+    lost = sum(
+        _growth(series)
+        for column in ("rx_dropped", "tx_dropped")
+        for intf, series in link_series(evidence.run.tables.links, column).items()
+        if intf not in faulted
+    )
+    packets = max(_received_packets(evidence.run), 1.0)
+    text = _lost_text(lost, packets, "at interfaces, outside the queues", "interface_drops")
+    return grade("interface_drops", lost / packets, text)
+
+
+def check_unaccounted(evidence: Evidence) -> Finding | None:
+    """What left one end of a link arrived at the other. A frame per end may be in between when counters are read."""
+    run, faulted = evidence.run, _faulted_intfs(evidence.run)
+    sent, received = (link_series(run.tables.links, column) for column in ("tx_packets", "rx_packets"))
+    worst, where, frames = 0.0, "", 0.0
+    for direction in run.topology.directions:
+        src, dst = direction.src.intf, direction.dst.intf
+        if src not in sent or dst not in received or {src, dst} & faulted:
+            continue
+        left = _growth(sent[src])
+        missing = abs(left - _growth(received[dst]))
+        share = max(missing - 2, 0.0) / max(left, 1.0)
+        if share > worst:
+            worst, where, frames = share, direction.name, missing
+    return grade("unaccounted", worst, f"{frames:.0f} frames not accounted for on {where} ({limits('unaccounted')})")

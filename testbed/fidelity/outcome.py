@@ -1,0 +1,116 @@
+"""Did the run do what its scenario says? Pure."""
+
+from __future__ import annotations
+
+from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.metrics import enclosing_window, hop_bytes, measured, rank_hosts
+from testbed.records import RunRecord
+from testbed.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, UDP_HEADER_BYTES, frame_bytes, tcp_payload_bytes
+
+
+def check_wrong_elements(evidence: Evidence) -> Finding | None:
+    """The sums are right."""
+    wrong = evidence.metrics.wrong_elements or 0
+    return grade("wrong_elements", wrong, f"{wrong} elements of the reduced arrays are wrong")
+
+
+def check_processes(evidence: Evidence) -> Finding | None:
+    """Nothing died."""
+    died = evidence.run.events_named("process_died")
+    shown = ", ".join(f"{event.get('role')} at {float(event.get('died_s', event['t_s'])):.1f} s" for event in died)
+    return grade("process_died", len(died), f"died during the run: {shown}")
+
+
+def check_iterations(evidence: Evidence) -> Finding | None:
+    """Every iteration was measured."""
+    wanted, got = evidence.run.scenario.workload.iterations, evidence.metrics.iterations
+    return grade("iterations", wanted - got, f"{got} iterations measured, the scenario asks for {wanted}")
+
+
+def check_settings(evidence: Evidence) -> Finding | None:
+    """Every setting was read back as specified."""
+    said = evidence.run.network.get("read_back", "all equal")
+    return grade("settings", 0 if said == "all equal" else 1, f"network settings differ from the scenario: {said}")
+
+
+def check_calibration(evidence: Evidence) -> Finding | None:
+    """Link rates are as configured."""
+    rows = evidence.run.tables.calibration
+    if not rows:
+        return None
+    worst = max(rows, key=lambda row: abs(row.error_fraction))
+    return grade(
+        "calibration",
+        abs(worst.error_fraction),
+        f"link rate off by {abs(worst.error_fraction):.1%} on {worst.direction}: measured {worst.measured_mbps:.2f} of "
+        f"{worst.configured_mbps:g} Mbit/s ({percent_limits('calibration')})",
+    )
+
+
+def check_impossible(evidence: Evidence) -> Finding | None:
+    """Not faster than physics. A full token bucket lets the first bytes of a hop pass for free: allowed for."""
+    if evidence.metrics.efficiency is None:
+        return None
+    return grade(
+        "impossible",
+        evidence.metrics.efficiency / (1 + _burst_share(evidence)),
+        f"efficiency {evidence.metrics.efficiency:.3f} is above the physical limit",
+    )
+
+
+def check_beyond_placement(evidence: Evidence) -> Finding | None:
+    """Not faster than the recorded paths allow; paths that changed during the run cannot be judged so."""
+    metrics, scenario = evidence.metrics, evidence.run.scenario
+    if metrics.efficiency is None or metrics.prediction is None or scenario.faults or scenario.background:
+        return None
+    if check_impossible(evidence) is not None:
+        return None
+    allowed = metrics.prediction.efficiency * (1 + _burst_share(evidence))
+    return grade(
+        "beyond_placement",
+        metrics.efficiency / allowed,
+        f"efficiency {metrics.efficiency:.3f}, but the recorded paths allow {metrics.prediction.efficiency:.3f}",
+    )
+
+
+def _burst_share(evidence: Evidence) -> float:
+    """Return what a bucket of two frames (what shaping gives at most) is of a hop's bytes."""
+    return 2 * frame_bytes(evidence.run.scenario.fabric.mtu_bytes) / max(hop_bytes(evidence.run.scenario))
+
+
+def check_uplink_bytes(evidence: Evidence) -> Finding | None:
+    """The uplinks carried what an all-reduce moves: payload = bytes - packets x headers, acknowledgements cancel out.
+
+    Retransmitted segments may cross again; with background traffic only too little is wrong.
+    """
+    run, load = evidence.run, evidence.metrics.uplinks
+    if load is None:
+        return None
+    mtu = run.scenario.fabric.mtu_bytes
+    overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
+    got = load.wire_bytes - load.packets * overhead - _probe_surplus_bytes(run, overhead)
+    hosts = rank_hosts(run)
+    crossing = [src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts)]
+    sizes = (size for size, crosses in zip(hop_bytes(run.scenario), crossing, strict=True) if crosses)
+    expected = sum(sizes) * len(measured(run.tables.iterations))
+    repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
+    too_much = 0.0 if run.scenario.background else max(got - expected - repeated, 0.0)
+    off = max(expected - got, too_much) / expected
+    return grade(
+        "uplink_bytes",
+        off,
+        f"uplinks carried {got / 1e6:.3f} MB of payload, the all-reduce moves {expected / 1e6:.3f} MB "
+        f"({off:.1%} off, {percent_limits('uplink_bytes')})",
+    )
+
+
+def _probe_surplus_bytes(run: RunRecord, overhead: int) -> float:
+    """Return what probes add to bytes - packets x TCP overhead on the uplinks."""
+    frame = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES + run.scenario.measure.probe_bytes
+    leaf = {host.name: host.leaf for host in run.topology.hosts}
+    period = enclosing_window(run)
+    crossing = sum(
+        leaf[row.src_host] != leaf[row.dst_host] and any(start <= row.sent_s <= end for start, end in period)
+        for row in run.tables.probes
+    )
+    return float(crossing * (frame - overhead))

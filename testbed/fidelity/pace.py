@@ -1,0 +1,148 @@
+"""Was the machine fast enough to emulate the run? Pure."""
+
+from __future__ import annotations
+
+from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
+from testbed.metrics import percentile
+from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
+
+
+def check_switch_core(evidence: Evidence) -> Finding | None:
+    """The switching thread had time to spare."""
+    thread = evidence.usage.switch_thread
+    if thread is None:
+        return None
+    return grade(
+        "switch_core",
+        thread.run_fraction,
+        f"the switching thread fills its core: {thread.run_fraction:.1%} busy ({percent_limits('switch_core')})",
+    )
+
+
+def check_switch_bound(evidence: Evidence) -> Finding | None:
+    """If what the switches run on was full, it was not what limited the collective."""
+    metrics, scenario, full = evidence.metrics, evidence.run.scenario, _full(evidence)
+    if full is None or metrics.efficiency is None or metrics.prediction is None:
+        return None
+    if scenario.faults or scenario.background:
+        return None
+    short = 1 - metrics.efficiency / metrics.prediction.efficiency
+    return grade(
+        "switch_bound",
+        short,
+        f"{full} full and the collective {short:.0%} slower than its placement allows "
+        f"({percent_limits('switch_bound')})",
+    )
+
+
+def _full(evidence: Evidence) -> str | None:
+    """Say what of the switches' had no time to spare: their thread's core, or all cores where the kernel switches."""
+    thread, machine = evidence.usage.switch_thread, evidence.usage.machine
+    if evidence.run.switched_by_kernel:
+        check, what = "busy_cores", "all cores were"
+        busy = None if machine is None else 1 - machine.idle_fraction
+    else:
+        check, what = "switch_core", "the switches' core was"
+        busy = None if thread is None else thread.run_fraction
+    limit = THRESHOLDS[check].suspect
+    return what if busy is not None and limit is not None and busy > limit else None
+
+
+def check_switch_wait(evidence: Evidence) -> Finding | None:
+    """The switching thread got a core when it was ready."""
+    thread = evidence.usage.switch_thread
+    if thread is None or not thread.run_fraction + thread.wait_fraction:
+        return None
+    share = thread.wait_fraction / (thread.run_fraction + thread.wait_fraction)
+    return grade(
+        "switch_wait",
+        share,
+        f"the switching thread waited {share:.0%} of its ready time ({percent_limits('switch_wait')})",
+    )
+
+
+def check_busy_cores(evidence: Evidence) -> Finding | None:
+    """The machine had idle time."""
+    machine = evidence.usage.machine
+    if machine is None:
+        return None
+    busy = 1 - machine.idle_fraction
+    return grade(
+        "busy_cores", busy, f"all {len(machine.busy_fractions)} cores {busy:.1%} busy ({percent_limits('busy_cores')})"
+    )
+
+
+def check_foreign_load(evidence: Evidence) -> Finding | None:
+    """Nobody else used the machine (tick-based minus schedstat: good for tenths of a core).
+
+    The kernel's datapath switches in interrupts, which belong to no thread of the run and yet to the run.
+    """
+    machine, roles = evidence.usage.machine, evidence.usage.roles
+    if machine is None or not roles:
+        return None
+    foreign = sum(machine.busy_fractions) - sum(role.run_cores for role in roles.values())
+    if evidence.run.switched_by_kernel:
+        foreign -= sum(machine.interrupt_fractions)
+    return grade(
+        "foreign_load", foreign, f"programs outside the run used {foreign:.2f} cores ({limits('foreign_load')})"
+    )
+
+
+def check_steal(evidence: Evidence) -> Finding | None:
+    """The hypervisor, if any, let us run."""
+    machine = evidence.usage.machine
+    if machine is None:
+        return None
+    return grade(
+        "steal",
+        machine.steal_fraction,
+        f"the hypervisor took {machine.steal_fraction:.1%} of the CPU ({percent_limits('steal')})",
+    )
+
+
+def check_rank_lateness(evidence: Evidence) -> Finding | None:
+    """Ranks started together."""
+    rows = [row for row in evidence.run.tables.ranks if not row.warmup and row.start_lateness_s is not None]
+    if not rows or not evidence.metrics.completion_s:
+        return None
+    worst = max(rows, key=lambda row: row.start_lateness_s or 0.0)
+    lateness_s = worst.start_lateness_s or 0.0
+    return grade(
+        "rank_lateness",
+        lateness_s / evidence.metrics.completion_s,
+        f"rank {worst.rank} began {lateness_s * 1000:.1f} ms late ({percent_limits('rank_lateness')} of completion)",
+    )
+
+
+def check_probe_lateness(evidence: Evidence) -> Finding | None:
+    """Probes were sent on time."""
+    late = sorted(row.send_lateness_s for row in evidence.run.tables.probes if row.send_lateness_s is not None)
+    p99_s = percentile(late, 99)
+    if p99_s is None:
+        return None
+    fabric = evidence.run.scenario.fabric
+    frame_s = frame_bytes(fabric.mtu_bytes) / mbps_to_bytes_per_s(fabric.uplink_mbps)
+    unit_s = max(frame_s, 0.001)
+    return grade(
+        "probe_lateness",
+        p99_s / unit_s,
+        f"1% of the probes were sent more than {p99_s * 1000:.2f} ms late (limit {unit_s * 1000:.2f} ms)",
+    )
+
+
+def check_sampler_lateness(evidence: Evidence) -> Finding | None:
+    """Samples were taken on time."""
+    late_s = max(
+        (_number(event.get("lateness_p99_s")) for event in evidence.run.events_named("sampler_stopped")), default=0.0
+    )
+    interval_s = evidence.run.scenario.measure.sample_interval_s
+    return grade(
+        "sampler_lateness",
+        late_s / interval_s,
+        f"1% of the samples were more than {late_s * 1000:.0f} ms late, every {interval_s:g} s one was due",
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

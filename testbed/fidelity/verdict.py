@@ -1,0 +1,139 @@
+"""What a verdict is made of: levels, the one table of thresholds, findings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from testbed.metrics import Metrics
+from testbed.records import RunRecord
+from testbed.usage import Usage
+
+
+class Level(str, Enum):
+    """What a finding, or a whole run, is worth."""
+
+    VALID = "VALID"
+    SUSPECT = "SUSPECT"
+    INVALID = "INVALID"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A value above ``suspect`` or ``invalid`` leads to that level; None: never. ``why`` justifies them."""
+
+    suspect: float | None
+    invalid: float | None
+    why: str
+
+    def level(self, value: float) -> Level:
+        """Grade a value."""
+        if self.invalid is not None and value > self.invalid:
+            return Level.INVALID
+        return Level.SUSPECT if self.suspect is not None and value > self.suspect else Level.VALID
+
+
+THRESHOLDS = {
+    "wrong_elements": Threshold(None, 0, "a wrong sum means the collective did not take place as described"),
+    "process_died": Threshold(None, 0, "what died took its part of the experiment with it"),
+    "iterations": Threshold(None, 0, "the scenario asked for more iterations than were measured"),
+    "calibration": Threshold(0.03, 0.10, "rates are the scale of every result; tbf holds 2% when it works"),
+    "settings": Threshold(None, 0, "a network that is not as specified answers another question"),
+    "switch_core": Threshold(
+        0.97, None, "one thread switches all packets; a full core delays them, but goodput held 0.985 at 0.98 busy"
+    ),
+    "switch_bound": Threshold(
+        None, 0.10, "a full core and a collective this far below what its placement allows: the core was the limit"
+    ),
+    # Measured, default fabric with 1 MiB on 2 cores: waited 0.12 with the machine to itself (efficiency 0.984); with
+    # other work beside it 0.32 (0.972), 0.53 (0.838), 0.59 (0.950), 0.68 (0.874), 0.72 (0.741).
+    "switch_wait": Threshold(
+        0.25,
+        0.50,
+        "share of its ready time the switching thread waited for a core; beyond half, efficiency fell by 3-25%",
+    ),
+    "busy_cores": Threshold(
+        0.95,
+        0.985,
+        "no idle time means programs waited for each other; ranks and switches then set the pace, not links",
+    ),
+    "foreign_load": Threshold(0.30, None, "cores used by programs outside the run: another run would find them free"),
+    "steal": Threshold(0.01, 0.05, "time a hypervisor took away: the emulation stood still while clocks went on"),
+    "rank_lateness": Threshold(0.01, 0.05, "a rank that starts late lengthens the completion time by as much"),
+    "probe_lateness": Threshold(
+        1.0,
+        None,
+        "scheduling noise above one frame's serialisation time (at least 1 ms) is as large as what probes measure",
+    ),
+    "sampler_lateness": Threshold(0.5, None, "samples half an interval late blur every series"),
+    "socket_drops": Threshold(
+        0, 1e-4, "the emulator's losses, not the fabric's; one in 10^4 stalls a ring of 16 ranks every few seconds"
+    ),
+    "interface_drops": Threshold(0, 1e-4, "packets lost at an interface, outside the modelled queues; as socket_drops"),
+    "unaccounted": Threshold(1e-4, 1e-2, "frames that left one end of a link and did not arrive at the other"),
+    "impossible": Threshold(None, 1.02, "nothing exceeds the physical limit; 2% is the rates' own tolerance"),
+    "beyond_placement": Threshold(
+        1.02, None, "faster than the recorded paths allow: paths or rates are not what we think"
+    ),
+    "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
+    "missing": Threshold(0, None, "what was not measured could have told against the run"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason for doubt."""
+
+    check: str
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The worst level found, with every finding."""
+
+    level: Level
+    findings: tuple[Finding, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The findings in words."""
+        return tuple(finding.text for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All a check may look at."""
+
+    run: RunRecord
+    metrics: Metrics
+    usage: Usage
+
+
+Check = Callable[[Evidence], Finding | None]
+
+
+def grade(check: str, value: float, text: str) -> Finding | None:
+    """Return a finding when ``value`` is beyond a threshold of ``check``."""
+    level = THRESHOLDS[check].level(value)
+    return None if level is Level.VALID else Finding(check, level, text)
+
+
+def limits(check: str) -> str:
+    """Return the limits of a check, to be shown in its text."""
+    threshold = THRESHOLDS[check]
+    shown = [f"{limit:g}" for limit in (threshold.suspect, threshold.invalid) if limit is not None]
+    return f"limit {' / '.join(shown)}"
+
+
+def percent_limits(check: str) -> str:
+    """Return the limits of a check as percentages, to be shown in its text."""
+    threshold = THRESHOLDS[check]
+    shown = [f"{limit:.3g}%" for limit in _scaled(threshold)]
+    return f"limit {' / '.join(shown)}"
+
+
+def _scaled(threshold: Threshold) -> Iterator[float]:
+    return (limit * 100 for limit in (threshold.suspect, threshold.invalid) if limit is not None)

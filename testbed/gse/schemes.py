@@ -1,0 +1,19 @@
+"""The policy of each scheme name."""
+
+from __future__ import annotations
+
+from testbed.errors import Problem, ScenarioError
+from testbed.gse.ecmp import EcmpPolicy
+from testbed.gse.gse1 import Gse1Policy
+from testbed.gse.policy import Policy
+from testbed.scenario import SCHEMES, GsosSpec
+from testbed.topology import Topology
+
+
+def make_policy(scheme: str, topology: Topology, *, seed: int, settings: GsosSpec) -> Policy:
+    """Return a new policy of a scheme. Raises ScenarioError for a name no scheme has."""
+    if scheme == "ecmp":
+        return EcmpPolicy(topology, seed)
+    if scheme == "gse1":
+        return Gse1Policy(topology, seed, settings)
+    raise ScenarioError(Problem("unknown scheme", "scheme", scheme, f"one of {', '.join(SCHEMES)}"))

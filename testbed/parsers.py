@@ -1,0 +1,156 @@
+"""Text of the kernel and of tools -> records. Pure; what is not understood raises ParseError, nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from testbed.errors import ParseError
+
+UNKNOWN_PROCESS: Final = "unknown"  # ss names no owner: it lives in another PID namespace or is just ending
+CPU_STATES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+_PACKET_SOCKET = re.compile(r"^p_(?:raw|dgr)\s+\d+\s+\d+\s+(?P<protocol>[^\s:]+):(?P<intf>\S+)\s")
+_OWNER = re.compile(r'users:\(\("(?P<name>[^"]*)",pid=\d+,fd=\d+\)')
+_DROPS = re.compile(r"skmem:\([^)]*\bd(?P<drops>\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class SocketDrops:
+    """Frames lost at the packet sockets of one process on one interface (``*``: on all), since they were opened."""
+
+    process: str
+    port: str
+    drops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTimes:
+    """Cumulative seconds of one core; user time includes niced programs, guests count as user."""
+
+    core: int
+    user_s: float
+    system_s: float
+    idle_s: float
+    iowait_s: float
+    irq_s: float
+    softirq_s: float
+    steal_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QdiscText:
+    """A queueing discipline as ``tc -s -j qdisc`` tells it; ``options`` verbatim."""
+
+    intf: str
+    kind: str
+    sent_bytes: int
+    sent_packets: int
+    backlog_bytes: int
+    backlog_packets: int
+    dropped_packets: int
+    overlimits: int
+    options: Mapping[str, Any]
+
+
+def packet_socket_drops(text: str) -> list[SocketDrops]:
+    """Read ``ss -0 -m -n -p`` (with or without header): one record per process and interface, in order.
+
+    A process with several sockets on an interface gets their sum.
+    """
+    drops: dict[tuple[str, str], int] = {}
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("Netid"):
+            continue
+        address, lost, owner = _PACKET_SOCKET.match(line), _DROPS.search(line), _OWNER.search(line)
+        if not address or not lost or ("users:" in line and not owner):
+            raise ParseError("ss -0 -m -n -p", line, "'p_raw N N PROTOCOL:INTERFACE ... skmem:(...,dDROPS)'")
+        key = (owner["name"] if owner else UNKNOWN_PROCESS, address["intf"])
+        drops[key] = drops.get(key, 0) + int(lost["drops"])
+    return [SocketDrops(process, port, lost) for (process, port), lost in drops.items()]
+
+
+def core_times(text: str, ticks_per_s: int) -> list[CoreTimes]:
+    """Read /proc/stat (proc(5)); ``ticks_per_s`` is ``sysconf(SC_CLK_TCK)``."""
+    cores = []
+    for line in text.splitlines():
+        name, _, rest = line.partition(" ")
+        if not name.startswith("cpu") or name == "cpu":
+            continue
+        fields = rest.split()
+        if not name[3:].isdigit() or len(fields) < len(CPU_STATES) or not all(field.isdigit() for field in fields):
+            raise ParseError("/proc/stat", line, f"cpuN and at least {len(CPU_STATES)} tick counts")
+        user, nice, system, idle, iowait, irq, softirq, steal = (
+            int(f) / ticks_per_s for f in fields[: len(CPU_STATES)]
+        )
+        cores.append(
+            CoreTimes(
+                core=int(name[3:]),
+                user_s=user + nice,
+                system_s=system,
+                idle_s=idle,
+                iowait_s=iowait,
+                irq_s=irq,
+                softirq_s=softirq,
+                steal_s=steal,
+            )
+        )
+    if not cores:
+        raise ParseError("/proc/stat", text, "a line for each core")
+    return cores
+
+
+def schedstat(text: bytes | str) -> tuple[float, float]:
+    """Read /proc/PID/task/TID/schedstat: seconds the thread ran, and waited for a core (scheduler/sched-stats.rst)."""
+    try:
+        ran_ns, waited_ns, _slices = (int(field) for field in text.split())
+    except ValueError:
+        shown = text if isinstance(text, str) else text.decode(errors="replace")
+        raise ParseError("schedstat", shown, "three integers") from None
+    return ran_ns / 1e9, waited_ns / 1e9
+
+
+def protocol_counters(text: str) -> dict[str, int]:
+    """Read /proc/PID/net/snmp or netstat: ``Tcp.RetransSegs`` -> value; lines come in pairs of names and values."""
+    counters: dict[str, int] = {}
+    lines = text.splitlines()
+    if not lines or len(lines) % 2:
+        raise ParseError("/proc/net/snmp", text, "pairs of lines")
+    for names, values in zip(lines[::2], lines[1::2], strict=True):
+        group, *keys = names.split()
+        same_group, *numbers = values.split()
+        if group != same_group or not group.endswith(":") or len(keys) != len(numbers):
+            raise ParseError("/proc/net/snmp", values, f"{len(keys)} values of {group}")
+        try:
+            counters.update({f"{group}{key}".replace(":", "."): int(n) for key, n in zip(keys, numbers, strict=True)})
+        except ValueError:
+            raise ParseError("/proc/net/snmp", values, "integers") from None
+    return counters
+
+
+def qdiscs(text: str) -> list[QdiscText]:
+    """Read ``tc -s -j qdisc``."""
+    try:
+        return [
+            QdiscText(
+                intf=record["dev"],
+                kind=record["kind"],
+                sent_bytes=record["bytes"],
+                sent_packets=record["packets"],
+                backlog_bytes=record["backlog"],
+                backlog_packets=record["qlen"],
+                dropped_packets=record["drops"],
+                overlimits=record["overlimits"],
+                options=record.get("options") or {},
+            )
+            for record in json.loads(text)
+        ]
+    except json.JSONDecodeError:
+        raise ParseError("tc -s -j qdisc", text, "JSON") from None
+    except KeyError as error:
+        raise ParseError("tc -s -j qdisc", text, f"a field {error} in every record") from None
+    except (TypeError, AttributeError):
+        raise ParseError("tc -s -j qdisc", text, "a list of objects") from None
