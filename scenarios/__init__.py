@@ -1,0 +1,1 @@
+"""Built-in scenarios: one module, one question. See README.md in this folder."""
