@@ -1,0 +1,299 @@
+"""The ``mininet>`` prompt, by a script through a pipe and by keys at a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from gse_runs import ENV, gse_argv, interfaces, words
+
+pytestmark = pytest.mark.root
+
+FABRIC = words({"fabric.leaves": 2, "fabric.spines": 4, "fabric.hosts_per_leaf": 4})
+PROMPT = "mininet> "
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    before = interfaces()
+    yield
+    assert interfaces() == before
+
+
+def said(commands: list[str], *options: str) -> dict[str, str]:
+    """Give commands through a pipe and return what each printed; a command twice is numbered ``COMMAND #2``."""
+    text = "".join(f"{command}\n" for command in commands)
+    done = subprocess.run(
+        gse_argv("cli", *options, *FABRIC),
+        input=text,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    answers: dict[str, str] = {}
+    for part in ("\n" + done.stdout).split(f"\n{PROMPT}")[1:]:
+        command, _, answer = part.partition("\n")
+        number = sum(1 for known in answers if known.partition(" #")[0] == command) + 1
+        answers[command if number == 1 else f"{command} #{number}"] = answer
+    return answers
+
+
+def test_every_command_of_the_prompt_does_what_it_says() -> None:
+    # Mininet's own
+    commands = [
+        "help",
+        "nodes",
+        "net",
+        "dump",
+        "links",
+        "pingall",
+        "iperf",
+        "iperfudp 2M h1 h5",
+        "py 6*7",
+        "sh echo outside",
+    ]
+    commands += [
+        "h1 ping -c 1 h5",
+        "h1 echo inside",
+        "dpctl dump-ports-desc",
+        "link l1 s2 down",
+        "h1 ping -c 2 h5",
+        "gsos status",
+        "link l1 s2 up",
+    ]
+    # ours
+    commands += ["gsos status", "gsos paths", "gsos placement", "util", "queues", "path h1 h5", "path h1 h2"]
+    commands += ["allreduce 256K", "gsos status", "fail l1 s3", "gsos paths", "gsos status", "path h1 h5", "heal l1 s3"]
+    commands += ["fail s4", "gsos paths", "heal s4", "gsos counters", "gsos events", "exit", "sh echo never"]
+    answers = said(commands, "--scheme", "gse1")
+    assert list(answers)[-1] == "exit"
+    assert all(
+        name in answers["help"].split() for name in ("gsos", "util", "queues", "path", "allreduce", "fail", "heal")
+    )
+    assert answers["nodes"].split()[3:] == ["c0", *(f"h{i}" for i in range(1, 9)), "l1", "l2", "s1", "s2", "s3", "s4"]
+    assert "h5 h5-eth0:l2-eth1" in answers["net"] and "l1-eth5:s1-eth1" in answers["net"]
+    assert "h1: h1-eth0:10.0.1.1" in answers["dump"]
+    assert answers["links"].count("(OK OK)") == 8 + 2 * 4
+    assert "0% dropped (56/56 received)" in answers["pingall"]
+    assert 1 < number(r"h1 > h8: ([\d.]+) Mbit/s received", answers["iperf"]) <= 10
+    assert 1 < number(r"h1 > h5: ([\d.]+) Mbit/s received", answers["iperfudp 2M h1 h5"]) <= 2.1
+    assert (answers["py 6*7"], answers["sh echo outside"], answers["h1 echo inside"]) == ("42", "outside", "inside")
+    assert "1 received" in answers["h1 ping -c 1 h5"]
+    assert answers["dpctl dump-ports-desc"].count("*** ") == 6 and "(l1-eth1)" in answers["dpctl dump-ports-desc"]
+    assert "2 received" in answers["h1 ping -c 2 h5"]  # with a link less
+    assert re.search(r"^failed +l1-s2$", answers["gsos status"], re.MULTILINE)
+
+    assert (
+        "scheme     gse1, seed 1" in answers["gsos status"] and "6 of 6 connected, ready" in answers["gsos status #2"]
+    )
+    assert re.findall(r"l\d-l\d.*", answers["gsos paths"])[0].split()[0] == "l1-l2"
+    assert "10.0.1.1" in answers["gsos placement"]  # iperf's flow was seen and placed
+    assert len(re.findall(r"^[ls]\d-eth\d>[ls]\d-eth\d +[\d.]+ .* +\d+%$", answers["util"], re.MULTILINE)) == 2 * 2 * 4
+    assert answers["queues"].startswith("interface")
+    assert re.search(
+        r"^h1 > h5 tcp \d+ > 9000: path s[1-4]\n.* l1-eth\d\n.* s\d-eth2\n.* l2-eth1$", answers["path h1 h5"]
+    )
+    assert "stays on its leaf" in answers["path h1 h2"]
+    allreduce = answers["allreduce 256K"]
+    assert "all-reduce of 256 KiB over 8 ranks" in allreduce and ", 0 wrong elements" in allreduce
+    assert "8 uplinks carry one flow each" in allreduce
+    assert 20 < number(r"([\d.]+)% of the limit", allreduce) < 110
+
+    assert re.match(r"l1-s3 down in [\d.]+ ms\nGSOS noticed after [\d.]+ ms", answers["fail l1 s3"])
+    assert paths(answers["gsos paths #2"]).isdisjoint({"s3"})
+    assert re.search(r"^failed +l1-s3$", answers["gsos status #4"], re.MULTILINE)
+    assert re.search(r": path s[124]$", answers["path h1 h5 #2"], re.MULTILINE)
+    assert "GSOS noticed" in answers["heal l1 s3"]
+    assert "s4 down" in answers["fail s4"] and "s4" not in paths(answers["gsos paths #3"])
+    assert "s4 up" in answers["heal s4"] and "GSOS noticed" in answers["heal s4"]
+    assert answers["gsos counters"].count("%") >= 2 * 2 * 4
+    assert "l1-s3" in answers["gsos events"]
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    assert found, text
+    return float(found[1])
+
+
+def paths(answer: str) -> set[str]:
+    """Return every path that ``gsos paths`` lists for l1-l2."""
+    line = next(line for line in answer.splitlines() if line.startswith("l1-l2"))
+    return set(line.split()[1:])
+
+
+MISTAKES = {
+    "nosuch": "*** Unknown command: nosuch",
+    "h99 ls": "*** Unknown command: h99 ls",
+    "h1 nosuchprogram": "nosuchprogram: command not found",
+    "py 1/0": "division by zero",
+    "source /nosuch/file": "No such file or directory",
+    "link l1 s9 down": "not in network",
+    "gsos bogus": "expected one of status, paths, placement",
+    "util soon": "expected a number of seconds",
+    "path h1 h1": "*** path: expected two",
+    "path h1 h5 sctp": "*** path: expected two",
+    "path h1 h5 tcp 0 1": "*** path: expected two",
+    "iperf h1": "*** iperf: expected two different hosts",
+    "iperfudp fast": "*** iperfudp: expected a rate in bit/s",
+    "allreduce soon": "*** allreduce: 'soon' is not a size",
+    "allreduce 66": "size_bytes=66, expected a multiple of 4",
+    "allreduce 4G": "less than or equal to 1073741824",
+    "fail l1": "*** fail: expected a link like 'l1 s2'",
+    "fail l9 s1": "*** fail: expected a link like 'l1 s2'",
+    "heal": "*** heal: expected a link like 'l1 s2'",
+    "switch s1 sideways": "invalid command",
+    "xterm h1": "Cannot connect to display",
+}
+
+
+def test_a_mistake_at_the_prompt_is_said_and_the_prompt_goes_on() -> None:
+    answers = said([*MISTAKES, "pingall"], "--scheme", "ecmp", "--seed", "3")
+    for command, expected in MISTAKES.items():
+        assert expected in answers[command], (command, answers[command])
+    assert "0% dropped" in answers["pingall"]  # and nothing has broken; the end of the script is an exit
+
+
+def test_files_are_where_the_user_is_and_nothing_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "commands").write_text("sh pwd\nallreduce 64K\n")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ENV, "TMPDIR", str(tmp_path / "tmp"))
+    answers = said(["source commands"])
+    assert answers["sh pwd"] == str(tmp_path)
+    assert ", 0 wrong elements" in answers["allreduce 64K"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["commands", "tmp"]
+
+
+def test_our_commands_are_explained_by_help() -> None:
+    ours = ("gsos", "util", "queues", "path", "allreduce", "iperf", "iperfudp", "fail", "heal", "source")
+    answers = said([f"help {name}" for name in ours])
+    for name in ours:
+        assert answers[f"help {name}"].startswith(name), answers
+
+
+def test_a_script_in_another_encoding_and_an_empty_one_are_no_mistakes() -> None:
+    for text in (b"", b"\n\n", b"sh echo \xe9\n"):
+        done = subprocess.run(
+            gse_argv("cli", *FABRIC), input=text, env=ENV, capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+class Terminal:
+    """A terminal with ``gse cli`` at it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.fd, far = pty.openpty()
+        self.process = subprocess.Popen(
+            gse_argv("cli", *arguments),
+            stdin=far,
+            stdout=far,
+            stderr=far,
+            env={**ENV, "TERM": "xterm"},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C at it becomes SIGINT
+        )
+        os.close(far)
+        self._text = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def read_until(self, pattern: str, *, times: int = 1, within_s: float = 60) -> str:
+        """Return what was shown up to the pattern (``times`` times), which is not shown again to the next caller."""
+        deadline_s = time.monotonic() + within_s
+        while len(found := list(re.finditer(pattern, self._text, re.MULTILINE))) < times:
+            left_s = deadline_s - time.monotonic()
+            assert left_s > 0 and select.select([self.fd], [], [], left_s)[0], (
+                f"no {pattern!r} in {self._text[-3000:]!r}"
+            )
+            try:
+                self._text += os.read(self.fd, 65536).decode(errors="replace")
+            except OSError:  # EIO: nobody has the far end open any more
+                pytest.fail(f"the prompt has ended: {self._text[-3000:]}")
+        end = found[times - 1].end()
+        shown, self._text = self._text[:end], self._text[end:]
+        return shown
+
+    def run(self, command: str) -> str:
+        """Type a command and return what it showed."""
+        self.type(f"{command}\n")
+        return self.read_until(re.escape(PROMPT))
+
+    def read_to_end(self) -> int:
+        """Read until the program ends and return its exit status."""
+        with suppress(OSError):  # EIO: nobody has the far end open any more
+            while select.select([self.fd], [], [], 30)[0] and os.read(self.fd, 65536):
+                pass
+        return self.process.wait(timeout=10)
+
+
+def test_ctrl_c_at_a_terminal_ends_the_command_and_not_the_fabric() -> None:
+    with Terminal("--scheme", "gse1", *FABRIC) as terminal:
+        terminal.read_until(re.escape(PROMPT))
+        terminal.type("util\n")
+        shown = terminal.read_until(r"of rate", times=2)
+        assert "\x1b[17A" in shown  # the second screen is drawn over the first: 16 links and the heading
+        terminal.type("\x03")
+        terminal.read_until(r"Interrupt")
+        terminal.read_until(re.escape(PROMPT))
+        assert "6 of 6 connected, ready" in terminal.run("gsos status")
+        assert "0% dropped" in terminal.run("pingall")
+
+        terminal.type("allreduce 64M\n")
+        terminal.read_until(r"all-reduce of 64 MiB .* \.\.\.")
+        terminal.type("\x03")
+        terminal.read_until(r"Interrupt")
+        terminal.read_until(re.escape(PROMPT))
+        assert "\n0" in terminal.run("sh pgrep -c -f [t]estbed.endpoint").replace("\r", "")
+        assert ", 0 wrong elements" in terminal.run("allreduce 64K")
+
+        terminal.type("h1 ping h5\n")
+        terminal.read_until(r"icmp_seq=2")
+        terminal.type("\x03")
+        terminal.read_until(r"packets transmitted")
+        terminal.read_until(re.escape(PROMPT))
+        terminal.type("util\n")
+        terminal.read_until(r"of rate")
+        terminal.type("\n")
+        terminal.read_until(re.escape(PROMPT))
+        assert "l1-l2" in terminal.run("gsos pa\t")  # completed to: gsos paths
+        assert "l1-s2 down" in terminal.run("fai\t l1 s2")
+        terminal.type("\x03")
+        terminal.read_until(r"Interrupt")
+        terminal.read_until(re.escape(PROMPT))
+        terminal.type("exit\n")
+        assert terminal.read_to_end() == 0
+
+
+def test_the_end_of_input_at_a_terminal_leaves_the_prompt() -> None:
+    with Terminal(*FABRIC) as terminal:
+        terminal.read_until(re.escape(PROMPT))
+        terminal.type("\x04")
+        assert terminal.read_to_end() == 0

@@ -1,0 +1,383 @@
+"""Made-up runs for tests of what reads results. Nothing here was measured.
+
+A synthetic run is a fluid model: every flow of the ring moves at the rate its most crowded link allows, times
+``PACE``. Rows come out exactly as a healthy machine would write them, so that a test can spoil one thing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import datetime, timezone
+from math import ceil
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from testbed.metrics import hop_bytes
+from testbed.oracle import FlowPath, ideal, path_name, predict
+from testbed.ranks import place_ranks, ring_flows
+from testbed.records import (
+    CalibrationRow,
+    CpuRow,
+    FlowRow,
+    IterationRow,
+    LinkRow,
+    ProbeRow,
+    QueueRow,
+    RankRow,
+    Row,
+    RunRecord,
+    SocketRow,
+    Tables,
+    ThreadRow,
+)
+from testbed.results import FORMAT_VERSION, RunDirectory, load
+from testbed.scenario import Scenario, parse_scenario
+from testbed.summary import summarise
+from testbed.topology import Direction, Host, Topology
+from testbed.wire import frame_bytes, tcp_payload_bytes
+
+PACE = 0.985  # of what the placement allows
+GAP_S = 0.3  # between iterations
+LEAD_S = 1.0  # sampled before the first and after the last iteration
+ACK_BYTES = 66
+PROBE_FRAME_BYTES = 14 + 20 + 8 + 64
+SHAPE = {"leaves": 2, "spines": 2, "hosts_per_leaf": 2}
+
+
+def scenario_of(**changes: Any) -> Scenario:
+    """Return a small scenario (2x2x2, 1 MiB, 2 iterations); ``changes`` replace whole sections' fields."""
+    fields_ = {
+        "name": "synthetic",
+        "fabric": {**SHAPE, **changes.pop("fabric", {})},
+        "workload": {"size_bytes": 2**20, "iterations": 2, **changes.pop("workload", {})},
+        "measure": {"sample_interval_s": 0.25, "probe_interval_ms": 20.0, **changes.pop("measure", {})},
+        **changes,
+    }
+    return parse_scenario(fields_, source="test")
+
+
+def healthy(
+    scenario: Scenario, *, scheme: str = "gse1", seed: int = 1, slow: Callable[[int], float] = lambda _i: 1.0
+) -> RunRecord:
+    """Return a run nothing is wrong with; iteration i takes ``slow(i)`` times as long as it should."""
+    topology = Topology(scenario.fabric)
+    rng = Random(seed)
+    hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)
+    paths = _paths(topology, hosts, scenario.workload.flows_per_hop, scheme, rng)
+    best = predict(topology, hosts, paths).efficiency
+    duration_s = ideal(topology, hosts, hop_bytes(scenario)).ideal_s / best / PACE
+    windows, clock_s = [], LEAD_S
+    for index in range(scenario.workload.iterations):
+        windows.append((clock_s, clock_s + duration_s * slow(index)))
+        clock_s = windows[-1][1] + GAP_S
+    end_s = clock_s - GAP_S + LEAD_S
+    moved = _moved(scenario, topology, hosts, paths)
+    times = _times(end_s, scenario.measure.sample_interval_s)
+    probes = tuple(_probes(scenario, topology, windows, rng, crowded=best < 1))
+    tables = Tables(
+        iterations=_iterations(scenario, windows),
+        ranks=_ranks(hosts, windows),
+        flows=_flows(topology, hosts, paths, rng),
+        links=tuple(_links(topology, moved, windows, times, _probe_times(scenario, topology, probes))),
+        queues=tuple(_queues(topology, moved, windows, times)),
+        cpu=tuple(_cpu(times)),
+        threads=tuple(_threads(times)),
+        sockets=(
+            SocketRow(t_s=times[0], process="ovs-vswitchd", inode_or_port="1234", drops=0),
+            SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
+        ),
+        probes=probes,
+        calibration=tuple(
+            CalibrationRow(direction=d.name, configured_mbps=d.rate_mbps, measured_mbps=d.rate_mbps, error_fraction=0.0)
+            for d in topology.directions
+        ),
+    )
+    return RunRecord(
+        scenario=scenario,
+        scheme=scheme,
+        seed=seed,
+        events=({"event": "sampler_stopped", "t_s": end_s, "samples": len(times), "lateness_p99_s": 0.002},),
+        network={"datapath": "userspace", "read_back": "all equal"},
+        tables=tables,
+    )
+
+
+def with_rows(run: RunRecord, **tables: Iterable[Row]) -> RunRecord:
+    """Return the run with whole tables replaced."""
+    return replace(run, tables=replace(run.tables, **{name: tuple(rows) for name, rows in tables.items()}))
+
+
+def store(results_dir: Path, run: RunRecord, *, second: int = 0) -> Path:
+    """Write a run through ``results`` as the campaign does and return its final path."""
+    now_utc = datetime(2026, 1, 2, 3, 4, second, tzinfo=timezone.utc)
+    directory = RunDirectory.create(
+        results_dir, scenario=run.scenario.name, scheme=run.scheme, seed=run.seed, commit="0123456789", now_utc=now_utc
+    )
+    directory.write_json(
+        "manifest.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "run_id": directory.run_id,
+            "scenario": run.scenario.model_dump(mode="json"),
+            "scheme": run.scheme,
+            "seed": run.seed,
+            "status": "finished",
+            "started_utc": now_utc.isoformat(),
+            "versions": {"gse_testbed": "0.0.0 synthetic", "commit": "0123456789"},
+            "machine": {},
+            "network": run.network,
+            "events": list(run.events),
+        },
+    )
+    for field in fields(run.tables):
+        directory.append(getattr(run.tables, field.name))
+    directory.write_json("summary.json", summarise(load(directory.path)))
+    return directory.finish()
+
+
+def _paths(
+    topology: Topology, hosts: Sequence[Host], flows: int, scheme: str, rng: Random
+) -> list[list[FlowPath | None]]:
+    """GSE: the flows leaving a leaf take its paths in turn, as do those arriving; ECMP: anything."""
+    links = topology.fabric.links_per_pair
+    turn: Counter[int] = Counter()
+    hops: list[list[FlowPath | None]] = []
+    for rank, src in enumerate(hosts):
+        crosses = src.leaf != hosts[(rank + 1) % len(hosts)].leaf
+        hop: list[FlowPath | None] = []
+        for _ in range(flows):
+            if not crosses:
+                hop.append(None)
+            elif scheme == "ecmp":
+                hop.append(FlowPath(rng.randrange(topology.fabric.paths), rng.randrange(links)))
+            else:
+                up = turn[src.leaf] % topology.fabric.paths
+                turn[src.leaf] += 1
+                hop.append(FlowPath(up, topology.path_spine_link(up)[1]))
+        hops.append(hop)
+    return hops
+
+
+def _route(topology: Topology, src: Host, dst: Host, path: FlowPath | None) -> tuple[Direction, ...]:
+    if path is None:
+        return topology.route(src, dst, 0)
+    first, up, _down, last = topology.route(src, dst, path.up)
+    spine, _link = topology.path_spine_link(path.up)
+    return (first, up, topology.route(src, dst, topology.path_id(spine, path.down_link))[2], last)
+
+
+def _moved(
+    scenario: Scenario, topology: Topology, hosts: Sequence[Host], paths: Sequence[Sequence[FlowPath | None]]
+) -> dict[str, tuple[float, float]]:
+    """Return direction -> (bytes, packets) of one iteration: full segments, an acknowledgement for every second."""
+    moved: dict[str, list[float]] = {d.name: [0.0, 0.0] for d in topology.directions}
+    mtu = scenario.fabric.mtu_bytes
+    overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
+    for rank, size in enumerate(hop_bytes(scenario)):
+        src, dst = hosts[rank], hosts[(rank + 1) % len(hosts)]
+        for path in paths[rank]:
+            payload = size / len(paths[rank])
+            packets = ceil(payload / tcp_payload_bytes(mtu))
+            for direction in _route(topology, src, dst, path):
+                moved[direction.name][0] += payload + packets * overhead
+                moved[direction.name][1] += packets
+            for direction in _route(
+                topology, dst, src, path and FlowPath(path.up, topology.path_spine_link(path.up)[1])
+            ):
+                moved[direction.name][0] += packets // 2 * ACK_BYTES
+                moved[direction.name][1] += packets // 2
+    return {name: (size, packets) for name, (size, packets) in moved.items()}
+
+
+def _times(end_s: float, interval_s: float) -> list[float]:
+    return [round(i * interval_s, 6) for i in range(ceil(end_s / interval_s) + 1)]
+
+
+def _progress(windows: Sequence[tuple[float, float]], t_s: float) -> float:
+    """Return how many iterations are done at ``t_s``."""
+    return sum(min(max((t_s - start) / (end - start), 0.0), 1.0) for start, end in windows)
+
+
+def _busy(windows: Sequence[tuple[float, float]], t_s: float) -> bool:
+    return any(start <= t_s <= end for start, end in windows)
+
+
+def _iterations(scenario: Scenario, windows: Sequence[tuple[float, float]]) -> tuple[IterationRow, ...]:
+    warm = IterationRow(
+        iteration=-1, warmup=True, size_bytes=2**16, start_s=0.2, end_s=0.4, completion_s=0.2, wrong_elements=0
+    )
+    return (
+        warm,
+        *(
+            IterationRow(
+                iteration=i,
+                warmup=False,
+                size_bytes=scenario.workload.size_bytes,
+                start_s=start,
+                end_s=end,
+                completion_s=end - start,
+                wrong_elements=0,
+            )
+            for i, (start, end) in enumerate(windows)
+        ),
+    )
+
+
+def _ranks(hosts: Sequence[Host], windows: Sequence[tuple[float, float]]) -> tuple[RankRow, ...]:
+    return tuple(
+        RankRow(
+            iteration=i,
+            warmup=False,
+            rank=rank,
+            host=host.name,
+            start_s=start,
+            end_s=end,
+            wrong_elements=0,
+            max_gap_s=0.010 + 0.001 * i,
+            max_gap_at_s=start + 0.2,
+            start_lateness_s=0.0002,
+        )
+        for i, (start, end) in enumerate(windows)
+        for rank, host in enumerate(hosts)
+    )
+
+
+def _flows(
+    topology: Topology, hosts: tuple[Host, ...], paths: Sequence[Sequence[FlowPath | None]], rng: Random
+) -> tuple[FlowRow, ...]:
+    hops = ring_flows(hosts, flows_per_hop=len(paths[0]), demand_bytes_per_hop=0, rng=rng)
+    return tuple(
+        FlowRow(
+            rank=rank,
+            flow=index,
+            src_host=hosts[rank].name,
+            dst_host=hosts[(rank + 1) % len(hosts)].name,
+            src_ip=flow.src_ip,
+            dst_ip=flow.dst_ip,
+            src_port=flow.src_port,
+            dst_port=flow.dst_port,
+            path=path_name(topology, path) if path is not None else None,
+            retransmitted_segments=0,
+            out_of_order_packets=0,
+            bytes_acked=1,
+            bytes_received=1,
+        )
+        for rank, hop in enumerate(hops)
+        for index, flow in enumerate(hop)
+        for path in [paths[rank][index]]
+    )
+
+
+def _ends(topology: Topology, times: Sequence[float]) -> Iterable[tuple[float, str, str, str]]:
+    """Yield (time, interface, direction out of it, direction into it); host ends at the first and last time only."""
+    hosts = {host.intf for host in topology.hosts}
+    into = {d.dst.intf: d.name for d in topology.directions}
+    for t_s in times:
+        for direction in topology.directions:
+            intf = direction.src.intf
+            if intf not in hosts or t_s in (times[0], times[-1]):
+                yield t_s, intf, direction.name, into[intf]
+
+
+def _probe_times(scenario: Scenario, topology: Topology, probes: Sequence[ProbeRow]) -> dict[str, list[float]]:
+    """Return direction -> when a probe passed it; probes all take the first path."""
+    passed: dict[str, list[float]] = {d.name: [] for d in topology.directions}
+    for row in probes:
+        for direction in topology.route(topology.host(row.src_host), topology.host(row.dst_host), 0):
+            passed[direction.name].append(row.sent_s)
+    return passed
+
+
+def _links(
+    topology: Topology,
+    moved: dict[str, tuple[float, float]],
+    windows: Sequence[tuple[float, float]],
+    times: Sequence[float],
+    probed: dict[str, list[float]],
+) -> Iterable[LinkRow]:
+    for t_s, intf, out, into in _ends(topology, times):
+        done = _progress(windows, t_s)
+        probes_out, probes_in = (bisect_right(probed[name], t_s) for name in (out, into))
+        yield LinkRow(
+            t_s=t_s,
+            intf=intf,
+            tx_bytes=round(1000 + moved[out][0] * done) + PROBE_FRAME_BYTES * probes_out,
+            tx_packets=round(10 + moved[out][1] * done) + probes_out,
+            rx_bytes=round(1000 + moved[into][0] * done) + PROBE_FRAME_BYTES * probes_in,
+            rx_packets=round(10 + moved[into][1] * done) + probes_in,
+            rx_dropped=0,
+            tx_dropped=0,
+        )
+
+
+def _queues(
+    topology: Topology,
+    moved: dict[str, tuple[float, float]],
+    windows: Sequence[tuple[float, float]],
+    times: Sequence[float],
+) -> Iterable[QueueRow]:
+    most = max(size for size, _packets in moved.values())
+    for t_s, intf, out, _into in _ends(topology, times):
+        size, packets = moved[out]
+        waiting = round(8 * size / most) if _busy(windows, t_s) else 0
+        yield QueueRow(
+            t_s=t_s,
+            intf=intf,
+            backlog_bytes=waiting * 9014,
+            backlog_packets=waiting,
+            sent_bytes=round(size * _progress(windows, t_s)),
+            sent_packets=round(packets * _progress(windows, t_s)),
+            dropped_packets=0,
+            overlimits=0,
+        )
+
+
+def _cpu(times: Sequence[float]) -> Iterable[CpuRow]:
+    for t_s in times:
+        for core, busy in enumerate((0.8, 0.5)):
+            yield CpuRow(
+                t_s=t_s,
+                core=core,
+                user_s=100 + busy * t_s,
+                system_s=50.0,
+                idle_s=1000 + (1 - busy) * t_s,
+                iowait_s=1.0,
+                irq_s=0.0,
+                softirq_s=2.0,
+                steal_s=0.0,
+            )
+
+
+def _threads(times: Sequence[float]) -> Iterable[ThreadRow]:
+    for t_s in times:
+        for pid, tid, role, name, run, wait in (
+            (10, 10, "vswitchd", "ovs-vswitchd", 0.8, 0.05),
+            (10, 11, "vswitchd", "revalidator4", 0.01, 0.0),
+            (20, 20, "rank", "python3", 0.4, 0.1),
+            (30, 30, "gsos", "python3", 0.02, 0.0),
+        ):
+            yield ThreadRow(t_s=t_s, pid=pid, tid=tid, role=role, name=name, run_s=3 + run * t_s, wait_s=1 + wait * t_s)
+
+
+def _probes(
+    scenario: Scenario, topology: Topology, windows: Sequence[tuple[float, float]], rng: Random, *, crowded: bool
+) -> Iterable[ProbeRow]:
+    interval_s = scenario.measure.probe_interval_ms / 1000
+    if not interval_s:
+        return
+    count = int(windows[-1][1] / interval_s)
+    for seq in range(count):
+        src, dst = topology.hosts[seq % 2], topology.hosts[-1 - seq % 2]
+        latency_s = rng.lognormvariate(-4.0 if crowded else -4.6, 0.6)
+        yield ProbeRow(
+            sent_s=seq * interval_s,
+            src_host=src.name,
+            dst_host=dst.name,
+            seq=seq,
+            latency_s=latency_s,
+            send_lateness_s=0.0003,
+        )

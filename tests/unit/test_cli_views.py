@@ -1,0 +1,319 @@
+"""``gse`` without root: help, list, check, plot; what they say about results that are damaged or may not be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gse_command import Gse, as_nobody, assert_refused, nobody_can_read_the_project
+from synthetic_runs import healthy, scenario_of, store
+
+from testbed.cli.main import COMMANDS
+from testbed.scenario_files import builtin_names
+
+
+@pytest.fixture
+def gse(capsys: pytest.CaptureFixture[str]) -> Gse:
+    return Gse(capsys)
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two schemes, two seeds, as stored by ``gse run``; not to be changed."""
+    results = tmp_path_factory.mktemp("reference")
+    for number, (scheme, seed) in enumerate([("ecmp", 1), ("gse1", 1), ("gse1", 2), ("ecmp", 2)]):
+        store(results, healthy(scenario_of(), scheme=scheme, seed=seed), second=number)
+    return results / "synthetic"
+
+
+@pytest.fixture
+def stored(reference: Path, tmp_path: Path) -> Path:
+    """The same, to be damaged."""
+    return Path(shutil.copytree(reference, tmp_path / "results" / "synthetic"))
+
+
+# --- help -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_and_shows_examples(gse: Gse, command: str) -> None:
+    answer = gse(command, "--help")
+    assert (answer.status, answer.err) == (0, "")
+    assert re.search(rf"examples?:\n +(sudo )?(\./)?(echo .*)?gse {command}\b", answer.out), answer.out
+    shown = [line for line in answer.out.splitlines() if line.strip().startswith(("gse ", "./gse ", "sudo ./gse "))]
+    assert shown and all(f"gse {command}" in line for line in shown)
+    assert all(len(line) <= 120 for line in answer.out.splitlines())
+
+
+def test_help_lists_every_command(gse: Gse) -> None:
+    answer = gse("--help")
+    assert answer.status == 0
+    assert all(f"{name}" in answer.out and summary[:30] in answer.out for name, summary in COMMANDS.items())
+    assert "examples:" in answer.out
+
+
+def test_the_examples_of_help_are_valid_command_lines(gse: Gse) -> None:
+    from testbed.cli.main import build_parser
+
+    parser, number = build_parser(), 0
+    for text in [gse("--help").out, *(gse(command, "--help").out for command in COMMANDS)]:
+        for line in re.findall(r"^ +(?:echo .* \| )?(?:sudo )?(?:\./)?gse (.+)$", text, re.MULTILINE):
+            words = re.split(r" {3,}| > ", line)[0].split()
+            if words[0] in COMMANDS:
+                assert parser.parse_args(words).command == words[0]
+                number += 1
+    assert number >= 2 * len(COMMANDS)
+
+
+# --- list, check -----------------------------------------------------------------------------------------
+
+
+def test_list_shows_every_scenario_and_counts_what_is_stored(gse: Gse, stored: Path) -> None:
+    named = stored.rename(stored.with_name("allreduce_ring"))
+    runs = sorted(named.iterdir())
+    runs[0].rename(named / "a.partial")
+    runs[1].rename(named / "b.failed")
+    answer = gse("list", "--results", str(named.parent), "--json")
+    entries = {entry["name"]: entry for entry in json.loads(answer.out)}
+    assert set(entries) == set(builtin_names())
+    assert (entries["allreduce_ring"]["runs_stored"], entries["allreduce_ring"]["runs_failed"]) == (2, 1)
+    assert (entries["link_failure"]["runs_stored"], entries["link_failure"]["runs_failed"]) == (0, 0)
+    table = gse("list", "--results", str(named.parent)).out
+    assert all(name[:12] in table for name in builtin_names())
+    assert "2 (+1 failed)" in " ".join(table.split())
+
+
+def test_list_of_nothing_is_no_mistake(gse: Gse, tmp_path: Path) -> None:
+    answer = gse("list", "--results", str(tmp_path / "not yet"), "--json")
+    assert answer.status == 0
+    assert [entry["runs_stored"] for entry in json.loads(answer.out)] == [0] * len(builtin_names())
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_check_accepts_every_scenario_and_prints_it_complete(gse: Gse, name: str, tmp_path: Path) -> None:
+    text = gse("check", name).out
+    assert text.startswith(f"{name}: valid\n")
+    complete = gse("check", name, "--json").out
+    (tmp_path / "again.json").write_text(complete)
+    assert gse("check", str(tmp_path / "again.json"), "--json").out == complete
+
+
+def test_check_prints_the_published_schema(gse: Gse) -> None:
+    schema = json.loads(gse("check", "--schema").out)
+    published = Path(__file__).resolve().parents[2] / "docs" / "scenario.schema.json"
+    assert schema == json.loads(published.read_text())
+    assert {"fabric", "workload", "faults", "seeds"} <= set(schema["properties"])
+
+
+# --- plot ---------------------------------------------------------------------------------------------------
+
+
+def test_plot_prints_tables_and_writes_figures_from_stored_runs_alone(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    answer = gse("plot", str(stored), "--out", str(tmp_path / "figures"))
+    assert (answer.status, answer.err) == (0, "")
+    assert "schemes compared" in answer.out and "speed-up over ecmp" in answer.out
+    written = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"latency.png", "uplinks.png", "queues.png"} <= written
+    said = answer.out.replace("\n", "")
+    assert all(f"wrote {tmp_path / 'figures' / name}" in said for name in written)
+
+
+def test_plot_takes_runs_by_name_and_leaves_the_others_out(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    chosen = sorted(str(path) for path in stored.iterdir() if "seed1" in path.name)
+    answer = gse("plot", *chosen, "--out", str(tmp_path / "figures"))
+    assert answer.status == 0
+    assert len(re.findall(r"^(ecmp|gse1) +1 ", answer.out, re.MULTILINE)) == 2
+    assert not re.findall(r"^(ecmp|gse1) +2 ", answer.out, re.MULTILINE)
+
+
+def test_a_folder_whose_name_looks_like_markup_is_shown_as_it_is(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    answer = gse("plot", str(stored), "--out", str(tmp_path / "[red]figures[/red]"))
+    assert answer.status == 0
+    assert "[red]figures[/red]" in answer.out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere", "nowhere: no finished run; got no such folder, expected a run folder or a folder of runs"),
+        (".", "no finished run; got 0 unfinished and 0 failed run(s)"),
+        ("a-file", "a-file: cannot list runs; got Not a directory, expected a"),
+        ("x" * 300, "got File name too long"),
+    ],
+)
+def test_plot_of_no_run_is_refused(
+    gse: Gse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
+    assert_refused(gse("plot", path), said)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a-file"]
+
+
+def test_plot_says_how_many_runs_are_unfinished_or_failed(gse: Gse, stored: Path) -> None:
+    for number, path in enumerate(sorted(stored.iterdir())):
+        path.rename(path.with_name(path.name + (".failed" if number else ".partial")))
+    assert_refused(gse("plot", str(stored)), "no finished run; got 1 unfinished and 3 failed run(s)")
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    """Leave the first half of a file, in the middle of a line."""
+
+    def damage(run: Path) -> None:
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[: len(content) // 2 + 3])
+
+    return damage
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda run: (run / name).write_bytes(content) and None
+
+
+def edit(name: str, **values: object) -> Callable[[Path], None]:
+    """Replace values of a JSON file; ``None`` removes one."""
+
+    def damage(run: Path) -> None:
+        document = json.loads((run / name).read_text())
+        for key, value in values.items():
+            document.pop(key) if value is None else document.__setitem__(key, value)
+        (run / name).write_text(json.dumps(document))
+
+    return damage
+
+
+def replace_text(name: str, pattern: str, new: str) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        text, number = re.subn(pattern, new, (run / name).read_text(), count=1, flags=re.MULTILINE)
+        assert number == 1
+        (run / name).write_text(text)
+
+    return damage
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda run: (run / name).unlink()
+
+
+def make_folder(name: str) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).unlink()
+        (run / name).mkdir()
+
+    return damage
+
+
+# What a crash, a full disk, an editor or another version may leave; -> what the message says.
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "manifest cut": (cut("manifest.json"), "manifest.json: damaged JSON"),
+    "manifest empty": (write("manifest.json", b""), "manifest.json: damaged JSON"),
+    "manifest binary": (write("manifest.json", b"\xff\x00"), "manifest.json: cannot read a result"),
+    "manifest a list": (write("manifest.json", b"[]"), "manifest.json: damaged JSON; got list"),
+    "manifest a folder": (make_folder("manifest.json"), "manifest.json: cannot read a result; got Is a directory"),
+    "manifest deep": (write("manifest.json", b"[" * 50_000), "manifest.json: damaged JSON"),
+    "manifest of the future": (edit("manifest.json", format_version=2), "format_version: unknown result format; got"),
+    "manifest without version": (edit("manifest.json", format_version=None), "unknown result format; got None"),
+    "scenario missing": (edit("manifest.json", scenario=None), "manifest.json: scenario: missing or of a wrong type"),
+    "scenario invalid": (
+        edit("manifest.json", scenario={"name": "x", "fabric": {"spines": 0}}),
+        "manifest.json: fabric.spines: not valid; got 0",
+    ),
+    "seed a text": (edit("manifest.json", seed="one"), "manifest.json: seed: missing or of a wrong type"),
+    "event without time": (edit("manifest.json", events=[{"event": "fault"}]), "manifest.json: events.0: not an event"),
+    "event a text": (edit("manifest.json", events=["x"]), "manifest.json: events.0: not an event"),
+    "summary cut": (cut("summary.json"), "summary.json: damaged JSON"),
+    "summary a list": (write("summary.json", b"[]"), "summary.json: damaged JSON; got list"),
+    "summary without verdict": (edit("summary.json", verdict=None), "summary.json: verdict: not valid; got None"),
+    "summary with an unknown verdict": (edit("summary.json", verdict="GREAT"), "one of VALID, SUSPECT, INVALID"),
+    "summary with a text for a number": (
+        edit("summary.json", completion_s="fast"),
+        "completion_s: not valid; got 'fast'",
+    ),
+    "summary with a list of reasons that is none": (
+        edit("summary.json", reasons=7),
+        "summary.json: reasons: not valid",
+    ),
+    "table cut": (cut("links.csv"), "links.csv: damaged table"),
+    "table binary": (write("links.csv", b"\xff\xfe\x00"), "links.csv: cannot read a table"),
+    "table of other columns": (replace_text("links.csv", r"^t_s,", "time,"), "links.csv: damaged table"),
+    "table with a word for a number": (replace_text("links.csv", r"^[0-9.]+,", "soon,"), "links.csv: damaged table"),
+    "table a folder": (make_folder("links.csv"), "links.csv: cannot read a table; got"),
+    "table with a NUL": (replace_text("links.csv", r"^[0-9.]+,", "\x00,"), "links.csv: "),
+    "table of an unknown interface": (replace_text("links.csv", r",l1-eth3,", ",l9-eth3,"), ""),
+    "probes of an unknown host": (replace_text("probes.csv", r",h1,", ",h99,"), ""),
+    "negative latency": (replace_text("probes.csv", r"^([0-9.]+,h[0-9],h[0-9],[0-9]+),[^,]*,", r"\1,-1,"), ""),
+    "infinite time": (replace_text("links.csv", r"^[0-9.]+,", "inf,"), ""),
+    "time not a number": (replace_text("links.csv", r"^[0-9.]+,", "nan,"), ""),
+    "table missing": (remove("links.csv"), ""),
+    "every table missing": (lambda run: [path.unlink() for path in run.glob("*.csv")] and None, ""),
+    "summary missing": (remove("summary.json"), ""),
+    "summary and tables missing": (
+        lambda run: [path.unlink() for path in (*run.glob("*.csv"), run / "summary.json")] and None,
+        "rows do not fit the scenario",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_run_is_refused_or_drawn_as_far_as_it_goes(gse: Gse, stored: Path, tmp_path: Path, name: str) -> None:
+    damage, said = DAMAGES[name]
+    run = min(stored.iterdir())
+    damage(run)
+    answer = gse("plot", str(run), "--out", str(tmp_path / "figures"))
+    if said:
+        assert_refused_after_tables(answer, said)
+    else:  # what is not there or is strange need not stop the rest
+        assert answer.status in (0, 2), answer
+        assert "Traceback" not in answer.err
+
+
+def assert_refused_after_tables(answer: object, said: str) -> None:
+    from dataclasses import replace
+
+    assert_refused(replace(answer, out=""), said)  # type: ignore[type-var]
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder every user may look into (pytest's own are private)."""
+    with tempfile.TemporaryDirectory(prefix="gse-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make files another user may not read")
+def test_results_that_may_not_be_read_are_refused(reference: Path, public_folder: Path) -> None:
+    if not nobody_can_read_the_project():
+        pytest.skip("the checkout is private: no unprivileged user can start gse")
+    runs = Path(shutil.copytree(reference, public_folder / "allreduce_ring"))
+    (min(runs.iterdir()) / "links.csv").chmod(0o600)
+    plotted = as_nobody("plot", str(runs), "--out", str(public_folder / "figures"), may_read_all=False)
+    assert_refused_after_tables(plotted, "figures: cannot write a figure; got Permission denied")
+    assert not (public_folder / "figures").exists()
+    (min(runs.iterdir()) / "manifest.json").chmod(0o600)
+    refused = as_nobody("plot", str(runs), may_read_all=False)
+    assert_refused(refused, "manifest.json: cannot read a result; got Permission denied")
+    runs.chmod(0o700)
+    assert_refused(
+        as_nobody("plot", str(runs), may_read_all=False),
+        "allreduce_ring/manifest.json: cannot look into; got Permission denied",
+    )
+    listed = as_nobody("list", "--results", str(public_folder), may_read_all=False)
+    assert_refused(listed, "allreduce_ring: cannot list runs; got Permission denied, expected permission for this user")
+    public_folder.chmod(0o700)
+    assert_refused(as_nobody("list", "--results", str(public_folder), may_read_all=False), "Permission denied")
+
+
+@pytest.mark.parametrize("out", ["/proc/figures", "/etc/passwd/figures"])
+def test_figures_that_cannot_be_written_are_refused(gse: Gse, stored: Path, out: str) -> None:
+    assert_refused_after_tables(gse("plot", str(stored), "--out", out), f"{out}: cannot write a figure; got")
+
+
+def test_list_of_results_that_are_no_folder_is_refused(gse: Gse) -> None:
+    assert_refused(gse("list", "--results", "/etc/passwd"), "/etc/passwd: cannot list runs; got Not a directory")

@@ -1,0 +1,454 @@
+"""A real rank process, with this test as everybody around it: its parent and the other rank."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from loopback import loopback_hosts
+
+from testbed.endpoint import HELLO, MAGIC, CommandStream, Config, Leave
+from testbed.errors import WorkloadError
+from testbed.payload import make_base
+
+PROJECT = Path(__file__).resolve().parents[2]
+FLOAT = np.dtype(np.float32)
+
+
+class Rank:
+    """Rank 0 of two as a process, and sockets playing rank 1."""
+
+    def __init__(self, flows: int = 1, **config: Any) -> None:
+        self.host, self.peer = loopback_hosts(2)
+        self.flows = flows
+        self.listener = socket.create_server((self.peer.ip, 20_001))
+        self.t0_s = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "testbed.endpoint"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=PROJECT,
+        )
+        self.config = {
+            "rank": 0,
+            "n_ranks": 2,
+            "host": "h1",
+            "bind_ip": self.host.ip,
+            "listen_port": 20_000,
+            "next_ip": self.peer.ip,
+            "next_port": 20_001,
+            "source_ports": [40_000 + flow for flow in range(flows)],
+            "t0_s": self.t0_s,
+            **config,
+        }
+        self.send(self.config)
+        self.sockets: list[socket.socket] = [self.listener]
+
+    def send(self, command: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def hear(self, event: str) -> dict[str, Any]:
+        assert self.process.stdout
+        heard: dict[str, Any] = json.loads(self.process.stdout.readline())
+        assert heard["event"] == event, heard
+        return heard
+
+    def greet(self, flow: int, *, rank: int = 1, magic: bytes = MAGIC) -> socket.socket:
+        sock = socket.create_connection((self.host.ip, 20_000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(HELLO.pack(magic, flow, self.flows, rank))
+        self.sockets.append(sock)
+        return sock
+
+    def connect(self) -> None:
+        """Connect both ways; ``to_rank`` and ``from_rank`` are its flows in order."""
+        self.hear("listening")
+        self.send({"command": "connect"})
+        # the last first: it is the hello that says which flow a connection is
+        self.to_rank = [self.greet(flow) for flow in reversed(range(self.flows))][::-1]
+        incoming: dict[int, socket.socket] = {}
+        while len(incoming) < self.flows:
+            sock, address = self.listener.accept()
+            self.sockets.append(sock)
+            magic, flow, flows, rank = HELLO.unpack(sock.recv(HELLO.size, socket.MSG_WAITALL))
+            assert (magic, flows, rank) == (MAGIC, self.flows, 0)
+            assert address == (self.host.ip, 40_000 + flow)
+            incoming[flow] = sock
+        self.from_rank = [incoming[flow] for flow in range(self.flows)]
+        self.congestion_control = self.hear("connected")["congestion_control"]
+
+    def start(self, size_bytes: int, slice_bytes: int, iteration: int = 1) -> float:
+        self.send({"command": "prepare", "iteration": iteration, "size_bytes": size_bytes, "slice_bytes": slice_bytes})
+        assert self.hear("prepared")["iteration"] == iteration
+        at_s = time.monotonic() + 0.02
+        self.send({"command": "start", "iteration": iteration, "at_s": at_s})
+        return at_s
+
+    def receive(self, flow: int, size_bytes: int) -> np.ndarray:
+        return np.frombuffer(self.from_rank[flow].recv(size_bytes, socket.MSG_WAITALL), dtype=FLOAT)
+
+    def error(self) -> str:
+        """Return its account of a failure, having checked that it ends with status 1."""
+        message: str = self.hear("error")["message"]
+        assert self.process.wait(10) == 1
+        return message
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
+
+
+@pytest.fixture
+def rank() -> Iterator[Rank]:
+    one = Rank()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def connected() -> Iterator[Rank]:
+    one = Rank()
+    one.connect()
+    yield one
+    one.close()
+
+
+def play_rank_1(rank: Rank, base: np.ndarray, pause_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Do rank 1's part for 8 floats (two chunks of four); return what rank 0 sent in steps 0 and 1."""
+    values = base * np.float32(2)
+    rank.to_rank[0].sendall(values[4:6].tobytes())  # step 0: our own chunk, the second half
+    time.sleep(pause_s)
+    rank.to_rank[0].sendall(values[6:].tobytes())
+    own = rank.receive(0, 16)  # its own chunk, the first half
+    summed = values[:4] + own
+    forwarded = rank.receive(0, 16)  # the second half, with ours added
+    rank.to_rank[0].sendall(summed.tobytes())
+    return own, forwarded
+
+
+def test_two_ranks_add_their_arrays(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    at_s = connected.start(32, 8)
+    own, forwarded = play_rank_1(connected, base)
+    assert own.tolist() == base[:4].tolist()  # rank 0 holds 1 x base
+    assert forwarded.tolist() == (3 * base[4:]).tolist()  # (1 + 2) x base
+    moved = connected.hear("moved")
+    connected.send({"command": "verify", "iteration": 1})
+    done = connected.hear("done")
+    assert done["wrong_elements"] == 0
+    assert {key: value for key, value in done.items() if key != "wrong_elements"} == {**moved, "event": "done"}
+    assert done["start_s"] == pytest.approx(at_s - connected.t0_s)
+    assert 0 < done["end_s"] - done["start_s"] < 5
+    assert 0 <= done["start_lateness_s"] < 1
+
+
+def test_a_wrong_element_is_counted(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.start(32, 8)
+    base[5] += 1  # rank 1 has another idea of one element in the half that rank 0 adds up
+    play_rank_1(connected, base)
+    connected.hear("moved")
+    connected.send({"command": "verify", "iteration": 1})
+    assert connected.hear("done")["wrong_elements"] == 1
+
+
+def test_the_longest_pause_and_its_beginning_are_measured(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.start(32, 8)
+    play_rank_1(connected, base, pause_s=0.3)
+    moved = connected.hear("moved")
+    assert 0.25 < moved["max_gap_s"] < 1
+    # it began with the first slice, shortly after the start
+    assert moved["max_gap_at_s"] + moved["max_gap_s"] <= moved["end_s"]
+    assert moved["max_gap_at_s"] - moved["start_s"] < 0.25
+
+
+def test_a_summed_slice_is_sent_on_before_the_next_arrives(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.start(32, 8)
+    connected.receive(0, 16)
+    connected.to_rank[0].sendall((2 * base[4:6]).astype(FLOAT).tobytes())  # one slice of two, and no more
+    assert connected.receive(0, 8).tolist() == (3 * base[4:6]).tolist()
+
+
+def test_data_that_comes_before_the_start_is_not_lost(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.to_rank[0].sendall((2 * base[4:]).astype(FLOAT).tobytes())
+    connected.start(32, 8)
+    own, forwarded = connected.receive(0, 16), connected.receive(0, 16)
+    assert forwarded.tolist() == (3 * base[4:]).tolist()
+    connected.to_rank[0].sendall((2 * base[:4] + own).astype(FLOAT).tobytes())
+    connected.hear("moved")
+
+
+def test_slices_take_turns_on_the_flows_and_sizes_may_change() -> None:
+    rank = Rank(flows=3)
+    try:
+        rank.connect()
+        for iteration, size_bytes in ((1, 80), (2, 32)):  # 20 floats: chunks of 10 = slices of 4, 4, 2
+            base = make_base(2, size_bytes, iteration).astype(np.float32)
+            rank.start(size_bytes, 16, iteration)
+            half = len(base) // 2
+            pieces = [base[:half][i : i + 4] for i in range(0, half, 4)]  # step 0 on flows 0, 1, 2, ...
+            sums = [3 * base[half:][i : i + 4] for i in range(0, half, 4)]  # then step 1 goes on counting
+            for number, piece in enumerate(pieces):
+                assert rank.receive(number % 3, piece.nbytes).tolist() == piece.tolist()
+            own = [2 * base[half:][i : i + 4] for i in range(0, half, 4)]
+            for number, piece in enumerate([*own, *(3 * piece for piece in pieces)]):
+                rank.to_rank[number % 3].sendall(piece.astype(FLOAT).tobytes())
+            for number, piece in enumerate(sums, start=len(pieces)):
+                assert rank.receive(number % 3, piece.nbytes).tolist() == piece.tolist()
+            rank.hear("moved")
+            rank.send({"command": "verify", "iteration": iteration})
+            assert rank.hear("done")["wrong_elements"] == 0
+    finally:
+        rank.close()
+
+
+def test_progress_is_told_while_data_is_awaited(connected: Rank) -> None:
+    connected.send({"command": "progress"})
+    assert connected.hear("progress")["iteration"] is None
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.start(32, 8)
+    connected.receive(0, 16)
+    connected.to_rank[0].sendall((2 * base[4:6]).astype(FLOAT).tobytes())
+    connected.receive(0, 8)
+    connected.send({"command": "progress"})
+    progress = connected.hear("progress")
+    assert (progress["iteration"], progress["received_bytes"], progress["expected_bytes"]) == (1, 8, 32)
+    assert 0 <= progress["silent_s"] < 5
+
+
+def test_progress_is_told_while_the_start_is_awaited(connected: Rank) -> None:
+    connected.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    connected.hear("prepared")
+    connected.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 1000})
+    progress: dict[str, Any] = {"iteration": None}
+    while progress["iteration"] is None:  # it answers before it has come to the start, too
+        connected.send({"command": "progress"})
+        progress = connected.hear("progress")
+    assert (progress["iteration"], progress["received_bytes"], progress["expected_bytes"]) == (1, 0, 32)
+
+
+def test_tcp_info_counts_the_bytes_of_each_flow(connected: Rank) -> None:
+    base = make_base(2, 32, 1).astype(np.float32)
+    connected.start(32, 8)
+    play_rank_1(connected, base)
+    connected.hear("moved")
+    connected.send({"command": "tcp_info"})
+    info = connected.hear("tcp_info")
+    assert [flow["bytes_sent"] for flow in info["sent"]] == [HELLO.size + 32]
+    assert [flow["bytes_received"] for flow in info["received"]] == [HELLO.size + 32]
+    assert info["sent"][0]["retransmitted_segments"] == 0
+
+
+def test_the_congestion_control_is_read_back(connected: Rank) -> None:
+    assert connected.congestion_control == [Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()]
+
+
+# -- what goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_closes_is_named_with_the_progress(connected: Rank) -> None:
+    connected.start(32, 8)
+    connected.receive(0, 16)
+    connected.to_rank[0].close()
+    message = connected.error()
+    assert message.startswith("rank 0: receiving from rank 1 failed with 0 of 32 bytes received")
+    assert "closed" in message
+
+
+def test_a_peer_that_resets_is_named(connected: Rank) -> None:
+    connected.start(32, 8)
+    connected.receive(0, 16)
+    linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 s: close sends a reset
+    connected.to_rank[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connected.to_rank[0].close()
+    assert "receiving from rank 1" in connected.error()
+
+
+def test_a_next_rank_that_resets_is_named(connected: Rank) -> None:
+    connected.start(32 << 20, 65536)  # more than socket buffers hold: it is still sending
+    connected.from_rank[0].close()  # with unread data: a reset
+    assert connected.error().startswith("rank 0: sending to rank 1 failed")
+
+
+def test_a_next_rank_that_does_not_listen_is_named(rank: Rank) -> None:
+    rank.hear("listening")
+    rank.listener.close()
+    rank.send({"command": "connect"})
+    message = rank.error()
+    assert f"cannot connect {rank.host.ip}:40000 to rank 1 at {rank.peer.ip}:20001" in message
+    assert "refused" in message
+
+
+@pytest.mark.parametrize("wrong", [{"flow": 1}, {"flow": 0, "rank": 0}, {"flow": 0, "magic": b"HTTP"}])
+def test_a_stranger_is_refused(rank: Rank, wrong: dict[str, Any]) -> None:
+    rank.hear("listening")
+    rank.greet(**wrong)
+    rank.send({"command": "connect"})
+    assert "expected rank 1 with one of 1 flows" in rank.error()
+
+
+def test_a_stranger_that_hangs_up_is_refused(rank: Rank) -> None:
+    rank.hear("listening")
+    socket.create_connection((rank.host.ip, 20_000)).close()
+    rank.send({"command": "connect"})
+    assert "greeted with b''" in rank.error()
+
+
+def test_a_stranger_that_hangs_up_in_the_middle_of_its_hello_is_refused(rank: Rank) -> None:
+    rank.hear("listening")
+    with socket.create_connection((rank.host.ip, 20_000)) as stranger:
+        stranger.sendall(MAGIC)
+    rank.send({"command": "connect"})
+    assert f"greeted with {MAGIC!r}" in rank.error()
+
+
+def test_a_hello_may_come_in_pieces_and_silent_strangers_are_sent_away(rank: Rank) -> None:
+    rank.hear("listening")
+    strangers = [socket.create_connection((rank.host.ip, 20_000)) for _ in range(5)]
+    rank.sockets += strangers
+    strangers[0].sendall(MAGIC[:3])
+    rank.send({"command": "connect"})
+    slow = socket.create_connection((rank.host.ip, 20_000))
+    rank.sockets.append(slow)
+    hello = HELLO.pack(MAGIC, 0, 1, 1)
+    slow.sendall(hello[:5])
+    before_s = cpu_s(rank.process.pid)
+    time.sleep(0.3)  # the time in which a rank that polls would be busy
+    assert cpu_s(rank.process.pid) - before_s < 0.1
+    slow.sendall(hello[5:])
+    rank.hear("connected")
+    for stranger in strangers:
+        stranger.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):  # where it has left a word unread
+            assert stranger.recv(1) == b""
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_address_in_use_is_named(rank: Rank) -> None:
+    rank.hear("listening")
+    with socket.create_server((rank.host.ip, 40_000)):
+        rank.send({"command": "connect"})
+        assert f"cannot bind {rank.host.ip}:40000" in rank.error()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"command": "dance"}, "unknown command"),
+        ({"command": "start", "iteration": 1, "at_s": 0}, "None is prepared"),
+        ({"command": "verify", "iteration": 1}, "None was moved"),
+        ({"command": "prepare", "iteration": 1, "size_bytes": 30, "slice_bytes": 8}, "size_bytes=30"),
+        ({"command": "prepare", "iteration": 1}, "size_bytes"),
+        ({"command": "prepare", "iteration": 1, "size_bytes": "32", "slice_bytes": 8}, "TypeError"),
+        ({"command": "prepare", "iteration": 1, "size_bytes": -32, "slice_bytes": 8}, "size_bytes=-32"),
+        ({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 0}, "slice_bytes=0"),
+        ({"command": "prepare", "iteration": 1, "size_bytes": 1 << 60, "slice_bytes": 1 << 20}, "emory"),
+        ([1], "expected a JSON object"),
+    ],
+)
+def test_a_command_that_cannot_be_is_answered_by_an_error(connected: Rank, command: object, words: str) -> None:
+    connected.send(command)
+    assert words in connected.error()
+
+
+def test_a_command_before_connecting_is_answered_by_an_error(rank: Rank) -> None:
+    rank.hear("listening")
+    rank.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    assert "before connect" in rank.error()
+
+
+def test_an_unknown_or_missing_field_of_the_configuration_is_named() -> None:
+    with pytest.raises(WorkloadError, match="colour"):
+        Config.from_json({"colour": "red"})
+    with pytest.raises(WorkloadError, match="n_ranks"):
+        Config.from_json({"rank": 0})
+
+
+@pytest.mark.parametrize("moment", ["configured", "connecting", "connected", "waiting", "moving"])
+def test_the_end_of_stdin_ends_it_at_any_moment(rank: Rank, moment: str) -> None:
+    if moment == "configured":
+        rank.hear("listening")
+    elif moment == "connecting":
+        rank.hear("listening")
+        rank.send({"command": "connect"})
+        rank.listener.accept()[0].close()
+    else:
+        rank.connect()
+    if moment == "waiting":
+        rank.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+        rank.hear("prepared")
+        rank.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 1000})
+    elif moment == "moving":
+        rank.start(32, 8)
+        rank.receive(0, 16)
+    assert rank.process.stdin
+    rank.process.stdin.close()
+    assert rank.process.wait(10) == 0
+    assert rank.process.stderr and rank.process.stderr.read() == b""
+
+
+def test_exit_ends_it(connected: Rank) -> None:
+    connected.send({"command": "exit"})
+    assert connected.process.wait(10) == 0
+
+
+def test_commands_may_arrive_in_pieces() -> None:
+    read_fd, write_fd = os.pipe()
+    stream = CommandStream(read_fd)
+    assert stream.read() == []
+    os.write(write_fd, b'{"command": "a"}\n{"comm')
+    assert stream.read() == [{"command": "a"}]
+    os.write(write_fd, b'and": "b"}\n\n')
+    assert stream.read() == [{"command": "b"}]
+    os.write(write_fd, b"x" * 65536)
+    with pytest.raises(WorkloadError, match="longer than"):
+        for _ in range(20):
+            stream.read()
+            os.write(write_fd, b"x" * 65536)
+    os.close(write_fd)
+    os.close(read_fd)
+
+
+def test_the_end_of_commands_is_told() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    with pytest.raises(Leave):
+        CommandStream(read_fd).read()
+    os.close(read_fd)
+
+
+def test_a_stopped_rank_starts_late_and_says_so(connected: Rank) -> None:
+    connected.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    connected.hear("prepared")
+    connected.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 0.1})
+    os.kill(connected.process.pid, signal.SIGSTOP)
+    time.sleep(0.4)
+    os.kill(connected.process.pid, signal.SIGCONT)
+    play_rank_1(connected, make_base(2, 32, 1).astype(np.float32))
+    assert 0.2 < connected.hear("moved")["start_lateness_s"] < 5

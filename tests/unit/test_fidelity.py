@@ -1,0 +1,423 @@
+"""Every check of the verdict: spoil one thing in a healthy run, and that check alone objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
+from testbed.metrics import measure
+from testbed.records import RunRecord, SocketRow
+from testbed.scenario import Scenario
+from testbed.usage import usage
+from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
+
+Spoil = Callable[[RunRecord], RunRecord]
+
+
+def verdict(run: RunRecord) -> Verdict:
+    return judge(Evidence(run=run, metrics=measure(run), usage=usage(run)))
+
+
+def found(run: RunRecord) -> dict[str, str]:
+    return {finding.check: finding.level.value for finding in verdict(run).findings}
+
+
+@pytest.mark.parametrize("scheme", ["ecmp", "gse1"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        scenario_of(),
+        scenario_of(fabric={"leaves": 3, "spines": 5, "hosts_per_leaf": 3}),
+        scenario_of(fabric={"links_per_pair": 2}, workload={"flows_per_hop": 4}),
+        scenario_of(fabric={"mtu_bytes": 1500}),
+        scenario_of(workload={"placement": "leaf_local"}),
+        scenario_of(measure={"probe_interval_ms": 0}),
+        scenario_of(workload={"size_bytes": 65_536}, measure={"probe_interval_ms": 1}),
+    ],
+)
+def test_healthy_run_is_valid(scenario: Scenario, scheme: str) -> None:
+    result = verdict(healthy(scenario, scheme=scheme))
+    assert result == Verdict(Level.VALID, ())
+
+
+# --- one spoiled thing each -----------------------------------------------------------------------------
+
+
+def wrong_sums(run: RunRecord) -> RunRecord:
+    rows = list(run.tables.iterations)
+    return with_rows(run, iterations=[*rows[:-1], replace(rows[-1], wrong_elements=1)])
+
+
+def gsos_died(run: RunRecord) -> RunRecord:
+    return replace(run, events=(*run.events, {"event": "process_died", "t_s": 9.0, "died_s": 1.5, "role": "gsos"}))
+
+
+def iteration_lost(run: RunRecord) -> RunRecord:
+    workload = run.scenario.workload.model_copy(update={"iterations": 3})
+    return replace(run, scenario=run.scenario.model_copy(update={"workload": workload}))
+
+
+def setting_not_taken(run: RunRecord) -> RunRecord:
+    return replace(run, network={**run.network, "read_back": ["l1-eth1: mtu is 1500, expected 9000"]})
+
+
+def link_off_by(fraction: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = list(run.tables.calibration)
+        rows[5] = replace(rows[5], error_fraction=-fraction, measured_mbps=rows[5].configured_mbps * (1 - fraction))
+        return with_rows(run, calibration=rows)
+
+    return spoil
+
+
+def completion_times(factor: float) -> Spoil:
+    """Claim other completion times (in the clock of the counters nothing changes)."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [replace(row, completion_s=row.completion_s * factor) for row in run.tables.iterations]
+        return with_rows(run, iterations=rows)
+
+    return spoil
+
+
+def recorded_on_one_path(run: RunRecord) -> RunRecord:
+    return with_rows(run, flows=[replace(row, path="s1") for row in run.tables.flows])
+
+
+def uplink_bytes(factor: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        uplinks = {d.src.intf for d in run.topology.directions if d.kind == "uplink"}
+        rows = [
+            replace(row, tx_bytes=round(row.tx_bytes * factor)) if row.intf in uplinks else row
+            for row in run.tables.links
+        ]
+        return with_rows(run, links=rows)
+
+    return spoil
+
+
+def switch_thread(run_fraction: float, wait_fraction: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [
+            replace(row, run_s=run_fraction * row.t_s, wait_s=wait_fraction * row.t_s) if row.tid == 10 else row
+            for row in run.tables.threads
+        ]
+        # what the switches need more, others use less: the machine is as busy as before
+        rest = 1.23 - run_fraction - 0.03
+        return with_rows(
+            run, threads=[replace(row, run_s=rest * row.t_s) if row.role == "rank" else row for row in rows]
+        )
+
+    return spoil
+
+
+def cores_busy(busy: float) -> Spoil:
+    """Both cores this busy, by the run itself."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        cpu = [replace(row, user_s=busy * row.t_s, idle_s=(1 - busy) * row.t_s) for row in run.tables.cpu]
+        threads = [
+            replace(row, run_s=(2 * busy - 0.85) * row.t_s) if row.role == "rank" else row for row in run.tables.threads
+        ]
+        return with_rows(run, cpu=cpu, threads=threads)
+
+    return spoil
+
+
+def somebody_else_worked(run: RunRecord) -> RunRecord:
+    cpu = [replace(row, user_s=0.9 * row.t_s, idle_s=0.1 * row.t_s) if row.core == 1 else row for row in run.tables.cpu]
+    return with_rows(run, cpu=cpu)
+
+
+def stolen(fraction: float) -> Spoil:
+    """The hypervisor takes its share of time the core had been idle."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        cpu = [
+            replace(row, idle_s=row.idle_s - 2 * fraction * row.t_s, steal_s=2 * fraction * row.t_s)
+            if row.core
+            else row
+            for row in run.tables.cpu
+        ]
+        return with_rows(run, cpu=cpu)
+
+    return spoil
+
+
+def rank_late(fraction: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        late_s = fraction * run.tables.iterations[-1].completion_s
+        rows = list(run.tables.ranks)
+        return with_rows(run, ranks=[*rows[:-1], replace(rows[-1], start_lateness_s=late_s)])
+
+    return spoil
+
+
+def probes_late(run: RunRecord) -> RunRecord:
+    rows = [replace(row, send_lateness_s=0.008) if row.seq % 20 == 0 else row for row in run.tables.probes]
+    return with_rows(run, probes=rows)  # a frame of 9014 bytes takes 7.2 ms at 10 Mbit/s
+
+
+def sampler_late(run: RunRecord) -> RunRecord:
+    return replace(run, events=({"event": "sampler_stopped", "t_s": 9.0, "lateness_p99_s": 0.13},))  # of 0.25
+
+
+def sockets_lost(packets: int) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        first, last = run.tables.sockets
+        return with_rows(run, sockets=[replace(first, drops=40), replace(last, drops=40 + packets)])
+
+    return spoil
+
+
+def many_packets(run: RunRecord) -> RunRecord:
+    """A long run: enough packets that a single one is less than one in 10^4."""
+    rows = [
+        replace(row, tx_packets=row.tx_packets * 1000, rx_packets=row.rx_packets * 1000)
+        if row.intf.endswith(("eth1", "eth0")) and not row.intf.startswith("s")
+        else row
+        for row in run.tables.links
+    ]
+    return with_rows(run, links=rows)
+
+
+def interface_lost(column: str) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        last = run.tables.links[-1].t_s
+        rows = [
+            replace(row, **{column: 30}) if row.intf == "l2-eth3" and row.t_s == last else row
+            for row in run.tables.links
+        ]
+        return with_rows(run, links=rows)
+
+    return spoil
+
+
+def frames_vanish(run: RunRecord) -> RunRecord:
+    rows = [
+        replace(row, rx_packets=round(row.rx_packets * 0.9)) if row.intf == "s1-eth1" else row
+        for row in run.tables.links
+    ]
+    return with_rows(run, links=rows)
+
+
+def uncalibrated(run: RunRecord) -> RunRecord:
+    return with_rows(run, calibration=[])
+
+
+CASES: list[tuple[str, Spoil, str, Level, str]] = [
+    ("sum", wrong_sums, "wrong_elements", Level.INVALID, "1 elements of the reduced arrays are wrong"),
+    ("gsos", gsos_died, "process_died", Level.INVALID, "died during the run: gsos at 1.5 s"),
+    ("iteration", iteration_lost, "iterations", Level.INVALID, "2 iterations measured, the scenario asks for 3"),
+    ("mtu", setting_not_taken, "settings", Level.INVALID, "l1-eth1: mtu is 1500, expected 9000"),
+    ("rate 4%", link_off_by(0.04), "calibration", Level.SUSPECT, "link rate off by 4.0% on l2-eth1>h3-eth0"),
+    ("rate 11%", link_off_by(0.11), "calibration", Level.INVALID, "8.90 of 10 Mbit/s (limit 3% / 10%)"),
+    ("5% too fast", completion_times(0.91), "impossible", Level.INVALID, "is above the physical limit"),
+    ("other path", recorded_on_one_path, "beyond_placement", Level.SUSPECT, "the recorded paths allow 0.500"),
+    ("bytes -2%", uplink_bytes(0.98), "uplink_bytes", Level.SUSPECT, "uplinks carried"),
+    ("bytes +7%", uplink_bytes(1.07), "uplink_bytes", Level.INVALID, "% off, limit 1% / 5%)"),
+    ("core full", switch_thread(0.98, 0.0), "switch_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
+    ("waits", switch_thread(0.6, 0.25), "switch_wait", Level.SUSPECT, "waited 29% of its ready time"),
+    ("starves", switch_thread(0.4, 0.5), "switch_wait", Level.INVALID, "(limit 25% / 50%)"),
+    ("busy", cores_busy(0.96), "busy_cores", Level.SUSPECT, "all 2 cores 96.0% busy"),
+    ("saturated", cores_busy(0.99), "busy_cores", Level.INVALID, "(limit 95% / 98.5%)"),
+    ("neighbour", somebody_else_worked, "foreign_load", Level.SUSPECT, "used 0.47 cores (limit 0.3)"),
+    ("steal 2%", stolen(0.02), "steal", Level.SUSPECT, "the hypervisor took 2.0% of the CPU"),
+    ("steal 6%", stolen(0.06), "steal", Level.INVALID, "(limit 1% / 5%)"),
+    ("late rank", rank_late(0.02), "rank_lateness", Level.SUSPECT, "rank 3 began"),
+    ("very late rank", rank_late(0.06), "rank_lateness", Level.INVALID, "ms late"),
+    ("late probes", probes_late, "probe_lateness", Level.SUSPECT, "more than 8.00 ms late (limit 7.21 ms)"),
+    ("late sampler", sampler_late, "sampler_lateness", Level.SUSPECT, "130 ms late"),
+    ("sockets", sockets_lost(30), "socket_drops", Level.INVALID, "30 packets lost in the switches' packet sockets"),
+    ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
+    ("interface tx", interface_lost("tx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
+    ("vanish", frames_vanish, "unaccounted", Level.INVALID, "frames not accounted for on l1-eth3>s1-eth1"),
+    ("uncalibrated", uncalibrated, "missing", Level.SUSPECT, "not measured: calibration"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "level", "text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_spoiling_one_thing_trips_one_check(spoil: Spoil, check: str, level: Level, text: str) -> None:
+    result = verdict(spoil(healthy(scenario_of())))
+    assert [(finding.check, finding.level) for finding in result.findings] == [(check, level)]
+    assert text in result.reasons[0]
+    assert result.level is level
+
+
+def test_a_full_core_is_only_a_doubt_until_it_slows_the_collective() -> None:
+    run = switch_thread(0.99, 0.0)(healthy(scenario_of()))
+    assert found(run) == {"switch_core": "SUSPECT"}
+    slow = completion_times(1.2)(run)
+    assert found(slow) == {"switch_core": "SUSPECT", "switch_bound": "INVALID"}
+    assert "18% slower than its placement allows" in verdict(slow).reasons[1]
+
+
+def test_a_slow_collective_alone_is_a_result_not_a_doubt() -> None:
+    assert found(completion_times(1.5)(healthy(scenario_of()))) == {}
+
+
+def test_a_single_lost_packet_among_many_is_a_doubt() -> None:
+    run = many_packets(healthy(scenario_of()))
+    assert found(sockets_lost(1)(run))["socket_drops"] == "SUSPECT"
+    assert found(sockets_lost(10_000)(run))["socket_drops"] == "INVALID"
+
+
+def test_every_check_of_the_table_is_tripped_by_some_case() -> None:
+    tripped = {case[2] for case in CASES} | {"switch_bound"}
+    assert tripped == set(THRESHOLDS)
+    assert len(CHECKS) == len(THRESHOLDS)
+
+
+def test_worst_finding_is_the_verdict_and_all_are_told() -> None:
+    result = verdict(gsos_died(probes_late(link_off_by(0.04)(healthy(scenario_of())))))
+    assert result.level is Level.INVALID
+    assert len(result.reasons) == 3
+
+
+def test_retransmitted_segments_may_cross_an_uplink_again() -> None:
+    run = uplink_bytes(1.03)(healthy(scenario_of()))
+    assert found(run) == {"uplink_bytes": "SUSPECT"}
+    flows = [replace(row, retransmitted_segments=10) for row in run.tables.flows]
+    assert found(with_rows(run, flows=flows)) == {}
+
+
+def test_background_traffic_may_add_bytes_but_not_take_them() -> None:
+    background = scenario_of(background=[{"src": "h1", "dst": "h3"}])
+    assert found(replace(uplink_bytes(1.5)(healthy(scenario_of())), scenario=background)) == {}
+    assert found(replace(uplink_bytes(0.5)(healthy(scenario_of())), scenario=background)) == {"uplink_bytes": "INVALID"}
+
+
+def test_what_a_broken_link_loses_is_part_of_the_scenario() -> None:
+    scenario = scenario_of(faults=[{"t_s": 0.2, "action": "fail", "target": "l2-s1"}])
+    run = interface_lost("tx_dropped")(healthy(scenario))  # l2-eth3 leads to s1
+    start_s = run.tables.iterations[1].start_s
+    event = {"event": "fault", "t_s": start_s + 0.2, "action": "fail", "target": "l2-s1"}
+    assert found(replace(run, events=(*run.events, event))) == {}
+
+
+def test_short_collectives_may_profit_from_a_full_token_bucket() -> None:
+    """64 KiB on 4 ranks is 98 kB per hop: two frames of burst are 18% of it."""
+    run = healthy(scenario_of(workload={"size_bytes": 65_536}, measure={"probe_interval_ms": 1}))
+    assert found(completion_times(0.9)(run)) == {}
+    assert found(completion_times(0.7)(run)) == {"impossible": "INVALID"}
+
+
+def without(column: str) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        return with_rows(run, flows=[replace(row, **{column: None}) for row in run.tables.flows])
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "missing"),
+    [
+        (lambda run: with_rows(run, links=[]), "uplink counters"),
+        (lambda run: with_rows(run, queues=[]), "queue drops"),
+        (lambda run: with_rows(run, cpu=[]), "CPU of cores"),
+        (lambda run: with_rows(run, threads=[]), "CPU of the switches"),
+        (lambda run: with_rows(run, sockets=[]), "packet-socket drops"),
+        (lambda run: with_rows(run, probes=[]), "latency"),
+        (lambda run: with_rows(run, probes=[replace(row, latency_s=None) for row in run.tables.probes]), "latency"),
+        (without("retransmitted_segments"), "retransmitted segments"),
+        (without("out_of_order_packets"), "out-of-order packets"),
+        (without("path"), "paths of flows"),
+        (lambda run: replace(run, events=()), "lateness of samples"),
+        (lambda run: replace(run, network={}), "read-back settings, packet-socket drops"),
+        (
+            lambda run: with_rows(run, ranks=[replace(row, start_lateness_s=None) for row in run.tables.ranks]),
+            "lateness of ranks",
+        ),
+    ],
+)
+def test_what_was_not_measured_is_said(spoil: Spoil, missing: str) -> None:
+    run = spoil(healthy(scenario_of()))
+    if missing.endswith(", packet-socket drops"):
+        run = with_rows(run, sockets=[])
+    result = verdict(run)
+    assert result.reasons == (f"not measured: {missing}",)
+    assert result.level is Level.SUSPECT
+
+
+def on_kernel_datapath(run: RunRecord) -> RunRecord:
+    return replace(run, network={**run.network, "datapath": "kernel"})
+
+
+def test_kernel_datapath_has_no_packet_sockets_to_look_at() -> None:
+    assert found(on_kernel_datapath(with_rows(healthy(scenario_of()), sockets=[]))) == {}
+
+
+def test_kernel_datapath_does_not_wait_for_the_daemon() -> None:
+    run = switch_thread(0.02, 0.06)(healthy(scenario_of()))
+    assert found(run) == {"switch_wait": "INVALID"}
+    assert found(on_kernel_datapath(run)) == {}
+
+
+def test_kernel_datapath_without_idle_time_must_not_set_the_pace() -> None:
+    run = on_kernel_datapath(cores_busy(0.97)(healthy(scenario_of())))
+    assert found(run) == {"busy_cores": "SUSPECT"}
+    assert found(completion_times(1.2)(run)) == {"busy_cores": "SUSPECT", "switch_bound": "INVALID"}
+    assert "switch_bound" not in found(completion_times(1.2)(on_kernel_datapath(healthy(scenario_of()))))
+
+
+def test_interrupts_are_the_kernel_datapath_and_nobody_else() -> None:
+    run = healthy(scenario_of())
+    cpu = [replace(row, softirq_s=0.2 * row.t_s, idle_s=row.idle_s - 0.2 * row.t_s) for row in run.tables.cpu]
+    run = with_rows(run, cpu=cpu)
+    assert found(run) == {"foreign_load": "SUSPECT"}  # 2 x 0.2 cores nobody of the run accounts for
+    assert found(on_kernel_datapath(run)) == {}
+    assert found(
+        on_kernel_datapath(with_rows(run, cpu=[replace(row, softirq_s=0.0, system_s=row.softirq_s) for row in cpu]))
+    ) == {"foreign_load": "SUSPECT"}
+
+
+def test_a_fault_no_iteration_saw_is_no_measured_outage() -> None:
+    run = healthy(scenario_of(faults=[{"t_s": 60, "action": "fail", "target": "s1"}]))
+    event = {"event": "fault", "t_s": 60.0, "action": "fail", "target": "s1"}
+    assert verdict(replace(run, events=(*run.events, event))).reasons == ("not measured: outage",)
+    assert verdict(run).reasons == ("not measured: faults",)
+
+
+def test_run_without_any_measured_iteration_is_invalid_not_a_crash() -> None:
+    run = healthy(scenario_of())
+    result = verdict(with_rows(run, iterations=run.tables.iterations[:1]))
+    assert result.level is Level.INVALID
+    assert any(reason.startswith("not measured: completion times") for reason in result.reasons)
+
+
+def test_a_threshold_itself_is_still_good() -> None:
+    threshold = Threshold(0.03, 0.10, "")
+    assert [threshold.level(value) for value in (0.03, 0.031, 0.10, 0.11)] == [
+        Level.VALID,
+        Level.SUSPECT,
+        Level.SUSPECT,
+        Level.INVALID,
+    ]
+
+
+def test_sockets_of_several_switch_processes_are_added() -> None:
+    rows = [
+        SocketRow(t_s=t_s, process="ovs-vswitchd", inode_or_port=port, drops=drops)
+        for t_s, port, drops in ((0.0, "1", 5), (9.0, "1", 20), (0.0, "2", 0), (9.0, "2", 15))
+    ]
+    run = with_rows(healthy(scenario_of()), sockets=rows)
+    assert "30 packets lost in the switches' packet sockets" in verdict(run).reasons[0]
+
+
+def test_documented_thresholds_are_the_ones_applied() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "results-format.md").read_text()
+    documented = {
+        name: (suspect, invalid) for name, suspect, invalid in re.findall(r"\| `(\w+)`:.*\| (\S+) \| (\S+) \|", text)
+    }
+
+    def shown(limit: float | None) -> str:
+        return "never" if limit is None else f"{limit:g}"
+
+    assert documented == {name: (shown(t.suspect), shown(t.invalid)) for name, t in THRESHOLDS.items()}

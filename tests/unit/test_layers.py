@@ -1,0 +1,171 @@
+"""Who may import whom: docs/architecture.md lists every module's layer, this test walks the imports.
+
+A module missing from the table fails, so does one the table names but nobody wrote.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+ARCHITECTURE = PROJECT / "docs" / "architecture.md"
+
+# layer -> layers its modules may import from
+MAY_IMPORT = {
+    "L0": set(),
+    "L1 pure": {"L0", "L1 pure"},
+    "L2 disk": {"L0", "L1 pure", "L2 disk"},
+    "L3 alone": {"L0", "L1 pure", "L3 alone"},
+    "L3 acting": {"L0", "L1 pure", "L2 disk", "L3 alone", "L3 acting"},
+    "L4 wiring": {"L0", "L1 pure", "L2 disk", "L3 alone", "L3 acting", "L4 wiring"},
+    "views": {"L0", "L1 pure", "L2 disk", "views"},
+    "L5 user": {"L0", "L1 pure", "L2 disk", "L3 alone", "L3 acting", "L4 wiring", "L5 user", "views"},
+    "apps": {"L0", "L1 pure", "apps"},
+    "scenarios": {"L0", "L1 pure"},
+}
+# third-party package -> modules that may import it: each has one door
+DOORS = {
+    "mininet": {"testbed.network", "testbed.mn", "testbed.interactive"},
+    "matplotlib": {"testbed.plots"},
+    "os_ken": {"apps.compat"},
+    "ryu": {"apps.compat", "apps.ryu_manager"},
+}
+# What would give a pure module a clock, randomness of its own or a way to act.
+IMPURE = {
+    "asyncio",
+    "multiprocessing",
+    "os",
+    "secrets",
+    "select",
+    "selectors",
+    "shutil",
+    "signal",
+    "socket",
+    "subprocess",
+}
+IMPURE |= {"sys", "tempfile", "threading", "time"}
+
+
+def layer_table(text: str) -> dict[str, str]:
+    """Return module pattern -> layer, as the table under "Layers" gives them."""
+    section = next(part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith("Layers"))
+    layers = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and cells[0] not in ("layer", "---"):
+            for name in re.findall(r"`([^`]*)`", cells[1]):
+                layers.update(dict.fromkeys(name.split(), cells[0]))
+    return layers
+
+
+def layer_of(module: str, layers: dict[str, str]) -> str | None:
+    """Return the layer of a dotted module name, or None when the table does not have it."""
+    package, _, rest = module.partition(".")
+    if package in ("apps", "scenarios"):
+        return layers.get(f"{package}/*")
+    if "." in rest or (PROJECT / "testbed" / rest).is_dir():
+        return layers.get(f"{rest.partition('.')[0]}/*")
+    return layers.get(rest)
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of ours by dotted name; packages' ``__init__`` count as the package."""
+    found = {}
+    for package in ("testbed", "apps", "scenarios"):
+        for path in sorted((PROJECT / package).rglob("*.py")):
+            parts = path.relative_to(PROJECT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Yield the dotted names a module imports, wherever in it; ``from a import b`` yields ``a.b``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(
+                    [*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])]
+                )
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def module_of(name: str, known: dict[str, Path]) -> str | None:
+    """Return the module of ours that importing ``name`` loads, or None when it is not ours."""
+    while name:
+        if name in known:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+KNOWN = modules()
+LAYERS = layer_table(ARCHITECTURE.read_text())
+# Packages themselves and entry points hold no code that belongs to a layer.
+CHECKED = [name for name in KNOWN if name not in ("testbed", "apps", "scenarios", "testbed.__main__")]
+
+
+def imported(module: str) -> set[str]:
+    path = KNOWN[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return set(imports(path.read_text(), package))
+
+
+@pytest.mark.parametrize("module", CHECKED)
+def test_module_imports_only_from_layers_it_may(module: str) -> None:
+    layer = layer_of(module, LAYERS)
+    assert layer is not None, f"{module} is in no layer of {ARCHITECTURE.relative_to(PROJECT)}; add it to the table"
+    for name in imported(module):
+        target = module_of(name, KNOWN)
+        if target in (None, "testbed", module):
+            continue
+        if target == "scenarios" or target.startswith("scenarios."):
+            assert module in ("testbed.scenario_files",) or layer == "scenarios", f"{module} imports {name}"
+            continue
+        target_layer = layer_of(target, LAYERS)
+        assert target_layer in MAY_IMPORT[layer], f"{module} ({layer}) imports {target} ({target_layer})"
+
+
+@pytest.mark.parametrize("module", CHECKED)
+def test_third_party_packages_have_one_door(module: str) -> None:
+    for name in imported(module):
+        doors = DOORS.get(name.partition(".")[0])
+        assert doors is None or module in doors, f"{module} imports {name}; only {sorted(doors or ())} may"
+
+
+@pytest.mark.parametrize("module", [name for name in CHECKED if layer_of(name, LAYERS) == "L1 pure"])
+def test_pure_module_has_no_clock_and_no_hands(module: str) -> None:
+    used = {name.partition(".")[0] for name in imported(module)}
+    assert not used & IMPURE
+
+
+def test_table_names_only_modules_that_exist() -> None:
+    for pattern in LAYERS:
+        if pattern.endswith("/*"):
+            directory = PROJECT / ("" if pattern[:-2] in ("apps", "scenarios") else "testbed") / pattern[:-2]
+            assert directory.is_dir(), f"{pattern} is in the table, but there is no {directory}"
+        else:
+            assert f"testbed.{pattern}" in KNOWN, f"{pattern} is in the table, but there is no testbed/{pattern}.py"
+
+
+def test_table_has_exactly_the_layers_with_rules() -> None:
+    assert set(LAYERS.values()) == set(MAY_IMPORT)
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    source = "import os.path\ndef f():\n    from testbed import network\n    from .a import b\n    from .. import c\n"
+    assert set(imports(source, "testbed.cli")) == {"os.path", "testbed.network", "testbed.cli.a.b", "testbed.c"}
+
+
+def test_breach_would_be_noticed() -> None:
+    layers = {"errors": "L0", "network": "L3 acting"}
+    known = {"testbed.errors": Path(), "testbed.network": Path()}
+    assert module_of("testbed.network.Network", known) == "testbed.network"
+    assert layer_of("testbed.network", layers) not in MAY_IMPORT[layers["errors"]]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from testbed.limits import Limits, available_memory_bytes, available_processes, cgroup_limits, proc_field, usable_cores
+
+
+def group(path: Path, **files: str) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (path / name.replace("__", ".")).write_text(f"{text}\n")
+
+
+def membership(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "cgroup"
+    path.write_text(text)
+    return path
+
+
+def test_version_2_takes_the_tightest_limit_on_the_way_up(tmp_path: Path) -> None:
+    root = tmp_path / "fs"
+    group(root / "a", cpu__max="150000 100000", memory__max="1000000", pids__max="max")
+    group(root / "a" / "b", cpu__max="max 100000", memory__max="2000000", pids__max="300")
+    limits = cgroup_limits(root, membership(tmp_path, "0::/a/b\n"))
+    assert limits == Limits(cores=1.5, memory_bytes=1_000_000, processes=300)
+
+
+def test_version_1_is_read_by_controller(tmp_path: Path) -> None:
+    root = tmp_path / "fs"
+    group(root / "cpu" / "job", cpu__cfs_quota_us="50000", cpu__cfs_period_us="100000")
+    group(root / "memory", memory__limit_in_bytes="4096000")
+    limits = cgroup_limits(root, membership(tmp_path, "4:memory:/\n1:cpu,cpuacct:/job\n"))
+    assert limits == Limits(cores=0.5, memory_bytes=4_096_000, processes=None)
+
+
+def test_no_quota_in_version_1_is_minus_one(tmp_path: Path) -> None:
+    root = tmp_path / "fs"
+    group(root / "cpu", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
+    assert cgroup_limits(root, membership(tmp_path, "1:cpu:/\n")).cores is None
+
+
+def test_container_that_sees_the_host_path_reads_its_own_mount(tmp_path: Path) -> None:
+    root = tmp_path / "fs"
+    group(root, pids__max="77")
+    assert cgroup_limits(root, membership(tmp_path, "0::/docker/0123\n")).processes == 77
+
+
+def test_no_control_groups_mean_no_limits(tmp_path: Path) -> None:
+    assert cgroup_limits(tmp_path / "none", tmp_path / "nothing") == Limits(None, None, None)
+
+
+UNLIMITED = Limits(None, None, None)
+
+
+def test_tighter_of_machine_and_container_counts() -> None:
+    assert usable_cores(Limits(0.5, None, None)) == 0.5
+    assert usable_cores(Limits(1e6, None, None)) == usable_cores(UNLIMITED) >= 1
+    assert available_memory_bytes(Limits(None, 4096, None)) == 4096
+    assert available_memory_bytes(UNLIMITED) > 4096
+    assert available_processes(Limits(None, None, 1)) == 0
+    assert available_processes(UNLIMITED) > 0
+
+
+def test_field_of_a_proc_file_is_its_first_value(tmp_path: Path) -> None:
+    path = tmp_path / "info"
+    path.write_text("model name\t: First CPU\nmodel name\t: Second CPU\nMemFree:  12 kB\n")
+    assert proc_field(str(path), "model name") == "First CPU"
+    assert proc_field(str(path), "MemFree") == "12 kB"
+    assert proc_field(str(path), "nothing") is None

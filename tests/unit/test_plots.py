@@ -1,0 +1,124 @@
+"""Figures are files: which are drawn, from what, and always the same."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.comparison import compare
+from testbed.errors import ResultsError
+from testbed.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency
+from testbed.scenario import SCHEMES
+from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
+from tests.unit.test_tables import stored, three_seeds, with_rate_error
+
+EVERYTHING = sorted(f"{name}.{suffix}" for name in FIGURES for suffix in ("json", "png", "svg"))
+
+
+def width_of_png(path: Path) -> int:
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int(struct.unpack(">I", data[16:20])[0])
+
+
+def test_every_figure_is_drawn_at_paper_size(tmp_path: Path) -> None:
+    paths = draw_all(three_seeds(tmp_path), tmp_path / "figures", allow_invalid=False)
+    assert sorted(path.name for path in paths) == EVERYTHING
+    inch = 2.54
+    assert width_of_png(tmp_path / "figures" / "latency.png") == int(8.5 / inch * 300)
+    assert width_of_png(tmp_path / "figures" / "completion.png") == int(17.0 / inch * 300)
+
+
+def test_the_same_runs_make_the_same_bytes(tmp_path: Path) -> None:
+    runs = three_seeds(tmp_path)
+    for folder in ("a", "b"):
+        draw_all(runs, tmp_path / folder, allow_invalid=False)
+    for name in EVERYTHING:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_a_figure_says_from_what_it_was_made(tmp_path: Path) -> None:
+    runs = [*three_seeds(tmp_path), *stored(tmp_path / "bad", with_rate_error(healthy(scenario_of(), seed=9), -0.2))]
+    draw_all(runs, tmp_path / "figures", allow_invalid=False)
+    found = json.loads((tmp_path / "figures" / "completion.json").read_text())
+    assert found["scenario_hash"] == runs[0].scenario_hash
+    assert found["seeds"] == {"ecmp": [1, 2, 3], "gse1": [1, 2, 3]}
+    assert found["verdicts"] == {"ecmp": {"VALID": 3}, "gse1": {"VALID": 3, "INVALID": 1}}
+    assert found["left_out"] == [runs[-1].path.name]
+    assert found["versions"] == [{"gse_testbed": "0.0.0 synthetic", "commit": "0123456789"}]
+    assert "1 INVALID run left out (gse1 seed 9: link rate off by 20.0%" in found["caption"]
+    assert "10 Mbit/s links" in found["caption"]
+
+
+def test_invalid_runs_are_drawn_only_when_told(tmp_path: Path) -> None:
+    runs = stored(tmp_path, with_rate_error(healthy(scenario_of()), 0.2))
+    with pytest.raises(ResultsError, match="all INVALID, expected a VALID run, or --allow-invalid"):
+        draw_all(runs, tmp_path / "figures", allow_invalid=False)
+    assert not (tmp_path / "figures").exists()
+    assert len(draw_all(runs, tmp_path / "figures", allow_invalid=True)) == len(EVERYTHING)
+
+
+def test_questions_get_a_folder_each(tmp_path: Path) -> None:
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(fabric={"spines": 3})))
+    draw_all(runs, tmp_path / "figures", allow_invalid=False)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {run.scenario_hash for run in runs}
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
+    run = with_rows(healthy(scenario_of()), links=[], queues=[], probes=[])
+    paths = draw_all(stored(tmp_path, run), tmp_path / "figures", allow_invalid=False)
+    assert {path.stem for path in paths} == {"completion"}
+
+
+def test_odd_fabrics_and_faults_can_be_drawn(tmp_path: Path) -> None:
+    scenario = scenario_of(
+        fabric={"leaves": 5, "spines": 3, "hosts_per_leaf": 1, "links_per_pair": 2},
+        faults=[{"t_s": 0.5, "action": "fail", "target": "l1-s1"}, {"t_s": 0.9, "action": "heal", "target": "l1-s1"}],
+        workload={"flows_per_hop": 3},
+    )
+    run = healthy(scenario)
+    start_s = run.tables.iterations[1].start_s
+    faults = [
+        {"event": "fault", "t_s": start_s + f.t_s, "action": f.action, "target": f.target} for f in scenario.faults
+    ]
+    runs = stored(tmp_path, replace(run, events=(*run.events, *faults)))
+    assert len(draw_all(runs, tmp_path / "figures", allow_invalid=True)) == len(EVERYTHING)
+
+
+def test_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("a file")
+    with pytest.raises(ResultsError, match="cannot write a figure"):
+        draw_all(stored(tmp_path, healthy(scenario_of())), tmp_path / "figures", allow_invalid=False)
+
+
+def test_bars_begin_at_zero_and_show_every_run(tmp_path: Path) -> None:
+    (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
+    drawn = completion(comparison)
+    assert drawn is not None
+    for axes, key in zip(drawn[0].axes, ("completion_s", "busbw_mbps"), strict=True):
+        assert axes.get_ylim()[0] == 0
+        points = sorted(float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o")  # type: ignore[index]
+        assert points == sorted(float(entry.number(key) or 0) for entry in comparison.entries)
+        heights = [patch.get_height() for patch in axes.patches[:1]]
+        spread = comparison.spread("ecmp", key)
+        assert spread is not None
+        assert heights == [spread.mean]
+
+
+def test_lost_probes_keep_the_curve_below_one(tmp_path: Path) -> None:
+    run = healthy(scenario_of())
+    probes = [replace(row, latency_s=None) if row.seq % 4 == 0 else row for row in run.tables.probes]
+    (comparison,) = compare(stored(tmp_path, with_rows(run, probes=probes)), allow_invalid=False)
+    drawn = latency(comparison)
+    assert drawn is not None
+    (curve,) = drawn[0].axes[0].lines
+    assert max(curve.get_ydata()) == pytest.approx(0.75, abs=0.02)  # type: ignore[arg-type]
+
+
+def test_every_scheme_has_a_colour_of_its_own() -> None:
+    assert set(SCHEMES) <= set(SCHEME_COLOURS)
+    assert len(set(SCHEME_COLOURS.values())) == len(SCHEME_COLOURS)

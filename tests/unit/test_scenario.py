@@ -1,0 +1,136 @@
+"""Validation: every problem at once, each with what, where, got, expected."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.errors import ScenarioError
+from testbed.scenario import FabricSpec, Scenario, fault_targets, json_schema, override, parse_scenario
+from testbed.scenario_files import builtin_names, load_builtin, parse_settings
+
+
+def problems_of(fields: dict[str, Any]) -> list[str]:
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario({"name": "x", **fields}, source="x.yml")
+    assert caught.value.exit_status == 2
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"fabric": {"spines": 0}}, "x.yml: fabric.spines: not valid; got 0, expected greater than or equal to 1"),
+        (
+            {"fabric": {"hosts_per_leaf": 300}},
+            "x.yml: fabric.hosts_per_leaf: not valid; got 300, expected less than or equal to 254",
+        ),
+        (
+            {"workload": {"size_bytes": "8Q"}},
+            "x.yml: workload.size_bytes: '8Q' is not a size like 64K, 8MiB or 4194304",
+        ),
+        ({"workload": {"ranks": 1.5}}, "x.yml: workload.ranks: not a whole number; got 1.5"),
+        ({"schemes": ["ecmpp"]}, "x.yml: schemes.0: not valid; got 'ecmpp', expected 'ecmp' or 'gse1'"),
+        ({"fabric": "big"}, "x.yml: fabric: not valid; got 'big'"),
+        ({"fabric": {"leaves": 1}}, "got workload.placement=cross_leaf, expected fabric.leaves >= 2"),
+        ({"workload": {"ranks": 18}}, "got workload.ranks=18, expected at most one per host (16)"),
+        ({"workload": {"ranks": 5}}, "expected a number of ranks other than 1 modulo leaves=4"),
+        ({"background": [{"src": "h99", "dst": "h1"}]}, "got background.0.src=h99, expected a host h1..h16"),
+        (
+            {"faults": [{"t_s": 1, "action": "fail", "target": "l9-s1"}]},
+            "got faults.0.target=l9-s1, expected a spine s1..s4",
+        ),
+        ({"schemes": ["ecmp", "ecmp"]}, "names one twice"),
+        ({"fabric": {"queue_bytes": 9000}}, "expected >= 18028"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_was_expected(fields: dict[str, Any], said: str) -> None:
+    (problem,) = problems_of(fields)
+    assert said in problem
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    said = problems_of(
+        {"fabric": {"spinez": 3, "leaves": 0, "mtu_bytes": "abc"}, "workload": {"iterations": 0}, "colour": 1}
+    )
+    assert len(said) == 5
+    assert any("fabric.spinez: unknown field" in line and "spines" in line for line in said)
+
+
+def test_an_override_of_an_unknown_field_lists_the_known_ones() -> None:
+    with pytest.raises(
+        ScenarioError, match=r"--set fabric.spine: unknown field in fabric; got spine, expected one of leaves, spines"
+    ):
+        override(Scenario(name="x"), {"fabric.spine": 8})
+
+
+def test_overrides_reach_list_items_and_keep_the_rest() -> None:
+    scenario = override(
+        load_builtin("link_failure"), {"faults.0.t_s": 0.5, "fabric.spines": "8", "workload.size_bytes": "1M"}
+    )
+    assert scenario.faults[0].t_s == 0.5
+    assert (scenario.fabric.spines, scenario.workload.size_bytes) == (8, 2**20)
+    assert scenario.faults[1] == load_builtin("link_failure").faults[1]
+
+
+def test_settings_are_yaml_values() -> None:
+    assert parse_settings(["a.b=8", "c=true", "d=[1, 2]", "e=8MiB", "f=null"]) == {
+        "a.b": 8,
+        "c": True,
+        "d": [1, 2],
+        "e": "8MiB",
+        "f": None,
+    }
+    with pytest.raises(ScenarioError, match="is not field=value"):
+        parse_settings(["fabric.spines"])
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_builtin_scenario_loads_under_its_own_name_and_says_what_it_asks(name: str) -> None:
+    scenario = load_builtin(name)
+    assert scenario.name == name
+    assert scenario.question.endswith("?")
+    assert scenario.expectation
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_a_scenario_survives_json(name: str) -> None:
+    scenario = load_builtin(name)
+    assert parse_scenario(scenario.model_dump(mode="json"), source=name) == scenario
+
+
+def test_the_schema_describes_every_field() -> None:
+    schema = json_schema()
+    for spec in ("FabricSpec", "WorkloadSpec", "GsosSpec", "MeasureSpec"):
+        for name, field in schema["$defs"][spec]["properties"].items():
+            assert field.get("description"), f"{spec}.{name} has no description"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Scenario.model_fields, "zzz"]), json_values, max_size=4))
+def test_a_strangers_scenario_is_refused_or_valid_but_never_a_crash(fields: dict[str, Any]) -> None:
+    try:
+        parse_scenario({"name": "x", **fields}, source="x.yml")
+    except ScenarioError as error:
+        assert error.problems
+
+
+def test_a_spine_fault_covers_all_its_links() -> None:
+    targets = fault_targets(FabricSpec(leaves=3, spines=2, links_per_pair=2))
+    assert targets["s2"] == tuple((leaf, 1, link) for leaf in range(3) for link in range(2))
+    assert targets["l3-s1"] == ((2, 0, 0), (2, 0, 1))
+    assert targets["l3-s1.2"] == ((2, 0, 1),)
+
+
+def test_the_published_schema_is_the_current_one() -> None:
+    published = Path(__file__).resolve().parents[2] / "docs" / "scenario.schema.json"
+    assert json.loads(published.read_text()) == json_schema()

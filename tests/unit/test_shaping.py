@@ -1,0 +1,63 @@
+import pytest
+
+from testbed.scenario import FabricSpec
+from testbed.shaping import queue_setting, tc_lines, tc_mismatches
+
+TBF = {"kind": "tbf", "handle": "1:", "root": True, "options": {"rate": 1250000, "burst": 11514, "lat": 200504}}
+
+
+def test_the_default_link_is_a_token_bucket_of_little_more_than_a_frame() -> None:
+    setting = queue_setting(FabricSpec(), 10)
+    # one frame (9014) plus what 2 ms at 10 Mbit/s are worth (2500)
+    assert (setting.rate_bytes_per_s, setting.burst_bytes, setting.limit_bytes) == (1_250_000, 11_514, 262_144)
+    assert tc_lines("l1-eth1", setting, 9000) == [
+        "qdisc add dev l1-eth1 root handle 1: tbf rate 10000000bit burst 11514 limit 262144"
+    ]
+    assert tc_mismatches("l1-eth1", setting, [TBF]) == []
+
+
+def test_delay_and_ecn_wrap_the_token_bucket() -> None:
+    lines = tc_lines(
+        "x", queue_setting(FabricSpec(delay_ms=5, loss_fraction=0.01, ecn_threshold_bytes=90_140), 10), 9000
+    )
+    assert lines[0] == "qdisc add dev x root handle 1: netem delay 5ms loss 1% limit 100000"
+    assert lines[1].startswith("qdisc add dev x parent 1:1 handle 10: tbf rate 10000000bit")
+    assert lines[2].startswith("qdisc add dev x parent 10:1 handle 20: red limit 262144 min 90140")
+    assert lines[2].endswith(" ecn nodrop")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rate": 1_200_000}, "rate (bytes/s) is 1200000, expected 1.25e+06"),
+        ({"burst": 18_028}, "burst (bytes) is 18028, expected 11514"),
+        ({"lat": 50_000}, "limit (us to drain) is 50000, expected 200504"),
+    ],
+)
+def test_a_setting_the_kernel_did_not_take_is_named(options: dict[str, int], said: str) -> None:
+    changed = {**TBF, "options": {**TBF["options"], **options}}  # type: ignore[dict-item]
+    assert tc_mismatches("l1-eth1", queue_setting(FabricSpec(), 10), [changed]) == [f"l1-eth1: {said}"]
+
+
+RED = {"kind": "red", "handle": "20:", "parent": "1:1", "options": {"min": 90140, "ecn": True, "nodrop": True}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, []),
+        ({"min": 80_000}, ["x: ECN threshold (bytes) is 80000, expected 90140"]),
+        ({"ecn": False}, ["x: red has ecn False, expected True"]),
+        ({"nodrop": False}, ["x: red has nodrop False, expected True"]),
+    ],
+)
+def test_a_queue_must_mark_and_at_the_threshold(options: dict[str, int], said: list[str]) -> None:
+    setting = queue_setting(FabricSpec(ecn_threshold_bytes=90_140), 10)
+    red = {**RED, "options": {**RED["options"], **options}}  # type: ignore[dict-item]
+    assert tc_mismatches("x", setting, [TBF, red]) == said
+
+
+def test_a_missing_queue_is_named() -> None:
+    assert tc_mismatches("l1-eth1", queue_setting(FabricSpec(delay_ms=1), 10), [TBF]) == [
+        "l1-eth1: no netem queue",
+    ]

@@ -1,0 +1,197 @@
+"""What is put side by side, and how it reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed.comparison import compare, describe, left_out_text
+from testbed.errors import ResultsError
+from testbed.records import RunRecord
+from testbed.results import Run, load
+from testbed.scenario import Scenario
+from testbed.tables import markdown, run_table, scheme_table
+from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
+
+
+def with_rate_error(run: RunRecord, fraction: float) -> RunRecord:
+    row = run.tables.calibration[0]
+    spoilt = replace(row, error_fraction=fraction, measured_mbps=row.configured_mbps * (1 + fraction))
+    return with_rows(run, calibration=[spoilt, *run.tables.calibration[1:]])
+
+
+def stored(tmp_path: Path, *records: RunRecord) -> list[Run]:
+    return [load(store(tmp_path, record, second=index)) for index, record in enumerate(records)]
+
+
+def three_seeds(tmp_path: Path, scenario: Scenario | None = None) -> list[Run]:
+    scenario = scenario or scenario_of()
+    return stored(
+        tmp_path, *(healthy(scenario, scheme=scheme, seed=seed) for seed in (1, 2, 3) for scheme in ("ecmp", "gse1"))
+    )
+
+
+def text_of(renderable: object, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def cells(markdown_text: str, label: str) -> list[str]:
+    """Return the cells of the Markdown row that begins with ``label``."""
+    (line,) = [line for line in markdown_text.splitlines() if re.match(rf"\|\s*{re.escape(label)}\s*\|", line)]
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
+    runs = three_seeds(tmp_path)
+    by_scheme = {s: [r.summary["completion_s"] for r in runs if r.scheme == s] for s in ("ecmp", "gse1")}  # type: ignore[index]
+    text = markdown(runs)
+    mean = sum(by_scheme["gse1"]) / 3
+    assert cells(text, "completion time, s")[1] == f"{mean:.3f}"
+    assert cells(text, "runs") == ["3 VALID", "3 VALID"]
+    assert cells(text, "efficiency")[1] == "0.985"
+    assert cells(text, "expected of hashing")[1] == "-"
+    # two flows per leaf on two paths: 1 with probability 1/4, else 1/2: 0.625 in the mean
+    assert cells(text, "expected of hashing")[0].startswith("0.62")
+    low, high = re.search(r"\((.*)\.\.(.*)\)", cells(text, "expected of hashing")[0]).groups()  # type: ignore[union-attr]
+    assert float(low) == 0.5  # none of three free: (3/4)**3 = 0.42
+    assert float(high) == 0.833  # two of three; all three: (1/4)**3 = 0.016, beyond the upper 2.5%
+
+
+def test_speedup_is_over_the_first_scheme_with_its_interval(tmp_path: Path) -> None:
+    (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
+    ratio = comparison.speedup("gse1")
+    assert ratio is not None
+    shown = cells(markdown(three_seeds(tmp_path / "again")), "speed-up over ecmp")
+    assert shown == ["-", f"{ratio.mean:.2f} ({ratio.low:.2f}..{ratio.high:.2f})"]
+
+
+def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
+    bad = with_rate_error(healthy(scenario_of(), seed=2), -0.12)
+    runs = stored(tmp_path, healthy(scenario_of()), bad)
+    assert "INVALID" in text_of(run_table(runs))
+    (comparison,) = compare(runs, allow_invalid=False)
+    assert [entry.seed for entry in comparison.entries] == [1]
+    assert left_out_text(comparison).startswith("1 INVALID run left out (gse1 seed 2: link rate off by 12.0%")
+    assert "1 INVALID run left out" in text_of(scheme_table(runs))
+    (everything,) = compare(runs, allow_invalid=True)
+    assert (len(everything.entries), everything.left_out) == (2, ())
+
+
+def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:
+    runs = stored(tmp_path, with_rate_error(healthy(scenario_of()), 0.2))
+    assert cells(markdown(runs), "efficiency") == ["-"]
+
+
+def test_reasons_stand_below_the_runs(tmp_path: Path) -> None:
+    runs = stored(tmp_path, with_rate_error(healthy(scenario_of(), scheme="ecmp"), 0.04))
+    assert "ecmp seed 1 SUSPECT: link rate off by 4.0%" in text_of(run_table(runs), width=200)
+
+
+def test_tables_fit_a_terminal_of_80_columns_uncut(tmp_path: Path) -> None:
+    shown = text_of(run_table(three_seeds(tmp_path)), width=80)
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
+    assert "…" not in shown
+    assert len([line for line in shown.splitlines() if line.startswith(("ecmp ", "gse1 "))]) == 6
+    assert shown.count("VALID") == 6
+
+
+def test_what_was_not_measured_is_a_dash_not_a_zero(tmp_path: Path) -> None:
+    run = with_rows(healthy(scenario_of()), links=[], probes=[])
+    text = markdown(stored(tmp_path, run))
+    assert cells(text, "loaded uplinks used") == ["-"]
+    assert cells(text, "latency p99, ms") == ["-"]
+    assert cells(text, "packets dropped") == ["0"]
+
+
+def test_runs_of_different_questions_are_not_mixed(tmp_path: Path) -> None:
+    wide = scenario_of(fabric={"spines": 4})
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(wide), healthy(scenario_of(seeds=[7]), seed=7))
+    narrow_ones, wide_ones = compare(runs, allow_invalid=False)
+    assert [entry.seed for entry in narrow_ones.entries] == [1, 7]  # other seeds, words, schemes: the same question
+    assert wide_ones.scenario.fabric.spines == 4
+    assert narrow_ones.scenario_hash != wide_ones.scenario_hash
+
+
+def test_the_latest_run_of_a_seed_is_the_one_paired(tmp_path: Path) -> None:
+    slow = healthy(scenario_of(), slow=lambda _i: 2.0)
+    (comparison,) = compare(
+        stored(tmp_path, healthy(scenario_of(), scheme="ecmp"), slow, healthy(scenario_of())), allow_invalid=False
+    )
+    ratio = comparison.speedup("gse1")
+    assert ratio is not None
+    assert (ratio.pairs, ratio.mean) == (1, pytest.approx(2.0))
+
+
+def test_representative_is_the_median_valid_run(tmp_path: Path) -> None:
+    records = [
+        healthy(scenario_of(), seed=1, slow=lambda _i: 1.3),
+        with_rate_error(healthy(scenario_of(), seed=2, slow=lambda _i: 1.2), 0.05),
+        healthy(scenario_of(), seed=3, slow=lambda _i: 1.1),
+        healthy(scenario_of(), seed=4),
+    ]
+    (comparison,) = compare(stored(tmp_path, *records), allow_invalid=False)
+    chosen = comparison.representative("gse1")
+    assert chosen is not None
+    assert chosen.seed == 3
+    assert comparison.representative("ecmp") is None
+
+
+def test_no_expectation_where_the_model_does_not_hold(tmp_path: Path) -> None:
+    for index, scenario in enumerate(
+        (scenario_of(background=[{"src": "h1", "dst": "h3"}]), scenario_of(workload={"placement": "random"}))
+    ):
+        (comparison,) = compare(stored(tmp_path / str(index), healthy(scenario, scheme="ecmp")), allow_invalid=False)
+        assert comparison.ecmp_expectation is None
+
+
+def test_outage_is_shown_when_there_are_faults(tmp_path: Path) -> None:
+    scenario = scenario_of(faults=[{"t_s": 0.5, "action": "fail", "target": "l1-s1"}])
+    run = healthy(scenario)
+    start_s = run.tables.iterations[1].start_s
+    ranks = [replace(row, max_gap_s=0.25, max_gap_at_s=start_s + 0.4) for row in run.tables.ranks]
+    event = {"event": "fault", "t_s": start_s + 0.5, "action": "fail", "target": "l1-s1"}
+    runs = stored(tmp_path, replace(with_rows(run, ranks=ranks), events=(*run.events, event)))
+    assert cells(markdown(runs), "outage, ms") == ["250"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [("verdict", "GREAT", "verdict: not valid"), ("completion_s", "fast", "completion_s: not valid; got 'fast'")],
+)
+def test_summary_of_a_stranger_is_refused(tmp_path: Path, field: str, value: str, said: str) -> None:
+    path = store(tmp_path, healthy(scenario_of()))
+    summary = json.loads((path / "summary.json").read_text())
+    (path / "summary.json").write_text(json.dumps({**summary, field: value}))
+    with pytest.raises(ResultsError, match=re.escape(said)):
+        markdown([load(path)])
+
+
+def test_a_lost_summary_is_made_again_from_the_rows(tmp_path: Path) -> None:
+    path = store(tmp_path, healthy(scenario_of()))
+    before = markdown([load(path)])
+    (path / "summary.json").unlink()
+    assert markdown([load(path)]) == before
+
+
+def test_rows_that_cannot_be_from_the_scenario_are_refused(tmp_path: Path) -> None:
+    path = store(tmp_path, healthy(scenario_of()))
+    (path / "summary.json").unlink()
+    table = (path / "ranks.csv").read_text()
+    (path / "ranks.csv").write_text(table.replace(",h1,", ",h99,"))
+    with pytest.raises(ResultsError, match="rows do not fit the scenario"):
+        markdown([load(path)])
+
+
+def test_description_names_the_scale() -> None:
+    assert describe(scenario_of(fabric={"uplink_rate_mbps": 25, "links_per_pair": 2})) == (
+        "2x2x2 leaves x spines x hosts per leaf, 2 links per leaf-spine pair, host links 10 Mbit/s, uplinks 25 Mbit/s, "
+        "MTU 9000; all-reduce of 1 MiB over 4 ranks, cross_leaf, 1 flow per hop"
+    )

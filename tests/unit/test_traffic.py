@@ -1,0 +1,248 @@
+"""A whole job on loopback: every rank is a process with an address of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from loopback import loopback_flows, loopback_hosts
+
+from testbed.collectives import RingAllReduce
+from testbed.errors import WorkloadError
+from testbed.records import FlowRow
+from testbed.supervisor import Supervisor
+from testbed.traffic import Patience, RingJob, StallWatch, flows_between
+
+MakeJob = Callable[..., RingJob]
+
+
+def no_detour(_host: str, argv: Sequence[str]) -> Sequence[str]:
+    return argv
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor(time.monotonic()) as one:
+        yield one
+
+
+@pytest.fixture
+def make_job(supervisor: Supervisor, tmp_path: Path) -> MakeJob:
+    def make(ranks: int, flows: int = 1, **options: Any) -> RingJob:
+        hosts = loopback_hosts(ranks)
+        options.setdefault("spawn", no_detour)
+        return RingJob(
+            supervisor,
+            hosts=hosts,
+            flows=loopback_flows(hosts, flows),
+            t0_s=time.monotonic(),
+            python=sys.executable,
+            log_dir=tmp_path,
+            **options,
+        )
+
+    return make
+
+
+def slow_iteration(job: RingJob, iteration: int = 1, timeout_s: float = 60.0) -> None:
+    """Move 4 MiB in slices of 64 bytes: seconds of work for the interpreter."""
+    job.run_iteration(iteration, 4 << 20, 64, timeout_s)
+
+
+@pytest.mark.parametrize(("ranks", "flows"), [(2, 1), (4, 3)])
+def test_a_job_runs_several_iterations_of_different_sizes(make_job: MakeJob, ranks: int, flows: int) -> None:
+    job = make_job(ranks, flows)
+    job.start_ranks()
+    job.connect()
+    before = job.tcp_info()
+    ends = []
+    for iteration, size_bytes, slice_bytes in ((0, 65536, 4096), (1, 400_004, 10_000), (2, 4 * ranks, 65536)):
+        result = job.run_iteration(iteration, size_bytes, slice_bytes, 30, warmup=iteration == 0)
+        row = result.row
+        assert (row.iteration, row.warmup, row.size_bytes) == (iteration, iteration == 0, size_bytes)
+        assert row.wrong_elements == 0
+        assert row.completion_s == pytest.approx(row.end_s - row.start_s)
+        assert [rank.rank for rank in result.ranks] == list(range(ranks))
+        assert [rank.host for rank in result.ranks] == [f"h{i + 1}" for i in range(ranks)]
+        assert len({rank.start_s for rank in result.ranks}) == 1, "one common start"
+        assert max(rank.end_s for rank in result.ranks) == row.end_s
+        ends += [row.start_s, row.end_s]
+    assert ends == sorted(ends)
+    moved = flows_between(before, job.tcp_info())
+    for rank in range(ranks):
+        hop = [row for row in moved if row.rank == rank]
+        assert [row.flow for row in hop] == list(range(flows))
+        expected = sum(
+            RingAllReduce(ranks, size, piece).hop(rank).size_bytes
+            for size, piece in ((65536, 4096), (400_004, 10_000), (4 * ranks, 65536))
+        )
+        assert sum(row.bytes_acked or 0 for row in hop) == expected
+        assert sum(row.bytes_received or 0 for row in hop) == expected
+    assert job.congestion_control == {Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()}
+    pids = job.pids
+    job.stop()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rank_killed_at_any_moment_is_named_with_its_host(
+    make_job: MakeJob, supervisor: Supervisor, seed: int
+) -> None:
+    rng = random.Random(seed)
+    job = make_job(4, 2)
+    job.start_ranks()
+    job.connect()
+    victim = rng.randrange(4)
+    supervisor.call_at(time.monotonic() + rng.uniform(0, 0.6), lambda: os.kill(job.pids[victim], signal.SIGKILL))
+    with pytest.raises(WorkloadError, match=rf"^rank {victim} on h{victim + 1} \(pid \d+\) was killed by SIGKILL"):
+        for iteration in range(20):
+            slow_iteration(job, iteration)
+
+
+def test_a_rank_that_hangs_is_named_with_its_state(make_job: MakeJob, supervisor: Supervisor) -> None:
+    job = make_job(3, patience=Patience(hang_s=1.0))
+    job.start_ranks()
+    job.connect()
+    supervisor.call_at(time.monotonic() + 0.3, lambda: os.kill(job.pids[1], signal.SIGSTOP))
+    with pytest.raises(WorkloadError) as caught:
+        for iteration in range(20):
+            slow_iteration(job, iteration)
+    assert re.fullmatch(
+        r"iteration \d+: no answer for 1 s from rank 1 on h2 \(pid \d+\), state: T \(stopped\)", str(caught.value)
+    )
+
+
+def test_an_iteration_that_takes_too_long_is_given_up(make_job: MakeJob) -> None:
+    job = make_job(2)
+    job.start_ranks()
+    job.connect()
+    with pytest.raises(WorkloadError, match=r"in vain for iteration 1: 'moved' from rank [01] on h"):
+        slow_iteration(job, timeout_s=0.1)
+
+
+def test_progress_is_told_while_an_iteration_runs(make_job: MakeJob) -> None:
+    fractions: list[float] = []
+    job = make_job(2, patience=Patience(hang_s=0.3), on_progress=fractions.append)
+    job.start_ranks()
+    job.connect()
+    slow_iteration(job)
+    assert fractions == sorted(fractions)
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert fractions[-1] > 0
+
+
+def test_a_finished_iteration_is_no_longer_watched(make_job: MakeJob, supervisor: Supervisor) -> None:
+    job = make_job(2, patience=Patience(hang_s=0.3, stall_s=0.3))
+    job.start_ranks()
+    job.connect()
+    job.run_iteration(1, 65536, 4096, 30)
+    over: list[bool] = []
+    supervisor.call_at(time.monotonic() + 0.6, lambda: over.append(True))  # longer than a rank may be silent
+    supervisor.run_until(lambda: bool(over), 5, "the time to pass")
+    slow_iteration(job, 2)
+
+
+def test_a_rank_that_does_not_start_is_named(make_job: MakeJob) -> None:
+    job = make_job(2, spawn=lambda host, argv: ["false"] if host == "h2" else argv)
+    with pytest.raises(WorkloadError, match=r"rank 1 on h2 .* exited with status 1"):
+        job.start_ranks()
+
+
+def test_a_port_in_use_is_named(make_job: MakeJob, supervisor: Supervisor, tmp_path: Path) -> None:
+    first = make_job(2)
+    first.start_ranks()
+    second = RingJob(
+        supervisor,
+        no_detour,
+        hosts=first._hosts,
+        flows=first._flows,
+        t0_s=0.0,
+        python=sys.executable,
+        log_dir=tmp_path,
+    )
+    with pytest.raises(WorkloadError, match=r"rank \d on h\d .*cannot bind 127\.\d+\.\d+\.\d+:2000\d: .*in use"):
+        second.start_ranks()
+
+
+# -- judging silence ------------------------------------------------------------------------------------------
+
+
+def state(rank: int, *, heard_s: float, received: int | None = None, silent_s: float = 0.0, moved: bool = False) -> Any:
+    last: dict[str, Any] = {}
+    if received is not None:
+        last["progress"] = {"received_bytes": received, "expected_bytes": 100, "silent_s": silent_s}
+    if moved:
+        last["moved"] = {}
+
+    return SimpleNamespace(
+        rank=rank,
+        heard_s=heard_s,
+        last=last,
+        child=f"rank {rank}",
+        said=lambda event, _iteration: event in last,
+    )
+
+
+PATIENCE = Patience(hang_s=5.0, stall_s=20.0)
+
+
+def test_the_fraction_counts_ranks_that_are_done_as_whole() -> None:
+    ranks = [state(0, heard_s=9, moved=True), state(1, heard_s=9, received=50), state(2, heard_s=9)]
+    assert StallWatch(1, ranks, PATIENCE, 0.0).check(10.0) == pytest.approx((1 + 0.5 + 0) / 3)
+
+
+def test_bytes_that_come_slowly_are_no_stall() -> None:
+    ranks = [state(0, heard_s=0, received=0), state(1, heard_s=0, received=0)]
+    watch = StallWatch(1, ranks, PATIENCE, 0.0)
+    for now_s in range(1, 100):
+        for rank in ranks:
+            rank.heard_s = now_s
+        if now_s % 19 == 0:
+            ranks[0].last["progress"]["received_bytes"] += 1
+        watch.check(float(now_s))
+
+
+def test_a_standstill_names_who_waits_longest_for_whom() -> None:
+    ranks = [
+        state(0, heard_s=20, received=10, silent_s=20.1),
+        state(1, heard_s=20, received=10, silent_s=20.3),
+        state(2, heard_s=20, received=10, silent_s=20.2),
+    ]
+    watch = StallWatch(7, ranks, PATIENCE, 0.0)
+    watch.check(0.5)
+    with pytest.raises(WorkloadError) as caught:
+        watch.check(21.0)
+    assert str(caught.value).startswith(
+        "iteration 7: nothing has arrived anywhere for 20 s: rank 1 has heard nothing from rank 0 for 20.3 s "
+        "(10 of 100 bytes received); rank 2 has heard"
+    )
+
+
+# -- counters -------------------------------------------------------------------------------------------------
+
+ROW = FlowRow(
+    rank=0, flow=0, src_host="h1", dst_host="h2", src_ip="10.0.1.1", dst_ip="10.0.2.1", src_port=40000,
+    dst_port=20001, path=None, retransmitted_segments=2, out_of_order_packets=None, bytes_acked=100, bytes_received=90,
+)  # fmt: skip
+
+
+def test_counters_are_counted_from_the_first_reading() -> None:
+    last = replace(ROW, retransmitted_segments=5, out_of_order_packets=3, bytes_acked=1100, bytes_received=1090)
+    (row,) = flows_between([ROW], [last])
+    assert (row.retransmitted_segments, row.bytes_acked, row.bytes_received) == (3, 1000, 1000)
+    assert row.out_of_order_packets is None, "unknown at first means unknown"
+
+
+def test_readings_of_different_flows_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="rank 0 flow 0 is not rank 0 flow 1"):
+        flows_between([ROW], [replace(ROW, flow=1)])
