@@ -21,7 +21,7 @@ from testbed.errors import ControllerError
 from testbed.gse.policy import PRIORITY_PINNED, Decision, FlowKey, Policy, PortCounter
 from testbed.gse.rulebook import flow_match
 from testbed.gse.schemes import make_policy
-from testbed.ranks import Flow
+from testbed.model.ranks import Flow
 
 log = logging.getLogger(__name__)
 

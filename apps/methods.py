@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from apps.core import Core
 from testbed.errors import InputError, Problem
-from testbed.ranks import Flow
+from testbed.model.ranks import Flow
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Timeout = Annotated[float, Field(gt=0, le=3600)]

@@ -14,8 +14,8 @@ from typing import Any
 from apps.compat import nicira_ext, ofproto_v1_3, ofproto_v1_3_parser
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import Identity
-from testbed.ranks import TCP, UDP, Flow
-from testbed.rules import Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.ranks import TCP, UDP, Flow
+from testbed.model.rules import Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
 
 HASH_SYMMETRIC_L3L4_UDP = 3  # NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP of Open vSwitch's nicira-ext.h
 COOKIE_MARK = 0x6753 << 48

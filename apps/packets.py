@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 
-from testbed.ranks import TCP, UDP, Flow
-from testbed.rules import ETH_TYPE_IPV4
-from testbed.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES
+from testbed.model.ranks import TCP, UDP, Flow
+from testbed.model.rules import ETH_TYPE_IPV4
+from testbed.model.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES
 
 FRAGMENT_OFFSET_MASK = 0x1FFF
 

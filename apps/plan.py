@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from testbed.errors import Problem, ScenarioError
-from testbed.scenario import SCHEMES, GsosSpec
-from testbed.topology import Topology
+from testbed.model.scenario import SCHEMES, GsosSpec
+from testbed.model.topology import Topology
 
 PLAN_VARIABLE = "GSE_GSOS_PLAN"
 

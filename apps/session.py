@@ -8,7 +8,7 @@ from typing import Protocol
 from apps.openflow import is_ours
 from testbed.gse.policy import Policy
 from testbed.gse.rulebook import Identity
-from testbed.rules import Rule
+from testbed.model.rules import Rule
 
 
 class Channel(Protocol):

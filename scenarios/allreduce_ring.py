@@ -1,6 +1,6 @@
 """How much faster does an all-reduce finish when GSOS places its flows than under ECMP, and why?"""
 
-from testbed.scenario import Scenario, WorkloadSpec
+from testbed.model.scenario import Scenario, WorkloadSpec
 
 SCENARIO = Scenario(
     name="allreduce_ring",

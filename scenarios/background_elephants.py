@@ -1,6 +1,6 @@
 """Does gse1 keep an all-reduce fast when two elephants nobody announced cross the same fabric?"""
 
-from testbed.scenario import ElephantSpec, FabricSpec, Scenario, WorkloadSpec
+from testbed.model.scenario import ElephantSpec, FabricSpec, Scenario, WorkloadSpec
 
 SCENARIO = Scenario(
     name="background_elephants",

@@ -1,6 +1,6 @@
 """What does the failure of one leaf-spine link cost a running all-reduce, and is anything lost?"""
 
-from testbed.scenario import FaultSpec, Scenario, WorkloadSpec
+from testbed.model.scenario import FaultSpec, Scenario, WorkloadSpec
 
 SCENARIO = Scenario(
     name="link_failure",

@@ -28,11 +28,11 @@ from mininet import net  # noqa: E402
 from mininet.node import Controller, Node  # noqa: E402
 from mininet.topo import Topo  # noqa: E402
 
-from testbed.controller import SOCKET_POLL_S, gsos_env, write_plan  # noqa: E402
 from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
-from testbed.northbound import Northbound  # noqa: E402
-from testbed.scenario import SCHEMES, FabricSpec, GsosSpec  # noqa: E402
-from testbed.topology import Topology  # noqa: E402
+from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, write_plan  # noqa: E402
+from testbed.fabric.northbound import Northbound  # noqa: E402
+from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec  # noqa: E402
+from testbed.model.topology import Topology  # noqa: E402
 
 START_WITHIN_S: Final = 60.0
 READY_WITHIN_S: Final = 60.0

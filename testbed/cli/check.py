@@ -14,8 +14,8 @@ import sys
 
 from testbed.cli.options import scenario_from
 from testbed.errors import MachineError
-from testbed.machine import check_scenario, inspect_machine
-from testbed.scenario import json_schema
+from testbed.model.scenario import json_schema
+from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import bytes_to_text
 
 

@@ -19,12 +19,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed.capsule import capsule_argv, require_root
 from testbed.cli.options import add_scenario, scenario_from
-from testbed.controller import PROJECT
 from testbed.errors import MachineError
-from testbed.machine import check_scenario, inspect_machine
-from testbed.scenario import SCHEMES
+from testbed.fabric.controller import PROJECT
+from testbed.model.scenario import SCHEMES
+from testbed.system.capsule import capsule_argv, require_root
+from testbed.system.machine import check_scenario, inspect_machine
 
 FOLDER = Path("/run/gse")  # of the capsule: goes with it
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         "datapath": machine.datapath,
         "cwd": os.getcwd(),
     }
-    argv = capsule_argv([sys.executable, "-m", "testbed.interactive", json.dumps(plan)])
+    argv = capsule_argv([sys.executable, "-m", "testbed.prompt.interactive", json.dumps(plan)])
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the prompt
     try:
         return subprocess.call(argv, cwd=PROJECT)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 
-from testbed.capsule import require_root
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
 from testbed.cli.plot import draw
 from testbed.cli.run import run_scenario
-from testbed.results import load
-from testbed.scenario import override
-from testbed.scenario_files import load_builtin
+from testbed.model.scenario import override
+from testbed.results.store import load
+from testbed.runs.scenario_files import load_builtin
+from testbed.system.capsule import require_root
 from testbed.units import MIB
 
 # A quarter of the scenario's array keeps six runs well under three minutes on two cores.

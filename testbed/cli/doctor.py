@@ -21,12 +21,12 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.burst import measure_crossings_per_s
-from testbed.capacity import expected_crossings_per_s, host_rate_limit_mbps
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
 from testbed.errors import Problem, TestbedError
-from testbed.machine import CONGESTION_CONTROL, Machine, check_machine, inspect_machine
+from testbed.model.capacity import expected_crossings_per_s, host_rate_limit_mbps
+from testbed.system.burst import measure_crossings_per_s
+from testbed.system.machine import CONGESTION_CONTROL, Machine, check_machine, inspect_machine
 
 HOSTS_SHOWN: Final = (4, 8, 16, 32, 64)
 MTUS_SHOWN: Final = (1500, 9000)

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
-from testbed.results import list_runs
-from testbed.scenario_files import builtin_names, load_builtin
+from testbed.results.store import list_runs
+from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.units import bytes_to_text
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from testbed import __version__
 from testbed.errors import InputError, TestbedError
-from testbed.interrupts import Interrupted
+from testbed.system.interrupts import Interrupted
 
 # name -> one line for --help; each lives in testbed/cli/<name>.py with add_arguments(parser) and run(args)
 COMMANDS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import Problem, ScenarioError
-from testbed.scenario import Scenario, override
-from testbed.scenario_files import load
+from testbed.model.scenario import Scenario, override
+from testbed.runs.scenario_files import load
 
 MAX_SEEDS = 10_000  # more runs than anyone waits for
 

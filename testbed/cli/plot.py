@@ -13,8 +13,8 @@ from pathlib import Path
 
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError
-from testbed.results import Run, is_run, list_runs, load
-from testbed.tables import run_table, scheme_table
+from testbed.results.store import Run, is_run, list_runs, load
+from testbed.views.tables import run_table, scheme_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,6 @@ def load_all(paths: list[Path]) -> list[Run]:
 
 def draw(runs: list[Run], out: Path, *, allow_invalid: bool) -> list[Path]:
     """Draw every figure the runs allow and return the files written. Imports matplotlib only now."""
-    from testbed.plots import draw_all
+    from testbed.views.plots import draw_all
 
     return draw_all(runs, out, allow_invalid=allow_invalid)

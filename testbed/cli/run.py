@@ -16,18 +16,18 @@ import json
 import sys
 from typing import Any
 
-from testbed.campaign import Campaign, Outcome
-from testbed.capsule import require_root
 from testbed.cli.console import Console
 from testbed.cli.options import add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.progress import CampaignProgress
 from testbed.errors import MachineError
-from testbed.estimate import run_duration_s
-from testbed.interrupts import interruptible
-from testbed.machine import check_scenario, inspect_machine
-from testbed.results import load
-from testbed.scenario import Scenario
-from testbed.tables import run_table, scheme_table
+from testbed.model.estimate import run_duration_s
+from testbed.model.scenario import Scenario
+from testbed.results.store import load
+from testbed.runs.campaign import Campaign, Outcome
+from testbed.system.capsule import require_root
+from testbed.system.interrupts import interruptible
+from testbed.system.machine import check_scenario, inspect_machine
+from testbed.views.tables import run_table, scheme_table
 
 FORMAT_VERSION = 1
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from testbed.capsule import require_root
 from testbed.errors import MachineError, Problem
+from testbed.system.capsule import require_root
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 NO_TESTS_COLLECTED: Final = 5  # pytest's exit status when -k leaves nothing

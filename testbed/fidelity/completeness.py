@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from testbed.evaluation.metrics import rank_hosts
 from testbed.fidelity.verdict import Evidence, Finding, grade
-from testbed.metrics import rank_hosts
 
 
 def check_missing(evidence: Evidence) -> Finding | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.series import Series, collect, link_series
 from testbed.fidelity.verdict import Evidence, Finding, grade, limits
-from testbed.records import RunRecord
-from testbed.scenario import fault_targets
-from testbed.series import Series, collect, link_series
+from testbed.model.scenario import fault_targets
 
 
 def _faulted_intfs(run: RunRecord) -> set[str]:

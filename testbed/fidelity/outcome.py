@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.metrics import enclosing_window, hop_bytes, measured, rank_hosts
+from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
-from testbed.metrics import enclosing_window, hop_bytes, measured, rank_hosts
-from testbed.records import RunRecord
-from testbed.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, UDP_HEADER_BYTES, frame_bytes, tcp_payload_bytes
+from testbed.model.wire import (
+    ETHERNET_HEADER_BYTES,
+    IPV4_HEADER_BYTES,
+    UDP_HEADER_BYTES,
+    frame_bytes,
+    tcp_payload_bytes,
+)
 
 
 def check_wrong_elements(evidence: Evidence) -> Finding | None:

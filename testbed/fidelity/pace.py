@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.metrics import percentile
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
-from testbed.metrics import percentile
+from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
-from testbed.wire import frame_bytes
 
 
 def check_switch_core(evidence: Evidence) -> Finding | None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from testbed.metrics import Metrics
-from testbed.records import RunRecord
-from testbed.usage import Usage
+from testbed.evaluation.metrics import Metrics
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.usage import Usage
 
 
 class Level(str, Enum):

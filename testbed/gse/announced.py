@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from testbed.errors import InputError, Problem
 from testbed.gse.policy import flow_text
-from testbed.ranks import Flow
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.topology import Topology
 
 
 def announcement_problems(

@@ -8,8 +8,8 @@ from typing import Any
 from testbed.gse.liveness import FabricLink, Liveness
 from testbed.gse.pins import Pin
 from testbed.gse.policy import Decision
-from testbed.ranks import Flow
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.topology import Topology
 
 
 def flow_json(flow: Flow) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from testbed.gse.load import LinkId, LoadMonitor, links_of_path
 from testbed.gse.pins import Pin
 from testbed.gse.policy import FlowKey
-from testbed.ranks import Flow
-from testbed.scenario import GsosSpec
+from testbed.model.ranks import Flow
+from testbed.model.scenario import GsosSpec
 
 
 @dataclass(frozen=True, slots=True)

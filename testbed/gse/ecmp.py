@@ -15,9 +15,9 @@ from testbed.gse.load import LoadMonitor
 from testbed.gse.policy import Decision, Decisions, FlowKey, PortCounter
 from testbed.gse.rulebook import Identity, RuleBook, host_rules
 from testbed.gse.spread import leaf_spread_rules, living_hashed_paths, spine_hash_rules
-from testbed.ranks import Flow
-from testbed.rules import Rule
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.rules import Rule
+from testbed.model.topology import Topology
 
 
 class EcmpPolicy:

@@ -25,10 +25,10 @@ from testbed.gse.placement import Request, place
 from testbed.gse.policy import Decision, Decisions, FlowKey, PortCounter, flow_text
 from testbed.gse.rulebook import Identity, RuleBook, host_rules, reverse_of
 from testbed.gse.spread import leaf_first_packet_rules, leaf_spread_rules, spine_lane_rules
-from testbed.ranks import TCP, Flow
-from testbed.rules import Rule
-from testbed.scenario import GsosSpec
-from testbed.topology import Topology
+from testbed.model.ranks import TCP, Flow
+from testbed.model.rules import Rule
+from testbed.model.scenario import GsosSpec
+from testbed.model.topology import Topology
 
 # Measured loads closer than this count as equal: what decides then is how many flows a path has.
 LOAD_STEP = 0.05

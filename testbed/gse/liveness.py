@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.topology import Topology
+from testbed.model.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)

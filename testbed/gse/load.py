@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from testbed.gse.policy import FlowKey, PortCounter
-from testbed.topology import Topology
+from testbed.model.topology import Topology
 from testbed.units import mbps_to_bytes_per_s
 
 FLOW_WINDOW_S = 1.5

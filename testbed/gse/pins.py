@@ -9,9 +9,9 @@ from typing import Any
 from testbed.gse.load import LinkId, links_of_path
 from testbed.gse.policy import PRIORITY_PINNED, FlowKey
 from testbed.gse.rulebook import RuleBook, flow_match, reverse_of
-from testbed.ranks import Flow
-from testbed.rules import FirstLive, Rule
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.rules import FirstLive, Rule
+from testbed.model.topology import Topology
 
 # An unannounced flow that is silent for this long is forgotten; if it resumes, it goes by hash.
 IDLE_TIMEOUT_S = 10

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from testbed.ranks import Flow
-from testbed.rules import Rule
+from testbed.model.ranks import Flow
+from testbed.model.rules import Rule
 
 # Rules of one switch, higher first. Flows GSOS has placed win over the general rules below them.
 PRIORITY_PINNED = 400

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from testbed.gse.policy import PRIORITY_HOST
-from testbed.ranks import Flow
-from testbed.rules import ETH_TYPE_IPV4, Match, Output, Rule
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.rules import ETH_TYPE_IPV4, Match, Output, Rule
+from testbed.model.topology import Topology
 
 Identity = tuple[int, Match]
 

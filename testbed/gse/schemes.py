@@ -6,8 +6,8 @@ from testbed.errors import Problem, ScenarioError
 from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.policy import Policy
-from testbed.scenario import SCHEMES, GsosSpec
-from testbed.topology import Topology
+from testbed.model.scenario import SCHEMES, GsosSpec
+from testbed.model.topology import Topology
 
 
 def make_policy(scheme: str, topology: Topology, *, seed: int, settings: GsosSpec) -> Policy:

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from testbed.gse.liveness import FabricLink, Liveness
 from testbed.gse.policy import PRIORITY_FIRST_PACKET, PRIORITY_SPREAD, hash_basis
-from testbed.ranks import TCP, UDP
-from testbed.rules import ETH_TYPE_IPV4, TCP_SYN, Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
-from testbed.topology import Topology
+from testbed.model.ranks import TCP, UDP
+from testbed.model.rules import ETH_TYPE_IPV4, TCP_SYN, Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.topology import Topology
 
 UsablePaths = Callable[[int, int], tuple[int, ...]]
 

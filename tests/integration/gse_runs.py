@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.results import load
-from testbed.topology import Topology
+from testbed.model.topology import Topology
+from testbed.results.store import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"}

@@ -21,14 +21,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed import capsule
 from testbed.errors import ControllerError
-from testbed.northbound import Northbound
-from testbed.ovs import start_daemons
-from testbed.ranks import TCP, Flow
-from testbed.scenario import FabricSpec, GsosSpec
-from testbed.topology import Topology
-from testbed.unixctl import Unixctl
+from testbed.fabric.northbound import Northbound
+from testbed.fabric.ovs import start_daemons
+from testbed.fabric.unixctl import Unixctl
+from testbed.model.ranks import TCP, Flow
+from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.topology import Topology
+from testbed.system import capsule
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORK = Path("/run/gse")

@@ -113,9 +113,9 @@ KINDS: dict[str, Callable[[Seen], bool]] = {
     "GSOS": lambda one: "-m apps gsos" in one.command,
     "ovs-vswitchd": lambda one: one.command.startswith("ovs-vswitchd "),
     "ovsdb-server": lambda one: one.command.startswith("ovsdb-server "),
-    "rank": lambda one: "testbed.endpoint" in one.command,
-    "sampler": lambda one: "testbed.sampler" in one.command,
-    "probes": lambda one: "testbed.probes" in one.command,
+    "rank": lambda one: "testbed.workload.endpoint" in one.command,
+    "sampler": lambda one: "testbed.measurement.sampler" in one.command,
+    "probes": lambda one: "testbed.measurement.probes" in one.command,
     "host": lambda one: "mininet:h1" in one.command,
     "iperf3": lambda one: one.command.startswith("iperf3 "),
 }

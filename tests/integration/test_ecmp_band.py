@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from gse_runs import free_share, gse_run, most_flows, of_prediction
 
-from testbed.oracle import expected_ecmp
-from testbed.ranks import place_ranks
-from testbed.scenario import override
-from testbed.scenario_files import load_builtin
-from testbed.topology import Topology
+from testbed.model.oracle import expected_ecmp
+from testbed.model.ranks import place_ranks
+from testbed.model.scenario import override
+from testbed.model.topology import Topology
+from testbed.runs.scenario_files import load_builtin
 
 pytestmark = pytest.mark.root
 

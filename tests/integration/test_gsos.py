@@ -20,9 +20,9 @@ from random import Random
 import pytest
 from gsos_fabric import PORT, Fabric, chi_squared, eventually, fabric, sh
 
-from testbed.capsule import capsule_argv
 from testbed.errors import ControllerError
-from testbed.ranks import UDP, Flow, place_ranks, ring_flows
+from testbed.model.ranks import UDP, Flow, place_ranks, ring_flows
+from testbed.system.capsule import capsule_argv
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"leaves": 3, "spines": 3, "hosts_per_leaf": 2}

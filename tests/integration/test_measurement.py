@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from testbed.capsule import capsule_argv
-from testbed.records import CpuRow, LinkRow, ProbeRow, QueueRow, ThreadRow
-from testbed.results import load_rows
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, QueueRow, ThreadRow
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
+from testbed.results.store import load_rows
+from testbed.system.capsule import capsule_argv
 
 pytestmark = pytest.mark.root
 PROJECT = Path(__file__).resolve().parents[2]
@@ -23,8 +23,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 PRELUDE = """
 import json, os, socket, subprocess, sys, time
 from pathlib import Path
-from testbed import capsule
-from testbed.command import run
+from testbed.system import capsule
+from testbed.system.command import run
 capsule.enter()
 out = Path(sys.argv[1])
 
@@ -47,10 +47,10 @@ for intf in ("l1-eth1", "s1-eth1"):
     run("tc qdisc add dev X root handle 1: tbf rate 10mbit burst 11514 limit 100000".replace("X", intf).split())
 """
 FABRIC = """
-from testbed import ovs
-from testbed.network import Network
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.fabric import ovs
+from testbed.fabric.network import Network
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 topology = Topology(FabricSpec(**json.loads(sys.argv[2])))
 daemons = ovs.start_daemons(out)
 network = Network(topology, datapath="userspace").__enter__()
@@ -66,7 +66,7 @@ for spine in topology.spines:
 def start(name, **config):
     path = out / f"{name}.json"
     path.write_text(json.dumps({"run_dir": str(out), "t0_s": T0, **config}))
-    argv = [sys.executable, "-m", f"testbed.{name}", "--config", str(path)]
+    argv = [sys.executable, "-m", f"testbed.measurement.{name}", "--config", str(path)]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 def told(process, command):
@@ -101,8 +101,8 @@ def test_netlink_says_what_tc_and_sysfs_say(tmp_path: Path) -> None:
         PAIR,
         """
         from dataclasses import asdict
-        from testbed.netlink import RouteSocket
-        from testbed.parsers import qdiscs
+        from testbed.measurement.netlink import RouteSocket
+        from testbed.measurement.parsers import qdiscs
         sender = raw_sender("l1-eth1")
         for _ in range(20):  # 11 fit into the limit of 100000 bytes: some are dropped, most wait
             try:
@@ -149,8 +149,8 @@ def test_stacked_queues_are_read_as_one(tmp_path: Path) -> None:
         PAIR,
         """
         from dataclasses import asdict
-        from testbed.netlink import RouteSocket
-        from testbed.netlink_format import egress_queues
+        from testbed.measurement.netlink import RouteSocket
+        from testbed.measurement.netlink_format import egress_queues
         run("tc qdisc del dev l1-eth1 root".split())
         run("tc qdisc add dev l1-eth1 root handle 1: htb default 1".split())
         run("tc class add dev l1-eth1 parent 1: classid 1:1 htb rate 100mbit".split())
@@ -179,7 +179,7 @@ def test_socket_stays_in_the_namespace_it_was_opened_in(tmp_path: Path) -> None:
         tmp_path,
         PAIR,
         """
-        from testbed.netlink import RouteSocket
+        from testbed.measurement.netlink import RouteSocket
         child = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 60"], stdout=subprocess.PIPE)
         child.stdout.readline()
         run(["ip", "link", "set", "s1-eth1", "netns", str(child.pid), "name", "h1-eth0"])
@@ -260,14 +260,14 @@ def test_latency_is_the_time_a_probe_waits_behind_a_known_backlog(tmp_path: Path
         tmp_path,
         FABRIC,
         """
-        from testbed.namespaces import network_namespace_of
-        from testbed.netlink import RouteSocket
+        from testbed.system.namespaces import network_namespace_of
+        from testbed.measurement.netlink import RouteSocket
         h1, h2 = topology.hosts[0], topology.hosts[1]
         pid = network.pid_of(h1.name)
         with network_namespace_of(pid):
             sender = raw_sender(h1.intf)
         sender.setsockopt(socket.SOL_SOCKET, 32, 1 << 20)
-        from testbed import probes
+        from testbed.measurement import probes
         hosts = {h.name: (network.pid_of(h.name), h.ip) for h in (h1, h2)}
         config = probes.Config(out, T0, 1.0, 64, hosts, [(h1.name, h2.name)])
         with probes.Probes(config) as running, RouteSocket.in_namespace_of(pid) as route:
@@ -297,7 +297,7 @@ def test_probes_cross_the_fabric(tmp_path: Path) -> None:
         FABRIC,
         """
         from random import Random
-        from testbed.probes import choose_pairs, linger_s
+        from testbed.measurement.probes import choose_pairs, linger_s
         hosts = {h.name: {"pid": network.pid_of(h.name), "ip": h.ip} for h in topology.hosts}
         pairs = choose_pairs(topology, per_host=2, rng=Random(1))
         probes = start("probes", interval_s=0.05, probe_bytes=64, hosts=hosts, pairs=pairs, linger_s=linger_s(topology))
@@ -321,9 +321,9 @@ def test_probes_cross_the_fabric(tmp_path: Path) -> None:
 
 CALIBRATE = """
 from dataclasses import asdict
-from testbed.calibrate import calibrate
+from testbed.measurement.calibrate import calibrate
 from testbed.errors import NetworkError
-from testbed.parsers import qdiscs
+from testbed.measurement.parsers import qdiscs
 """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.capsule import capsule_argv
+from testbed.system.capsule import capsule_argv
 
 pytestmark = pytest.mark.root
 PROJECT = Path(__file__).resolve().parents[2]
@@ -30,8 +30,9 @@ IN_CAPSULE = f"""
 import os, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(PROJECT)!r})
-from testbed import capsule, ovs
-from testbed.command import run
+from testbed.system import capsule
+from testbed.fabric import ovs
+from testbed.system.command import run
 capsule.enter()
 ovs.start_daemons(Path("/run/gse"))  # before: ovsdb-server wants a temporary file, and in /tmp
 run(["mount", "--bind", "/tmp", "/tmp"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from testbed.capsule import capsule_argv
+from testbed.system.capsule import capsule_argv
 
 pytestmark = pytest.mark.root
 PROJECT = Path(__file__).resolve().parents[2]
@@ -22,11 +22,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 BUILD = """
 import json, os, subprocess, sys
 from pathlib import Path
-from testbed import capsule, ovs
-from testbed.machine import find_datapath
-from testbed.network import Network
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.system import capsule
+from testbed.fabric import ovs
+from testbed.system.machine import find_datapath
+from testbed.fabric.network import Network
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 capsule.enter()
 raw = Path(sys.argv[1])
 daemons = ovs.start_daemons(raw)

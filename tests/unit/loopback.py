@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from testbed.ranks import Flow, ring_flows
-from testbed.topology import Host
+from testbed.model.ranks import Flow, ring_flows
+from testbed.model.topology import Host
 
 
 def loopback_hosts(count: int) -> tuple[Host, ...]:

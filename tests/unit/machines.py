@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.machine import TOOLS, Machine, Tool
+from testbed.system.machine import TOOLS, Machine, Tool
 
 GOOD = Machine(
     uid=0,

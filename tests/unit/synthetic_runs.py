@@ -16,10 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.metrics import hop_bytes
-from testbed.oracle import FlowPath, ideal, path_name, predict
-from testbed.ranks import place_ranks, ring_flows
-from testbed.records import (
+from testbed.evaluation.metrics import hop_bytes
+from testbed.evaluation.records import (
     CalibrationRow,
     CpuRow,
     FlowRow,
@@ -34,11 +32,13 @@ from testbed.records import (
     Tables,
     ThreadRow,
 )
-from testbed.results import FORMAT_VERSION, RunDirectory, load
-from testbed.scenario import Scenario, parse_scenario
-from testbed.summary import summarise
-from testbed.topology import Direction, Host, Topology
-from testbed.wire import frame_bytes, tcp_payload_bytes
+from testbed.model.oracle import FlowPath, ideal, path_name, predict
+from testbed.model.ranks import place_ranks, ring_flows
+from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.topology import Direction, Host, Topology
+from testbed.model.wire import frame_bytes, tcp_payload_bytes
+from testbed.results.store import FORMAT_VERSION, RunDirectory, load
+from testbed.results.summary import summarise
 
 PACE = 0.985  # of what the placement allows
 GAP_S = 0.3  # between iterations

@@ -11,7 +11,7 @@ from apps import northbound
 from apps.methods import Methods
 from apps.northbound import NorthboundServer
 from testbed.errors import ControllerError, InputError, Problem
-from testbed.northbound import Northbound
+from testbed.fabric.northbound import Northbound
 
 
 def answer(method, params):

@@ -6,8 +6,8 @@ from apps.compat import ofproto_v1_3, ofproto_v1_3_parser
 from apps.openflow import COOKIE_MARK, COOKIE_PINNED, Switch, action_message, flow_of_match, is_ours, match_message
 from testbed.gse.policy import PRIORITY_PINNED
 from testbed.gse.rulebook import flow_match
-from testbed.ranks import TCP, UDP, Flow
-from testbed.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.ranks import TCP, UDP, Flow
+from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn, Rule
 
 FLOW = Flow("10.0.1.1", "10.0.2.1", TCP, 40000, 20001)
 

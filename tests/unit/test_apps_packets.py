@@ -6,7 +6,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from apps.packets import flow_of_frame
-from testbed.ranks import Flow
+from testbed.model.ranks import Flow
 
 
 def ip(**fields):

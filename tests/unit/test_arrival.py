@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import struct
 import time
@@ -9,9 +8,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from testbed import arrival
-from testbed.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns, open_stamping_socket
 from testbed.errors import WorkloadError
+from testbed.measurement import arrival
+from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns, open_stamping_socket
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +20,6 @@ def stay_in_this_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_stamp_lies_between_sending_and_reading_however_late_it_is_read() -> None:
     with open_stamping_socket(os.getpid(), "127.0.0.1", 0) as sock:
-        sock.sendto(b"first", sock.getsockname())  # stamping is switched on lazily; let that pass
-        assert select.select([sock], [], [], 10)[0]
-        sock.recvmsg(64, 64)
         offset = ClockOffset()
         before_ns = time.monotonic_ns()
         sock.sendto(b"second", sock.getsockname())
@@ -33,6 +29,27 @@ def test_stamp_lies_between_sending_and_reading_however_late_it_is_read() -> Non
         arrived_ns = arrival_ns(control) - offset.ns
     assert before_ns - 100_000 <= arrived_ns <= after_ns + 20_000_000
     assert arrived_ns < time.monotonic_ns() - 20_000_000
+
+
+def test_socket_is_handed_out_only_when_stamps_are_of_the_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def stamped_as_it_is_read_at_first(control: object) -> int:
+        read.append(len(read))
+        return time.time_ns() if len(read) < 4 else 0
+
+    monkeypatch.setattr(arrival, "arrival_ns", stamped_as_it_is_read_at_first)
+    with open_stamping_socket(os.getpid(), "127.0.0.1", 0) as sock:
+        assert len(read) == 4
+        with pytest.raises(BlockingIOError):
+            sock.recvmsg(64)  # nothing of ours is left in it
+
+
+def test_kernel_that_never_stamps_arrivals_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "arrival_ns", lambda _control: time.time_ns() + 1)
+    monkeypatch.setattr(arrival, "STAMPING_TIMEOUT_S", 0.05)
+    with pytest.raises(WorkloadError, match="stamps no arrivals"):
+        open_stamping_socket(os.getpid(), "127.0.0.1", 0)
 
 
 def test_datagram_without_a_stamp_is_an_error() -> None:

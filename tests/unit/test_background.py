@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from loopback import loopback_hosts
 
-from testbed.background import (
+from testbed.errors import ParseError, WorkloadError
+from testbed.model.scenario import ElephantSpec
+from testbed.model.topology import Host
+from testbed.system.supervisor import Supervisor
+from testbed.workload.background import (
     ESTABLISHED,
     LISTEN,
     Elephant,
@@ -26,10 +30,6 @@ from testbed.background import (
     server_argv,
     summarize,
 )
-from testbed.errors import ParseError, WorkloadError
-from testbed.scenario import ElephantSpec
-from testbed.supervisor import Supervisor
-from testbed.topology import Host
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "iperf3"
 needs_iperf3 = pytest.mark.skipif(shutil.which("iperf3") is None, reason="iperf3 is not installed")
@@ -209,8 +209,8 @@ def test_a_server_that_cannot_bind_says_why(supervisor: Supervisor, tmp_path: Pa
 def test_a_client_that_stopped_answering_is_ended_all_the_same(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.background.END_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("testbed.background.GOODBYE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("testbed.workload.background.END_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("testbed.workload.background.GOODBYE_TIMEOUT_S", 0.2)
     one = background(supervisor, tmp_path)
     one.start()
     run_for(supervisor, 1.2)

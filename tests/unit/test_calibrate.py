@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import calibrate
-from testbed.calibrate import MOST_AT_ONCE, batches
 from testbed.errors import NetworkError
-from testbed.records import CalibrationRow
-from testbed.scenario import FabricSpec
-from testbed.topology import Direction, Topology
+from testbed.evaluation.records import CalibrationRow
+from testbed.measurement import calibrate
+from testbed.measurement.calibrate import MOST_AT_ONCE, batches
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Direction, Topology
 
 FRAME = 9014
 DEFAULT = Topology(FabricSpec())

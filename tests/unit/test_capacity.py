@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import capacity
-from testbed.ranks import place_ranks
-from testbed.scenario import Scenario, override
-from testbed.topology import Topology
+from testbed.model import capacity
+from testbed.model.ranks import place_ranks
+from testbed.model.scenario import Scenario, override
+from testbed.model.topology import Topology
 
 DEFAULT = Scenario(name="x")
 

@@ -20,7 +20,7 @@ from machines import GOOD
 
 import testbed.cli.run
 from testbed.errors import ScenarioError
-from testbed.scenario_files import load, load_file
+from testbed.runs.scenario_files import load, load_file
 
 NAME = "allreduce_ring"
 
@@ -222,7 +222,7 @@ def test_a_scenario_module_without_a_scenario_is_explained(
     (modules / "t_wrong.py").write_text("SCENARIO = {'name': 'x'}\n")
     (modules / "t_broken.py").write_text("import no_such_module_anywhere\n")
     (modules / "t_invalid.py").write_text(
-        "from testbed.scenario import FabricSpec, Scenario\n"
+        "from testbed.model.scenario import FabricSpec, Scenario\n"
         "SCENARIO = Scenario(name='x', fabric=FabricSpec(spines=0, lanes=1))\n"
     )
     monkeypatch.setattr(scenarios, "__path__", [*scenarios.__path__, str(modules)])
@@ -308,9 +308,9 @@ def test_more_than_the_machine_can_do_is_refused(
 
 
 def test_the_rate_a_refusal_recommends_is_accepted(gse: Gse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from testbed.machine import check_scenario
-    from testbed.scenario import override
-    from testbed.scenario_files import load_builtin
+    from testbed.model.scenario import override
+    from testbed.runs.scenario_files import load_builtin
+    from testbed.system.machine import check_scenario
 
     scenario = load_builtin(NAME)
     for rate_mbps in (101.0, 333.0, 40_000.0):

@@ -9,7 +9,7 @@ from machines import GOOD
 
 from testbed.cli import doctor
 from testbed.cli.doctor import UNTRIED, Switching
-from testbed.machine import Machine
+from testbed.system.machine import Machine
 
 FAST = Switching(crossings_per_s=300_000.0)
 

@@ -15,7 +15,7 @@ from gse_command import Gse, as_nobody, assert_refused, nobody_can_read_the_proj
 from synthetic_runs import healthy, scenario_of, store
 
 from testbed.cli.main import COMMANDS
-from testbed.scenario_files import builtin_names
+from testbed.runs.scenario_files import builtin_names
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.collectives import (
+from testbed.model.collectives import (
     RingAllReduce,
     Slice,
     bus_factor,

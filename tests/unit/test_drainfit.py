@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.drainfit import DrainFit
+from testbed.evaluation.drainfit import DrainFit
 
 FRAME = 9014
 RATE = 1_250_000.0  # 10 Mbit/s

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from loopback import loopback_hosts
 
-from testbed.endpoint import HELLO, MAGIC, CommandStream, Config, Leave
 from testbed.errors import WorkloadError
-from testbed.payload import make_base
+from testbed.workload.endpoint import HELLO, MAGIC, CommandStream, Config, Leave
+from testbed.workload.payload import make_base
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLOAT = np.dtype(np.float32)
@@ -35,7 +35,7 @@ class Rank:
         self.listener = socket.create_server((self.peer.ip, 20_001))
         self.t0_s = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.endpoint"],
+            [sys.executable, "-m", "testbed.workload.endpoint"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from testbed.evaluation.metrics import measure
+from testbed.evaluation.records import RunRecord, SocketRow
+from testbed.evaluation.usage import usage
 from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
-from testbed.metrics import measure
-from testbed.records import RunRecord, SocketRow
-from testbed.scenario import Scenario
-from testbed.usage import usage
+from testbed.model.scenario import Scenario
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 
 Spoil = Callable[[RunRecord], RunRecord]

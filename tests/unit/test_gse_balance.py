@@ -7,9 +7,9 @@ from testbed.gse.load import LinkId, LoadMonitor
 from testbed.gse.pins import Pin, PinTable
 from testbed.gse.policy import PortCounter
 from testbed.gse.rulebook import RuleBook, reverse_of
-from testbed.ranks import Flow
-from testbed.scenario import FabricSpec, GsosSpec
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=2, spines=3, hosts_per_leaf=4))
 RATE = 1_250_000

@@ -1,9 +1,9 @@
 from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.policy import PortCounter
-from testbed.ranks import Flow
-from testbed.rules import ETH_TYPE_IPV4, HashLive, Match, Output
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.ranks import Flow
+from testbed.model.rules import ETH_TYPE_IPV4, HashLive, Match, Output
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=3, spines=3, hosts_per_leaf=2))
 L1, L2, L3, S2 = 0x101, 0x102, 0x103, 0x202

@@ -11,10 +11,10 @@ from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.pins import IDLE_TIMEOUT_S
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import flow_match, reverse_of
-from testbed.ranks import TCP, UDP, Flow, place_ranks, ring_flows
-from testbed.rules import FirstLive
-from testbed.scenario import FabricSpec, GsosSpec
-from testbed.topology import Topology
+from testbed.model.ranks import TCP, UDP, Flow, place_ranks, ring_flows
+from testbed.model.rules import FirstLive
+from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=4, spines=4, hosts_per_leaf=4))
 L1, L2, S1, S2 = 0x101, 0x102, 0x201, 0x202

@@ -2,8 +2,8 @@ import pytest
 
 from testbed.gse.load import FLOW_WINDOW_S, LinkId, LoadMonitor, links_of_path
 from testbed.gse.policy import PortCounter
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 L1, L2, S1, S2 = 0x101, 0x102, 0x201, 0x202
 UP = LinkId("up", 0, 1)  # leaf 1 by spine 2: port 4 of l1 (two hosts), port 1 of s2

@@ -4,8 +4,8 @@ import pytest
 
 from testbed.errors import ScenarioError
 from testbed.gse.schemes import make_policy
-from testbed.scenario import SCHEMES, FabricSpec, GsosSpec, SchemeName
-from testbed.topology import Topology
+from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec, SchemeName
+from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=2, spines=2, hosts_per_leaf=1))
 

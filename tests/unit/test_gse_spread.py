@@ -11,9 +11,9 @@ from testbed.gse.spread import (
     spine_hash_rules,
     spine_lane_rules,
 )
-from testbed.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 
 def topology(**fabric):

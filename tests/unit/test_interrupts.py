@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.interrupts import SIGNALS, Interrupted, interruptible
+from testbed.system.interrupts import SIGNALS, Interrupted, interruptible
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def test_only_the_first_signal_interrupts_and_handlers_come_back() -> None:
 def test_what_nohup_ignores_stays_ignored() -> None:
     code = """
 import signal
-from testbed.interrupts import interruptible
+from testbed.system.interrupts import interruptible
 with interruptible():
     signal.raise_signal(signal.SIGHUP)
     print("lives")

@@ -30,8 +30,8 @@ MAY_IMPORT = {
 }
 # third-party package -> modules that may import it: each has one door
 DOORS = {
-    "mininet": {"testbed.network", "testbed.mn", "testbed.interactive"},
-    "matplotlib": {"testbed.plots"},
+    "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
+    "matplotlib": {"testbed.views.plots"},
     "os_ken": {"apps.compat"},
     "ryu": {"apps.compat", "apps.ryu_manager"},
 }
@@ -64,13 +64,16 @@ def layer_table(text: str) -> dict[str, str]:
 
 
 def layer_of(module: str, layers: dict[str, str]) -> str | None:
-    """Return the layer of a dotted module name, or None when the table does not have it."""
+    """Return the layer of a dotted module name, or None when the table does not have it.
+
+    A module named in full (``runs/scenario_files``) comes before its room (``runs/*``).
+    """
     package, _, rest = module.partition(".")
+    path = rest.replace(".", "/")
     if package in ("apps", "scenarios"):
         return layers.get(f"{package}/*")
-    if "." in rest or (PROJECT / "testbed" / rest).is_dir():
-        return layers.get(f"{rest.partition('.')[0]}/*")
-    return layers.get(rest)
+    room = path if (PROJECT / "testbed" / path).is_dir() else path.rpartition("/")[0]
+    return layers.get(path, layers.get(f"{room}/*"))
 
 
 def modules() -> dict[str, Path]:
@@ -127,7 +130,7 @@ def test_module_imports_only_from_layers_it_may(module: str) -> None:
         if target in (None, "testbed", module):
             continue
         if target == "scenarios" or target.startswith("scenarios."):
-            assert module in ("testbed.scenario_files",) or layer == "scenarios", f"{module} imports {name}"
+            assert module in ("testbed.runs.scenario_files",) or layer == "scenarios", f"{module} imports {name}"
             continue
         target_layer = layer_of(target, LAYERS)
         assert target_layer in MAY_IMPORT[layer], f"{module} ({layer}) imports {target} ({target_layer})"
@@ -152,7 +155,8 @@ def test_table_names_only_modules_that_exist() -> None:
             directory = PROJECT / ("" if pattern[:-2] in ("apps", "scenarios") else "testbed") / pattern[:-2]
             assert directory.is_dir(), f"{pattern} is in the table, but there is no {directory}"
         else:
-            assert f"testbed.{pattern}" in KNOWN, f"{pattern} is in the table, but there is no testbed/{pattern}.py"
+            name = f"testbed.{pattern.replace('/', '.')}"
+            assert name in KNOWN, f"{pattern} is in the table, but there is no testbed/{pattern}.py"
 
 
 def test_table_has_exactly_the_layers_with_rules() -> None:
@@ -165,7 +169,7 @@ def test_imports_are_found_wherever_they_stand() -> None:
 
 
 def test_breach_would_be_noticed() -> None:
-    layers = {"errors": "L0", "network": "L3 acting"}
-    known = {"testbed.errors": Path(), "testbed.network": Path()}
-    assert module_of("testbed.network.Network", known) == "testbed.network"
-    assert layer_of("testbed.network", layers) not in MAY_IMPORT[layers["errors"]]
+    layers = {"errors": "L0", "fabric/*": "L3 acting"}
+    known = {"testbed.errors": Path(), "testbed.fabric.network": Path()}
+    assert module_of("testbed.fabric.network.Network", known) == "testbed.fabric.network"
+    assert layer_of("testbed.fabric.network", layers) not in MAY_IMPORT[layers["errors"]]

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testbed.limits import Limits, available_memory_bytes, available_processes, cgroup_limits, proc_field, usable_cores
+from testbed.system.limits import (
+    Limits,
+    available_memory_bytes,
+    available_processes,
+    cgroup_limits,
+    proc_field,
+    usable_cores,
+)
 
 
 def group(path: Path, **files: str) -> None:

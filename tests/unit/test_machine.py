@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from machines import GOOD
 
-from testbed import genetlink
 from testbed.errors import Problem
-from testbed.machine import Machine, check_machine, check_scenario, inspect_machine
-from testbed.scenario import Scenario, override
+from testbed.model.scenario import Scenario, override
+from testbed.system import genetlink
+from testbed.system.machine import Machine, check_machine, check_scenario, inspect_machine
 
 SCENARIO = Scenario(name="x")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.metrics import (
+from testbed.evaluation.metrics import (
     hop_bytes,
     latency,
     measure,
@@ -19,10 +19,10 @@ from testbed.metrics import (
     uplink_load,
     usual_pause_s,
 )
-from testbed.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow
-from testbed.series import Series, direction_series, rate_series_mbps, total
-from testbed.topology import Topology
-from testbed.usage import busiest_thread, machine_usage, role_usage, usage
+from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow
+from testbed.evaluation.series import Series, direction_series, rate_series_mbps, total
+from testbed.evaluation.usage import busiest_thread, machine_usage, role_usage, usage
+from testbed.model.topology import Topology
 from tests.unit.synthetic_runs import PACE, healthy, scenario_of, with_rows
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import netlink_format as nl
 from testbed.errors import NetworkError
-from testbed.netlink import ATTEMPTS, RouteSocket
+from testbed.measurement import netlink_format as nl
+from testbed.measurement.netlink import ATTEMPTS, RouteSocket
 
 
 def message(kind: int, sequence: int, payload: bytes = b"", flags: int = 0) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import NetworkError
-from testbed.netlink_format import TC_H_ROOT, Qdisc, attributes, decode_qdisc, egress_queues, messages
+from testbed.measurement.netlink_format import TC_H_ROOT, Qdisc, attributes, decode_qdisc, egress_queues, messages
 
 
 def padded(data: bytes) -> bytes:

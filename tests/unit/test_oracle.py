@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.oracle import FlowPath, expected_ecmp, ideal, max_min_rates, parse_path, path_name, predict
-from testbed.ranks import place_ranks
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.oracle import FlowPath, expected_ecmp, ideal, max_min_rates, parse_path, path_name, predict
+from testbed.model.ranks import place_ranks
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 
 def fabric(leaves: int, spines: int, hosts: int, **more: object) -> Topology:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.pacing import Schedule, nearest_rank
+from testbed.workload.pacing import Schedule, nearest_rank
 
 
 def test_due_times_do_not_drift_with_lateness() -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ParseError
-from testbed.parsers import SocketDrops, core_times, packet_socket_drops, protocol_counters, qdiscs, schedstat
+from testbed.measurement.parsers import (
+    SocketDrops,
+    core_times,
+    packet_socket_drops,
+    protocol_counters,
+    qdiscs,
+    schedstat,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 SOCKETS = [

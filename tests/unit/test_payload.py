@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from testbed.payload import count_wrong, make_base, rank_values, sum_factor
+from testbed.workload.payload import count_wrong, make_base, rank_values, sum_factor
 
 
 @pytest.mark.parametrize("n_ranks", [2, 16, 361, 1000, 5792])

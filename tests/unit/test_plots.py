@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.comparison import compare
 from testbed.errors import ResultsError
-from testbed.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency
-from testbed.scenario import SCHEMES
+from testbed.model.scenario import SCHEMES
+from testbed.views.comparison import compare
+from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
 

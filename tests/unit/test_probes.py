@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import arrival, probes
 from testbed.errors import WorkloadError
-from testbed.probes import Config, Probes, choose_pairs, linger_s, run, senders
-from testbed.records import ProbeRow
-from testbed.results import load_rows
-from testbed.scenario import FabricSpec
-from testbed.sidecar import Commands
-from testbed.topology import Topology
+from testbed.evaluation.records import ProbeRow
+from testbed.measurement import arrival, probes
+from testbed.measurement.probes import Config, Probes, choose_pairs, linger_s, run, senders
+from testbed.measurement.sidecar import Commands
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
+from testbed.results.store import load_rows
 
 HOSTS = {f"h{number}": (os.getpid(), f"127.0.7.{number}") for number in (1, 2, 3)}
 RING = [("h1", "h2"), ("h2", "h3"), ("h3", "h1"), ("h1", "h3")]

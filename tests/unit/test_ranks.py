@@ -3,9 +3,9 @@ from random import Random
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from testbed.ranks import place_ranks, ring_flows
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.ranks import place_ranks, ring_flows
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 
 @given(st.integers(2, 8), st.integers(1, 6), st.data())

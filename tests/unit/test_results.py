@@ -15,8 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import ResultsError
-from testbed.records import FlowRow, IterationRow, LinkRow, RankRow, Row, cells_from_row, columns, rows_from_columns
-from testbed.results import FORMAT_VERSION, RunDirectory, list_runs, load, load_rows
+from testbed.evaluation.records import (
+    FlowRow,
+    IterationRow,
+    LinkRow,
+    RankRow,
+    Row,
+    cells_from_row,
+    columns,
+    rows_from_columns,
+)
+from testbed.results.store import FORMAT_VERSION, RunDirectory, list_runs, load, load_rows
 from tests.unit.synthetic_runs import healthy, scenario_of, store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)

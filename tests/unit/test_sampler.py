@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from testbed.netlink_format import LinkCounters, LinkInfo, Qdisc
-from testbed.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
-from testbed.results import load_rows
-from testbed.sampler import Config, Interfaces, host_counters
+from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
+from testbed.measurement.netlink_format import LinkCounters, LinkInfo, Qdisc
+from testbed.measurement.sampler import Config, Interfaces, host_counters
+from testbed.results.store import load_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def sampler(run_dir: Path, /, **changes: Any) -> Iterator[subprocess.Popen[str]]
     config = {"run_dir": str(run_dir), "t0_s": time.monotonic(), "interval_s": 0.02, "roles": {}, "host_pids": {}}
     path = run_dir / "sampler.json"
     path.write_text(json.dumps({**config, **changes}))
-    argv = [sys.executable, "-m", "testbed.sampler", "--config", str(path)]
+    argv = [sys.executable, "-m", "testbed.measurement.sampler", "--config", str(path)]
     with subprocess.Popen(argv, cwd=PROJECT, stdin=-1, stdout=-1, text=True) as process:
         try:
             yield process

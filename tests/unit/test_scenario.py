@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import ScenarioError
-from testbed.scenario import FabricSpec, Scenario, fault_targets, json_schema, override, parse_scenario
-from testbed.scenario_files import builtin_names, load_builtin, parse_settings
+from testbed.model.scenario import FabricSpec, Scenario, fault_targets, json_schema, override, parse_scenario
+from testbed.runs.scenario_files import builtin_names, load_builtin, parse_settings
 
 
 def problems_of(fields: dict[str, Any]) -> list[str]:

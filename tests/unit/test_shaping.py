@@ -1,7 +1,7 @@
 import pytest
 
-from testbed.scenario import FabricSpec
-from testbed.shaping import queue_setting, tc_lines, tc_mismatches
+from testbed.model.scenario import FabricSpec
+from testbed.model.shaping import queue_setting, tc_lines, tc_mismatches
 
 TBF = {"kind": "tbf", "handle": "1:", "root": True, "options": {"rate": 1250000, "burst": 11514, "lat": 200504}}
 

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 from testbed.errors import WorkloadError
-from testbed.sidecar import Commands, read_config
+from testbed.measurement.sidecar import Commands, read_config
 
 
 @pytest.fixture

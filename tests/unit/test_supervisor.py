@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ControllerError, NetworkError, WorkloadError
-from testbed.supervisor import Supervisor
+from testbed.system.supervisor import Supervisor
 
 SLEEP = ["sleep", "60"]
 # answers every command with the same as an event; ends with stdin

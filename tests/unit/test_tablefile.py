@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.records import CpuRow, SocketRow
-from testbed.tablefile import TableFile
+from testbed.evaluation.records import CpuRow, SocketRow
+from testbed.measurement.tablefile import TableFile
 
 
 def test_new_file_begins_with_the_columns_of_its_table(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_batch_that_does_not_fit_leaves_no_trace(tmp_path: Path, monkeypatch: py
             room[0] -= written
             return int(written)
 
-        monkeypatch.setattr("testbed.tablefile.os.write", write_into_little_room)
+        monkeypatch.setattr("testbed.measurement.tablefile.os.write", write_into_little_room)
         with pytest.raises(OSError, match="No space left"):
             table.append(["2,p,l1-eth1,0\n", "2,p,l1-eth2,0\n"])
     assert (tmp_path / "sockets.csv").read_bytes() == before

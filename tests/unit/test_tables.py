@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from testbed.comparison import compare, describe, left_out_text
 from testbed.errors import ResultsError
-from testbed.records import RunRecord
-from testbed.results import Run, load
-from testbed.scenario import Scenario
-from testbed.tables import markdown, run_table, scheme_table
+from testbed.evaluation.records import RunRecord
+from testbed.model.scenario import Scenario
+from testbed.results.store import Run, load
+from testbed.views.comparison import compare, describe, left_out_text
+from testbed.views.tables import markdown, run_table, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
 

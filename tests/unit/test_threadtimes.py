@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from testbed.records import ThreadRow, rows_from_columns
-from testbed.records import columns as columns_of
-from testbed.threadtimes import Threads, role_of
+from testbed.evaluation.records import ThreadRow, rows_from_columns
+from testbed.evaluation.records import columns as columns_of
+from testbed.measurement.threadtimes import Threads, role_of
 
 
 def rows(threads: Threads, t_s: float = 1.0) -> list[ThreadRow]:
@@ -24,9 +24,9 @@ def rows(threads: Threads, t_s: float = 1.0) -> list[ThreadRow]:
     [
         (["ovs-vswitchd", "unix:/run/db.sock", "--detach"], "vswitchd"),
         (["/usr/sbin/ovsdb-server", "conf.db"], "ovsdb"),
-        (["/opt/venv/bin/python", "-m", "testbed.endpoint"], "rank"),
-        (["mnexec", "-a", "17", "/opt/venv/bin/python", "-m", "testbed.endpoint"], "rank"),
-        (["python3", "-m", "testbed.probes", "--config", "p.json"], "probes"),
+        (["/opt/venv/bin/python", "-m", "testbed.workload.endpoint"], "rank"),
+        (["mnexec", "-a", "17", "/opt/venv/bin/python", "-m", "testbed.workload.endpoint"], "rank"),
+        (["python3", "-m", "testbed.measurement.probes", "--config", "p.json"], "probes"),
         (["python3", "-m", "apps", "gsos", "--plan", "plan.json"], "gsos"),
         (["iperf3", "-c", "10.0.1.1"], "background"),
         (["python3", "-m", "http.server"], "other"),

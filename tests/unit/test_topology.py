@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.scenario import FabricSpec
-from testbed.topology import Topology
+from testbed.model.scenario import FabricSpec
+from testbed.model.topology import Topology
 
 fabrics = st.builds(
     FabricSpec,

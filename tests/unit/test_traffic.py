@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from loopback import loopback_flows, loopback_hosts
 
-from testbed.collectives import RingAllReduce
 from testbed.errors import WorkloadError
-from testbed.records import FlowRow
-from testbed.supervisor import Supervisor
-from testbed.traffic import Patience, RingJob, StallWatch, flows_between
+from testbed.evaluation.records import FlowRow
+from testbed.model.collectives import RingAllReduce
+from testbed.system.supervisor import Supervisor
+from testbed.workload.traffic import Patience, RingJob, StallWatch, flows_between
 
 MakeJob = Callable[..., RingJob]
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from testbed.errors import NetworkError
-from testbed.vigil import raised_by_end_of
+from testbed.system.vigil import raised_by_end_of
 
 
 def test_a_death_interrupts_a_command_that_would_wait_for_ever() -> None:

@@ -1,0 +1,339 @@
+"""From the rows of a run to its numbers. Pure; says nothing about whether to believe them (``fidelity`` does).
+
+Definitions, all over the measured iterations (warm-up left out, except for ``wrong_elements``):
+
+- completion_s: median over iterations of last rank's end - common start.
+- algbw = size / completion, busbw = algbw x 2(n-1)/n (nccl-tests PERFORMANCE.md).
+- efficiency = busbw / busbw_limit, the limit from ``testbed.model.oracle.ideal``.
+- uplink_utilization = bytes (Ethernet frames) on the loaded uplinks / (their rate x completion time). Loaded:
+  carried at least 1% of what one hop moves.
+- A quantity that was not measured is None, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+from typing import Any
+
+from testbed.evaluation.records import FlowRow, IterationRow, ProbeRow, RunRecord
+from testbed.evaluation.series import Window, direction_series, queue_series, total
+from testbed.model.collectives import FLOAT_BYTES, RingAllReduce, bus_factor
+from testbed.model.oracle import FlowPath, Ideal, Prediction, ideal, parse_path, predict
+from testbed.model.scenario import Scenario
+from testbed.model.topology import Host, Topology
+from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
+
+LOADED_FRACTION = 0.01
+P99_MIN_SAMPLES = 100  # fewer say nothing about one in a hundred
+FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing
+
+# Two-sided 95% quantiles of Student's t for 1..30 degrees of freedom.
+_T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """One-way latency of the probes sent while the collective ran; percentiles by nearest rank over those received."""
+
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    count: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkLoad:
+    """How the leaf-to-spine directions were used. ``max_over_mean`` is over all uplinks of leaves that sent.
+
+    ``wire_bytes`` and ``packets`` are all they carried in ``enclosing_window``, whoever sent it.
+    """
+
+    utilization: float
+    max_over_mean: float
+    loaded: int
+    wire_bytes: float
+    packets: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """One fault and the longest pause between received bytes that any rank saw because of it.
+
+    ``pause_s`` is None when every rank's longest pause was at another time: then it was shorter than
+    ``at_most_s``, the longest pause of any rank in that iteration (None: no iteration was under way).
+    """
+
+    t_s: float
+    action: str
+    target: str
+    pause_s: float | None
+    at_most_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The numbers of one run."""
+
+    iterations: int
+    completion_s: float | None
+    completions_s: tuple[float, ...]
+    algbw_mbps: float | None
+    busbw_mbps: float | None
+    ideal: Ideal
+    efficiency: float | None
+    prediction: Prediction | None
+    uplinks: UplinkLoad | None
+    latency: Latency | None
+    dropped_packets: int | None
+    retransmitted_segments: int | None
+    out_of_order_packets: int | None
+    wrong_elements: int | None
+    outages: tuple[Outage, ...]
+    usual_pause_s: float | None
+
+
+def measure(run: RunRecord) -> Metrics:
+    """Compute every number of a run from its rows."""
+    scenario, tables = run.scenario, run.tables
+    iterations = measured(tables.iterations)
+    hosts = rank_hosts(run)
+    limit = ideal(run.topology, hosts, hop_bytes(scenario))
+    completion_s = median(row.completion_s for row in iterations) if iterations else None
+    algbw_mbps = bytes_to_mbps(scenario.workload.size_bytes, completion_s) if completion_s else None
+    busbw_mbps = algbw_mbps * bus_factor(scenario.ranks) if algbw_mbps is not None else None
+    return Metrics(
+        iterations=len(iterations),
+        completion_s=completion_s,
+        completions_s=tuple(row.completion_s for row in iterations),
+        algbw_mbps=algbw_mbps,
+        busbw_mbps=busbw_mbps,
+        ideal=limit,
+        efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
+        prediction=predict_from_flows(run.topology, hosts, tables.flows),
+        uplinks=uplink_load(run),
+        latency=latency(tables.probes, windows(iterations)),
+        dropped_packets=dropped_packets(run),
+        retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
+        out_of_order_packets=_whole(total(row.out_of_order_packets for row in tables.flows)),
+        wrong_elements=_whole(total(row.wrong_elements for row in tables.iterations)),
+        outages=outages(run),
+        usual_pause_s=usual_pause_s(run),
+    )
+
+
+def measured(iterations: Sequence[IterationRow]) -> tuple[IterationRow, ...]:
+    """Return the iterations that are not warm-up."""
+    return tuple(row for row in iterations if not row.warmup)
+
+
+def windows(iterations: Iterable[IterationRow]) -> tuple[Window, ...]:
+    """Return (start, end) of each iteration."""
+    return tuple((row.start_s, row.end_s) for row in iterations)
+
+
+def span(iterations: Sequence[IterationRow]) -> Window | None:
+    """Return first start and last end of the measured part."""
+    rows = measured(iterations)
+    return (min(row.start_s for row in rows), max(row.end_s for row in rows)) if rows else None
+
+
+def rank_hosts(run: RunRecord) -> tuple[Host, ...]:
+    """Return the host of each rank as recorded. Raises ValueError when ranks.csv does not name every rank."""
+    names = {row.rank: row.host for row in run.tables.ranks}
+    missing = [rank for rank in range(run.scenario.ranks) if rank not in names]
+    if missing:
+        raise ValueError(f"ranks.csv has no row of rank {missing[0]}, expected ranks 0..{run.scenario.ranks - 1}")
+    return tuple(run.topology.host(names[rank]) for rank in range(run.scenario.ranks))
+
+
+def hop_bytes(scenario: Scenario) -> tuple[int, ...]:
+    """Return the payload bytes every hop of the scenario's all-reduce moves, exact for uneven chunks."""
+    size = scenario.workload.size_bytes
+    ring = RingAllReduce(scenario.ranks, size, max(size, FLOAT_BYTES))
+    return tuple(ring.hop(rank).size_bytes for rank in range(scenario.ranks))
+
+
+def predict_from_flows(topology: Topology, hosts: Sequence[Host], flows: Sequence[FlowRow]) -> Prediction | None:
+    """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
+    hops: list[list[FlowPath | None]] = []
+    for rank, src in enumerate(hosts):
+        own = [row for row in flows if row.rank == rank]
+        crosses = src.leaf != hosts[(rank + 1) % len(hosts)].leaf
+        if not own or (crosses and any(row.path is None for row in own)):
+            return None
+        hops.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
+    return predict(topology, hosts, hops)
+
+
+def uplink_load(run: RunRecord) -> UplinkLoad | None:
+    """Return how the uplinks were used, None without enclosing samples or where nothing crosses leaves."""
+    iterations = measured(run.tables.iterations)
+    if not iterations:
+        return None
+    uplinks = [direction for direction in run.topology.directions if direction.kind == "uplink"]
+    series = {unit: direction_series(run.topology, run.tables.links, unit) for unit in ("bytes", "packets")}
+
+    def counted(unit: str, period: Sequence[Window]) -> dict[str, float | None]:
+        return {d.name: series[unit][d.name].increase_over(period) if d.name in series[unit] else None for d in uplinks}
+
+    moved = {name: value for name, value in counted("bytes", counting_windows(run)).items() if value is not None}
+    wire_bytes, packets = (total(counted(unit, enclosing_window(run)).values()) for unit in ("bytes", "packets"))
+    if len(moved) < len(uplinks) or wire_bytes is None or packets is None:
+        return None
+    least = LOADED_FRACTION * max(hop_bytes(run.scenario)) * len(iterations)
+    loaded = [direction for direction in uplinks if moved[direction.name] >= least]
+    if not loaded:
+        return None
+    busy_s = sum(row.completion_s for row in iterations)
+    sending = {direction.src.node for direction in loaded}
+    shares = [moved[direction.name] / direction.rate_mbps for direction in uplinks if direction.src.node in sending]
+    capacity_bytes = sum(mbps_to_bytes_per_s(direction.rate_mbps) for direction in loaded) * busy_s
+    return UplinkLoad(
+        utilization=sum(moved[direction.name] for direction in loaded) / capacity_bytes,
+        max_over_mean=max(shares) / fmean(shares),
+        loaded=len(loaded),
+        wire_bytes=wire_bytes,
+        packets=packets,
+    )
+
+
+def counting_windows(run: RunRecord) -> tuple[Window, ...]:
+    """Return the windows over which to count what the measured iterations sent.
+
+    With nothing else on the network that is the whole measured part, widened to the samples that enclose
+    it: no interpolation. Where background traffic runs on between iterations, each iteration by itself, as far as
+    interpolation knows it.
+    """
+    return windows(measured(run.tables.iterations)) if run.scenario.background else enclosing_window(run)
+
+
+def enclosing_window(run: RunRecord) -> tuple[Window, ...]:
+    """Return the measured part widened to the samples that enclose it: nothing the iterations sent is outside."""
+    whole = span(run.tables.iterations)
+    if whole is None:
+        return ()
+    start_s, end_s = whole
+    times = sorted({row.t_s for row in run.tables.links})
+    warm_end_s = max((row.end_s for row in run.tables.iterations if row.warmup), default=-math.inf)
+    before = max((t for t in times if t <= start_s), default=start_s)
+    after = min((t for t in times if t >= end_s), default=end_s)
+    return ((before if before >= warm_end_s else start_s, after),)
+
+
+def latency(probes: Sequence[ProbeRow], during: Sequence[Window]) -> Latency | None:
+    """Return the latency of probes sent in ``during``, None when no probe was sent."""
+    sent = [row for row in probes if any(start <= row.sent_s <= end for start, end in during)]
+    if not sent:
+        return None
+    got = sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
+    return Latency(
+        p50_ms=percentile(got, 50),
+        p99_ms=percentile(got, 99) if len(got) >= P99_MIN_SAMPLES else None,
+        max_ms=got[-1] if got else None,
+        count=len(got),
+        lost=len(sent) - len(got),
+    )
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """Return the nearest-rank percentile of ascending values: one that was really observed."""
+    return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1] if ordered else None
+
+
+def dropped_packets(run: RunRecord) -> int | None:
+    """Return the packets the modelled queues dropped, None when a queue was not sampled.
+
+    Host ends are read only at the start and the end of sampling, so theirs include the warm-up.
+    """
+    period = span(run.tables.iterations)
+    series = queue_series(run.tables.queues, "dropped_packets")
+    if period is None or any(direction.src.intf not in series for direction in run.topology.directions):
+        return None
+    return _whole(total(one.increase_around(*period) for one in series.values()))
+
+
+def outages(run: RunRecord) -> tuple[Outage, ...]:
+    """Return the pause each fault caused.
+
+    It is the longest pause between received bytes, of any rank in the iteration under way, that was going
+    on at some moment of [fault, fault + FAULT_REACH_S]. Ranks report only their longest pause of an
+    iteration, and pauses happen without faults too: compare with ``usual_pause_s``.
+    """
+    return tuple(_outage(run, event) for event in run.events_named("fault"))
+
+
+def _outage(run: RunRecord, event: Mapping[str, Any]) -> Outage:
+    fault_s = float(event["t_s"])
+    pauses = [
+        (row.max_gap_at_s, row.max_gap_s)
+        for row in run.tables.ranks
+        if row.start_s <= fault_s <= row.end_s and row.max_gap_s is not None and row.max_gap_at_s is not None
+    ]
+    caused = (length for begin, length in pauses if begin <= fault_s + FAULT_REACH_S and begin + length >= fault_s)
+    return Outage(
+        t_s=fault_s,
+        action=str(event["action"]),
+        target=str(event["target"]),
+        pause_s=max(caused, default=None),
+        at_most_s=max((length for _begin, length in pauses), default=None),
+    )
+
+
+def usual_pause_s(run: RunRecord) -> float | None:
+    """Return the median over measured iterations without a fault of the longest pause of any rank."""
+    faults_s = [float(event["t_s"]) for event in run.events_named("fault")]
+    longest: dict[int, float] = {}
+    for row in run.tables.ranks:
+        if not row.warmup and row.max_gap_s is not None and not any(row.start_s <= t <= row.end_s for t in faults_s):
+            longest[row.iteration] = max(longest.get(row.iteration, 0.0), row.max_gap_s)
+    return median(longest.values()) if longest else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """How many times faster than the reference, paired by seed: geometric mean and its 95% confidence interval.
+
+    ``low``/``high`` are None for fewer than two pairs (Student's t on the logarithms of the ratios).
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    smallest: float
+    largest: float
+    pairs: int
+
+
+def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float]) -> Ratio | None:
+    """Compare completion times (seed -> s); None when no seed is in both."""
+    ratios = [reference_s[seed] / other_s[seed] for seed in sorted(reference_s.keys() & other_s.keys())]
+    if not ratios:
+        return None
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = fmean(logs)
+    reach = _t95(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
+    return Ratio(
+        mean=math.exp(mean),
+        low=None if reach is None else math.exp(mean - reach),
+        high=None if reach is None else math.exp(mean + reach),
+        smallest=min(ratios),
+        largest=max(ratios),
+        pairs=len(ratios),
+    )
+
+
+def _t95(degrees: int) -> float:
+    """Return the t quantile; beyond the table 1.96 + 2.4/degrees, within 0.2%."""
+    return _T95[degrees - 1] if degrees <= len(_T95) else 1.96 + 2.4 / degrees
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)

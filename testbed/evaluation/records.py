@@ -1,0 +1,297 @@
+"""The rows a run leaves behind, typed: one class per CSV file, one field per column. Pure.
+
+Field names are column names; their order is the order of the columns. ``None`` is an empty cell and
+means "not measured", never 0. Every ``*_s`` is in seconds since the run's ``t0`` unless it is a
+duration. docs/results-format.md describes each column.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from testbed.model.scenario import Scenario
+from testbed.model.topology import Topology
+
+_Converter = Callable[[str], Any]
+
+
+class Row:
+    """Base of all rows; ``FILE`` is the name of the CSV file."""
+
+    FILE: ClassVar[str]
+    __slots__ = ()
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IterationRow(Row):
+    """One all-reduce, from the common start to the last rank's end."""
+
+    FILE: ClassVar[str] = "iterations.csv"
+    iteration: int
+    warmup: bool
+    size_bytes: int
+    start_s: float
+    end_s: float
+    completion_s: float
+    wrong_elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRow(Row):
+    """One rank in one iteration.
+
+    ``max_gap_s`` is its longest pause between received bytes, ``start_lateness_s`` how long after the
+    common start it really began.
+    """
+
+    FILE: ClassVar[str] = "ranks.csv"
+    iteration: int
+    warmup: bool
+    rank: int
+    host: str
+    start_s: float
+    end_s: float
+    wrong_elements: int
+    max_gap_s: float | None
+    max_gap_at_s: float | None
+    start_lateness_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRow(Row):
+    """One TCP flow of a ring hop; counters cover the measured part; ``path`` is None when not observed."""
+
+    FILE: ClassVar[str] = "flows.csv"
+    rank: int
+    flow: int
+    src_host: str
+    dst_host: str
+    src_ip: str
+    dst_ip: str
+    src_port: int
+    dst_port: int
+    path: str | None
+    retransmitted_segments: int | None
+    out_of_order_packets: int | None
+    bytes_acked: int | None
+    bytes_received: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRow(Row):
+    """Cumulative counters of one interface."""
+
+    FILE: ClassVar[str] = "links.csv"
+    t_s: float
+    intf: str
+    tx_bytes: int
+    tx_packets: int
+    rx_bytes: int
+    rx_packets: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow(Row):
+    """The egress queue of one interface: what waits now, and cumulative counters."""
+
+    FILE: ClassVar[str] = "queues.csv"
+    t_s: float
+    intf: str
+    backlog_bytes: int
+    backlog_packets: int
+    sent_bytes: int
+    sent_packets: int
+    dropped_packets: int
+    overlimits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuRow(Row):
+    """Cumulative seconds of one core of the machine (/proc/stat, tick-based)."""
+
+    FILE: ClassVar[str] = "cpu.csv"
+    t_s: float
+    core: int
+    user_s: float
+    system_s: float
+    idle_s: float
+    iowait_s: float
+    irq_s: float
+    softirq_s: float
+    steal_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRow(Row):
+    """Cumulative run time and run-queue wait of one thread of the run (schedstat)."""
+
+    FILE: ClassVar[str] = "threads.csv"
+    t_s: float
+    pid: int
+    tid: int
+    role: str
+    name: str
+    run_s: float
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketRow(Row):
+    """Cumulative drops of one packet socket of ovs-vswitchd."""
+
+    FILE: ClassVar[str] = "sockets.csv"
+    t_s: float
+    process: str
+    inode_or_port: str
+    drops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRow(Row):
+    """One latency probe; ``latency_s`` is None when it was lost."""
+
+    FILE: ClassVar[str] = "probes.csv"
+    sent_s: float
+    src_host: str
+    dst_host: str
+    seq: int
+    latency_s: float | None
+    send_lateness_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationRow(Row):
+    """The rate of one link direction, as configured and as measured before the run."""
+
+    FILE: ClassVar[str] = "calibration.csv"
+    direction: str
+    configured_mbps: float
+    measured_mbps: float
+    error_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """Every row of a run, in file order. An empty tuple means the file is missing or has no rows."""
+
+    iterations: tuple[IterationRow, ...] = ()
+    ranks: tuple[RankRow, ...] = ()
+    flows: tuple[FlowRow, ...] = ()
+    links: tuple[LinkRow, ...] = ()
+    queues: tuple[QueueRow, ...] = ()
+    cpu: tuple[CpuRow, ...] = ()
+    threads: tuple[ThreadRow, ...] = ()
+    sockets: tuple[SocketRow, ...] = ()
+    probes: tuple[ProbeRow, ...] = ()
+    calibration: tuple[CalibrationRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """All that is known of a finished run; what ``metrics`` and ``fidelity`` judge."""
+
+    scenario: Scenario
+    scheme: str
+    seed: int
+    events: tuple[Mapping[str, Any], ...]
+    network: Mapping[str, Any]
+    tables: Tables
+
+    @property
+    def topology(self) -> Topology:
+        """The fabric the run was made on."""
+        return Topology(self.scenario.fabric)
+
+    @property
+    def switched_by_kernel(self) -> bool:
+        """Whether the kernel's Open vSwitch carried the frames, not ovs-vswitchd itself."""
+        return self.network.get("datapath") == "kernel"
+
+    def events_named(self, event: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the events with this name, in order."""
+        return tuple(item for item in self.events if item.get("event") == event)
+
+
+def columns(row_type: type[Row]) -> tuple[str, ...]:
+    """Return the column names of a table."""
+    return tuple(field.name for field in fields(row_type))  # type: ignore[arg-type]
+
+
+def cells_from_row(row: Row) -> list[str]:
+    """Return the cells of a row: None is empty, a bool is 0 or 1, seconds are rounded to the nanosecond."""
+    return [_cell(getattr(row, name)) for name in columns(type(row))]
+
+
+def rows_from_columns(row_type: type[RowT], header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[RowT]:
+    """Read many rows at once. Raises ValueError with the 1-based number of the offending row.
+
+    The header must name exactly the table's columns, in any order.
+    """
+    expected = columns(row_type)
+    if sorted(header) != sorted(expected):
+        raise ValueError(f"columns are {','.join(header)}, expected {','.join(expected)}")
+    converters = [_converters(row_type)[name] for name in header]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(header):
+            raise ValueError(f"row {number} has {len(line)} cells, expected {len(header)}")
+        values = {}
+        for name, convert, text in zip(header, converters, line, strict=True):
+            try:
+                values[name] = convert(text)
+            except ValueError as error:
+                raise ValueError(f"row {number}, column {name}: {error}") from None
+        rows.append(row_type(**values))
+    return rows
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return repr(round(value, 9))
+    return str(value)
+
+
+def _converters(row_type: type[Row]) -> dict[str, _Converter]:
+    hints = typing.get_type_hints(row_type)
+    return {name: _converter(hints[name]) for name in columns(row_type)}
+
+
+def _converter(hint: Any) -> _Converter:
+    if isinstance(hint, types.UnionType):
+        (inner,) = (argument for argument in typing.get_args(hint) if argument is not type(None))
+        convert = _converter(inner)
+        return lambda text: None if text == "" else convert(text)
+    converters: dict[type, _Converter] = {bool: _bool, int: int, float: _finite, str: _text}
+    return converters[hint]
+
+
+def _bool(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text!r} is neither 0 nor 1")
+    return text == "1"
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("empty, expected text")
+    return text

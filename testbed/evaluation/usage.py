@@ -1,0 +1,136 @@
+"""What the run cost the machine: run time and waiting of its threads, idle time of its cores. Pure.
+
+Verdicts rest on schedstat (nanoseconds per thread). /proc/stat counts ticks and is coarse, but is the only
+one that sees what other programs on the machine took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from testbed.evaluation.metrics import measured, windows
+from testbed.evaluation.records import CpuRow, RunRecord, ThreadRow
+from testbed.evaluation.series import Series, Window, collect, total
+
+SWITCH_ROLE = "vswitchd"
+_INTERRUPT = ("irq_s", "softirq_s")
+_BUSY = ("user_s", "system_s", *_INTERRUPT, "steal_s")
+_STATES = (*_BUSY, "idle_s", "iowait_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleUsage:
+    """CPU of all threads of a role, in cores (1.0: one core all the time): running, and waiting for a core."""
+
+    run_cores: float
+    wait_cores: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadUsage:
+    """One thread: fractions of the time it ran and waited for a core."""
+
+    name: str
+    run_fraction: float
+    wait_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUsage:
+    """The machine's cores: busy fraction of each (interrupt work too), idle and stolen fraction of all together."""
+
+    busy_fractions: tuple[float, ...]
+    interrupt_fractions: tuple[float, ...]
+    idle_fraction: float
+    steal_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """CPU while the measured iterations ran; None: not sampled, or (``switch_thread``) no thread does the switching."""
+
+    roles: dict[str, RoleUsage]
+    switch_thread: ThreadUsage | None
+    machine: MachineUsage | None
+
+
+def usage(run: RunRecord) -> Usage:
+    """Compute what the run cost over its measured iterations."""
+    during = windows(measured(run.tables.iterations))
+    return Usage(
+        roles=role_usage(run.tables.threads, during),
+        # The kernel's datapath works in interrupts, on whichever core a frame is sent or a queue's timer fires.
+        switch_thread=None if run.switched_by_kernel else busiest_thread(run.tables.threads, during, SWITCH_ROLE),
+        machine=machine_usage(run.tables.cpu, during),
+    )
+
+
+def role_usage(threads: Sequence[ThreadRow], during: Sequence[Window]) -> dict[str, RoleUsage]:
+    """Return role -> usage, sorted by role. A thread that came or went counts for the time it was seen."""
+    seconds = sum(end - start for start, end in during)
+    if not seconds:
+        return {}
+    roles = {(row.pid, row.tid): row.role for row in threads}
+    running, waiting = _thread_series(threads, "run_s"), _thread_series(threads, "wait_s")
+    return {
+        role: RoleUsage(
+            run_cores=sum(running[key].clamped(during) for key in roles if roles[key] == role) / seconds,
+            wait_cores=sum(waiting[key].clamped(during) for key in roles if roles[key] == role) / seconds,
+        )
+        for role in sorted(set(roles.values()))
+    }
+
+
+def busiest_thread(threads: Sequence[ThreadRow], during: Sequence[Window], role: str) -> ThreadUsage | None:
+    """Return the thread of ``role`` that ran most: the one that fills its core first."""
+    seconds = sum(end - start for start, end in during)
+    own = [row for row in threads if row.role == role]
+    names = {(row.pid, row.tid): row.name for row in own}
+    if not names or not seconds:
+        return None
+    running, waiting = _thread_series(own, "run_s"), _thread_series(own, "wait_s")
+    busiest = max(names, key=lambda key: running[key].clamped(during))
+    return ThreadUsage(
+        name=names[busiest],
+        run_fraction=running[busiest].clamped(during) / seconds,
+        wait_fraction=waiting[busiest].clamped(during) / seconds,
+    )
+
+
+def machine_usage(cpu: Sequence[CpuRow], during: Sequence[Window]) -> MachineUsage | None:
+    """Return how busy the cores were, None when the samples do not cover ``during``."""
+    spent = {state: _core_seconds(cpu, during, state) for state in _STATES}
+    cores = sorted({row.core for row in cpu})
+    everything = total(value for state in _STATES for value in spent[state].values())
+    if not cores or not everything:
+        return None
+    seconds = {state: {core: value or 0.0 for core, value in spent[state].items()} for state in _STATES}
+
+    def fraction(core: int, states: Sequence[str]) -> float:
+        whole = sum(seconds[state][core] for state in _STATES)
+        return sum(seconds[state][core] for state in states) / whole if whole else 0.0
+
+    return MachineUsage(
+        busy_fractions=tuple(fraction(core, _BUSY) for core in cores),
+        interrupt_fractions=tuple(fraction(core, _INTERRUPT) for core in cores),
+        idle_fraction=sum(seconds[state][core] for state in ("idle_s", "iowait_s") for core in cores) / everything,
+        steal_fraction=sum(seconds["steal_s"].values()) / everything,
+    )
+
+
+def _core_seconds(cpu: Sequence[CpuRow], during: Sequence[Window], state: str) -> dict[int, float | None]:
+    """Return core -> seconds in a state. Not as counters: the kernel's iowait is known to step back a little."""
+    series = collect(
+        cpu, key=lambda row: row.core, t_s=lambda row: row.t_s, value=lambda row: float(getattr(row, state))
+    )
+    return {core: total(one.change(start, end) for start, end in during) for core, one in series.items()}
+
+
+def _thread_series(threads: Sequence[ThreadRow], column: str) -> dict[tuple[int, int], Series]:
+    return collect(
+        threads,
+        key=lambda row: (row.pid, row.tid),
+        t_s=lambda row: row.t_s,
+        value=lambda row: float(getattr(row, column)),
+    )

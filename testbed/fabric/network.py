@@ -1,0 +1,372 @@
+"""The emulated network: Mininet builds it, in batches; every setting is read back and compared.
+
+The only file (with mn.py and interactive.py) that imports mininet. Must run inside a capsule with
+Open vSwitch running (``testbed.system.capsule``, ``testbed.fabric.ovs``).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from mininet.link import Intf, Link
+from mininet.net import Mininet
+from mininet.node import Controller, Host, OVSSwitch
+
+from testbed.errors import CommandError, NetworkError
+from testbed.fabric import nic
+from testbed.mn import LeafSpineTopo
+from testbed.model.shaping import QueueSetting, queue_setting, tc_lines, tc_mismatches
+from testbed.model.topology import End, Topology
+from testbed.system.command import run
+from testbed.system.namespaces import network_namespace_of
+
+log = logging.getLogger(__name__)
+
+Datapath = Literal["kernel", "userspace"]
+HOST_PREFIX_BITS = 8
+OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
+OPENFLOW_VERSION = "OpenFlow13"
+BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
+
+# What a host's TCP is set to, and why. Read back after setting.
+HOST_SYSCTLS = {
+    "net/ipv4/tcp_slow_start_after_idle": "0",  # as training clusters do: an iteration does not start cold
+    "net/ipv4/tcp_no_metrics_save": "1",  # iterations must not inherit each other's thresholds
+    "net/ipv4/tcp_timestamps": "1",  # assumed by testbed.model.wire
+    "net/ipv6/conf/all/disable_ipv6": "1",  # no neighbour discovery among the measured frames
+}
+ECN_SYSCTL = "net/ipv4/tcp_ecn"
+# Set on the route rather than by sysctl: a namespace may not choose an algorithm as its default that the
+# machine's administrator has not allowed to everybody, a route may.
+CONGESTION_CONTROL = "cubic"
+SWITCH_SYSCTLS = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
+
+
+class _BatchIntf(Intf):  # type: ignore[misc]
+    """An interface that is configured later, together with all others."""
+
+    def config(self, **_params: object) -> dict[str, object]:
+        return {}
+
+
+class _BatchLink(Link):  # type: ignore[misc]
+    """A link that only registers itself; the veth pair is made later, together with all others."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **{**kwargs, "intf": _BatchIntf})
+
+    @classmethod
+    def makeIntfPair(cls, *_args: object, **_kwargs: object) -> None:
+        return None
+
+
+class _NetworkNode:
+    """A Mininet node whose separate processes join its network namespace only (see ``enter_argv``)."""
+
+    pid: int
+
+    def popen(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a process in the node; Mininet's own way is ``mnexec -da``."""
+        kwargs.setdefault("mncmd", ["setsid", *namespace_argv(self.pid)])
+        return super().popen(*args, **kwargs)  # type: ignore[misc]
+
+
+class FabricHost(_NetworkNode, Host):  # type: ignore[misc]
+    """A host whose addresses are set later; Mininet's own IP() and MAC() answer all the same."""
+
+    def configDefault(self, **_params: object) -> None:
+        """Remember the addresses; they are set by ``Network``."""
+        intf = self.defaultIntf()
+        intf.ip, intf.prefixLen = str(self.params["ip"]).split("/")
+        intf.mac = self.params["mac"]
+
+
+class FabricSwitch(_NetworkNode, OVSSwitch):  # type: ignore[misc]
+    """A leaf or spine; ``dpctl`` speaks the OpenFlow version the switch does."""
+
+    def dpctl(self, *args: str) -> Any:
+        """Run an ovs-ofctl command on this switch."""
+        return self.cmd("ovs-ofctl", "-O", OPENFLOW_VERSION, args[0], self, *args[1:])
+
+
+class Gsos(Controller):  # type: ignore[misc]
+    """GSOS as Mininet sees it: started and stopped elsewhere, reached on loopback."""
+
+    def start(self) -> None:
+        """Do nothing: the experiment starts GSOS."""
+
+    def stop(self, *_args: object, **_kwargs: object) -> None:
+        """Do nothing: the experiment stops GSOS."""
+
+    def checkListening(self) -> None:
+        """Do nothing: OVS connects whenever GSOS is there."""
+
+
+class Network:
+    """A running fabric. Use as a context manager; ``settings`` holds what was read back."""
+
+    def __init__(self, topology: Topology, *, datapath: Datapath, openflow_port: int = 6653) -> None:
+        self.topology = topology
+        self.datapath = datapath
+        self.settings: dict[str, Any] = {}
+        self._openflow_port = openflow_port
+        self._net: Any = None
+
+    def __enter__(self) -> Network:
+        self._raise_file_limit()
+        # Mininet.init() would change machine-wide sysctls; the capsule needs none of them.
+        Mininet.inited = True
+        os.environ["OVS_CTL_TIMEOUT"] = str(OVS_TIMEOUT_S)  # Mininet's ovs-vsctl would wait for a dead daemon for ever
+        _write_sysctls(SWITCH_SYSCTLS)
+        self._net = Mininet(
+            topo=LeafSpineTopo(**self.topology.fabric.model_dump()),
+            switch=partial(
+                FabricSwitch,
+                datapath="user" if self.datapath == "userspace" else "kernel",
+                protocols=OPENFLOW_VERSION,
+                failMode="secure",
+                batch=True,
+            ),
+            host=FabricHost,
+            link=_BatchLink,
+            controller=partial(Gsos, ip="127.0.0.1", port=self._openflow_port),
+            build=False,
+        )
+        try:
+            self._net.build()
+            self._make_links()
+            for host in self.topology.hosts:
+                self._configure_host(host.name)
+            self._net.start()
+        except SystemExit:  # how Mininet says that Open vSwitch does not answer
+            raise NetworkError("Mininet gave up: Open vSwitch does not answer") from None
+        self._shape_switches()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Leave everything as it is: the capsule takes it along when it ends."""
+
+    @property
+    def mininet(self) -> Any:
+        """The ``mininet.net.Mininet`` object, for the interactive CLI."""
+        return self._net
+
+    def pid_of(self, node: str) -> int:
+        """Return the PID of a node's shell, which holds its network namespace."""
+        return int(self._net[node].pid)
+
+    def host_pids(self) -> dict[str, int]:
+        """Return host name -> PID."""
+        return {host.name: self.pid_of(host.name) for host in self.topology.hosts}
+
+    def enter_argv(self, host: str, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs ``argv`` in a host's network namespace."""
+        return [*namespace_argv(self.pid_of(host)), *argv]
+
+    @property
+    def queue_space_bytes(self) -> int:
+        """Kernel memory in bytes that all queues of the switches can hold together, buffers' overhead included."""
+        return BUFFER_OVERHEAD * sum(setting.limit_bytes for _end, setting in self._switch_queues())
+
+    def set_links(self, links: Iterable[tuple[int, int, int]], *, up: bool) -> None:
+        """Take (leaf, spine, parallel link) links, 0-based, down or up at both ends in one go."""
+        state = "up" if up else "down"
+        ends = [end for link in links for end in self.topology.link_ends(*link)]
+        _ip_batch(f"link set dev {end.intf} {state}" for end in ends)
+
+    def _raise_file_limit(self) -> None:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, hard), hard))
+
+    def _make_links(self) -> None:
+        mtu = self.topology.fabric.mtu_bytes
+        pids = {host.name: self.pid_of(host.name) for host in self.topology.hosts}
+        macs = {host.name: host.mac for host in self.topology.hosts}
+        lines = []
+        for link in self.topology.links:
+            upper, lower = link.upper, link.lower
+            peer = f"peer name {lower.intf} mtu {mtu} gso_max_segs 1"
+            if lower.node in pids:
+                peer += f" address {macs[lower.node]} netns {pids[lower.node]}"
+            lines.append(f"link add name {upper.intf} mtu {mtu} gso_max_segs 1 type veth {peer}")
+        _ip_batch(lines)
+        _ip_batch(f"link set dev {intf} up" for intf in self._switch_intfs())
+        nic.disable_offloads(self._switch_intfs())
+
+    def _switch_intfs(self) -> list[str]:
+        hosts = {host.name for host in self.topology.hosts}
+        return [end.intf for link in self.topology.links for end in (link.lower, link.upper) if end.node not in hosts]
+
+    @property
+    def _host_sysctls(self) -> dict[str, str]:
+        """What a host's TCP is set to; ECN only where queues mark, else a marking queue would have to drop instead."""
+        marking = self.topology.fabric.ecn_threshold_bytes is not None
+        return {**HOST_SYSCTLS, ECN_SYSCTL: "1" if marking else "0"}
+
+    def _configure_host(self, name: str) -> None:
+        host = self.topology.host(name)
+        neighbours = (
+            f"neigh add {other.ip} lladdr {other.mac} dev {host.intf} nud permanent"
+            for other in self.topology.hosts
+            if other.name != name
+        )
+        with network_namespace_of(self.pid_of(name)):
+            _write_sysctls(self._host_sysctls)
+            _ip_batch(
+                [
+                    "link set dev lo up",
+                    f"addr add {host.ip}/{HOST_PREFIX_BITS} dev {host.intf} noprefixroute",
+                    f"link set dev {host.intf} up",
+                    f"route add 10.0.0.0/{HOST_PREFIX_BITS} dev {host.intf} src {host.ip} congctl {CONGESTION_CONTROL}",
+                    *neighbours,
+                ]
+            )
+            nic.disable_offloads([host.intf])
+            setting = queue_setting(self.topology.fabric, self.topology.fabric.host_link_mbps)
+            _tc_batch(tc_lines(host.intf, setting, self.topology.fabric.mtu_bytes))
+
+    def _shape_switches(self) -> None:
+        lines = []
+        for end, setting in self._switch_queues():
+            lines += tc_lines(end.intf, setting, self.topology.fabric.mtu_bytes)
+        _tc_batch(lines)
+
+    def _switch_queues(self) -> list[tuple[End, QueueSetting]]:
+        hosts = {host.name for host in self.topology.hosts}
+        return [
+            (direction.src, queue_setting(self.topology.fabric, direction.rate_mbps))
+            for direction in self.topology.directions
+            if direction.src.node not in hosts
+        ]
+
+    def verify(self, raw_dir: Path) -> None:
+        """Read back every setting, keep the tools' own words in ``raw_dir``, raise NetworkError on a difference."""
+        wrong = [*self._verify_switch_side(raw_dir), *self._verify_bridges(raw_dir)]
+        for host in self.topology.hosts:
+            wrong += self._verify_host(host.name)
+        if wrong:
+            shown = "\n".join(wrong[:20]) + (f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else "")
+            raise NetworkError(f"the network is not as specified ({len(wrong)} differences):\n{shown}")
+        setting = queue_setting(self.topology.fabric, self.topology.fabric.uplink_mbps)
+        self.settings = {
+            "datapath": self.datapath,
+            "links": len(self.topology.links),
+            "mtu_bytes": self.topology.fabric.mtu_bytes,
+            "uplink_burst_bytes": setting.burst_bytes,
+            "queue_bytes": setting.limit_bytes,
+            "offloads_off": list(nic.TURNED_OFF),
+            "host_sysctls": self._host_sysctls,
+            "congestion_control": CONGESTION_CONTROL,
+            "read_back": "all equal",
+        }
+
+    def _verify_switch_side(self, raw_dir: Path) -> list[str]:
+        text = run(["tc", "-j", "qdisc", "show"]).stdout
+        (raw_dir / "tc-qdisc.json").write_text(text)
+        by_intf: dict[str, list[dict[str, object]]] = {}
+        for qdisc in json.loads(text):
+            by_intf.setdefault(str(qdisc["dev"]), []).append(qdisc)
+        wrong = []
+        for end, setting in self._switch_queues():
+            wrong += tc_mismatches(end.intf, setting, by_intf.get(end.intf, []))
+        wrong += _wrong_mtus(self._switch_intfs(), self.topology.fabric.mtu_bytes)
+        return wrong + nic.offloads_still_on(self._switch_intfs()) + _wrong_sysctls(SWITCH_SYSCTLS, "switches")
+
+    def _verify_host(self, name: str) -> list[str]:
+        host = self.topology.host(name)
+        setting = queue_setting(self.topology.fabric, self.topology.fabric.host_link_mbps)
+        with network_namespace_of(self.pid_of(name)):
+            qdiscs = json.loads(run(["tc", "-j", "qdisc", "show", "dev", host.intf]).stdout)
+            return [
+                *tc_mismatches(host.intf, setting, qdiscs),
+                *_wrong_mtus([host.intf], self.topology.fabric.mtu_bytes),
+                *nic.offloads_still_on([host.intf]),
+                *_wrong_sysctls(self._host_sysctls, name),
+                *_wrong_congestion_control(name),
+            ]
+
+    def _verify_bridges(self, raw_dir: Path) -> list[str]:
+        text = run(["ovs-vsctl", "-f", "json", "--columns=name,ofport,error", "list", "Interface"]).stdout
+        (raw_dir / "ovs-interfaces.json").write_text(text)
+        ports = {row[0]: (row[1], row[2]) for row in json.loads(text)["data"]}
+        wrong = []
+        for link in self.topology.links:
+            for end in (link.lower, link.upper):
+                if end.port == 0:
+                    continue
+                ofport, error = ports.get(end.intf, (None, "not in the database"))
+                if ofport != end.port:
+                    wrong.append(f"{end.intf}: OpenFlow port is {ofport} ({error}), expected {end.port}")
+        expected = ("netdev",) if self.datapath == "userspace" else ("system", "")
+        text = run(
+            ["ovs-vsctl", "-f", "json", "--columns=name,datapath_type,fail_mode,protocols", "list", "Bridge"]
+        ).stdout
+        (raw_dir / "ovs-bridges.json").write_text(text)
+        for name, datapath, fail_mode, protocols in json.loads(text)["data"]:
+            if datapath not in expected or fail_mode != "secure" or protocols != OPENFLOW_VERSION:
+                wrong.append(
+                    f"{name}: bridge has {datapath}/{fail_mode}/{protocols}, expected {expected}/secure/OpenFlow13"
+                )
+        return wrong
+
+
+def namespace_argv(pid: int) -> list[str]:
+    """Return the prefix of a command that is to run in the network namespace of ``pid``.
+
+    Not ``mnexec -a``: it also joins the mount namespace and so leaves the file system where the testbed itself
+    runs in a chroot (a build root, some containers).
+    """
+    return ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
+
+
+def _write_sysctls(settings: dict[str, str]) -> None:
+    for name, value in settings.items():
+        path = Path("/proc/sys", name)
+        try:
+            path.write_text(value)
+        except OSError as error:
+            raise NetworkError(f"cannot set {name.replace('/', '.')}={value}: {error}") from None
+
+
+def _wrong_sysctls(settings: dict[str, str], where: str) -> list[str]:
+    wrong = []
+    for name, value in settings.items():
+        got = Path("/proc/sys", name).read_text().strip()
+        if got != value:
+            wrong.append(f"{where}: {name.replace('/', '.')} is {got}, expected {value}")
+    return wrong
+
+
+def _wrong_congestion_control(where: str) -> list[str]:
+    routes = json.loads(run(["ip", "-j", "-d", "route", "show", "10.0.0.0/8"]).stdout)
+    metrics = [metric for route in routes for metric in route.get("metrics", [])]
+    got = [metric[key] for metric in metrics for key in ("congestion", "congctl") if key in metric]
+    return [] if got == [CONGESTION_CONTROL] else [f"{where}: route has congctl {got}, expected {CONGESTION_CONTROL}"]
+
+
+def _wrong_mtus(intfs: Sequence[str], mtu_bytes: int) -> list[str]:
+    shown = {row["ifname"]: row["mtu"] for row in json.loads(run(["ip", "-j", "link", "show"]).stdout)}
+    return [f"{intf}: mtu is {shown.get(intf)}, expected {mtu_bytes}" for intf in intfs if shown.get(intf) != mtu_bytes]
+
+
+def _ip_batch(lines: Iterable[str]) -> None:
+    _batch("ip", lines)
+
+
+def _tc_batch(lines: Iterable[str]) -> None:
+    _batch("tc", lines)
+
+
+def _batch(tool: str, lines: Iterable[str]) -> None:
+    text = "\n".join(lines) + "\n"
+    try:
+        run([tool, "-batch", "-"], stdin=text, timeout_s=120)
+    except CommandError as error:
+        raise NetworkError(f"{tool} refused a setting: {error.stderr.strip()}") from None

@@ -1,0 +1,134 @@
+"""Private Open vSwitch daemons of a capsule: start them, find them, give their sockets room."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from testbed.errors import NetworkError
+from testbed.system.command import run
+
+RUN_DIR: Final = Path("/run/openvswitch")
+SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
+RECEIVE_BUFFER_BYTES: Final = 8 * 1024 * 1024
+SYS_PIDFD_GETFD: Final = 438
+SO_RCVBUFFORCE: Final = 33
+SO_SNDBUFFORCE: Final = 32
+MAX_BUFFER_BYTES: Final = 2**30 - 1  # the kernel doubles it
+
+# glibc gives freed packet buffers back to the kernel and asks for them again on every receive batch
+# unless told to keep them; with jumbo frames that costs a third of vswitchd's time (docs/design.md).
+KEEP_HEAP: Final = {
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+    "MALLOC_TOP_PAD_": "8388608",
+    "MALLOC_MMAP_THRESHOLD_": "268435456",
+}
+
+
+@dataclass(frozen=True)
+class Daemons:
+    """PIDs of the running daemons."""
+
+    ovsdb_pid: int
+    vswitchd_pid: int
+
+
+@dataclass(frozen=True)
+class PacketSockets:
+    """How many packet sockets were enlarged: bound to a port (receiving) or not (the sending one)."""
+
+    receiving: int
+    sending: int
+
+
+def start_daemons(log_dir: Path) -> Daemons:
+    """Start ovsdb-server and ovs-vswitchd of this capsule; they are ready when this returns.
+
+    ``--detach`` returns once the daemon answers, so nothing has to be polled. Raises CommandError
+    (the daemon refused to start) or NetworkError (it left no PID).
+    """
+    env = {**os.environ, "OVS_RUNDIR": str(RUN_DIR), "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
+    database = RUN_DIR / "conf.db"
+    run(["ovsdb-tool", "create", str(database), str(SCHEMA)], env=env)
+    run(
+        [
+            "ovsdb-server", str(database), f"--remote=punix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
+            f"--pidfile={RUN_DIR}/ovsdb-server.pid", f"--log-file={log_dir}/ovsdb-server.log", "-vconsole:off",
+        ],
+        env=env,
+    )  # fmt: skip
+    run(["ovs-vsctl", "--no-wait", "init"], env=env)
+    run(
+        [
+            "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
+            f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
+        ],
+        env={**env, **KEEP_HEAP},
+    )  # fmt: skip
+    return Daemons(_pid("ovsdb-server"), _pid("ovs-vswitchd"))
+
+
+def _pid(name: str) -> int:
+    path = RUN_DIR / f"{name}.pid"
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError) as error:
+        raise NetworkError(f"{name} left no usable {path}: {error}") from None
+
+
+def enlarge_packet_buffers(vswitchd_pid: int, send_buffer_bytes: int) -> PacketSockets:
+    """Give vswitchd's packet sockets room, so that only the modelled queues lose frames.
+
+    The userspace datapath reads every port through an AF_PACKET socket: with the default buffer a
+    scheduling stall of a few ms loses frames that no switch counter shows. And it sends to *all* ports
+    through one AF_PACKET socket, which is charged for every frame that waits in any queue: with the default
+    buffer about 13 waiting jumbo frames in the whole fabric make it drop the next one, unseen by every
+    queue counter. ``send_buffer_bytes`` must cover all queues of the fabric together.
+
+    The usual cure, net.core.{r,w}mem_default, is machine-wide; duplicating the descriptors (pidfd_getfd) changes
+    only ours. The sending socket exists once a frame has been sent: call this again after the first traffic.
+    Raises NetworkError when the kernel refuses.
+    """
+    receiving = sending = 0
+    for sock in _packet_sockets(vswitchd_pid):
+        with sock:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+                sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, min(send_buffer_bytes, MAX_BUFFER_BYTES))
+            except OSError as error:
+                raise NetworkError(f"cannot enlarge a packet socket of ovs-vswitchd: {error}") from None
+            if sock.getsockname()[0]:
+                receiving += 1
+            else:
+                sending += 1
+    return PacketSockets(receiving, sending)
+
+
+def _packet_sockets(vswitchd_pid: int) -> Iterator[socket.socket]:
+    """Yield a duplicate of each AF_PACKET socket of vswitchd."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(vswitchd_pid)
+    try:
+        for entry in Path(f"/proc/{vswitchd_pid}/fd").iterdir():
+            try:
+                if not os.readlink(entry).startswith("socket:"):
+                    continue
+            except FileNotFoundError:  # closed meanwhile
+                continue
+            copy = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(entry.name), 0)
+            if copy < 0:
+                raise NetworkError(
+                    f"pidfd_getfd of ovs-vswitchd's descriptor {entry.name}: {os.strerror(ctypes.get_errno())}"
+                )
+            sock = socket.socket(fileno=copy)
+            if sock.family == socket.AF_PACKET:
+                yield sock
+            else:
+                sock.close()
+    finally:
+        os.close(pidfd)

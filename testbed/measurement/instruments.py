@@ -1,0 +1,129 @@
+"""The sampler and the probes of a run: start them, tell them what to do, collect what they say at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from testbed.evaluation.records import SocketRow
+from testbed.fabric.network import Network
+from testbed.measurement.parsers import packet_socket_drops
+from testbed.measurement.probes import choose_pairs, linger_s
+from testbed.model.scenario import Scenario
+from testbed.model.topology import Topology
+from testbed.results.store import RunDirectory
+from testbed.system.command import run
+from testbed.system.process import Child
+from testbed.system.supervisor import Supervisor
+
+READY_TIMEOUT_S = 30.0
+PROBE_PARTNERS = 2
+
+
+class Instruments:
+    """Measuring processes of one run."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        topology: Topology,
+        network: Network,
+        supervisor: Supervisor,
+        directory: RunDirectory,
+        t0_s: float,
+    ) -> None:
+        self._scenario = scenario
+        self._topology = topology
+        self._network = network
+        self._supervisor = supervisor
+        self._directory = directory
+        self._t0_s = t0_s
+        self._said: dict[str, dict[str, dict[str, Any]]] = {"sampler": {}, "probes": {}}
+        self._children: dict[str, Child] = {}
+
+    def start(self, roles: Mapping[int, str]) -> None:
+        """Start both processes; returns when the sampler's first sample is on disk and the probes are ready."""
+        config = {
+            "run_dir": str(self._directory.path),
+            "t0_s": self._t0_s,
+            "interval_s": self._scenario.measure.sample_interval_s,
+            "roles": {str(pid): role for pid, role in roles.items()},
+            "host_pids": self._network.host_pids(),
+        }
+        self._start("sampler", config)
+        awaited = [("sampler", "sampling")]
+        if self._scenario.measure.probe_interval_ms > 0:
+            pairs = choose_pairs(self._topology, per_host=PROBE_PARTNERS, rng=Random("probes"))
+            hosts = {
+                host.name: {"pid": self._network.pid_of(host.name), "ip": host.ip} for host in self._topology.hosts
+            }
+            self._start(
+                "probes",
+                {
+                    "run_dir": str(self._directory.path),
+                    "t0_s": self._t0_s,
+                    "interval_s": self._scenario.measure.probe_interval_ms / 1e3,
+                    "probe_bytes": self._scenario.measure.probe_bytes,
+                    "hosts": hosts,
+                    "pairs": pairs,
+                    "linger_s": linger_s(self._topology),
+                },
+            )
+            awaited.append(("probes", "ready"))
+        self._await(awaited)
+
+    def begin_measured(self) -> None:
+        """Mark the start of the measured part: a sample parts it from the warm-up, and probes go out from now on."""
+        self._packet_sockets()
+        self._children["sampler"].send({"command": "sample"})
+        self._await([("sampler", "sampled")])
+        if "probes" in self._children:
+            self._children["probes"].send({"command": "start"})
+
+    def end_measured(self) -> dict[str, Any]:
+        """Mark its end: the last probes are collected. Return what the probes say about themselves."""
+        if "probes" in self._children:
+            self._children["probes"].may_exit = True
+            self._children["probes"].send({"command": "stop"})
+            self._await([("probes", "stopped")])
+        self._packet_sockets()
+        return {name: value for name, value in self._said["probes"].get("stopped", {}).items() if name != "event"}
+
+    def stop(self) -> dict[str, Any]:
+        """Stop the sampler and return what it says about its own lateness."""
+        self._children["sampler"].may_exit = True
+        self._children["sampler"].send({"command": "stop"})
+        self._await([("sampler", "stopped")])
+        return {name: value for name, value in self._said["sampler"]["stopped"].items() if name != "event"}
+
+    def _packet_sockets(self) -> None:
+        """Record the drops of every packet socket of the switches: losses of the emulator, not of the fabric."""
+        text = run(["ss", "-0", "-m", "-n", "-p", "-H"]).stdout
+        t_s = time.monotonic() - self._t0_s
+        self._directory.append(
+            SocketRow(t_s=t_s, process=drops.process, inode_or_port=drops.port, drops=drops.drops)
+            for drops in packet_socket_drops(text)
+        )
+
+    def _start(self, name: str, config: Mapping[str, Any]) -> None:
+        path = Path(self._directory.raw, f"{name}.json")
+        path.write_text(json.dumps(config))
+        said = self._said[name]
+        self._children[name] = self._supervisor.start(
+            name,
+            [sys.executable, "-m", f"testbed.measurement.{name}", "--config", str(path)],
+            log_path=self._directory.raw / f"{name}.log",
+            on_event=lambda event: said.__setitem__(event["event"], event),
+        )
+
+    def _await(self, awaited: list[tuple[str, str]]) -> None:
+        def missing() -> list[str]:
+            return [name for name, event in awaited if event not in self._said[name]]
+
+        what = ", ".join(f"{name} to say {event!r}" for name, event in awaited)
+        self._supervisor.run_until(lambda: not missing(), READY_TIMEOUT_S, what, missing)

@@ -1,0 +1,122 @@
+"""How much forwarding a scenario asks of the machine, and how much a machine can give. Pure.
+
+The unit is the *crossing*: one frame passing one switch. A frame between leaves crosses three
+switches, one within a leaf a single one. Crossings per second are what a software switch runs out of,
+whatever the link rates are called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final, Literal
+
+from testbed.model.ranks import place_ranks
+from testbed.model.scenario import FabricSpec, Scenario
+from testbed.model.topology import Host, Topology
+from testbed.model.wire import frame_bytes
+from testbed.units import mbps_to_bytes_per_s
+
+Datapath = Literal["kernel", "userspace"]
+
+ACKS_PER_FRAME: Final = 0.5  # RFC 1122 4.2.3.2: one acknowledgement for every second full segment
+CROSSINGS_BETWEEN_LEAVES: Final = 3  # leaf, spine, leaf
+CROSSINGS_WITHIN_LEAF: Final = 1
+# Measured on 2 cores with one ovs-vswitchd (docs/design.md, "Two datapaths"): 16 hosts at 60 Mbit/s and MTU 9000 are
+# 60,000 crossings/s and reach 0.985 of the limit; 100 Mbit/s would be 100,000 and get 71,000 at one full core.
+USERSPACE_CROSSINGS_PER_S: Final = 66_000
+# An estimate on the careful side: the kernel forwards in the sender's softirq, on every core.
+KERNEL_CROSSINGS_PER_S_AND_CORE: Final = 150_000
+
+# What testbed.system.burst measures on the machine those figures come from (215,000 to 258,000 in four tries): a ratio
+# to it carries them over to other machines.
+BURST_REFERENCE_CROSSINGS_PER_S: Final = 235_000
+
+MEMORY_BASE_BYTES: Final = 350_000_000  # runner, GSOS, Open vSwitch, sampler, probes
+MEMORY_PER_SWITCH_BYTES: Final = 6_000_000
+MEMORY_PER_HOST_BYTES: Final = 5_000_000  # the host's shell
+MEMORY_PER_RANK_BYTES: Final = 40_000_000  # a Python process (27 MB) and its socket buffers
+ARRAYS_PER_RANK: Final = 4  # data, original, expected sum, comparison
+PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a scenario needs of a machine while it runs at full rate."""
+
+    crossings_per_s: float
+    memory_bytes: int
+    processes: int
+
+
+def need(scenario: Scenario) -> Need:
+    """Return what one run of ``scenario`` needs."""
+    fabric, workload = scenario.fabric, scenario.workload
+    switches = fabric.leaves + fabric.spines
+    return Need(
+        crossings_per_s=crossings_per_s(scenario),
+        memory_bytes=MEMORY_BASE_BYTES
+        + switches * MEMORY_PER_SWITCH_BYTES
+        + fabric.hosts * MEMORY_PER_HOST_BYTES
+        + scenario.ranks * (MEMORY_PER_RANK_BYTES + ARRAYS_PER_RANK * workload.size_bytes),
+        processes=PROCESSES_BASE + switches + fabric.hosts + scenario.ranks + 3 * len(scenario.background),
+    )
+
+
+def crossings_per_s(scenario: Scenario) -> float:
+    """Return the switch crossings per second when the ring and the background run as fast as the links let them."""
+    topology = Topology(scenario.fabric)
+    ring = place_ranks(topology, scenario.ranks, scenario.workload.placement, Random(scenario.seeds[0]))
+    hops = [(host, ring[(rank + 1) % len(ring)]) for rank, host in enumerate(ring)]
+    frame = frame_bytes(scenario.fabric.mtu_bytes)
+    frames = mbps_to_bytes_per_s(ring_rate_mbps(scenario.fabric, hops)) / frame
+    total = sum(frames * (1 + ACKS_PER_FRAME) * _crossings(src, dst) for src, dst in hops)
+    for elephant in scenario.background:
+        src, dst = topology.host(elephant.src), topology.host(elephant.dst)
+        rate_mbps = min(elephant.rate_mbps or scenario.fabric.host_link_mbps, scenario.fabric.host_link_mbps)
+        total += mbps_to_bytes_per_s(rate_mbps) / frame * (1 + ACKS_PER_FRAME) * _crossings(src, dst)
+    if scenario.measure.probe_interval_ms:
+        total += len(topology.hosts) * 1000 / scenario.measure.probe_interval_ms * CROSSINGS_BETWEEN_LEAVES
+    return total
+
+
+def ring_rate_mbps(fabric: FabricSpec, hops: list[tuple[Host, Host]]) -> float:
+    """Return the rate every hop of a ring runs at: its slowest host link or leaf's share of uplinks."""
+    leaving: dict[int, int] = {}
+    for src, dst in hops:
+        if src.leaf != dst.leaf:
+            leaving[src.leaf] = leaving.get(src.leaf, 0) + 1
+    uplinks_mbps = fabric.uplink_mbps * fabric.paths
+    return min([fabric.host_link_mbps, *(uplinks_mbps / flows for flows in leaving.values())])
+
+
+def _crossings(src: Host, dst: Host) -> int:
+    return CROSSINGS_WITHIN_LEAF if src.leaf == dst.leaf else CROSSINGS_BETWEEN_LEAVES
+
+
+def ceiling_crossings_per_s(datapath: Datapath, cores: float) -> float:
+    """Return the most crossings per second to be asked of a machine with ``cores`` cores.
+
+    One ovs-vswitchd fills one core; with fewer than two cores it also shares that one with the hosts.
+    """
+    if datapath == "kernel":
+        return KERNEL_CROSSINGS_PER_S_AND_CORE * cores
+    return USERSPACE_CROSSINGS_PER_S * min(1.0, cores / 2)
+
+
+def expected_crossings_per_s(datapath: Datapath, cores: float, burst_crossings_per_s: float) -> float:
+    """Return what to expect of a machine whose burst (testbed.system.burst) was measured; never more than its ceiling.
+
+    Userspace: the ceiling, scaled by the burst's ratio to the reference. Kernel: the burst on every core, half of
+    which the hosts' own TCP needs.
+    """
+    ceiling = ceiling_crossings_per_s(datapath, cores)
+    if datapath == "kernel":
+        return min(ceiling, burst_crossings_per_s * cores / 2)
+    return ceiling * min(1.0, burst_crossings_per_s / BURST_REFERENCE_CROSSINGS_PER_S)
+
+
+def host_rate_limit_mbps(ceiling: float, hosts: int, mtu_bytes: int) -> float:
+    """Return the highest rate in Mbit/s at which ``hosts`` hosts can all send across leaves below ``ceiling``."""
+    frames_per_s = ceiling / (hosts * (1 + ACKS_PER_FRAME) * CROSSINGS_BETWEEN_LEAVES)
+    return frames_per_s * frame_bytes(mtu_bytes) * 8 / 1e6

@@ -1,0 +1,369 @@
+"""What to emulate: frozen, validated specifications. No I/O, no machine knowledge.
+
+A scenario is one question: a fabric, a workload, the schemes to compare and what to measure.
+A *run* is one scenario, one scheme, one seed. The same fields serve built-in scenarios (Python
+modules in ``scenarios/``), users' YAML files, ``--set`` overrides and the published JSON schema.
+
+Whether *this machine* can honour a valid scenario is decided in ``testbed.system.machine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from testbed.errors import Problem, ScenarioError
+from testbed.model.wire import frame_bytes
+from testbed.units import GIB, KIB, text_to_bytes
+
+MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
+MAX_HOSTS_PER_LEAF = 254
+MAX_SHOWN_CHARACTERS = 80
+MAX_NAME_CHARACTERS = 41
+
+
+def _size(value: object) -> object:
+    try:
+        return text_to_bytes(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{error}; expected a whole number of bytes, e.g. 64K, 8MiB or 4194304") from None
+
+
+def _strict_int(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError("not a whole number; expected a whole number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_strict_int)]
+SizeBytes = Annotated[
+    int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
+]
+Placement = Literal["cross_leaf", "leaf_local", "random"]
+SchemeName = Literal["ecmp", "gse1"]
+SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FabricSpec(_Spec):
+    """A two-tier leaf-spine fabric. Rates count Ethernet frames without FCS (see testbed.model.wire)."""
+
+    leaves: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of leaf switches (GSP)")
+    spines: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of spine switches (GSF)")
+    hosts_per_leaf: Count = Field(4, ge=1, le=MAX_HOSTS_PER_LEAF, description="hosts on each leaf")
+    links_per_pair: Count = Field(1, ge=1, le=16, description="parallel links between each leaf and each spine")
+    link_rate_mbps: float = Field(10.0, gt=0, le=100_000, description="rate of every link, Mbit/s")
+    host_rate_mbps: float | None = Field(
+        None, gt=0, le=100_000, description="rate of host links, Mbit/s; unset: link_rate_mbps"
+    )
+    uplink_rate_mbps: float | None = Field(
+        None, gt=0, le=100_000, description="rate of leaf-spine links, Mbit/s; unset: link_rate_mbps"
+    )
+    mtu_bytes: Count = Field(9000, ge=576, le=9216, description="IP MTU of every interface")
+    queue_bytes: SizeBytes = Field(
+        256 * KIB, ge=2048, le=GIB, description="queue limit of every link end, bytes waiting to be sent"
+    )
+    delay_ms: float | None = Field(
+        None, ge=0, le=10_000, description="one-way delay added to every link; needs sch_netem"
+    )
+    loss_fraction: float | None = Field(None, ge=0, lt=1, description="random loss on every link; needs sch_netem")
+    ecn_threshold_bytes: SizeBytes | None = Field(
+        None, ge=1500, le=GIB, description="mark ECN above this backlog; needs sch_red"
+    )
+
+    @property
+    def host_link_mbps(self) -> float:
+        """Rate of a host link in Mbit/s."""
+        return self.link_rate_mbps if self.host_rate_mbps is None else self.host_rate_mbps
+
+    @property
+    def uplink_mbps(self) -> float:
+        """Rate of a leaf-spine link in Mbit/s."""
+        return self.link_rate_mbps if self.uplink_rate_mbps is None else self.uplink_rate_mbps
+
+    @property
+    def paths(self) -> int:
+        """Number of parallel paths between two leaves."""
+        return self.spines * self.links_per_pair
+
+    @property
+    def hosts(self) -> int:
+        """Number of hosts in the fabric."""
+        return self.leaves * self.hosts_per_leaf
+
+    @model_validator(mode="after")
+    def _queue_holds_frames(self) -> FabricSpec:
+        if self.queue_bytes < 2 * frame_bytes(self.mtu_bytes):
+            raise ValueError(
+                f"queue_bytes={self.queue_bytes} holds less than two frames of mtu_bytes={self.mtu_bytes}; "
+                f"expected >= {2 * frame_bytes(self.mtu_bytes)}"
+            )
+        return self
+
+
+class WorkloadSpec(_Spec):
+    """The measured traffic: a collective between one rank per host."""
+
+    kind: Literal["allreduce_ring"] = Field("allreduce_ring", description="which collective")
+    size_bytes: SizeBytes = Field(8 * 1024 * KIB, ge=64, le=GIB, description="array per rank (float32, in place)")
+    iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
+    warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")
+    warmup_size_bytes: SizeBytes | None = Field(
+        None, ge=64, le=GIB, description="array of a warm-up iteration; unset: size_bytes, at most 1 MiB"
+    )
+    flows_per_hop: Count = Field(1, ge=1, le=64, description="TCP connections per ring hop")
+    placement: Placement = Field("cross_leaf", description="which host a rank runs on")
+    ranks: Count | None = Field(None, ge=2, description="number of ranks; unset: every host")
+    slice_bytes: SizeBytes | None = Field(
+        None, ge=4, le=64 * 1024 * KIB, description="pipelining unit; unset: a quarter chunk, 4..64 KiB"
+    )
+    announce: bool = Field(True, description="tell GSOS the job's flows before they start")
+
+    @model_validator(mode="after")
+    def _whole_floats(self) -> WorkloadSpec:
+        for name in ("size_bytes", "warmup_size_bytes", "slice_bytes"):
+            value = getattr(self, name)
+            if value is not None and value % 4:
+                raise ValueError(f"{name}={value}; expected a multiple of 4 (float32)")
+        return self
+
+
+class ElephantSpec(_Spec):
+    """One background iperf3 transfer, running as long as the measured iterations."""
+
+    src: str = Field(description="host that sends, e.g. h1")
+    dst: str = Field(description="host that receives")
+    rate_mbps: float | None = Field(None, gt=0, description="offered rate; unset: as fast as TCP goes")
+    parallel: Count = Field(1, ge=1, le=64, description="parallel TCP streams")
+
+
+class FaultSpec(_Spec):
+    """Something that breaks or is mended while the measured iterations run."""
+
+    t_s: float = Field(ge=0, description="seconds after the first measured iteration starts")
+    action: Literal["fail", "heal"] = Field(description="take down or bring up")
+    target: str = Field(description="a link like l1-s2 (all parallel links), l1-s2.2 (the second) or a spine like s2")
+
+
+class MeasureSpec(_Spec):
+    """What is recorded beside the collective itself."""
+
+    sample_interval_s: float = Field(0.1, ge=0.01, le=60, description="period of link, queue and CPU samples")
+    probe_interval_ms: float = Field(50.0, ge=0, le=60_000, description="one probe per host this often; 0: none")
+    probe_bytes: Count = Field(64, ge=32, le=1400, description="UDP payload of a probe")
+    calibrate: bool = Field(True, description="check every link's rate before measuring")
+
+
+class GsosSpec(_Spec):
+    """Settings of the controller (scheme gse1)."""
+
+    poll_interval_s: float = Field(0.5, ge=0.05, le=60, description="period of port and flow counters")
+    hot_utilization: float = Field(0.9, gt=0, le=1, description="a link above this is hot")
+    hot_polls: Count = Field(2, ge=1, le=100, description="polls in a row before a hot link is acted on")
+    min_gain_fraction: float = Field(
+        0.1, ge=0, le=1, description="hysteresis: a move must lower the flow's worst link by this much"
+    )
+    hold_s: float = Field(2.0, ge=0, le=3600, description="a moved flow stays put at least this long")
+    restore_hold_s: float = Field(1.0, ge=0, le=3600, description="clean seconds before a mended path is used")
+
+
+class Scenario(_Spec):
+    """One question and everything needed to answer it."""
+
+    name: str = Field(
+        pattern=rf"^[a-z][a-z0-9_]{{0,{MAX_NAME_CHARACTERS - 1}}}$", description="names the result folder"
+    )
+    question: str = Field("", description="what a reader should learn")
+    expectation: str = Field("", description="what we expect to see, and why")
+    fabric: FabricSpec = FabricSpec()
+    workload: WorkloadSpec = WorkloadSpec()
+    background: tuple[ElephantSpec, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
+    measure: MeasureSpec = MeasureSpec()
+    gsos: GsosSpec = GsosSpec()
+    schemes: tuple[SchemeName, ...] = Field(SCHEMES, min_length=1, description="compared with each other")
+    seeds: tuple[Count, ...] = Field((1, 2, 3), min_length=1, description="one run per scheme and seed")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Scenario:
+        mistakes = [*self._rank_mistakes(), *self._host_mistakes(), *self._fault_mistakes()]
+        for name in ("schemes", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                mistakes.append(f"{name}={list(values)} names one twice; expected each once")
+        if mistakes:
+            raise ValueError("\x1f".join(mistakes))
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """Number of ranks: ``workload.ranks`` or one per host."""
+        return self.fabric.hosts if self.workload.ranks is None else self.workload.ranks
+
+    def _rank_mistakes(self) -> Iterable[str]:
+        if self.ranks < 2:
+            yield f"the fabric has {self.fabric.hosts} host; expected at least 2 ranks"
+        if self.ranks > self.fabric.hosts:
+            yield f"workload.ranks={self.ranks}; expected at most one per host ({self.fabric.hosts})"
+        if self.workload.size_bytes < 4 * self.ranks:
+            size_bytes = self.workload.size_bytes
+            yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
+        if self.workload.placement == "cross_leaf":
+            if self.fabric.leaves < 2:
+                yield "workload.placement=cross_leaf; expected fabric.leaves >= 2"
+            elif (self.ranks - 1) % self.fabric.leaves == 0:
+                yield (
+                    f"workload.placement=cross_leaf with ranks={self.ranks}: the last and the first rank share a leaf; "
+                    f"expected a number of ranks other than 1 modulo leaves={self.fabric.leaves}"
+                )
+
+    def _host_mistakes(self) -> Iterable[str]:
+        names = {f"h{i}" for i in range(1, self.fabric.hosts + 1)}
+        for index, elephant in enumerate(self.background):
+            for end in ("src", "dst"):
+                if getattr(elephant, end) not in names:
+                    yield f"background.{index}.{end}={getattr(elephant, end)}; expected a host h1..h{self.fabric.hosts}"
+            if elephant.src == elephant.dst:
+                yield f"background.{index}: src and dst are both {elephant.src}; expected two hosts"
+
+    def _fault_mistakes(self) -> Iterable[str]:
+        targets = fault_targets(self.fabric)
+        for index, fault in enumerate(self.faults):
+            if fault.target not in targets:
+                yield (
+                    f"faults.{index}.target={fault.target}; expected a spine s1..s{self.fabric.spines} or a link "
+                    f"l1-s1..l{self.fabric.leaves}-s{self.fabric.spines}"
+                )
+
+
+def fault_targets(fabric: FabricSpec) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """Return every valid fault target with the (leaf, spine, parallel link) indices, 0-based, it covers."""
+    targets: dict[str, tuple[tuple[int, int, int], ...]] = {}
+    links = range(fabric.links_per_pair)
+    for spine in range(fabric.spines):
+        targets[f"s{spine + 1}"] = tuple((leaf, spine, k) for leaf in range(fabric.leaves) for k in links)
+        for leaf in range(fabric.leaves):
+            name = f"l{leaf + 1}-s{spine + 1}"
+            targets[name] = tuple((leaf, spine, k) for k in links)
+            for k in links:
+                targets[f"{name}.{k + 1}"] = ((leaf, spine, k),)
+    return targets
+
+
+def parse_scenario(fields: Mapping[str, Any], *, source: str) -> Scenario:
+    """Validate ``fields`` (from YAML, JSON or a Python module); ``source`` names them in messages.
+
+    Raises ScenarioError with every problem found, not just the first.
+    """
+    try:
+        return Scenario.model_validate(fields)
+    except ValidationError as error:
+        raise ScenarioError(problems_from(error, source)) from None
+
+
+def override(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
+    """Return the scenario with dotted fields replaced: ``{"fabric.spines": 8}``.
+
+    List items are addressed by index (``faults.0.t_s``). Raises ScenarioError with every problem.
+    """
+    fields = scenario.model_dump(mode="json")
+    problems = [problem for path, value in settings.items() if (problem := _assign(fields, path, value)) is not None]
+    if problems:
+        raise ScenarioError(problems)
+    return parse_scenario(fields, source=f"scenario {scenario.name}")
+
+
+def _assign(fields: Any, path: str, value: Any) -> Problem | None:
+    """Set ``path`` in the nested ``fields``; return a Problem when there is no such field."""
+    node, *keys = fields, *path.split(".")
+    for depth, key in enumerate(keys):
+        known = (
+            list(node)
+            if isinstance(node, dict)
+            else [str(i) for i in range(len(node))]
+            if isinstance(node, list)
+            else []
+        )
+        if key not in known:
+            where = ".".join(keys[:depth]) or "scenario"
+            return Problem(
+                f"unknown field in {where}",
+                f"--set {path}",
+                key,
+                f"one of {', '.join(known) or 'nothing below this field'}",
+            )
+        index = int(key) if isinstance(node, list) else key
+        if depth == len(keys) - 1:
+            node[index] = value
+        else:
+            node = node[index]
+    return None
+
+
+def problems_from(error: ValidationError, source: str, model: Any = None) -> list[Problem]:
+    """Translate pydantic's error list into ours: what, where, got, expected. ``model`` is what was validated."""
+    problems = []
+    items = error.errors(include_url=False)
+    for item in items:
+        if item["type"] == "too_short" and any(other["loc"][:-1] == item["loc"] for other in items):
+            continue  # its items were refused, that is why there are too few
+        path = ".".join(str(part) for part in item["loc"])
+        where = f"{source}: {path}" if path else source
+        kind, got = item["type"], _shown(item["input"])
+        if kind == "extra_forbidden":
+            problems.append(
+                Problem("unknown field", where, item["loc"][-1].__repr__(), _known_fields(item["loc"], model))
+            )
+        elif kind == "missing":
+            problems.append(Problem("field missing", where, "nothing", "a value"))
+        elif kind == "value_error":
+            for mistake in item["msg"].removeprefix("Value error, ").split("\x1f"):
+                said, _, expected = mistake.partition("; expected ")
+                several = isinstance(item["input"], (dict, BaseModel))  # a rule between fields was broken
+                what, shown = ("inconsistent", said) if expected and several else (said, got)
+                problems.append(Problem(what, where, shown, expected or "a valid value"))
+        else:
+            expected = item["msg"].removeprefix("Input should be ").replace("valid tuple", "list")
+            problems.append(Problem("not valid", where, got, expected))
+    return problems
+
+
+def _shown(value: object) -> str:
+    """Return a value as messages show it; of a structure only its type, for YAML aliases make them explode."""
+    if isinstance(value, str) and len(value) <= MAX_SHOWN_CHARACTERS:
+        return repr(value)
+    if value is None or isinstance(value, (bool, float)) or value in ([], ()):
+        return repr(value)
+    if isinstance(value, int) and abs(value) < 10**MAX_SHOWN_CHARACTERS:
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
+
+
+def _known_fields(loc: tuple[int | str, ...], model: Any) -> str:
+    """Return the field names allowed where ``loc`` points, for the message about an unknown one."""
+    model = model or Scenario
+    for part in loc[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            arguments = [
+                a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)
+            ]
+            model = arguments[0] if arguments else annotation
+    return "one of " + ", ".join(model.model_fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a scenario file (for editors, and published in docs/)."""
+    return Scenario.model_json_schema()

@@ -1,0 +1,110 @@
+"""What tc must be told for a link end, and what it must then say. Pure; the source of all queue settings.
+
+EMULATION: a link is a token bucket. Its burst lets a queue that was idle send that many bytes at once,
+so it is kept to one frame plus what a late timer may have missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from testbed.model.scenario import FabricSpec
+from testbed.model.wire import frame_bytes
+from testbed.units import mbps_to_bytes_per_s
+
+LATE_TIMER_S = 0.002  # a timer this late loses no tokens
+
+
+@dataclass(frozen=True)
+class QueueSetting:
+    """One link end's queue: rate, burst and limit, and optional extras."""
+
+    rate_bytes_per_s: int
+    burst_bytes: int
+    limit_bytes: int
+    delay_ms: float | None = None
+    loss_fraction: float | None = None
+    ecn_threshold_bytes: int | None = None
+
+
+def queue_setting(fabric: FabricSpec, rate_mbps: float) -> QueueSetting:
+    """Return the queue of a link end of ``rate_mbps``."""
+    rate = round(mbps_to_bytes_per_s(rate_mbps))
+    burst = frame_bytes(fabric.mtu_bytes) + max(round(rate * LATE_TIMER_S), frame_bytes(fabric.mtu_bytes) // 4)
+    return QueueSetting(
+        rate_bytes_per_s=rate,
+        burst_bytes=burst,
+        limit_bytes=fabric.queue_bytes,
+        delay_ms=fabric.delay_ms,
+        loss_fraction=fabric.loss_fraction,
+        ecn_threshold_bytes=fabric.ecn_threshold_bytes,
+    )
+
+
+def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
+    """Return ``tc -batch`` lines that give ``intf`` this queue."""
+    lines = []
+    where = "root handle 1:"
+    if setting.delay_ms is not None or setting.loss_fraction is not None:
+        delay = f" delay {setting.delay_ms:g}ms" if setting.delay_ms is not None else ""
+        loss = f" loss {setting.loss_fraction * 100:.6g}%" if setting.loss_fraction is not None else ""
+        lines.append(f"qdisc add dev {intf} {where} netem{delay}{loss} limit 100000")
+        where = "parent 1:1 handle 10:"
+    lines.append(
+        f"qdisc add dev {intf} {where} tbf rate {setting.rate_bytes_per_s * 8}bit "
+        f"burst {setting.burst_bytes} limit {setting.limit_bytes}"
+    )
+    if setting.ecn_threshold_bytes is not None:
+        parent = "10:1" if where.startswith("parent") else "1:1"
+        # nodrop: what cannot be marked (acknowledgements, for one) waits like the rest instead of being lost
+        threshold, frame = setting.ecn_threshold_bytes, frame_bytes(mtu_bytes)
+        lines.append(
+            f"qdisc add dev {intf} parent {parent} handle 20: red limit {setting.limit_bytes} min {threshold} "
+            f"max {threshold + frame} avpkt {frame} burst {threshold // frame + 1} probability 1 "
+            f"bandwidth {setting.rate_bytes_per_s * 8}bit ecn nodrop"
+        )
+    return lines
+
+
+def tc_mismatches(intf: str, setting: QueueSetting, qdiscs: list[dict[str, object]]) -> list[str]:
+    """Compare ``tc -j qdisc`` records of one interface with what was asked; return what differs, in words."""
+    by_kind = {str(qdisc["kind"]): dict(qdisc.get("options") or {}) for qdisc in qdiscs}  # type: ignore[call-overload]
+    expected_kinds = {"tbf"}
+    if setting.delay_ms is not None or setting.loss_fraction is not None:
+        expected_kinds.add("netem")
+    if setting.ecn_threshold_bytes is not None:
+        expected_kinds.add("red")
+    wrong = [f"{intf}: no {kind} queue" for kind in sorted(expected_kinds - set(by_kind))]
+    if "tbf" in by_kind:
+        tbf = by_kind["tbf"]
+        wrong += _differs(intf, "rate (bytes/s)", tbf.get("rate"), setting.rate_bytes_per_s, 0.001)
+        wrong += _differs(intf, "burst (bytes)", tbf.get("burst"), setting.burst_bytes, 0.01)
+        # tc prints the limit as the time the queue needs to drain, beyond the burst
+        latency_us = (setting.limit_bytes - setting.burst_bytes) / setting.rate_bytes_per_s * 1e6
+        if "limit" in tbf:
+            wrong += _differs(intf, "limit (bytes)", tbf["limit"], setting.limit_bytes, 0.01)
+        else:
+            wrong += _differs(intf, "limit (us to drain)", tbf.get("lat"), max(latency_us, 0), 0.01, slack=2000)
+    if "netem" in by_kind and setting.delay_ms is not None:
+        delay = by_kind["netem"].get("delay")
+        seconds = delay.get("delay") if isinstance(delay, dict) else None
+        wrong += _differs(intf, "delay (s)", seconds, setting.delay_ms / 1e3, 0.001)
+    if "netem" in by_kind and setting.loss_fraction is not None:
+        loss = by_kind["netem"].get("loss-random")
+        fraction = loss.get("loss") if isinstance(loss, dict) else None
+        wrong += _differs(intf, "loss fraction", fraction, setting.loss_fraction, 0.001)
+    if "red" in by_kind and setting.ecn_threshold_bytes is not None:
+        red = by_kind["red"]
+        wrong += _differs(intf, "ECN threshold (bytes)", red.get("min"), setting.ecn_threshold_bytes, 0)
+        wrong += [
+            f"{intf}: red has {flag} {red.get(flag)}, expected True"
+            for flag in ("ecn", "nodrop")
+            if red.get(flag) is not True
+        ]
+    return wrong
+
+
+def _differs(intf: str, what: str, got: object, expected: float, tolerance: float, slack: float = 0.0) -> list[str]:
+    if isinstance(got, (int, float)) and abs(got - expected) <= tolerance * expected + slack + 1e-9:
+        return []
+    return [f"{intf}: {what} is {got}, expected {expected:g}"]

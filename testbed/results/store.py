@@ -1,0 +1,360 @@
+"""A run directory on disk: create, append, finish or fail, load. docs/results-format.md is its contract.
+
+``<results>/<scenario>/<run>`` is ``<run>.partial`` while the run lasts and ``<run>.failed`` (with
+``error.txt``) when it could not be finished. Creating the directory is the lock that keeps
+concurrent runs apart. Nothing here computes anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import Problem, ResultsError
+from testbed.evaluation.records import (
+    CalibrationRow,
+    CpuRow,
+    FlowRow,
+    IterationRow,
+    LinkRow,
+    ProbeRow,
+    QueueRow,
+    RankRow,
+    Row,
+    RowT,
+    RunRecord,
+    SocketRow,
+    Tables,
+    ThreadRow,
+    cells_from_row,
+    columns,
+    rows_from_columns,
+)
+from testbed.model.scenario import Scenario, parse_scenario
+
+FORMAT_VERSION = 1
+PARTIAL = ".partial"
+FAILED = ".failed"
+REMEDIES = {
+    errno.ENOSPC: "free space on that file system",
+    errno.EDQUOT: "free quota",
+    errno.EROFS: "a writable file system",
+    errno.EACCES: "permission for this user",
+}
+EVENT_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "fault": {"t_s": (int, float), "action": str, "target": str},
+    "process_died": {"t_s": (int, float), "role": str},
+}
+MANIFEST_FIELDS: dict[str, type] = {
+    "run_id": str,
+    "scenario": dict,
+    "scheme": str,
+    "seed": int,
+    "events": list,
+    "network": dict,
+}
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The directory of a run being made; ``path`` ends in ``.partial``. All writers raise ResultsError."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, results_dir: Path, *, scenario: str, scheme: str, seed: int, commit: str | None, now_utc: datetime
+    ) -> RunDirectory:
+        """Make ``results_dir/scenario/<run id>.partial`` with ``raw/`` in it, unique among concurrent runs.
+
+        ``commit`` is the hash of the checkout, None outside git. ``now_utc`` is an aware time.
+        """
+        stamp = now_utc.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        base = f"{stamp}-{scheme}-seed{seed}-{commit[:7] if commit else 'nogit'}"
+        parent = results_dir / scenario
+        with _os_errors("cannot create a run directory", parent):
+            _make_parents(parent)
+            claims = (_claim(parent, base if attempt == 1 else f"{base}-{attempt}") for attempt in count(1))
+            directory = cls(next(path for path in claims if path is not None))
+            directory.raw.mkdir()
+            _give_to_caller(directory.path)
+            _give_to_caller(directory.raw)
+        return directory
+
+    @property
+    def run_id(self) -> str:
+        """The run's name without ``.partial``."""
+        return self.path.name.removesuffix(PARTIAL)
+
+    @property
+    def raw(self) -> Path:
+        """Where verbatim tool output goes."""
+        return self.path / "raw"
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Append rows of one or several tables to their files; a new file begins with its header."""
+        by_type: dict[type[Row], list[list[str]]] = {}
+        for row in rows:
+            by_type.setdefault(type(row), []).append(cells_from_row(row))
+        for row_type, lines in by_type.items():
+            path = self.path / row_type.FILE
+            with _os_errors("cannot write", path), path.open("a", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if file.tell() == 0:
+                    writer.writerow(columns(row_type))
+                writer.writerows(lines)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write ``name`` so that a reader sees the old file or the new one, never half of it."""
+        write_json(self.path / name, value)
+
+    def finish(self) -> Path:
+        """Drop ``.partial`` from the name and return the final path."""
+        return self._rename(self.run_id)
+
+    def fail(self, message: str) -> Path:
+        """Keep what there is as ``<run>.failed`` with ``message`` in ``error.txt``; return the path.
+
+        A disk too full for ``error.txt`` or the new status does not stop the renaming: the name still says
+        "failed", and the message reaches the user by other means too.
+        """
+        with suppress(OSError):
+            (self.path / "error.txt").write_text(message.rstrip("\n") + "\n")
+        with suppress(ResultsError):
+            manifest = _read_json(self.path / "manifest.json")
+            self.write_json("manifest.json", {**manifest, "status": "failed", "error": message})
+        return self._rename(self.run_id + FAILED)
+
+    def _rename(self, name: str) -> Path:
+        target = self.path.with_name(name)
+        with _os_errors("cannot rename the run directory", self.path):
+            for root, directories, files in os.walk(self.path):
+                for entry in (*directories, *files):
+                    _give_to_caller(Path(root, entry))
+            self.path.rename(target)
+        return target
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, loaded. ``manifest`` and ``summary`` are read at once, tables when first asked for."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The scenario the run was made from."""
+        return parse_scenario(self.manifest["scenario"], source=str(self.path / "manifest.json"))
+
+    @cached_property
+    def scenario_hash(self) -> str:
+        """Eight hex digits that are equal for runs of the same question: all fields but words, schemes and seeds."""
+        words = {"question", "expectation", "schemes", "seeds"}
+        text = json.dumps(self.scenario.model_dump(mode="json", exclude=words), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def scheme(self) -> str:
+        """Name of the scheme."""
+        return str(self.manifest["scheme"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self.manifest["seed"])
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Every row of every table. Raises ResultsError naming file and row when one cannot be read."""
+        return Tables(
+            iterations=load_rows(self.path, IterationRow),
+            ranks=load_rows(self.path, RankRow),
+            flows=load_rows(self.path, FlowRow),
+            links=load_rows(self.path, LinkRow),
+            queues=load_rows(self.path, QueueRow),
+            cpu=load_rows(self.path, CpuRow),
+            threads=load_rows(self.path, ThreadRow),
+            sockets=load_rows(self.path, SocketRow),
+            probes=load_rows(self.path, ProbeRow),
+            calibration=load_rows(self.path, CalibrationRow),
+        )
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """What ``metrics`` and ``fidelity`` need."""
+        return RunRecord(
+            scenario=self.scenario,
+            scheme=self.scheme,
+            seed=self.seed,
+            events=tuple(self.manifest["events"]),
+            network=self.manifest["network"],
+            tables=self.tables,
+        )
+
+
+@dataclass(frozen=True)
+class RunListing:
+    """The finished runs of a scenario, oldest first, and how many others there are."""
+
+    finished: tuple[Path, ...]
+    partial: int
+    failed: int
+
+
+def list_runs(results_dir: Path, scenario: str) -> RunListing:
+    """Return the runs of ``scenario``; those unfinished or failed are only counted.
+
+    Raises ResultsError when ``results_dir`` is no directory or may not be read; that it does not exist yet is none.
+    """
+    parent = results_dir / scenario
+    with _os_errors("cannot list runs", parent):
+        if results_dir.exists() and not results_dir.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(results_dir))
+        names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.exists() else []
+    complete = (parent / name for name in names if not name.endswith((PARTIAL, FAILED)))
+    return RunListing(
+        finished=tuple(path for path in complete if (path / "manifest.json").exists()),
+        partial=sum(name.endswith(PARTIAL) for name in names),
+        failed=sum(name.endswith(FAILED) for name in names),
+    )
+
+
+def is_run(path: Path) -> bool:
+    """Return whether ``path`` is the folder of a run, in whatever state. Raises ResultsError when nobody can tell."""
+    with _os_errors("cannot look into", path):
+        return (path / "manifest.json").exists()
+
+
+def load(path: Path) -> Run:
+    """Load a run directory. Raises ResultsError when it is missing, damaged or of another format version."""
+    manifest = _read_json(path / "manifest.json")
+    where = path / "manifest.json"
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ResultsError(
+            Problem("unknown result format", f"{where}: format_version", repr(version), str(FORMAT_VERSION))
+        )
+    problems = [
+        Problem("missing or of a wrong type", f"{where}: {name}", repr(manifest.get(name))[:60], kind.__name__)
+        for name, kind in MANIFEST_FIELDS.items()
+        if not isinstance(manifest.get(name), kind)
+    ]
+    events = manifest.get("events")
+    problems += [
+        Problem("not an event", f"{where}: events.{index}", repr(event)[:60], "see docs/results-format.md")
+        for index, event in enumerate(events if isinstance(events, list) else ())
+        if not _is_event(event)
+    ]
+    if problems:
+        raise ResultsError(problems)
+    summary = path / "summary.json"
+    return Run(path, manifest, _read_json(summary) if summary.exists() else None)
+
+
+def _is_event(event: object) -> bool:
+    """Return whether this is an event; of those that numbers depend on, all their fields must be there."""
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    needed = EVENT_FIELDS.get(event["event"], {})
+    return all(isinstance(event.get(name), kind) for name, kind in needed.items())
+
+
+def load_rows(path: Path, row_type: type[RowT]) -> tuple[RowT, ...]:
+    """Read one table of a run; () when the file does not exist. Raises ResultsError naming file and row."""
+    file_path = path / row_type.FILE
+    try:
+        with file_path.open(newline="") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(Problem("cannot read a table", str(file_path), str(error), "a CSV file")) from None
+    if not lines:
+        return ()
+    try:
+        return tuple(rows_from_columns(row_type, lines[0], lines[1:]))
+    except ValueError as error:
+        raise ResultsError(Problem("damaged table", str(file_path), str(error), "see docs/results-format.md")) from None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON atomically, indented. Raises ResultsError."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _os_errors("cannot write", path):
+        try:
+            temporary.write_text(text)
+            _give_to_caller(temporary)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ResultsError(Problem("cannot read a result", str(path), reason, "a finished run directory")) from None
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(Problem("damaged JSON", str(path), str(error)[:120], "a JSON object")) from None
+    if not isinstance(value, dict):
+        raise ResultsError(Problem("damaged JSON", str(path), type(value).__name__, "a JSON object"))
+    return value
+
+
+def _claim(parent: Path, name: str) -> Path | None:
+    """Make ``name.partial`` unless a run of that name exists in any state; return None if one does.
+
+    The look at the finished names comes after mkdir: another run of this name can only leave ``.partial``
+    by renaming it, so whoever holds ``.partial`` sees every earlier holder's final name.
+    """
+    path = parent / (name + PARTIAL)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return None
+    if (parent / name).exists() or (parent / (name + FAILED)).exists():
+        path.rmdir()
+        return None
+    return path
+
+
+def _make_parents(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _give_to_caller(folder)
+
+
+def _give_to_caller(path: Path) -> None:
+    """Under sudo, hand a file to the user who called sudo, so that results can be deleted without root."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() == 0 and uid.isdigit() and gid.isdigit():
+        os.chown(path, int(uid), int(gid), follow_symlinks=False)
+
+
+@contextmanager
+def _os_errors(what: str, where: Path) -> Iterator[None]:
+    """Translate OSError into ResultsError with what can be done about it."""
+    try:
+        yield
+    except OSError as error:
+        expected = REMEDIES.get(error.errno or 0, "a writable directory")
+        raise ResultsError(
+            Problem(what, str(error.filename or where), error.strerror or str(error), expected)
+        ) from None

@@ -1,0 +1,99 @@
+"""A run's ``summary.json``: its numbers, its verdict, and what to expect beside them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from testbed.errors import Problem, ResultsError
+from testbed.fidelity import Evidence, judge
+from testbed.evaluation.metrics import Latency, Metrics, measure
+from testbed.model.oracle import Prediction
+from testbed.results.store import FORMAT_VERSION, PARTIAL, Run
+from testbed.evaluation.usage import Usage, usage
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """Compute the summary of a run from its rows; null is "not measured".
+
+    Raises ResultsError when the rows contradict the scenario (a rank or a path that cannot be).
+    """
+    try:
+        evidence = Evidence(run=run.record, metrics=measure(run.record), usage=usage(run.record))
+        verdict = judge(evidence)
+    except (ValueError, KeyError) as error:
+        raise ResultsError(
+            Problem("rows do not fit the scenario", str(run.path), str(error), "rows of this scenario")
+        ) from None
+    metrics = evidence.metrics
+    return {
+        "format_version": FORMAT_VERSION,
+        "scenario": run.scenario.name,
+        "scheme": run.scheme,
+        "seed": run.seed,
+        "verdict": verdict.level.value,
+        "reasons": list(verdict.reasons),
+        "completion_s": metrics.completion_s,
+        "ideal_s": metrics.ideal.ideal_s,
+        "efficiency": metrics.efficiency,
+        "algbw_mbps": metrics.algbw_mbps,
+        "busbw_mbps": metrics.busbw_mbps,
+        "busbw_limit_mbps": metrics.ideal.busbw_limit_mbps,
+        "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
+        "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
+        "latency_ms": _latency(metrics.latency),
+        "dropped_packets": metrics.dropped_packets,
+        "retransmitted_segments": metrics.retransmitted_segments,
+        "out_of_order_packets": metrics.out_of_order_packets,
+        "wrong_elements": metrics.wrong_elements,
+        "outage_ms": _outage_ms(metrics),
+        "predicted_efficiency": metrics.prediction.efficiency if metrics.prediction else None,
+        "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
+        "details": _details(metrics, evidence.usage),
+    }
+
+
+def _latency(latency: Latency | None) -> dict[str, float | int | None]:
+    if latency is None:
+        return {"p50": None, "p99": None, "max": None, "count": 0, "lost": 0}
+    return {
+        "p50": latency.p50_ms,
+        "p99": latency.p99_ms,
+        "max": latency.max_ms,
+        "count": latency.count,
+        "lost": latency.lost,
+    }
+
+
+def _outage_ms(metrics: Metrics) -> float | None:
+    pauses = [outage.pause_s for outage in metrics.outages if outage.action == "fail" and outage.pause_s is not None]
+    return max(pauses) * 1000 if pauses else None
+
+
+def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
+    return {
+        "iterations": metrics.iterations,
+        "completions_s": list(metrics.completions_s),
+        "bottleneck": metrics.ideal.bottleneck,
+        "hop_rate_mbps": metrics.ideal.hop_rate_mbps,
+        "payload_fraction": metrics.ideal.payload_fraction,
+        "placement": _placement(metrics.prediction),
+        "loaded_uplinks": metrics.uplinks.loaded if metrics.uplinks else None,
+        "outages": [asdict(outage) for outage in metrics.outages],
+        "usual_pause_ms": None if metrics.usual_pause_s is None else metrics.usual_pause_s * 1000,
+        "cpu": {
+            "roles": {role: asdict(cost) for role, cost in used.roles.items()},
+            "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
+            "machine": asdict(used.machine) if used.machine else None,
+        },
+    }
+
+
+def _placement(prediction: Prediction | None) -> dict[str, Any] | None:
+    if prediction is None:
+        return None
+    return {
+        "max_uplink_flows": prediction.max_uplink_flows,
+        "max_downlink_flows": prediction.max_downlink_flows,
+        "busiest": prediction.busiest,
+    }

@@ -1,0 +1,257 @@
+"""Outside the capsules: expand a scenario into runs, start one capsule after the other, keep every result.
+
+One run at a time: two on one machine would measure each other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import InputError
+from testbed.fabric.controller import PROJECT
+from testbed.model.scenario import Scenario
+from testbed.results.store import FORMAT_VERSION, RunDirectory, load
+from testbed.results.summary import summarise
+from testbed.system.capsule import capsule_argv
+from testbed.system.machine import Machine
+from testbed.system.provenance import commit, provenance
+
+log = logging.getLogger(__name__)
+OnEvent = Callable[[dict[str, Any]], None]
+END_TIMEOUT_S = 10.0
+# What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
+UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run of a campaign."""
+
+    scheme: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: a summary, or the reason there is none."""
+
+    plan: RunPlan
+    run_dir: Path
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+    exit_status: int = 0
+
+
+@dataclass
+class Campaign:
+    """All runs of one scenario. ``on_event`` is told what happens, as it happens."""
+
+    scenario: Scenario
+    results_dir: Path
+    machine: Machine
+    on_event: OnEvent = field(default=lambda _event: None)
+
+    def plans(self) -> list[RunPlan]:
+        """Return the runs in order: seed by seed, schemes interleaved and their order alternating.
+
+        A machine that gets slower or faster meanwhile then does so for every scheme alike.
+        """
+        plans = []
+        for index, seed in enumerate(self.scenario.seeds):
+            schemes = self.scenario.schemes if index % 2 == 0 else tuple(reversed(self.scenario.schemes))
+            plans += [RunPlan(scheme, seed) for scheme in schemes]
+        return plans
+
+    def run(self) -> Iterator[Outcome]:
+        """Execute every run and yield its outcome; a failed run does not stop the others."""
+        for plan in self.plans():
+            yield self.run_one(plan)
+
+    def run_one(self, plan: RunPlan) -> Outcome:
+        """Execute one run in a capsule of its own. Raises ResultsError when nothing can be stored."""
+        now_utc = datetime.now(timezone.utc)
+        directory = RunDirectory.create(
+            self.results_dir,
+            scenario=self.scenario.name,
+            scheme=plan.scheme,
+            seed=plan.seed,
+            commit=commit(),
+            now_utc=now_utc,
+        )
+        try:
+            self._tell("run", scheme=plan.scheme, seed=plan.seed, run_dir=str(directory.path))
+            manifest = self._manifest(plan, directory, now_utc)
+            directory.write_json("manifest.json", manifest)
+            failure = self._execute(plan, directory, manifest)
+            manifest["status"] = "finished" if failure is None else "failed"
+            manifest["finished_utc"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            directory.write_json("manifest.json", manifest)
+            if failure is None:
+                summary = summarise(load(directory.path))
+                directory.write_json("summary.json", summary)
+        except InputError as error:
+            failure = (str(error), error.exit_status)
+        except BaseException as error:  # an interruption or a mistake of ours: what there is, is kept either way
+            if directory.path.exists():
+                message = str(error) or type(error).__name__
+                path = directory.fail(message)
+                self._tell("run_failed", error=message, run_dir=str(path))
+            raise
+        if failure is not None:
+            message, status = failure
+            path = directory.fail(message)
+            self._tell("run_failed", error=message, run_dir=str(path))
+            return Outcome(plan, path, error=message, exit_status=status)
+        path = directory.finish()
+        summary = {**summary, "run_dir": str(path)}
+        self.on_event({"event": "run_done", "summary": summary})
+        return Outcome(plan, path, summary=summary)
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        log.debug("event %s", json.dumps({"event": event, **fields}))
+        self.on_event({"event": event, **fields})
+
+    def _manifest(self, plan: RunPlan, directory: RunDirectory, now_utc: datetime) -> dict[str, Any]:
+        found = provenance(self.machine)
+        return {
+            "format_version": FORMAT_VERSION,
+            "run_id": directory.run_id,
+            "scenario": self.scenario.model_dump(mode="json"),
+            "scheme": plan.scheme,
+            "seed": plan.seed,
+            "status": "running",
+            "started_utc": now_utc.isoformat(timespec="seconds"),
+            "versions": {name: value for name, value in found.items() if name != "machine"},
+            "machine": found["machine"],
+            "network": {},
+            "events": [],
+        }
+
+    def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> tuple[str, int] | None:
+        """Run the capsule, noting its events in ``manifest``.
+
+        Return None when it finished, else (reason, exit status).
+        """
+        plan_path = directory.raw / "plan.json"
+        plan_path.write_text(
+            json.dumps(
+                {
+                    "scenario": self.scenario.model_dump(mode="json"),
+                    "scheme": plan.scheme,
+                    "seed": plan.seed,
+                    "run_dir": str(directory.path.resolve()),
+                    "datapath": self.machine.datapath,
+                },
+                indent=1,
+            )
+        )
+        log_path = directory.raw / "experiment.log"
+        with open(log_path, "wb") as log_file:
+            process = subprocess.Popen(
+                capsule_argv([sys.executable, "-m", "testbed.runs.experiment", str(plan_path.resolve())]),
+                stdin=subprocess.PIPE,  # its end tells the capsule that we are gone
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                cwd=PROJECT,
+                start_new_session=True,  # Ctrl-C is ours to handle
+                text=True,
+            )
+        capsule = _Capsule(process)
+        try:
+            last_phase, failed = "start", None
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.debug("event %s", line.rstrip())
+                capsule.find_first_process()
+                event = _event_in(line)
+                if event is None:
+                    continue
+                if event["event"] == "network":
+                    manifest["network"] = event["settings"]
+                else:
+                    manifest["events"].append(event)
+                last_phase = event.get("phase", last_phase)
+                if event["event"] == "failed":
+                    failed = (str(event["error"]), int(event["exit_status"]))
+                elif event["event"] == "finished":
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(END_TIMEOUT_S)
+                    return None
+                self.on_event(event)
+            status = process.wait()
+        finally:
+            capsule.end()
+        if failed is not None:
+            return failed
+        return (
+            f"the run's process ended in phase '{last_phase}' without a result: {_how(status, log_path)}; "
+            "see raw/experiment.log",
+            1,
+        )
+
+
+class _Capsule:
+    """The processes of a capsule as seen from outside: its starter, and the first process it has started."""
+
+    def __init__(self, starter: subprocess.Popen[str]) -> None:
+        self._starter = starter
+        self._first_pidfd: int | None = None
+
+    def find_first_process(self) -> None:
+        """Take hold of the first process, once it is there."""
+        if self._first_pidfd is None:
+            with suppress(OSError):
+                path = Path(f"/proc/{self._starter.pid}/task/{self._starter.pid}/children")
+                for child in path.read_text().split():
+                    self._first_pidfd = os.pidfd_open(int(child))
+
+    def end(self) -> None:
+        """Kill what still runs and wait until nothing does: a first process has ended when all others have."""
+        if self._starter.poll() is None:
+            self.find_first_process()
+        if self._first_pidfd is None:
+            self._starter.kill()
+        else:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_pidfd, signal.SIGKILL)
+            select.select([self._first_pidfd], [], [], END_TIMEOUT_S)
+            os.close(self._first_pidfd)
+        with suppress(subprocess.TimeoutExpired):
+            self._starter.wait(END_TIMEOUT_S)
+        self._starter.kill()
+        self._starter.wait()
+        for stream in (self._starter.stdin, self._starter.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _event_in(line: str) -> dict[str, Any] | None:
+    """Return the event a line holds; None for the half of a line that a killed process leaves."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and "event" in event:
+        return event
+    log.warning("the run's process printed %r, expected a JSON event", line[:200])
+    return None
+
+
+def _how(status: int, log_path: Path) -> str:
+    """Say how a capsule ended. ``unshare`` ends as its child did, which it cannot where that was SIGKILL."""
+    number = -status if status < 0 else None
+    if status == 1 and log_path.read_bytes().rstrip().endswith(UNSHARE_OF_KILLED):
+        number = signal.SIGKILL
+    return f"exit status {status}" if number is None else f"killed by {signal.Signals(number).name}"

@@ -1,0 +1,275 @@
+"""One run, inside its capsule: build, verify, calibrate, move traffic, record. Reads like prose.
+
+    python -m testbed.runs.experiment PLAN.json
+
+Prints one JSON line per step on stdout for ``testbed.runs.campaign``; ends when its stdin closes. Turning raw
+records into a summary and a verdict happens outside, when the capsule is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from testbed.errors import ControllerError, TestbedError, WorkloadError
+from testbed.evaluation.records import FlowRow
+from testbed.fabric import ovs
+from testbed.fabric.controller import start_gsos, wait_ready
+from testbed.fabric.faults import schedule_faults
+from testbed.fabric.flowpath import PathTracer
+from testbed.fabric.network import CONGESTION_CONTROL, Network
+from testbed.fabric.northbound import Northbound
+from testbed.fabric.unixctl import Unixctl
+from testbed.measurement.calibrate import calibrate
+from testbed.measurement.instruments import Instruments
+from testbed.model.oracle import path_name
+from testbed.model.ranks import Flow
+from testbed.model.wire import tcp_payload_bytes
+from testbed.results.store import RunDirectory, write_json
+from testbed.runs.plan import Plan
+from testbed.system import capsule
+from testbed.system.supervisor import Supervisor
+from testbed.system.vigil import raised_by_end_of
+from testbed.workload.background import Elephants, plan_elephants
+from testbed.workload.traffic import RingJob, flows_between
+
+log = logging.getLogger(__name__)
+Emit = Callable[[dict[str, Any]], None]
+JOB = "allreduce"
+
+
+class Experiment:
+    """One run in progress. ``execute`` is the story; the other methods are its steps."""
+
+    def __init__(self, plan: Plan, emit: Emit) -> None:
+        self.plan = plan
+        self.t0_s = time.monotonic()
+        self.directory = RunDirectory(plan.run_dir)
+        self.supervisor = Supervisor(t0_s=self.t0_s)
+        self._emit = emit
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Report something that happened, now unless ``t_s`` says when."""
+        self._emit({"event": event, "t_s": round(time.monotonic() - self.t0_s, 6), **fields})
+
+    def execute(self) -> None:
+        """Do the whole run. Raises TestbedError with the reason when it cannot be finished."""
+        plan, raw = self.plan, self.directory.raw
+        with self.supervisor:
+            self.phase("switches")
+            daemons = ovs.start_daemons(raw)
+            self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
+            self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
+            self.phase("controller")
+            gsos_process, gsos = start_gsos(
+                self.supervisor,
+                plan.topology,
+                scheme=plan.scheme,
+                seed=plan.seed,
+                settings=plan.scenario.gsos,
+                raw_dir=raw,
+            )
+            self.phase("network")
+            with self._network(daemons) as network:
+                for host, pid in network.host_pids().items():
+                    self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
+                if plan.datapath == "userspace":
+                    ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
+                self.emit("network", settings=network.settings)
+                wait_ready(self.supervisor, gsos)
+                self._calibrate(network)
+                job = self._start_ranks(network, gsos)
+                if plan.datapath == "userspace":  # again: the switches' sending socket exists only now
+                    ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
+                gsos_process.on_death = "record"  # from here on the fabric forwards without it
+                roles = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", gsos_process.pid: "gsos"}
+                instruments = Instruments(
+                    plan.scenario, plan.topology, network, self.supervisor, self.directory, self.t0_s
+                )
+                instruments.start({**roles, **dict.fromkeys(job.pids.values(), "rank"), os.getpid(): "runner"})
+                self._warm_up(job)
+                self._measure(job, network, instruments, daemons.vswitchd_pid)
+                silence = self._keep_gsos_story(gsos)
+                self.phase("stop")
+                job.stop()
+            for death in self.supervisor.deaths:
+                self.emit(
+                    "process_died", role=death.role, name=death.name, pid=death.pid, how=death.how, died_s=death.t_s
+                )
+            if silence is not None and not self._gsos_died():
+                self.emit("process_died", role="gsos", name="gsos", pid=gsos_process.pid, **silence)
+
+    @contextmanager
+    def _network(self, daemons: ovs.Daemons) -> Iterator[Network]:
+        """Build and verify the network. What it waits for are the daemons: one that dies meanwhile ends the wait."""
+        with ExitStack() as stack:
+            with raised_by_end_of({"ovsdb-server": daemons.ovsdb_pid, "ovs-vswitchd": daemons.vswitchd_pid}):
+                network = stack.enter_context(Network(self.plan.topology, datapath=self.plan.datapath))
+                network.verify(self.directory.raw)
+            yield network
+
+    def phase(self, name: str) -> None:
+        """Tell the user what happens now."""
+        self.emit("phase", phase=name)
+
+    def _calibrate(self, network: Network) -> None:
+        if not self.plan.scenario.measure.calibrate:
+            return
+        self.phase("calibration")
+        self.directory.append(calibrate(self.plan.topology, network.host_pids()))
+
+    def _start_ranks(self, network: Network, gsos: Northbound) -> RingJob:
+        self.phase("ranks")
+        plan = self.plan
+        job = RingJob(
+            self.supervisor,
+            network.enter_argv,
+            hosts=plan.rank_hosts,
+            flows=plan.flows,
+            t0_s=self.t0_s,
+            python=sys.executable,
+            log_dir=self.directory.raw,
+            # frame by frame where pauses are to be measured, else slice by slice: cheaper
+            wake_bytes=tcp_payload_bytes(plan.scenario.fabric.mtu_bytes) if plan.scenario.faults else None,
+        )
+        job.start_ranks()
+        if plan.scenario.workload.announce:
+            announced = gsos.call("announce", job=JOB, flows=[_flow_json(flow) for hop in plan.flows for flow in hop])
+            write_json(self.directory.raw / "announced.json", {"job": JOB, "answer": announced})
+        job.connect()
+        if job.congestion_control != {CONGESTION_CONTROL}:
+            raise WorkloadError(
+                f"ranks use congestion control {sorted(job.congestion_control)}, expected {CONGESTION_CONTROL}"
+            )
+        return job
+
+    def _warm_up(self, job: RingJob) -> None:
+        self.phase("warm-up")
+        for iteration in range(self.plan.scenario.workload.warmup_iterations):
+            self._iterate(job, iteration, self.plan.warmup_size_bytes, warmup=True)
+
+    def _measure(self, job: RingJob, network: Network, instruments: Instruments, vswitchd_pid: int) -> None:
+        self.phase("measurement")
+        scenario = self.plan.scenario
+        before = job.tcp_info()
+        instruments.begin_measured()
+        planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
+        elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
+        elephants.start()
+        schedule_faults(
+            scenario.faults,
+            start_s=time.monotonic(),
+            network=network,
+            supervisor=self.supervisor,
+            record=self._record_fault,
+        )
+        first = scenario.workload.warmup_iterations
+        for iteration in range(first, first + scenario.workload.iterations):
+            self._iterate(job, iteration, scenario.workload.size_bytes, warmup=False)
+        self.phase("evaluation")
+        with Unixctl(vswitchd_pid) as unixctl:
+            self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
+        for result in elephants.stop():
+            self.emit("background", **asdict(result))
+        probes = instruments.end_measured()
+        if probes:
+            self.emit("probes_stopped", **probes)
+        self.emit("sampler_stopped", **instruments.stop())
+
+    def _iterate(self, job: RingJob, iteration: int, size_bytes: int, *, warmup: bool) -> None:
+        result = job.run_iteration(
+            iteration,
+            size_bytes,
+            self.plan.slice_bytes(size_bytes),
+            timeout_s=self.plan.iteration_timeout_s(size_bytes),
+            warmup=warmup,
+        )
+        self.directory.append([result.row, *result.ranks])
+        self.emit("iteration", iteration=iteration, warmup=warmup, completion_s=result.row.completion_s)
+
+    def _store_flows(self, rows: Sequence[FlowRow], tracer: PathTracer) -> None:
+        """Store the flows with the path each takes at the end, as the switches say."""
+        flows = {(rank, index): flow for rank, hop in enumerate(self.plan.flows) for index, flow in enumerate(hop)}
+        stored = []
+        for row in rows:
+            path = tracer.path_of(flows[row.rank, row.flow])
+            stored.append(replace(row, path=None if path is None else path_name(self.plan.topology, path)))
+        self.directory.append(stored)
+
+    def _record_fault(self, done: dict[str, Any]) -> None:
+        began_s, done_s = done.pop("began_s"), done.pop("done_s")
+        self.emit(**{**done, "t_s": round(began_s - self.t0_s, 6), "done_s": round(done_s - self.t0_s, 6)})
+
+    def _gsos_died(self) -> bool:
+        return any(death.role == "gsos" for death in self.supervisor.deaths)
+
+    def _keep_gsos_story(self, gsos: Northbound) -> dict[str, Any] | None:
+        """Store what GSOS decided and when; return how and since when a living GSOS is silent."""
+        if self._gsos_died():
+            return None
+        try:
+            for method in ("placement", "events", "status"):
+                write_json(self.directory.raw / f"gsos-{method}.json", {"answer": gsos.call(method)})
+        except ControllerError as error:
+            return {"how": str(error), "died_s": round(time.monotonic() - self.t0_s, 6)}
+        finally:
+            gsos.close()
+        return None
+
+
+def _flow_json(flow: Flow) -> dict[str, Any]:
+    return asdict(flow)
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def end_with_starter() -> None:
+    """End this process, and with it the capsule, when whoever started it closes our stdin by dying."""
+
+    def wait_for_end() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
+
+
+def main(plan_path: str) -> int:
+    """Run the plan; report failure as an event and by the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    end_with_starter()
+    try:
+        capsule.enter()
+        Experiment(Plan.read(Path(plan_path)), _print_event).execute()
+    except TestbedError as error:
+        log.error("%s", error)
+        _print_event({"event": "failed", "error": str(error), "exit_status": error.exit_status})
+        return error.exit_status
+    except OSError as error:
+        log.exception("failed")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _print_event({"event": "failed", "error": str(error), "exit_status": 2 if full else 1})
+        return 1
+    except Exception as error:  # the last line of defence: the user gets a sentence, the log the traceback
+        log.exception("failed")
+        _print_event({"event": "failed", "error": f"{type(error).__name__}: {error}", "exit_status": 1})
+        return 1
+    _print_event({"event": "finished"})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""What one capsule has to do, and what follows from it: ranks, flows, sizes, patience. No I/O but reading the plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from testbed.model.collectives import default_slice_bytes, mean_bytes_per_hop
+from testbed.model.oracle import ideal
+from testbed.model.ranks import Flow, place_ranks, ring_flows
+from testbed.model.scenario import Scenario
+from testbed.model.topology import Host, Topology
+from testbed.system.machine import Datapath
+from testbed.units import MIB
+
+# A ring slower than this fraction of the physical limit is no measurement any more but a failure.
+SLOWEST_EFFICIENCY = 0.01
+ITERATION_GRACE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one capsule has to do."""
+
+    scenario: Scenario
+    scheme: str
+    seed: int
+    run_dir: Path
+    datapath: Datapath
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read a plan written by ``testbed.runs.campaign``."""
+        return cls.from_json(json.loads(path.read_text()))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Return the plan in a decoded JSON document."""
+        return cls(
+            scenario=Scenario.model_validate(value["scenario"]),
+            scheme=value["scheme"],
+            seed=value["seed"],
+            run_dir=Path(value["run_dir"]),
+            datapath=value["datapath"],
+        )
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The fabric."""
+        return Topology(self.scenario.fabric)
+
+    @cached_property
+    def rank_hosts(self) -> tuple[Host, ...]:
+        """The host of each rank; the same for every scheme of a seed."""
+        rng = Random(f"{self.seed}/placement")
+        return place_ranks(self.topology, self.scenario.ranks, self.scenario.workload.placement, rng)
+
+    @cached_property
+    def flows(self) -> tuple[tuple[Flow, ...], ...]:
+        """The TCP flows of each ring hop; the same 5-tuples for every scheme of a seed."""
+        work = self.scenario.workload
+        return ring_flows(
+            self.rank_hosts,
+            flows_per_hop=work.flows_per_hop,
+            demand_bytes_per_hop=round(mean_bytes_per_hop(self.scenario.ranks, work.size_bytes) * work.iterations),
+            rng=Random(f"{self.seed}/ports"),
+        )
+
+    def slice_bytes(self, size_bytes: int) -> int:
+        """Return the pipelining unit for an array of this size."""
+        chosen = self.scenario.workload.slice_bytes
+        return default_slice_bytes(self.scenario.ranks, size_bytes) if chosen is None else chosen
+
+    def iteration_timeout_s(self, size_bytes: int) -> float:
+        """Return how long an iteration may take before the run is given up."""
+        hop_bytes = round(mean_bytes_per_hop(self.scenario.ranks, size_bytes))
+        limit = ideal(self.topology, self.rank_hosts, [hop_bytes] * self.scenario.ranks)
+        return limit.ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
+
+    @property
+    def warmup_size_bytes(self) -> int:
+        """Array of a warm-up iteration: it opens congestion windows and is not measured."""
+        work = self.scenario.workload
+        return min(work.size_bytes, MIB) if work.warmup_size_bytes is None else work.warmup_size_bytes

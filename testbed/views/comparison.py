@@ -1,0 +1,179 @@
+"""Stored runs put side by side: grouped by question and scheme, INVALID ones set aside, expectations added.
+
+What tables and figures show is decided here; how it looks is theirs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from testbed.errors import Problem, ResultsError
+from testbed.evaluation.metrics import Ratio, paired_speedup
+from testbed.model.oracle import Expectation, scenario_expectation
+from testbed.model.scenario import Scenario
+from testbed.results.store import Run
+from testbed.results.summary import summarise
+from testbed.units import bytes_to_text
+
+INVALID = "INVALID"
+VERDICTS = ("VALID", "SUSPECT", INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and range of one quantity over runs."""
+
+    mean: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run with its summary, checked as far as it is used."""
+
+    run: Run
+    summary: Mapping[str, Any]
+
+    @property
+    def scheme(self) -> str:
+        """Name of the scheme."""
+        return self.run.scheme
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.run.seed
+
+    @property
+    def verdict(self) -> str:
+        """VALID, SUSPECT or INVALID."""
+        verdict = self.summary.get("verdict")
+        if verdict not in VERDICTS:
+            raise self._wrong("verdict", verdict, f"one of {', '.join(VERDICTS)}")
+        return str(verdict)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not VALID."""
+        reasons = self.summary.get("reasons")
+        if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+            raise self._wrong("reasons", reasons, "a list of texts")
+        return tuple(reasons)
+
+    def number(self, *keys: str) -> float | None:
+        """Return a number of the summary, e.g. ``number("latency_ms", "p50")``; None when not measured.
+
+        Raises ResultsError when it is something else.
+        """
+        value: Any = self.summary
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise self._wrong(".".join(keys), value, "a number or null")
+        return value
+
+    def _wrong(self, where: str, got: object, expected: str) -> ResultsError:
+        return ResultsError(
+            Problem("not valid", f"{self.run.path / 'summary.json'}: {where}", repr(got)[:60], expected)
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of one question. ``entries`` are used, ``left_out`` are INVALID and not; schemes in scenario order."""
+
+    scenario: Scenario
+    scenario_hash: str
+    entries: tuple[Entry, ...]
+    left_out: tuple[Entry, ...]
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Schemes with at least one run, used or not."""
+        present = {entry.scheme for entry in (*self.entries, *self.left_out)}
+        known = [scheme for scheme in self.scenario.schemes if scheme in present]
+        return (*known, *sorted(present - set(known)))
+
+    def of(self, scheme: str) -> tuple[Entry, ...]:
+        """Return the used runs of a scheme, by seed, then by age."""
+        own = (entry for entry in self.entries if entry.scheme == scheme)
+        return tuple(sorted(own, key=lambda entry: (entry.seed, entry.run.path.name)))
+
+    def spread(self, scheme: str, *keys: str) -> Spread | None:
+        """Return mean and range of a number over a scheme's runs, None when no run has it."""
+        numbers = [number for entry in self.of(scheme) if (number := entry.number(*keys)) is not None]
+        return Spread(fmean(numbers), min(numbers), max(numbers)) if numbers else None
+
+    def speedup(self, scheme: str) -> Ratio | None:
+        """Return how many times faster than the first scheme, paired by seed (the latest run of each)."""
+        return paired_speedup(self._completions(self.schemes[0]), self._completions(scheme))
+
+    def _completions(self, scheme: str) -> dict[int, float]:
+        return {entry.seed: s for entry in self.of(scheme) if (s := entry.number("completion_s"))}
+
+    @cached_property
+    def ecmp_expectation(self) -> Expectation | None:
+        """What hashing leads to in as many runs as ecmp has here; None without such runs or where no model holds."""
+        runs = len(self.of("ecmp"))
+        return scenario_expectation(self.scenario, runs=runs) if runs else None
+
+    def representative(self, scheme: str) -> Entry | None:
+        """Return the run with the median completion time (the lower one of two) of the VALID runs, else of all."""
+        timed = [(seconds, entry) for entry in self.of(scheme) if (seconds := entry.number("completion_s")) is not None]
+        choice = [pair for pair in timed if pair[1].verdict == "VALID"] or timed
+        ordered = sorted(choice, key=lambda pair: pair[0])
+        return ordered[(len(ordered) - 1) // 2][1] if ordered else None
+
+    def verdict_counts(self, scheme: str | None = None) -> dict[str, int]:
+        """Return verdict -> number of runs, left-out ones included; of one scheme or of all."""
+        everything = (*self.entries, *self.left_out)
+        counts = Counter(entry.verdict for entry in everything if scheme in (None, entry.scheme))
+        return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+
+def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ...]:
+    """Group runs by question, in order of their first run. Raises ResultsError when a run cannot be used."""
+    groups: dict[str, list[Entry]] = {}
+    for run in runs:
+        groups.setdefault(run.scenario_hash, []).append(Entry(run, run.summary or summarise(run)))
+    return tuple(_comparison(name, entries, allow_invalid) for name, entries in groups.items())
+
+
+def _comparison(name: str, entries: Sequence[Entry], allow_invalid: bool) -> Comparison:
+    left_out = tuple(entry for entry in entries if entry.verdict == INVALID and not allow_invalid)
+    used = tuple(entry for entry in entries if entry not in left_out)
+    return Comparison(entries[0].run.scenario, name, used, left_out)
+
+
+def describe(scenario: Scenario) -> str:
+    """Return fabric and workload in one line, scale included: ``4x4x4 (leaves x spines x hosts per leaf), ...``."""
+    fabric, work = scenario.fabric, scenario.workload
+    rates = (
+        f"{fabric.host_link_mbps:g} Mbit/s links"
+        if fabric.host_link_mbps == fabric.uplink_mbps
+        else f"host links {fabric.host_link_mbps:g} Mbit/s, uplinks {fabric.uplink_mbps:g} Mbit/s"
+    )
+    parallel = f", {fabric.links_per_pair} links per leaf-spine pair" if fabric.links_per_pair > 1 else ""
+    flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per hop"
+    return (
+        f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
+        f"MTU {fabric.mtu_bytes}; all-reduce of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, "
+        f"{work.placement}, {flows}"
+    )
+
+
+def left_out_text(comparison: Comparison) -> str:
+    """Return how many runs were left out and why, empty when none."""
+    if not comparison.left_out:
+        return ""
+    first = comparison.left_out[0]
+    why = first.reasons[0] if first.reasons else "no reason given"
+    example = f"{first.scheme} seed {first.seed}: {why}"
+    number = len(comparison.left_out)
+    return f"{number} INVALID run{'s' if number > 1 else ''} left out ({example}{', ...' if number > 1 else ''})"

@@ -1,0 +1,410 @@
+"""Figures from stored results; the only file that imports matplotlib. Computes nothing that tables do not.
+
+Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
+from which runs, code and scenario it was made. Same runs, same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import nan
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from testbed.errors import Problem, ResultsError
+from testbed.evaluation.metrics import measured, span, windows
+from testbed.evaluation.records import IterationRow, ProbeRow
+from testbed.evaluation.series import Series, queue_series, rate_series_mbps
+from testbed.model.oracle import Band
+from testbed.results.store import Run, load_rows, write_json
+from testbed.units import KIB
+from testbed.views.comparison import Comparison, Entry, compare, describe, left_out_text
+
+CM = 1 / 2.54
+ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
+FORMATS = ("png", "svg")
+
+# Okabe and Ito's palette (distinguishable with any colour vision), one colour per scheme for ever.
+SCHEME_COLOURS = {
+    "ecmp": "#D55E00",
+    "gse1": "#0072B2",
+    "gse2-n2n": "#009E73",
+    "gse2-e2e": "#56B4E9",
+    "flowlet": "#E69F00",
+    "spray": "#CC79A7",
+    "uet": "#000000",
+}
+OTHER_COLOUR = "#777777"
+QUEUE_KINDS = {
+    "uplink": ("leaf to spine", "#0072B2", "-"),
+    "downlink": ("spine to leaf", "#E69F00", "--"),
+    "host_rx": ("leaf to host", "#777777", "-."),
+}
+VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "legend.fontsize": 6.5,
+    "svg.hashsalt": "gse-testbed",
+    "savefig.dpi": 300,
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+}
+MOST_LABELLED_ROWS = 24
+CURVE_STEPS = 1000
+FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it was mended"
+
+Draw = Callable[[Comparison], tuple[Figure, str] | None]
+
+
+def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list[Path]:
+    """Draw every figure the runs allow into ``out_dir`` and return the files written.
+
+    Runs of different questions get a folder each, named by the hash of their scenario. INVALID runs are left
+    out unless ``allow_invalid``. Raises ResultsError when no run is left or a file cannot be written.
+    """
+    comparisons = [comparison for comparison in compare(runs, allow_invalid=allow_invalid) if comparison.entries]
+    if not comparisons:
+        raise ResultsError(
+            Problem(
+                "nothing to draw", str(out_dir), f"{len(runs)} run(s), all INVALID", "a VALID run, or --allow-invalid"
+            )
+        )
+    written = []
+    for comparison in comparisons:
+        folder = out_dir if len(comparisons) == 1 else out_dir / comparison.scenario_hash
+        for name, draw in FIGURES.items():
+            with matplotlib.rc_context(STYLE):
+                drawn = draw(comparison)
+                if drawn is not None:
+                    written += _save(drawn[0], folder, name, provenance(comparison, drawn[1]))
+    return written
+
+
+def provenance(comparison: Comparison, caption: str) -> dict[str, Any]:
+    """Return what a figure was made from."""
+    entries = comparison.entries
+    return {
+        "caption": caption,
+        "scenario": comparison.scenario.model_dump(mode="json"),
+        "scenario_hash": comparison.scenario_hash,
+        "verdicts": {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes},
+        "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
+        "runs": [entry.run.path.name for entry in entries],
+        "left_out": [entry.run.path.name for entry in comparison.left_out],
+        "versions": _distinct([entry.run.manifest.get("versions") for entry in entries]),
+    }
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return [value for index, value in enumerate(values) if value not in values[:index]]
+
+
+def _save(figure: Figure, folder: Path, name: str, sidecar: dict[str, Any]) -> list[Path]:
+    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResultsError(Problem("cannot write a figure", str(folder), reason, "a writable directory")) from None
+    write_json(folder / f"{name}.json", sidecar)
+    return [*paths, folder / f"{name}.json"]
+
+
+def _figure(comparison: Comparison, width_cm: float, height_cm: float) -> Figure:
+    """Return an empty figure headed by what was emulated (its scale included) and which runs are not shown."""
+    characters = round(width_cm * 9)
+    heading = [
+        *wrap(describe(comparison.scenario), characters, break_on_hyphens=False),
+        *wrap(left_out_text(comparison), characters, break_on_hyphens=False),
+    ]
+    figure = Figure(figsize=(width_cm * CM, (height_cm + 0.28 * len(heading)) * CM))
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
+    return figure
+
+
+def _colour(scheme: str) -> str:
+    return SCHEME_COLOURS.get(scheme, OTHER_COLOUR)
+
+
+def _caption(comparison: Comparison, text: str) -> str:
+    left_out = left_out_text(comparison)
+    faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
+    return f"{text}{faults} {describe(comparison.scenario)}." + (f" {left_out}." if left_out else "")
+
+
+# --- completion time and bus bandwidth -----------------------------------------------------------------
+
+
+def completion(comparison: Comparison) -> tuple[Figure, str] | None:
+    """Bars of completion time and bus bandwidth per scheme, every run a point, with limit and expectation."""
+    entries = comparison.entries
+    ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
+    expected = comparison.ecmp_expectation
+    figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
+    left, right = figure.subplots(1, 2)
+    _bars(left, comparison, "completion_s", ideal_s, expected.slowdown if expected else None)
+    left.set_ylabel("completion time of one all-reduce (s)")
+    _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
+    right.set_ylabel("bus bandwidth (Mbit/s)")
+    figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=6)
+    runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
+    band = (
+        " Shaded: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%)." if expected else ""
+    )
+    text = (
+        f"Ring all-reduce: mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit.{band}"
+    )
+    return figure, _caption(comparison, text)
+
+
+def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, expected: Band | None) -> None:
+    for x, scheme in enumerate(comparison.schemes):
+        spread = comparison.spread(scheme, key)
+        if spread is None:
+            continue
+        axes.bar(x, spread.mean, width=0.62, color=_colour(scheme), alpha=0.75, linewidth=0)
+        label: dict[str, Any] = {"ha": "center", "va": "bottom", "color": "white", "fontweight": "bold"}
+        axes.annotate(f"{spread.mean:.4g}", (x, 0), (0, 2), textcoords="offset points", **label)
+        own = comparison.of(scheme)
+        for index, entry in enumerate(own):
+            value = entry.number(key)
+            if value is None:
+                continue
+            offset = 0.0 if len(own) == 1 else (index / (len(own) - 1) - 0.5) * 0.4
+            face = VERDICT_FACES[entry.verdict]
+            axes.plot(x + offset, value, "o", ms=2.6, mfc=face, mec="black", mew=0.5, zorder=4)
+        if scheme == "ecmp" and expected is not None and limit is not None:
+            low, mean, high = (value * limit for value in (expected.low, expected.mean, expected.high))
+            axes.add_patch(Rectangle((x - 0.4, low), 0.8, high - low, fc="black", alpha=0.18, lw=0, zorder=2))
+            axes.plot([x - 0.4, x + 0.4], [mean, mean], color="black", lw=0.8, zorder=3)
+    if limit is not None:
+        axes.axhline(limit, color="black", lw=0.8, ls="--", zorder=1)
+        place: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "bottom",
+        }
+        axes.annotate(f"{limit:.4g}", (1, limit), (0, 1), fontsize=6, **place)
+    axes.set_xticks(range(len(comparison.schemes)), comparison.schemes)
+    axes.set_xlim(-0.6, len(comparison.schemes) - 0.4)
+    axes.set_ylim(bottom=0)
+
+
+def _bar_legend(comparison: Comparison, *, banded: bool) -> list[Any]:
+    verdicts = {entry.verdict for entry in comparison.entries}
+    handles: list[Any] = [Line2D([], [], color="black", ls="--", lw=0.8, label="physical limit")]
+    if banded:
+        handles.append(Patch(fc="black", alpha=0.18, label="ecmp expected (95%)"))
+    for verdict, face in VERDICT_FACES.items():
+        if verdict in verdicts:
+            label = f"run, {verdict}"
+            handles.append(Line2D([], [], marker="o", ls="", ms=2.6, mfc=face, mec="black", mew=0.5, label=label))
+    return handles
+
+
+# --- uplinks over time ------------------------------------------------------------------------------------
+
+
+def uplinks(comparison: Comparison) -> tuple[Figure, str] | None:
+    """Heat map of every uplink's utilisation over time, the median run of each scheme below each other."""
+    shown = [(entry, found) for entry in _representatives(comparison) if (found := _uplink_rates(entry))]
+    if not shown:
+        return None
+    rows = comparison.scenario.fabric.leaves * comparison.scenario.fabric.paths
+    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + len(shown) * min(max(0.24 * rows, 2.6), 6.0))
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    meshes = [_heat_map(axes, entry, rates) for axes, (entry, rates) in zip(panels, shown, strict=True)]
+    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _rates in shown) * 1.01)
+    panels[-1].set_xlabel("time since the first measured iteration began (s)")
+    figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", aspect=30, pad=0.01)
+    text = (
+        "Uplink utilisation over time, the run with the median completion time of each scheme; "
+        "white lines: start of an iteration."
+    )
+    return figure, _caption(comparison, text)
+
+
+def _uplink_rates(entry: Entry) -> dict[str, Series]:
+    rates = rate_series_mbps(entry.run.record.topology, entry.run.tables.links, ("uplink",))
+    return {name: series for name, series in rates.items() if series.times_s}
+
+
+def _representatives(comparison: Comparison) -> list[Entry]:
+    found = (comparison.representative(scheme) for scheme in comparison.schemes)
+    return [entry for entry in found if entry is not None and span(entry.run.tables.iterations) is not None]
+
+
+def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Series]) -> Any:
+    topology, start_s = entry.run.record.topology, _start_s(entry)
+    order = [direction for direction in topology.directions if direction.name in rates]
+    times = sorted({t_s for series in rates.values() for t_s in series.times_s})
+    grid = [_row(rates[direction.name], times, direction.rate_mbps) for direction in order]
+    step_s = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    edges = [times[0] - step_s - start_s, *(t - start_s for t in times)]
+    mesh = axes.pcolormesh(edges, range(len(order) + 1), grid, vmin=0, vmax=1, cmap="cividis", rasterized=True)
+    axes.invert_yaxis()
+    per_leaf = topology.fabric.paths
+    for index in range(per_leaf, len(order), per_leaf):
+        axes.axhline(index, color="white", lw=0.8)
+    if len(order) <= MOST_LABELLED_ROWS:
+        labels = [f"{direction.src.node} to {topology.path_name(i % per_leaf)}" for i, direction in enumerate(order)]
+        axes.set_yticks([i + 0.5 for i in range(len(order))], labels, fontsize=5)
+    else:
+        leaves = len(order) // per_leaf
+        axes.set_yticks([(i + 0.5) * per_leaf for i in range(leaves)], [leaf.name for leaf in topology.leaves])
+    axes.tick_params(axis="y", length=0)
+    for begin_s, _end_s in windows(measured(entry.run.tables.iterations)):
+        axes.axvline(begin_s - start_s, color="white", lw=0.8, ls="-")
+    _mark_faults(axes, entry, start_s, "white")
+    _title(axes, entry)
+    return mesh
+
+
+def _row(series: Series, times_s: Sequence[float], rate_mbps: float) -> list[float]:
+    """Return one line of the heat map; a sample that is missing stays blank."""
+    values = dict(zip(series.times_s, series.values, strict=True))
+    return [values.get(t_s, nan) / rate_mbps for t_s in times_s]
+
+
+def _title(axes: Axes, entry: Entry) -> None:
+    completion_s = entry.number("completion_s")
+    axes.set_title(
+        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per all-reduce",
+        loc="left",
+        color=_colour(entry.scheme),
+        fontweight="bold",
+    )
+
+
+def _start_s(entry: Entry) -> float:
+    period = span(entry.run.tables.iterations)
+    return period[0] if period else 0.0
+
+
+def _duration_s(entry: Entry) -> float:
+    period = span(entry.run.tables.iterations)
+    return period[1] - period[0] if period else 0.0
+
+
+def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
+    for event in entry.run.record.events_named("fault"):
+        axes.axvline(float(event["t_s"]) - start_s, color=colour, lw=0.9, ls=":" if event["action"] == "heal" else "--")
+
+
+# --- latency ------------------------------------------------------------------------------------------------
+
+
+def latency(comparison: Comparison) -> tuple[Figure, str] | None:
+    """Distribution of one-way probe latency per scheme, all its runs together; lost probes never arrive."""
+    figure = _figure(comparison, ONE_COLUMN_CM, 6.2)
+    axes = figure.subplots()
+    drawn = False
+    for scheme in comparison.schemes:
+        sent, arrived_ms = _probes(comparison.of(scheme))
+        if not arrived_ms:
+            continue
+        drawn = True
+        lost = f", {sent - len(arrived_ms)} lost" if sent > len(arrived_ms) else ""
+        # A curve of this many steps looks the same with more; the last, the slowest probe, is always there.
+        stride = max(len(arrived_ms) // CURVE_STEPS, 1)
+        ranks = sorted({*range(0, len(arrived_ms), stride), len(arrived_ms) - 1})
+        label = f"{scheme} ({sent} probes{lost})"
+        axes.step(
+            [arrived_ms[i] for i in ranks],
+            [(i + 1) / sent for i in ranks],
+            where="post",
+            color=_colour(scheme),
+            label=label,
+        )
+    if not drawn:
+        return None
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("one-way latency of a probe (ms)")
+    axes.set_ylabel("share of probes that arrived within")
+    axes.set_ylim(0, 1.01)
+    axes.grid(visible=True, which="both", axis="x", lw=0.3, color="0.85")
+    figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
+    text = "One-way latency of small probes sent while the all-reduce ran, all runs of a scheme together."
+    return figure, _caption(comparison, text)
+
+
+def _probes(entries: Sequence[Entry]) -> tuple[int, list[float]]:
+    """Return how many probes were sent during measured iterations, and the latencies in ms that arrived, ascending."""
+    sent = [
+        row
+        for entry in entries
+        for during in [windows(measured(load_rows(entry.run.path, IterationRow)))]
+        for row in load_rows(entry.run.path, ProbeRow)
+        if any(start <= row.sent_s <= end for start, end in during)
+    ]
+    return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
+
+
+# --- queues -------------------------------------------------------------------------------------------------
+
+
+def queues(comparison: Comparison) -> tuple[Figure, str] | None:
+    """The longest queue of each tier over time, the median run of each scheme below each other."""
+    shown = [(entry, found) for entry in _representatives(comparison) if (found := _longest_queues(entry))]
+    if not shown:
+        return None
+    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + 3.0 * len(shown))
+    panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (entry, longest) in zip(panels, shown, strict=True):
+        start_s = _start_s(entry)
+        for kind, series in longest.items():
+            label, colour, dashes = QUEUE_KINDS[kind]
+            times = [t - start_s for t in series.times_s]
+            axes.plot(times, [value / KIB for value in series.values], color=colour, ls=dashes, lw=0.8, label=label)
+        axes.axhline(comparison.scenario.fabric.queue_bytes / KIB, color="black", lw=0.6, ls=(0, (1, 3)))
+        _mark_faults(axes, entry, start_s, "red")
+        _title(axes, entry)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("longest queue (KiB)")
+    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _longest in shown) * 1.01)
+    panels[-1].set_xlabel("time since the first measured iteration began (s)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color="black", lw=0.6, ls=(0, (1, 3))))
+    figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=4)
+    text = (
+        "The longest queue of each tier over time, the run with the median completion time of each scheme; "
+        "dotted: the limit of a queue."
+    )
+    return figure, _caption(comparison, text)
+
+
+def _longest_queues(entry: Entry) -> dict[str, Series]:
+    """Return tier -> the largest backlog of its queues at each sample, in bytes."""
+    backlog = queue_series(entry.run.tables.queues, "backlog_bytes")
+    found = {}
+    for kind in QUEUE_KINDS:
+        intfs = [d.src.intf for d in entry.run.record.topology.directions if d.kind == kind and d.src.intf in backlog]
+        largest: dict[float, float] = {}
+        for intf in intfs:
+            for t_s, value in zip(backlog[intf].times_s, backlog[intf].values, strict=True):
+                largest[t_s] = max(largest.get(t_s, 0.0), value)
+        if largest:
+            found[kind] = Series(tuple(sorted(largest)), tuple(largest[t] for t in sorted(largest)))
+    return found
+
+
+FIGURES: dict[str, Draw] = {"completion": completion, "uplinks": uplinks, "latency": latency, "queues": queues}

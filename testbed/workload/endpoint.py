@@ -1,0 +1,346 @@
+"""The program of one rank: ``python -m testbed.workload.endpoint`` in a host, spoken to in JSON lines.
+
+The first line on stdin is the configuration (see ``Config``); then come commands, each answered by an event:
+
+    connect                                   connected {congestion_control}
+    prepare {iteration, size_bytes, slice_bytes}   prepared
+    start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s}
+    verify {iteration}                        done {the same, wrong_elements}
+    progress                                  progress {received_bytes, expected_bytes, silent_s}; also while moving
+    tcp_info                                  tcp_info {sent: [per flow], received: [per flow]}
+    exit, or the end of stdin                 the process ends with status 0
+
+Preparing and verifying are commands of their own so that no rank computes while another still moves data.
+Any failure is an ``error`` event with a message and exit status 1. Times in events are seconds since ``t0_s``.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import selectors
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from testbed.errors import TestbedError, WorkloadError
+from testbed.model.collectives import RingAllReduce
+from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
+from testbed.workload.payload import Base, Floats, count_wrong, make_base, rank_values
+from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
+
+HELLO = struct.Struct("!4sHHI")  # magic, flow, flows, rank: the only bytes on a connection that are not data
+MAGIC = b"GSE1"
+MAX_COMMAND_BYTES = 1 << 20
+COARSE_TIMER_S = 0.003  # a selector's timeout is whole milliseconds; the rest is slept precisely
+
+Command = dict[str, Any]
+
+
+class Leave(Exception):
+    """The parent said goodbye or is gone."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Who this rank is. Rank r listens, receives from rank r - 1 and sends to rank r + 1."""
+
+    rank: int
+    n_ranks: int
+    host: str
+    bind_ip: str
+    listen_port: int
+    next_ip: str
+    next_port: int
+    source_ports: tuple[int, ...]  # one connection to the next rank from each
+    t0_s: float  # monotonic; times in events count from it
+    wake_bytes: int | None = None  # resolution of max_gap_s; None: one slice
+
+    @classmethod
+    def from_json(cls, fields: Command) -> Config:
+        """Read the first line. Raises WorkloadError naming a field that is missing or unknown."""
+        try:
+            config = cls(**fields)
+        except TypeError as error:
+            raise WorkloadError(f"endpoint configuration: {str(error).removeprefix('Config.__init__() ')}") from None
+        return cls(**{**vars(config), "source_ports": tuple(config.source_ports)})
+
+
+class CommandStream:
+    """Complete lines from a descriptor that is never waited for."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._rest = b""
+        os.set_blocking(fd, False)
+
+    def read(self) -> list[Command]:
+        """Return the commands that have arrived. Raises Leave at the end of the stream."""
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise Leave
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_COMMAND_BYTES:
+            raise WorkloadError(f"a command is longer than {MAX_COMMAND_BYTES} bytes")
+        return [_parse(line) for line in lines if line.strip()]
+
+
+def _parse(line: bytes) -> Command:
+    try:
+        command = json.loads(line)
+    except ValueError:
+        command = None
+    if not isinstance(command, dict):
+        raise WorkloadError(f"got {line[:100]!r} on stdin, expected a JSON object")
+    return command
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Print one event."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+class Endpoint:
+    """A rank: owns the selector, the sockets and the array."""
+
+    def __init__(self, stdin_fd: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._stream = CommandStream(stdin_fd)
+        self._commands: deque[Command] = deque()
+        self._exchange: Exchange | None = None
+        self._iteration: int | None = None
+        self._selector.register(stdin_fd, selectors.EVENT_READ, self._read_commands)
+
+    def serve(self) -> NoReturn:
+        """Obey commands until there are no more: leaves by raising Leave."""
+        self._config = Config.from_json(self._next_command())
+        self._listen()
+        handlers: dict[str, Callable[[Command], None]] = {
+            "connect": self._connect,
+            "prepare": self._prepare,
+            "start": self._start,
+            "verify": self._verify,
+            "tcp_info": self._tcp_info,
+        }
+        while True:
+            command = self._next_command()
+            handler = handlers.get(str(command.get("command")))
+            if handler is None:
+                raise WorkloadError(f"unknown command {command!r}, expected one of {', '.join(handlers)}")
+            handler(command)
+
+    # -- commands ---------------------------------------------------------------------------------------------
+
+    def _next_command(self) -> Command:
+        while not self._commands:
+            self._turn(None)
+        return self._commands.popleft()
+
+    def _turn(self, timeout_s: float | None) -> None:
+        for key, mask in self._selector.select(timeout_s):
+            key.data(mask)
+
+    def _read_commands(self, _mask: int) -> None:
+        for command in self._stream.read():
+            if command.get("command") == "exit":
+                raise Leave
+            if command.get("command") == "progress":
+                self._progress()
+            else:
+                self._commands.append(command)
+
+    def _progress(self) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.finished:
+            emit("progress", iteration=None)
+            return
+        emit(
+            "progress",
+            iteration=self._iteration,
+            received_bytes=exchange.received_bytes,
+            expected_bytes=exchange.expected_bytes,
+            silent_s=max(0.0, time.monotonic() - exchange.last_byte_s),
+        )
+
+    # -- connections ------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        config = self._config
+        self._listener = _bound_socket(config.bind_ip, config.listen_port)
+        self._listener.listen(len(config.source_ports) + 8)
+        emit("listening", rank=config.rank, pid=os.getpid())
+
+    def _connect(self, _command: Command) -> None:
+        config = self._config
+        self._outgoing: dict[int, socket.socket] = {}
+        self._incoming: dict[int, socket.socket] = {}
+        self._ungreeted: set[socket.socket] = set()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        for flow, port in enumerate(config.source_ports):
+            sock = _bound_socket(config.bind_ip, port)
+            self._check_connected(flow, sock.connect_ex((config.next_ip, config.next_port)))
+            self._selector.register(sock, selectors.EVENT_WRITE, lambda _mask, f=flow, s=sock: self._greet(f, s))
+        while len(self._outgoing) < len(config.source_ports) or len(self._incoming) < len(config.source_ports):
+            self._turn(None)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        for stranger in self._ungreeted:
+            self._selector.unregister(stranger)
+            stranger.close()
+        self._sends = [SendFlow(sock) for _, sock in sorted(self._outgoing.items())]
+        self._receives = [ReceiveFlow(sock) for _, sock in sorted(self._incoming.items())]
+        self._exchange = Exchange(self._selector, self._sends, self._receives, config.rank, config.n_ranks)
+        emit("connected", congestion_control=sorted({_congestion_control(flow.sock) for flow in self._sends}))
+
+    def _greet(self, flow: int, sock: socket.socket) -> None:
+        config = self._config
+        self._selector.unregister(sock)
+        self._check_connected(flow, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        sock.send(HELLO.pack(MAGIC, flow, len(config.source_ports), config.rank))  # the first bytes of a stream fit
+        self._outgoing[flow] = sock
+
+    def _check_connected(self, flow: int, error: int) -> None:
+        if error in (0, errno.EINPROGRESS):
+            return
+        config = self._config
+        raise WorkloadError(
+            f"rank {config.rank}: cannot connect {config.bind_ip}:{config.source_ports[flow]} to rank "
+            f"{(config.rank + 1) % config.n_ranks} at {config.next_ip}:{config.next_port}: {os.strerror(error)}"
+        )
+
+    def _accept(self, _mask: int) -> None:
+        sock, address = self._listener.accept()
+        _prepare_socket(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HELLO.size)  # readable: a whole hello, or the end
+        self._ungreeted.add(sock)
+        self._selector.register(sock, selectors.EVENT_READ, lambda _mask: self._welcome(sock, address))
+
+    def _welcome(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        hello = sock.recv(HELLO.size)
+        config = self._config
+        previous, flows = (config.rank - 1) % config.n_ranks, len(config.source_ports)
+        magic, flow, its_flows, rank = HELLO.unpack(hello) if len(hello) == HELLO.size else (b"", 0, 0, 0)
+        if (magic, its_flows, rank) != (MAGIC, flows, previous) or flow >= flows or flow in self._incoming:
+            raise WorkloadError(
+                f"rank {config.rank}: {address[0]}:{address[1]} greeted with {hello!r}, "
+                f"expected rank {previous} with one of {flows} flows, each once"
+            )
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self._ungreeted.remove(sock)
+        self._selector.unregister(sock)
+        self._incoming[flow] = sock
+
+    # -- an iteration -----------------------------------------------------------------------------------------
+
+    def _prepare(self, command: Command) -> None:
+        if self._exchange is None:
+            raise WorkloadError("prepare before connect")
+        config = self._config
+        self._iteration = command["iteration"]
+        ring = RingAllReduce(config.n_ranks, command["size_bytes"], command["slice_bytes"])
+        self._base: Base = make_base(config.n_ranks, ring.size_bytes, command["iteration"])
+        self._values: Floats = rank_values(self._base, config.rank)
+        self._ring = ring
+        gc.collect()
+        emit("prepared", iteration=self._iteration)
+
+    def _start(self, command: Command) -> None:
+        exchange = self._exchange
+        if exchange is None or command["iteration"] != self._iteration:
+            raise WorkloadError(f"start of iteration {command['iteration']}, but {self._iteration} is prepared")
+        t0_s, at_s = self._config.t0_s, float(command["at_s"])
+        exchange.begin(self._values, self._ring, self._config.wake_bytes)
+        gc.disable()  # a collection in the middle would stall the ring
+        lateness_s = self._sleep_until(at_s)
+        exchange.start(at_s)
+        while not exchange.finished:
+            self._turn(None)
+        end_s = time.monotonic()
+        gc.enable()
+        exchange.end()
+        self._times = {
+            "iteration": self._iteration,
+            "start_s": at_s - t0_s,
+            "end_s": end_s - t0_s,
+            "start_lateness_s": lateness_s,
+            "max_gap_s": exchange.max_gap_s,
+            "max_gap_at_s": exchange.max_gap_at_s - t0_s,
+        }
+        emit("moved", **self._times)
+
+    def _sleep_until(self, at_s: float) -> float:
+        """Sleep until the monotonic clock says ``at_s``; return how late that became, in seconds."""
+        while (left_s := at_s - time.monotonic()) > 0:
+            if left_s > COARSE_TIMER_S:
+                self._turn(left_s - COARSE_TIMER_S)
+            else:
+                time.sleep(left_s)
+        return -left_s
+
+    def _verify(self, command: Command) -> None:
+        if command["iteration"] != self._iteration:
+            raise WorkloadError(f"verify of iteration {command['iteration']}, but {self._iteration} was moved")
+        wrong = count_wrong(self._values, self._base, self._config.n_ranks)
+        emit("done", **self._times, wrong_elements=wrong)
+
+    def _tcp_info(self, _command: Command) -> None:
+        emit(
+            "tcp_info",
+            sent=[sent_counters(_tcp_info(flow.sock)) for flow in self._sends],
+            received=[received_counters(_tcp_info(flow.sock)) for flow in self._receives],
+        )
+
+
+def _prepare_socket(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _bound_socket(ip: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    _prepare_socket(sock)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((ip, port))
+    except OSError as error:
+        raise WorkloadError(f"cannot bind {ip}:{port}: {error}") from None
+    return sock
+
+
+def _congestion_control(sock: socket.socket) -> str:
+    name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    return name.split(b"\0")[0].decode()
+
+
+def _tcp_info(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+
+
+def main() -> int:
+    """Serve until told to leave; return the exit status."""
+    try:
+        Endpoint(sys.stdin.fileno()).serve()
+    except Leave:
+        return 0
+    except TestbedError as error:
+        emit("error", message=str(error))
+    except Exception as error:  # whatever it is, whoever started us must hear of it
+        traceback.print_exc()
+        emit("error", message=repr(error))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

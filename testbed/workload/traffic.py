@@ -1,0 +1,344 @@
+"""A ring all-reduce job: one ``testbed.workload.endpoint`` per rank, driven through its iterations.
+
+Names the rank and host that died, hangs or hears nothing. Does not decide where ranks run, which ports they
+use, or what a result means.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import WorkloadError
+from testbed.evaluation.records import FlowRow, IterationRow, RankRow
+from testbed.model.ranks import Flow
+from testbed.model.topology import Host
+from testbed.system.process import Child, Event
+from testbed.system.supervisor import Supervisor
+
+Spawn = Callable[[str, Sequence[str]], Sequence[str]]
+
+START_MARGIN_S = 0.05  # from the last rank's "prepared" to the common start, plus
+START_MARGIN_PER_RANK_S = 0.002  # the time it takes to tell each rank
+SET_UP_TIMEOUT_S = 60.0  # the interpreters of all ranks start on a few cores
+ANSWER_TIMEOUT_S = 60.0  # for what needs no network: preparing and checking arrays
+PROGRESS_INTERVAL_S = 2.0
+
+# numpy's linear algebra starts threads when it is imported, which nothing here needs
+ENDPOINT_ENV = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+COUNTERS = ("retransmitted_segments", "out_of_order_packets", "bytes_acked", "bytes_received")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to put up with silence, in seconds."""
+
+    hang_s: float = 10.0  # a rank that has not answered for so long hangs
+    stall_s: float = 60.0  # while faults are repaired TCP may back off to many seconds between attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IterationResult:
+    """One all-reduce and what each rank saw of it."""
+
+    row: IterationRow
+    ranks: tuple[RankRow, ...]
+
+
+@dataclass(slots=True)
+class RankState:
+    """What is known of one rank while the job runs."""
+
+    rank: int
+    host: Host
+    child: Child
+    last: dict[str, Event] = field(default_factory=dict)  # the latest event of each kind
+    heard_s: float = 0.0  # monotonic, when it last said anything
+
+    def said(self, event: str, iteration: int | None) -> bool:
+        """Return whether it has said so (of this iteration)."""
+        return event in self.last and self.last[event].get("iteration") == iteration
+
+
+class StallWatch:
+    """Judges, by what the ranks of a running iteration answer, whether one hangs or all wait for nothing."""
+
+    def __init__(self, iteration: int, ranks: Sequence[RankState], patience: Patience, start_s: float) -> None:
+        self._iteration = iteration
+        self._ranks = ranks
+        self._patience = patience
+        self._progress = (0, 0)
+        self._progress_s = start_s
+
+    def check(self, now_s: float) -> float:
+        """Return the fraction of the iteration's bytes that has arrived, as far as the ranks have told.
+
+        Raises WorkloadError naming the ranks that have not answered for ``patience.hang_s``, or those that have
+        waited longest when nothing has arrived anywhere for ``patience.stall_s``.
+        """
+        moving = [rank for rank in self._ranks if not rank.said("moved", self._iteration)]
+        hung = [rank for rank in moving if now_s - rank.heard_s > self._patience.hang_s]
+        if hung:
+            raise WorkloadError(
+                f"iteration {self._iteration}: no answer for {self._patience.hang_s:g} s from "
+                + ", ".join(f"{rank.child}, {_process_state(rank.child.pid)}" for rank in hung)
+            )
+        reports = {rank.rank: rank.last["progress"] for rank in moving if rank.said("progress", self._iteration)}
+        received = sum(report["received_bytes"] for report in reports.values())
+        arrived = len(self._ranks) - len(moving)
+        if (received, arrived) != self._progress:
+            self._progress, self._progress_s = (received, arrived), now_s
+        elif now_s - self._progress_s > self._patience.stall_s:
+            raise WorkloadError(self._stalled(reports))
+        fractions: list[float] = [report["received_bytes"] / report["expected_bytes"] for report in reports.values()]
+        return (sum(fractions) + arrived) / len(self._ranks)
+
+    def _stalled(self, reports: dict[int, Event]) -> str:
+        longest = sorted(reports, key=lambda rank: -reports[rank]["silent_s"])[:3]
+        waits = "; ".join(
+            f"{self._ranks[rank].child} has heard nothing from {self._ranks[rank - 1].child} for "
+            f"{reports[rank]['silent_s']:.1f} s ({reports[rank]['received_bytes']} of "
+            f"{reports[rank]['expected_bytes']} bytes received)"
+            for rank in longest
+        )
+        return f"iteration {self._iteration}: nothing has arrived anywhere for {self._patience.stall_s:g} s: {waits}"
+
+
+class RingJob:
+    """One rank per host of ``hosts``; rank r sends to rank r + 1 over ``flows[r]`` (see ``testbed.model.ranks``).
+
+    ``spawn(host name, argv)`` returns the command line that runs argv inside that host. ``wake_bytes`` sets the
+    resolution of ``max_gap_s`` (None: a slice). ``on_progress`` hears the fraction of an iteration's bytes that
+    has arrived, every PROGRESS_INTERVAL_S.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        spawn: Spawn,
+        *,
+        hosts: Sequence[Host],
+        flows: Sequence[Sequence[Flow]],
+        t0_s: float,
+        python: str,
+        log_dir: Path,
+        wake_bytes: int | None = None,
+        patience: Patience | None = None,
+        on_progress: Callable[[float], None] = lambda _fraction: None,
+    ) -> None:
+        self._supervisor = supervisor
+        self._spawn = spawn
+        self._hosts = tuple(hosts)
+        self._flows = tuple(tuple(hop) for hop in flows)
+        self._t0_s = t0_s
+        self._python = python
+        self._log_dir = log_dir
+        self._wake_bytes = wake_bytes
+        self._patience = patience or Patience()
+        self._on_progress = on_progress
+        self._ranks: list[RankState] = []
+        self.congestion_control: frozenset[str] = frozenset()  # read back from every sending socket
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Process id of each rank."""
+        return {rank.rank: rank.child.pid for rank in self._ranks}
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def start_ranks(self) -> None:
+        """Start all ranks and wait until each listens. Raises WorkloadError naming the one that does not."""
+        for rank, host in enumerate(self._hosts):
+            self._start_rank(rank, host)
+        self._await("listening", SET_UP_TIMEOUT_S)
+
+    def connect(self) -> None:
+        """Let every rank connect to the next over all its flows, and wait until all have."""
+        self._ask("connect", "connected", SET_UP_TIMEOUT_S)
+        self.congestion_control = frozenset(
+            name for rank in self._ranks for name in rank.last["connected"]["congestion_control"]
+        )
+
+    def run_iteration(
+        self, iteration: int, size_bytes: int, slice_bytes: int, timeout_s: float, *, warmup: bool = False
+    ) -> IterationResult:
+        """Run one all-reduce from a common start and check its result.
+
+        ``timeout_s`` counts from the start. Raises WorkloadError when a rank fails or hangs, when nothing
+        arrives anywhere for ``patience.stall_s``, or when the time is over.
+        """
+        sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
+        self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, **sizes)
+        at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
+        watch = StallWatch(iteration, self._ranks, self._patience, at_s)
+        self._check_progress_after(at_s, iteration, watch)
+        try:
+            self._ask("start", "moved", at_s - time.monotonic() + timeout_s, iteration, at_s=at_s)
+        finally:
+            self._progress_timer.cancel()
+        # a command of its own: ranks that are done must not compute while others still move data
+        self._ask("verify", "done", ANSWER_TIMEOUT_S, iteration)
+        return self._result(iteration, size_bytes, warmup)
+
+    def tcp_info(self) -> tuple[FlowRow, ...]:
+        """Return every flow's counters since it was connected (see ``flows_between``); ``path`` is not known here."""
+        self._ask("tcp_info", "tcp_info", ANSWER_TIMEOUT_S)
+        return tuple(
+            self._flow_row(rank, index, flow)
+            for rank, hop in zip(self._ranks, self._flows, strict=True)
+            for index, flow in enumerate(hop)
+        )
+
+    def stop(self) -> None:
+        """Let every rank leave, and wait until all have."""
+        for rank in self._ranks:
+            rank.child.may_exit = True
+            rank.child.send({"command": "exit"})
+        children = [rank.child for rank in self._ranks]
+        self._supervisor.run_until(
+            lambda: not any(child.alive for child in children),
+            ANSWER_TIMEOUT_S,
+            "the end",
+            lambda: [child for child in children if child.alive],
+        )
+
+    # -- conversation -----------------------------------------------------------------------------------------
+
+    def _start_rank(self, rank: int, host: Host) -> None:
+        path = os.pathsep.join(filter(None, (str(PROJECT_DIR), os.environ.get("PYTHONPATH"))))
+        child = self._supervisor.start(
+            "rank",
+            self._spawn(host.name, [self._python, "-m", "testbed.workload.endpoint"]),
+            name=f"rank {rank}",
+            host=host.name,
+            env={**os.environ, **ENDPOINT_ENV, "PYTHONPATH": path},
+            log_path=self._log_dir / f"rank-{rank}.log",
+            on_event=lambda event: self._hear(rank, event),
+        )
+        self._ranks.append(RankState(rank, host, child))
+        outgoing, incoming = self._flows[rank], self._flows[rank - 1]
+        child.send(
+            {
+                "rank": rank,
+                "n_ranks": len(self._hosts),
+                "host": host.name,
+                "bind_ip": host.ip,
+                "listen_port": incoming[0].dst_port,
+                "next_ip": outgoing[0].dst_ip,
+                "next_port": outgoing[0].dst_port,
+                "source_ports": [flow.src_port for flow in outgoing],
+                "t0_s": self._t0_s,
+                "wake_bytes": self._wake_bytes,
+            }
+        )
+
+    def _hear(self, rank: int, event: Event) -> None:
+        self._ranks[rank].last[event["event"]] = event
+        self._ranks[rank].heard_s = time.monotonic()
+
+    def _ask(self, command: str, answer: str, timeout_s: float, iteration: int | None = None, **fields: Any) -> None:
+        """Give all ranks a command and wait until each has answered."""
+        about = {} if iteration is None else {"iteration": iteration}
+        for rank in self._ranks:
+            rank.last.pop(answer, None)
+            rank.child.send({"command": command, **about, **fields})
+        self._await(answer, timeout_s, iteration)
+
+    def _await(self, answer: str, timeout_s: float, iteration: int | None = None) -> None:
+        def missing() -> Iterable[Child]:
+            return [rank.child for rank in self._ranks if not rank.said(answer, iteration)]
+
+        of = "" if iteration is None else f"iteration {iteration}: "
+        self._supervisor.run_until(lambda: not missing(), timeout_s, f"{of}{answer!r}", missing)
+
+    def _check_progress_after(self, now_s: float, iteration: int, watch: StallWatch) -> None:
+        def check() -> None:
+            self._on_progress(watch.check(time.monotonic()))
+            for rank in self._ranks:
+                if not rank.said("moved", iteration):
+                    rank.child.send({"command": "progress"})
+            self._check_progress_after(time.monotonic(), iteration, watch)
+
+        interval_s = min(PROGRESS_INTERVAL_S, self._patience.hang_s / 3, self._patience.stall_s / 3)
+        self._progress_timer = self._supervisor.call_at(now_s + interval_s, check)
+
+    # -- results ----------------------------------------------------------------------------------------------
+
+    def _result(self, iteration: int, size_bytes: int, warmup: bool) -> IterationResult:
+        done = [rank.last["done"] for rank in self._ranks]
+        start_s, end_s = min(event["start_s"] for event in done), max(event["end_s"] for event in done)
+        ranks = tuple(
+            RankRow(
+                iteration=iteration,
+                warmup=warmup,
+                rank=rank.rank,
+                host=rank.host.name,
+                start_s=event["start_s"],
+                end_s=event["end_s"],
+                wrong_elements=event["wrong_elements"],
+                max_gap_s=event["max_gap_s"],
+                max_gap_at_s=event["max_gap_at_s"],
+                start_lateness_s=event["start_lateness_s"],
+            )
+            for rank, event in zip(self._ranks, done, strict=True)
+        )
+        row = IterationRow(
+            iteration=iteration,
+            warmup=warmup,
+            size_bytes=size_bytes,
+            start_s=start_s,
+            end_s=end_s,
+            completion_s=end_s - start_s,
+            wrong_elements=sum(event["wrong_elements"] for event in done),
+        )
+        return IterationResult(row=row, ranks=ranks)
+
+    def _flow_row(self, rank: RankState, index: int, flow: Flow) -> FlowRow:
+        peer = self._ranks[(rank.rank + 1) % len(self._ranks)]
+        sent = rank.last["tcp_info"]["sent"][index]
+        received = peer.last["tcp_info"]["received"][index]
+        return FlowRow(
+            rank=rank.rank,
+            flow=index,
+            src_host=rank.host.name,
+            dst_host=peer.host.name,
+            src_ip=flow.src_ip,
+            dst_ip=flow.dst_ip,
+            src_port=flow.src_port,
+            dst_port=flow.dst_port,
+            path=None,
+            retransmitted_segments=sent["retransmitted_segments"],
+            out_of_order_packets=received["out_of_order_packets"],
+            bytes_acked=sent["bytes_acked"],
+            bytes_received=received["bytes_received"],
+        )
+
+
+def flows_between(before: Sequence[FlowRow], after: Sequence[FlowRow]) -> tuple[FlowRow, ...]:
+    """Return ``after`` with its counters counted from ``before``; a counter missing in either is missing."""
+    rows = []
+    for first, last in zip(before, after, strict=True):
+        if (first.rank, first.flow) != (last.rank, last.flow):
+            raise ValueError(f"rank {first.rank} flow {first.flow} is not rank {last.rank} flow {last.flow}")
+        counted: dict[str, Any] = {name: _difference(getattr(first, name), getattr(last, name)) for name in COUNTERS}
+        rows.append(replace(last, **counted))
+    return tuple(rows)
+
+
+def _difference(first: int | None, last: int | None) -> int | None:
+    return None if first is None or last is None else last - first
+
+
+def _process_state(pid: int) -> str:
+    """Return what the kernel says a process is doing: ``state: T (stopped)``."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            states = [line.split(maxsplit=1)[1].strip() for line in file if line.startswith("State:")]
+    except OSError as error:
+        return f"state unknown: {error.strerror}"
+    return f"state: {states[0]}" if states else "state unknown"
