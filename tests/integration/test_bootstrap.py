@@ -151,6 +151,19 @@ def test_first_call_sets_up_and_later_calls_only_start(checkout: Checkout, tmp_p
     assert time.monotonic() - started_s < 1
 
 
+def test_python_that_comes_with_the_packages_is_not_set_up_for_twice(checkout: Checkout) -> None:
+    """On a bare machine /usr/bin/python3 is not there before apt-get, and resolves to another name after."""
+    python = checkout.bin / "python3"
+    text = (checkout.root / "gse").read_text()
+    (checkout.root / "gse").write_text(text.replace("PYTHON=/usr/bin/python3", f"PYTHON='{python}'"))
+    checkout.forget_package("python3-venv")
+    apt = checkout.bin / "apt-get"
+    apt.write_text(apt.read_text() + f"ln -sf '{Path('/usr/bin/python3').resolve()}' '{python}'\n")
+    assert checkout.run("list")[0] == STATUS_OF_PROGRAM
+    status, _out, err = checkout.run("list")
+    assert (status, err) == (STATUS_OF_PROGRAM, "")
+
+
 def test_call_through_a_symbolic_link_finds_the_project(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.run("setup")[0] == 0
     (tmp_path / "gse").symlink_to(checkout.root / "gse")
