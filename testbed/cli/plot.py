@@ -14,6 +14,7 @@ from pathlib import Path
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError
 from testbed.results.store import Run, is_run, list_runs, load
+from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
 
@@ -31,6 +32,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(run_table(runs))
     console.print(scheme_table(runs))
+    comparisons = compare(runs, allow_invalid=args.allow_invalid)
+    if len(comparisons) > 1:
+        console.print("\nseveral questions, a folder of figures each:")
+        for comparison in comparisons:
+            line = f"{out / comparison.scenario_hash}: {describe(comparison.scenario)}"
+            console.print(line, markup=False, highlight=False)
     for path in draw(runs, out, allow_invalid=args.allow_invalid):
         console.print(f"wrote {path}", markup=False, highlight=False)
     return 0
@@ -45,6 +52,7 @@ def load_all(paths: list[Path]) -> list[Run]:
             continue
         listing = list_runs(path.parent, path.name)
         if not listing.finished:
+            below = [one.name for one in sorted(path.glob("*/")) if list_runs(path, one.name).finished]
             raise ResultsError(
                 Problem(
                     "no finished run",
@@ -52,7 +60,9 @@ def load_all(paths: list[Path]) -> list[Run]:
                     f"{listing.partial} unfinished and {listing.failed} failed run(s)"
                     if path.exists()
                     else "no such folder",
-                    "a run folder or a folder of runs, e.g. results/allreduce_ring",
+                    f"a folder of runs below it: {', '.join(below)}"
+                    if below
+                    else "a run folder or a folder of runs, e.g. results/allreduce_ring",
                 )
             )
         runs += [load(run_path) for run_path in listing.finished]

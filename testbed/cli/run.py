@@ -6,7 +6,7 @@ examples:
   sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
-(its verdict is in the table); 1: a run failed; 2: nothing was run, the request has to change first.
+(its verdict is in the table); 1: a run failed; 2: the request, or the machine (a full disk), has to change first.
 """
 
 from __future__ import annotations

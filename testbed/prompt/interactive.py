@@ -64,7 +64,6 @@ class FabricCLI(CLI):  # type: ignore[misc]
         self.plan = plan
         self.topology = network.topology
         self._vswitchd_pid = vswitchd_pid
-        self._rng = Random(plan.seed)
         if sys.stdin.isatty():
             super().__init__(network.mininet)
         else:
@@ -183,12 +182,13 @@ class FabricCLI(CLI):  # type: ignore[misc]
     def do_path(self, line: str) -> None:
         """path SRC DST [tcp|udp [SPORT DPORT]] - which spine a flow takes, shown by a real packet.
 
-        Sends one packet (scapy) and lists the interfaces it was seen leaving. Without ports, random ones.
+        Sends one packet (scapy) and lists the interfaces it was seen leaving. Without ports it is the same flow each
+        time, so that what a failure changes can be seen; other ports are another flow.
         """
         words = line.split()
         hosts = {host.name: host for host in self.topology.hosts}
         protocol = words[2] if len(words) > 2 else "tcp"
-        ports = words[3:] or [str(self._rng.choice(SOURCE_PORTS)), "9000"]
+        ports = words[3:] or [str(Random(f"{self.plan.seed}/{words}").choice(SOURCE_PORTS)), "9000"]
         valid_ports = len(ports) == 2 and all(port.isdigit() and 0 < int(port) < 65536 for port in ports)
         if (
             len(words) < 2

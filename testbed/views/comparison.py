@@ -124,10 +124,9 @@ class Comparison:
         return scenario_expectation(self.scenario, runs=runs) if runs else None
 
     def representative(self, scheme: str) -> Entry | None:
-        """Return the run with the median completion time (the lower one of two) of the VALID runs, else of all."""
+        """Return the run with the median completion time (the lower one of two) of those in tables and bars."""
         timed = [(seconds, entry) for entry in self.of(scheme) if (seconds := entry.number("completion_s")) is not None]
-        choice = [pair for pair in timed if pair[1].verdict == "VALID"] or timed
-        ordered = sorted(choice, key=lambda pair: pair[0])
+        ordered = sorted(timed, key=lambda pair: pair[0])
         return ordered[(len(ordered) - 1) // 2][1] if ordered else None
 
     def verdict_counts(self, scheme: str | None = None) -> dict[str, int]:

@@ -47,6 +47,7 @@ QUEUE_KINDS = {
     "downlink": ("spine to leaf", "#E69F00", "--"),
     "host_rx": ("leaf to host", "#777777", "-."),
 }
+BAND_HATCH = "//////"
 VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
 STYLE: dict[str, Any] = {
     "font.size": 7,
@@ -163,10 +164,13 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
     left.set_ylabel("completion time of one all-reduce (s)")
     _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
     right.set_ylabel("bus bandwidth (Mbit/s)")
-    figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=6)
+    figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
-        " Shaded: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%)." if expected else ""
+        " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
+        "scatter more."
+        if expected
+        else ""
     )
     text = (
         f"Ring all-reduce: mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit.{band}"
@@ -192,7 +196,8 @@ def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, exp
             axes.plot(x + offset, value, "o", ms=2.6, mfc=face, mec="black", mew=0.5, zorder=4)
         if scheme == "ecmp" and expected is not None and limit is not None:
             low, mean, high = (value * limit for value in (expected.low, expected.mean, expected.high))
-            axes.add_patch(Rectangle((x - 0.4, low), 0.8, high - low, fc="black", alpha=0.18, lw=0, zorder=2))
+            band: dict[str, Any] = {"fc": "none", "ec": "black", "hatch": BAND_HATCH, "lw": 0.5, "alpha": 0.6}
+            axes.add_patch(Rectangle((x - 0.4, low), 0.8, high - low, zorder=2, **band))
             axes.plot([x - 0.4, x + 0.4], [mean, mean], color="black", lw=0.8, zorder=3)
     if limit is not None:
         axes.axhline(limit, color="black", lw=0.8, ls="--", zorder=1)
@@ -210,9 +215,15 @@ def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, exp
 
 def _bar_legend(comparison: Comparison, *, banded: bool) -> list[Any]:
     verdicts = {entry.verdict for entry in comparison.entries}
-    handles: list[Any] = [Line2D([], [], color="black", ls="--", lw=0.8, label="physical limit")]
+    handles: list[Any] = [
+        Patch(fc="0.6", label="mean of the runs"),
+        Line2D([], [], color="black", ls="--", lw=0.8, label="physical limit"),
+    ]
     if banded:
-        handles.append(Patch(fc="black", alpha=0.18, label="ecmp expected (95%)"))
+        runs = len(comparison.of("ecmp"))
+        label = f"mean of {runs} ecmp runs expected here (95%)" if runs > 1 else "an ecmp run expected here (95%)"
+        handles.append(Patch(fc="none", ec="black", hatch=BAND_HATCH, lw=0.5, alpha=0.6, label=label))
+        handles.append(Line2D([], [], color="black", lw=0.8, label="expected mean"))
     for verdict, face in VERDICT_FACES.items():
         if verdict in verdicts:
             label = f"run, {verdict}"
@@ -386,7 +397,8 @@ def queues(comparison: Comparison) -> tuple[Figure, str] | None:
     handles.append(Line2D([], [], color="black", lw=0.6, ls=(0, (1, 3))))
     figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=4)
     text = (
-        "The longest queue of each tier over time, the run with the median completion time of each scheme; "
+        "The longest queue of each tier over time, the run with the median completion time of each scheme; hosts' own "
+        "queues, where a sender that may send at line rate keeps its window, are not drawn but count in latency; "
         "dotted: the limit of a queue."
     )
     return figure, _caption(comparison, text)

@@ -52,9 +52,14 @@ def run_grid(comparison: Comparison) -> Grid:
     limit_mbps = _number(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
     bottleneck = details.get("bottleneck") if isinstance(details, Mapping) else "unknown"
+    disturbed = comparison.scenario.faults or comparison.scenario.background
     notes = (
         f"time: median all-reduce, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
-        "paths allow: share of that limit with the flows on the paths they took; p50, p99: latency of probes",
+        "paths allow: share of that limit with the flows on the paths they took at the end"
+        + ("; with faults or other traffic no bound" if disturbed else ""),
+        "p50, p99: latency of probes, the wait in their own host's queue included: a host that sends at line rate "
+        "keeps one, a host held up elsewhere does not",
+        *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
     reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
     return Grid(
