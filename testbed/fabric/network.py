@@ -246,11 +246,16 @@ class Network:
             if direction.src.node not in hosts
         ]
 
-    def verify(self, raw_dir: Path) -> None:
-        """Read back every setting, keep the tools' own words in ``raw_dir``, raise NetworkError on a difference."""
+    def differences(self, raw_dir: Path) -> list[str]:
+        """Read back every setting, keep the tools' own words in ``raw_dir``; return what is not as specified."""
         wrong = [*self._verify_switch_side(raw_dir), *self._verify_bridges(raw_dir)]
         for host in self.topology.hosts:
             wrong += self._verify_host(host.name)
+        return wrong
+
+    def verify(self, raw_dir: Path) -> None:
+        """Read back every setting and remember them. Raises NetworkError on a difference."""
+        wrong = self.differences(raw_dir)
         if wrong:
             shown = "\n".join(wrong[:20]) + (f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else "")
             raise NetworkError(f"the network is not as specified ({len(wrong)} differences):\n{shown}")

@@ -12,6 +12,11 @@ from testbed.model.wire import (
     frame_bytes,
     tcp_payload_bytes,
 )
+from testbed.units import mbps_to_bytes_per_s
+
+START_UP_S = 0.02  # until the first frames of every rank are under way, and for the last to be read
+START_UP_FRAMES = 4
+TCP_SHARING = 0.08  # cubic's sawtooth where flows share a link: 0.93 to 1.00 of their share in 40 runs
 
 
 def check_wrong_elements(evidence: Evidence) -> Finding | None:
@@ -77,6 +82,42 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
         metrics.efficiency / allowed,
         f"efficiency {metrics.efficiency:.3f}, but the recorded paths allow {metrics.prediction.efficiency:.3f}",
     )
+
+
+def check_short_of_paths(evidence: Evidence) -> Finding | None:
+    """Not slower than the recorded paths allow, but for start-up, and for what TCP loses where flows share a link.
+
+    Judged only where nothing else explains a difference: no faults, no other traffic, no delay or loss on links, and
+    not several flows per hop on shared links (slices dealt in turn wait for the flow TCP treats worst).
+    """
+    metrics, scenario = evidence.metrics, evidence.run.scenario
+    prediction, fabric = metrics.prediction, scenario.fabric
+    impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
+    if metrics.efficiency is None or prediction is None or not metrics.completion_s:
+        return None
+    if scenario.faults or scenario.background or impaired:
+        return None
+    shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
+    if shared and scenario.workload.flows_per_hop > 1:
+        return None
+    frame_s = frame_bytes(fabric.mtu_bytes) / mbps_to_bytes_per_s(fabric.uplink_mbps)
+    start_up = (START_UP_S + START_UP_FRAMES * frame_s) / metrics.completion_s
+    short = 1 - metrics.efficiency / prediction.efficiency
+    beyond = percent_limits("short_of_paths")
+    explained = f"start-up explains {start_up:.1%}" + (f", TCP on shared links {TCP_SHARING:.0%}" if shared else "")
+    return grade(
+        "short_of_paths",
+        short - start_up - (TCP_SHARING if shared else 0.0),
+        f"{short:.1%} slower than the recorded paths allow; {explained} (beyond that {beyond})",
+    )
+
+
+def check_settings_after(evidence: Evidence) -> Finding | None:
+    """Every queue and rate was at the end what it was at the start."""
+    if evidence.run.scenario.faults:  # they change links, and are part of the scenario
+        return None
+    said = [str(text) for event in evidence.run.events_named("read_back") for text in event.get("differences", ())]
+    return grade("settings_after", len(said), f"settings changed during the run: {'; '.join(said[:3])}")
 
 
 def _burst_share(evidence: Evidence) -> float:

@@ -186,6 +186,9 @@ class Experiment:
         if probes:
             self.emit("probes_stopped", **probes)
         self.emit("sampler_stopped", **instruments.stop())
+        after = self.directory.raw / "after"
+        after.mkdir()
+        self.emit("read_back", differences=network.differences(after))
 
     def _iterate(self, job: RingJob, iteration: int, size_bytes: int, *, warmup: bool) -> None:
         result = job.run_iteration(

@@ -158,9 +158,17 @@ def rank_late(fraction: float) -> Spoil:
     return spoil
 
 
-def probes_late(run: RunRecord) -> RunRecord:
-    rows = [replace(row, send_lateness_s=0.008) if row.seq % 20 == 0 else row for row in run.tables.probes]
-    return with_rows(run, probes=rows)  # a frame of 9014 bytes takes 7.2 ms at 10 Mbit/s
+def probes_late(late_s: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [replace(row, send_lateness_s=late_s) if row.seq % 20 == 0 else row for row in run.tables.probes]
+        return with_rows(run, probes=rows)  # a frame of 9014 bytes takes 7.2 ms at 10 Mbit/s
+
+    return spoil
+
+
+def rate_changed(run: RunRecord) -> RunRecord:
+    said = "l1-eth5: rate (bytes/s) is 1000000, expected 1.25e+06"
+    return replace(run, events=(*run.events, {"event": "read_back", "t_s": 9.0, "differences": [said]}))
 
 
 def sampler_late(run: RunRecord) -> RunRecord:
@@ -231,7 +239,11 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("steal 6%", stolen(0.06), "steal", Level.INVALID, "(limit 1% / 5%)"),
     ("late rank", rank_late(0.02), "rank_lateness", Level.SUSPECT, "rank 3 began"),
     ("very late rank", rank_late(0.06), "rank_lateness", Level.INVALID, "ms late"),
-    ("late probes", probes_late, "probe_lateness", Level.SUSPECT, "more than 8.00 ms late (limit 7.21 ms)"),
+    ("late probes", probes_late(0.02), "probe_lateness", Level.SUSPECT, "more than 20.00 ms late (limit 14.4 ms)"),
+    ("very late probes", probes_late(0.2), "probe_lateness", Level.INVALID, "more than 200.00 ms late"),
+    ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
+    ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
+    ("rate changed", rate_changed, "settings_after", Level.INVALID, "l1-eth5: rate (bytes/s) is 1000000"),
     ("late sampler", sampler_late, "sampler_lateness", Level.SUSPECT, "130 ms late"),
     ("sockets", sockets_lost(30), "socket_drops", Level.INVALID, "30 packets lost in the switches' packet sockets"),
     ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
@@ -255,12 +267,26 @@ def test_a_full_core_is_only_a_doubt_until_it_slows_the_collective() -> None:
     run = switch_thread(0.99, 0.0)(healthy(scenario_of()))
     assert found(run) == {"switch_core": "SUSPECT"}
     slow = completion_times(1.2)(run)
-    assert found(slow) == {"switch_core": "SUSPECT", "switch_bound": "INVALID"}
-    assert "18% slower than its placement allows" in verdict(slow).reasons[1]
+    assert found(slow) == {"switch_core": "SUSPECT", "switch_bound": "INVALID", "short_of_paths": "INVALID"}
+    assert "18% slower than its placement allows" in verdict(slow).reasons[2]
 
 
-def test_a_slow_collective_alone_is_a_result_not_a_doubt() -> None:
-    assert found(completion_times(1.5)(healthy(scenario_of()))) == {}
+def test_a_slow_collective_is_a_result_where_something_of_the_scenario_may_explain_it() -> None:
+    assert found(completion_times(1.5)(healthy(scenario_of()))) == {"short_of_paths": "INVALID"}
+    for explanation in (
+        {"background": [{"src": "h1", "dst": "h3"}]},
+        {"fabric": {"leaves": 2, "spines": 2, "hosts_per_leaf": 2, "loss_fraction": 0.001}},
+        {"workload": {"flows_per_hop": 4, "size_bytes": "1M", "warmup_iterations": 1}},
+    ):
+        scheme = "ecmp" if "workload" in explanation else "gse1"
+        run = completion_times(1.5)(healthy(scenario_of(**explanation), scheme=scheme))
+        assert "short_of_paths" not in found(run), explanation
+
+
+def test_what_tcp_loses_on_shared_links_is_no_doubt() -> None:
+    run = recorded_on_one_path(completion_times(2.0)(healthy(scenario_of())))
+    assert "short_of_paths" not in found(completion_times(1.07)(run))
+    assert found(completion_times(1.2)(run))["short_of_paths"] == "SUSPECT"
 
 
 def test_a_single_lost_packet_among_many_is_a_doubt() -> None:
@@ -276,7 +302,7 @@ def test_every_check_of_the_table_is_tripped_by_some_case() -> None:
 
 
 def test_worst_finding_is_the_verdict_and_all_are_told() -> None:
-    result = verdict(gsos_died(probes_late(link_off_by(0.04)(healthy(scenario_of())))))
+    result = verdict(gsos_died(probes_late(0.02)(link_off_by(0.04)(healthy(scenario_of())))))
     assert result.level is Level.INVALID
     assert len(result.reasons) == 3
 
@@ -363,7 +389,8 @@ def test_kernel_datapath_does_not_wait_for_the_daemon() -> None:
 def test_kernel_datapath_without_idle_time_must_not_set_the_pace() -> None:
     run = on_kernel_datapath(cores_busy(0.97)(healthy(scenario_of())))
     assert found(run) == {"busy_cores": "SUSPECT"}
-    assert found(completion_times(1.2)(run)) == {"busy_cores": "SUSPECT", "switch_bound": "INVALID"}
+    both = {"switch_bound": "INVALID", "short_of_paths": "INVALID"}
+    assert found(completion_times(1.2)(run)) == {"busy_cores": "SUSPECT", **both}
     assert "switch_bound" not in found(completion_times(1.2)(on_kernel_datapath(healthy(scenario_of()))))
 
 
