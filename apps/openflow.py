@@ -163,6 +163,9 @@ def match_message(match: Match) -> Any:
         fields["in_port"] = match.in_port
     if match.eth_type is not None:
         fields["eth_type"] = match.eth_type
+    if match.eth_dst is not None:
+        address, _, mask = match.eth_dst.partition("/")
+        fields["eth_dst"] = (address, mask) if mask else address
     if match.ip_src is not None:
         fields["ipv4_src"] = _address(match.ip_src)
     if match.ip_dst is not None:

@@ -20,10 +20,22 @@ from mininet.net import Mininet
 from mininet.node import Controller, Host, OVSSwitch
 
 from testbed.errors import CommandError, NetworkError
-from testbed.fabric import nic
+from testbed.fabric import nic as offloads
 from testbed.mn import LeafSpineTopo
+from testbed.model.attachment import (
+    AgentPair,
+    Attachment,
+    fabric_mtu_bytes,
+    ip_intf,
+    leaf_pair,
+    nic_intf,
+    stack_intf,
+    wire_mtu_bytes,
+)
 from testbed.model.shaping import QueueSetting, queue_setting, tc_lines, tc_mismatches
 from testbed.model.topology import End, Topology
+from testbed.model.topology import Host as TopologyHost
+from testbed.model.topology import Link as TopologyLink
 from testbed.system.command import run
 from testbed.system.namespaces import network_namespace_of
 
@@ -112,9 +124,17 @@ class Gsos(Controller):  # type: ignore[misc]
 class Network:
     """A running fabric. Use as a context manager; ``settings`` holds what was read back."""
 
-    def __init__(self, topology: Topology, *, datapath: Datapath, openflow_port: int = 6653) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        datapath: Datapath,
+        attachment: Attachment = "none",
+        openflow_port: int = 6653,
+    ) -> None:
         self.topology = topology
         self.datapath = datapath
+        self.attachment = attachment
         self.settings: dict[str, Any] = {}
         self._openflow_port = openflow_port
         self._net: Any = None
@@ -145,6 +165,7 @@ class Network:
             for host in self.topology.hosts:
                 self._configure_host(host.name)
             self._net.start()
+            self._attach_agents()
         except SystemExit:  # how Mininet says that Open vSwitch does not answer
             raise NetworkError("Mininet gave up: Open vSwitch does not answer") from None
         self._shape_switches()
@@ -186,23 +207,59 @@ class Network:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, hard), hard))
 
     def _make_links(self) -> None:
-        mtu = self.topology.fabric.mtu_bytes
         pids = {host.name: self.pid_of(host.name) for host in self.topology.hosts}
         macs = {host.name: host.mac for host in self.topology.hosts}
         lines = []
         for link in self.topology.links:
             upper, lower = link.upper, link.lower
+            mtu = self._mtu_of(link)
             peer = f"peer name {lower.intf} mtu {mtu} gso_max_segs 1"
             if lower.node in pids:
-                peer += f" address {macs[lower.node]} netns {pids[lower.node]}"
+                # behind an agent in the host the address belongs to the interface the host's TCP/IP uses
+                mac = "" if self.attachment == "host" else f" address {macs[lower.node]}"
+                peer += f"{mac} netns {pids[lower.node]}"
             lines.append(f"link add name {upper.intf} mtu {mtu} gso_max_segs 1 type veth {peer}")
+        for pair in self._agent_pairs():
+            mtu = fabric_mtu_bytes(self.topology, self.attachment)
+            lines.append(
+                f"link add name {pair.switch_intf} mtu {mtu} gso_max_segs 1 type veth "
+                f"peer name {pair.agent_intf} mtu {mtu} gso_max_segs 1"
+            )
         _ip_batch(lines)
         _ip_batch(f"link set dev {intf} up" for intf in self._switch_intfs())
-        nic.disable_offloads(self._switch_intfs())
+        offloads.disable_offloads(self._switch_intfs())
+
+    def _mtu_of(self, link: TopologyLink) -> int:
+        by_kind = {"host": wire_mtu_bytes, "uplink": fabric_mtu_bytes}
+        return by_kind[link.kind](self.topology, self.attachment)
+
+    def _agent_pairs(self) -> list[AgentPair]:
+        """Return the pairs that join leaves to their agents; also hosts' agents need one that watches the uplinks."""
+        if self.attachment == "none":
+            return []
+        return [leaf_pair(self.topology, leaf.index) for leaf in self.topology.leaves]
+
+    def _attach_agents(self) -> None:
+        """Give every leaf its port to its agent; an agent of a leaf also takes over the ends of the host links."""
+        argv = ["ovs-vsctl"]
+        for leaf, pair in zip(self.topology.leaves, self._agent_pairs(), strict=False):
+            argv += ["--", "add-port", leaf.name, pair.switch_intf]
+            argv += ["--", "set", "Interface", pair.switch_intf, f"ofport_request={pair.port}"]
+        if self.attachment == "leaf":
+            for host in self.topology.hosts:
+                leaf_name = self.topology.leaves[host.leaf].name
+                argv += ["--", "del-port", leaf_name, End(leaf_name, host.port).intf]
+        if len(argv) > 1:
+            run(argv)
 
     def _switch_intfs(self) -> list[str]:
         hosts = {host.name for host in self.topology.hosts}
-        return [end.intf for link in self.topology.links for end in (link.lower, link.upper) if end.node not in hosts]
+        ends = [end.intf for link in self.topology.links for end in (link.lower, link.upper) if end.node not in hosts]
+        return ends + [intf for pair in self._agent_pairs() for intf in (pair.switch_intf, pair.agent_intf)]
+
+    def _switch_mtus(self) -> dict[str, int]:
+        mtus = {end.intf: self._mtu_of(link) for link in self.topology.links for end in (link.lower, link.upper)}
+        return {intf: mtus.get(intf, fabric_mtu_bytes(self.topology, self.attachment)) for intf in self._switch_intfs()}
 
     @property
     def _host_sysctls(self) -> dict[str, str]:
@@ -212,8 +269,18 @@ class Network:
 
     def _configure_host(self, name: str) -> None:
         host = self.topology.host(name)
+        intf = ip_intf(host, self.attachment)
+        mtu = self.topology.fabric.mtu_bytes
+        inside = []
+        if self.attachment == "host":
+            nic = f"peer name {nic_intf(host)} mtu {mtu} gso_max_segs 1"
+            inside = [
+                f"link add name {intf} mtu {mtu} gso_max_segs 1 address {host.mac} type veth {nic}",
+                f"link set dev {nic_intf(host)} up",
+                f"link set dev {host.intf} up",
+            ]
         neighbours = (
-            f"neigh add {other.ip} lladdr {other.mac} dev {host.intf} nud permanent"
+            f"neigh add {other.ip} lladdr {other.mac} dev {intf} nud permanent"
             for other in self.topology.hosts
             if other.name != name
         )
@@ -222,15 +289,20 @@ class Network:
             _ip_batch(
                 [
                     "link set dev lo up",
-                    f"addr add {host.ip}/{HOST_PREFIX_BITS} dev {host.intf} noprefixroute",
-                    f"link set dev {host.intf} up",
-                    f"route add 10.0.0.0/{HOST_PREFIX_BITS} dev {host.intf} src {host.ip} congctl {CONGESTION_CONTROL}",
+                    *inside,
+                    f"addr add {host.ip}/{HOST_PREFIX_BITS} dev {intf} noprefixroute",
+                    f"link set dev {intf} up",
+                    f"route add 10.0.0.0/{HOST_PREFIX_BITS} dev {intf} src {host.ip} congctl {CONGESTION_CONTROL}",
                     *neighbours,
                 ]
             )
-            nic.disable_offloads([host.intf])
+            offloads.disable_offloads(self._host_intfs(host))
             setting = queue_setting(self.topology.fabric, self.topology.fabric.host_link_mbps)
             _tc_batch(tc_lines(host.intf, setting, self.topology.fabric.mtu_bytes))
+
+    def _host_intfs(self, host: TopologyHost) -> list[str]:
+        inside = [stack_intf(host), nic_intf(host)] if self.attachment == "host" else []
+        return [host.intf, *inside]
 
     def _shape_switches(self) -> None:
         lines = []
@@ -264,9 +336,11 @@ class Network:
             "datapath": self.datapath,
             "links": len(self.topology.links),
             "mtu_bytes": self.topology.fabric.mtu_bytes,
+            "fabric_mtu_bytes": fabric_mtu_bytes(self.topology, self.attachment),
+            "agents": self.attachment,
             "uplink_burst_bytes": setting.burst_bytes,
             "queue_bytes": setting.limit_bytes,
-            "offloads_off": list(nic.TURNED_OFF),
+            "offloads_off": list(offloads.TURNED_OFF),
             "host_sysctls": self._host_sysctls,
             "congestion_control": CONGESTION_CONTROL,
             "read_back": "all equal",
@@ -281,8 +355,8 @@ class Network:
         wrong = []
         for end, setting in self._switch_queues():
             wrong += tc_mismatches(end.intf, setting, by_intf.get(end.intf, []))
-        wrong += _wrong_mtus(self._switch_intfs(), self.topology.fabric.mtu_bytes)
-        return wrong + nic.offloads_still_on(self._switch_intfs()) + _wrong_sysctls(SWITCH_SYSCTLS, "switches")
+        wrong += _wrong_mtus(self._switch_mtus())
+        return wrong + offloads.offloads_still_on(self._switch_intfs()) + _wrong_sysctls(SWITCH_SYSCTLS, "switches")
 
     def _verify_host(self, name: str) -> list[str]:
         host = self.topology.host(name)
@@ -291,24 +365,26 @@ class Network:
             qdiscs = json.loads(run(["tc", "-j", "qdisc", "show", "dev", host.intf]).stdout)
             return [
                 *tc_mismatches(host.intf, setting, qdiscs),
-                *_wrong_mtus([host.intf], self.topology.fabric.mtu_bytes),
-                *nic.offloads_still_on([host.intf]),
+                *_wrong_mtus(self._host_mtus(host)),
+                *offloads.offloads_still_on(self._host_intfs(host)),
                 *_wrong_sysctls(self._host_sysctls, name),
                 *_wrong_congestion_control(name),
             ]
+
+    def _host_mtus(self, host: TopologyHost) -> dict[str, int]:
+        inner = self.topology.fabric.mtu_bytes
+        mtus = dict.fromkeys(self._host_intfs(host), inner)
+        return {**mtus, host.intf: wire_mtu_bytes(self.topology, self.attachment)}
 
     def _verify_bridges(self, raw_dir: Path) -> list[str]:
         text = run(["ovs-vsctl", "-f", "json", "--columns=name,ofport,error", "list", "Interface"]).stdout
         (raw_dir / "ovs-interfaces.json").write_text(text)
         ports = {row[0]: (row[1], row[2]) for row in json.loads(text)["data"]}
         wrong = []
-        for link in self.topology.links:
-            for end in (link.lower, link.upper):
-                if end.port == 0:
-                    continue
-                ofport, error = ports.get(end.intf, (None, "not in the database"))
-                if ofport != end.port:
-                    wrong.append(f"{end.intf}: OpenFlow port is {ofport} ({error}), expected {end.port}")
+        for intf, port in self._bridge_ports().items():
+            ofport, error = ports.get(intf, (None, "not in the database"))
+            if ofport != port:
+                wrong.append(f"{intf}: OpenFlow port is {ofport} ({error}), expected {port}")
         expected = ("netdev",) if self.datapath == "userspace" else ("system", "")
         text = run(
             ["ovs-vsctl", "-f", "json", "--columns=name,datapath_type,fail_mode,protocols", "list", "Bridge"]
@@ -320,6 +396,17 @@ class Network:
                     f"{name}: bridge has {datapath}/{fail_mode}/{protocols}, expected {expected}/secure/OpenFlow13"
                 )
         return wrong
+
+    def _bridge_ports(self) -> dict[str, int]:
+        """Return interface -> OpenFlow port of every port a switch has."""
+        held = self.attachment == "leaf"  # the agents have the host links
+        ports = {
+            end.intf: end.port
+            for link in self.topology.links
+            for end in (link.lower, link.upper)
+            if end.port and not (held and link.kind == "host")
+        }
+        return ports | {pair.switch_intf: pair.port for pair in self._agent_pairs()}
 
 
 def namespace_argv(pid: int) -> list[str]:
@@ -356,9 +443,9 @@ def _wrong_congestion_control(where: str) -> list[str]:
     return [] if got == [CONGESTION_CONTROL] else [f"{where}: route has congctl {got}, expected {CONGESTION_CONTROL}"]
 
 
-def _wrong_mtus(intfs: Sequence[str], mtu_bytes: int) -> list[str]:
+def _wrong_mtus(mtus: dict[str, int]) -> list[str]:
     shown = {row["ifname"]: row["mtu"] for row in json.loads(run(["ip", "-j", "link", "show"]).stdout)}
-    return [f"{intf}: mtu is {shown.get(intf)}, expected {mtu_bytes}" for intf in intfs if shown.get(intf) != mtu_bytes]
+    return [f"{intf}: mtu is {shown.get(intf)}, expected {mtu}" for intf, mtu in mtus.items() if shown.get(intf) != mtu]
 
 
 def _ip_batch(lines: Iterable[str]) -> None:

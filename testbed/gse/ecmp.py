@@ -15,6 +15,7 @@ from testbed.gse.load import LoadMonitor
 from testbed.gse.policy import Decision, Decisions, FlowKey, PortCounter
 from testbed.gse.rulebook import Identity, RuleBook, host_rules
 from testbed.gse.spread import leaf_spread_rules, living_hashed_paths, spine_hash_rules
+from testbed.model.attachment import Attachment
 from testbed.model.ranks import Flow
 from testbed.model.rules import Rule
 from testbed.model.topology import Topology
@@ -23,10 +24,10 @@ from testbed.model.topology import Topology
 class EcmpPolicy:
     """Equal-cost multipath over all live spines, with a hash basis per switch and seed."""
 
-    scheme = "ecmp"
     wants_flow_counters = False
 
-    def __init__(self, topology: Topology, seed: int) -> None:
+    def __init__(self, topology: Topology, seed: int, *, scheme: str = "ecmp", attachment: Attachment = "none") -> None:
+        self.scheme = scheme
         self._topology = topology
         self._seed = seed
         self._live = Liveness(topology)
@@ -34,7 +35,7 @@ class EcmpPolicy:
         self._jobs: dict[str, tuple[Flow, ...]] = {}
         self._book = RuleBook(switch.dpid for switch in topology.switches)
         for leaf in topology.leaves:
-            for rule in host_rules(topology, leaf.index):
+            for rule in host_rules(topology, leaf.index, attachment):
                 self._book.put(leaf.dpid, rule)
         for spine in topology.spines:
             for rule in spine_hash_rules(topology, seed, spine.index):

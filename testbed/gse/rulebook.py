@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from testbed.gse.policy import PRIORITY_HOST
+from testbed.model.attachment import Attachment, gsp_port
 from testbed.model.ranks import Flow
 from testbed.model.rules import ETH_TYPE_IPV4, Match, Output, Rule
 from testbed.model.topology import Topology
@@ -40,10 +41,11 @@ class RuleBook:
         return self._revisions.get(dpid, 0)
 
 
-def host_rules(topology: Topology, leaf: int) -> list[Rule]:
-    """Return the rules that deliver to the hosts of a leaf."""
+def host_rules(topology: Topology, leaf: int, attachment: Attachment = "none") -> list[Rule]:
+    """Return the rules that deliver to the hosts of a leaf, or to the leaf's agent that stands before them."""
+    agent = gsp_port(topology) if attachment == "leaf" else None
     return [
-        Rule(PRIORITY_HOST, Match(eth_type=ETH_TYPE_IPV4, ip_dst=host.ip), (Output(host.port),))
+        Rule(PRIORITY_HOST, Match(eth_type=ETH_TYPE_IPV4, ip_dst=host.ip), (Output(agent or host.port),))
         for host in topology.hosts
         if host.leaf == leaf
     ]

@@ -5,15 +5,20 @@ from __future__ import annotations
 from testbed.errors import Problem, ScenarioError
 from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.gse1 import Gse1Policy
+from testbed.gse.gse2 import Gse2Policy
 from testbed.gse.policy import Policy
 from testbed.model.scenario import SCHEMES, GsosSpec
+from testbed.model.schemes import SETTINGS
 from testbed.model.topology import Topology
 
 
 def make_policy(scheme: str, topology: Topology, *, seed: int, settings: GsosSpec) -> Policy:
     """Return a new policy of a scheme. Raises ScenarioError for a name no scheme has."""
-    if scheme == "ecmp":
-        return EcmpPolicy(topology, seed)
+    attachment = SETTINGS[scheme].attachment if scheme in SETTINGS else "none"
+    if scheme in ("ecmp", "ecmp-agents"):
+        return EcmpPolicy(topology, seed, scheme=scheme, attachment=attachment)
     if scheme == "gse1":
         return Gse1Policy(topology, seed, settings)
+    if scheme in SETTINGS:
+        return Gse2Policy(topology, scheme, attachment)
     raise ScenarioError(Problem("unknown scheme", "scheme", scheme, f"one of {', '.join(SCHEMES)}"))

@@ -21,6 +21,7 @@ SCHEDSTAT_BYTES: Final = 96
 ROLE_OF_PROGRAM: Final = {"ovs-vswitchd": "vswitchd", "ovsdb-server": "ovsdb", "iperf3": "background"}
 ROLE_OF_MODULE: Final = {
     "apps": "gsos",
+    "testbed.agent.gsp": "gsp",
     "testbed.workload.endpoint": "rank",
     "testbed.runs.experiment": "runner",
     "testbed.prompt.interactive": "runner",

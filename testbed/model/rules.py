@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ETH_TYPE_IPV4 = 0x0800
+IN_PORT = 0xFFFF_FFF8  # OpenFlow's name for "back out of the port it came in"; a plain Output never does that
 TCP_SYN = 0x02
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a rule applies to; None means any. Addresses are dotted, optionally with /prefix."""
+    """What a rule applies to; None means any. Addresses are dotted or with colons, optionally with a mask after /."""
 
     in_port: int | None = None
     eth_type: int | None = None
+    eth_dst: str | None = None
     ip_src: str | None = None
     ip_dst: str | None = None
     ip_proto: int | None = None

@@ -10,7 +10,7 @@ Whether *this machine* can honour a valid scenario is decided in ``testbed.syste
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,7 @@ from pydantic import (
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.wire import frame_bytes
-from testbed.units import GIB, KIB, text_to_bytes
+from testbed.units import GIB, KIB, MIB, text_to_bytes
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
@@ -49,8 +49,9 @@ SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 Placement = Literal["cross_leaf", "leaf_local", "random"]
-SchemeName = Literal["ecmp", "gse1"]
-SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
+SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
+SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
+DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
 
 
 class _Spec(BaseModel):
@@ -179,6 +180,26 @@ class GsosSpec(_Spec):
     restore_hold_s: float = Field(1.0, ge=0, le=3600, description="clean seconds before a mended path is used")
 
 
+class GspSpec(_Spec):
+    """Settings of the GSP agents (schemes with agents). Unset: derived from the fabric, see testbed.model.schemes."""
+
+    container_bytes: SizeBytes | None = Field(
+        None, ge=64, le=MIB, description="a container closes before it exceeds this"
+    )
+    pacing: float | None = Field(None, gt=0, le=1, description="grants per port, as a fraction of its rate")
+    window_bytes: SizeBytes | None = Field(None, ge=64, le=GIB, description="granted but not received, per queue")
+    port_window_bytes: SizeBytes | None = Field(None, ge=64, le=GIB, description="the same for all queues of a port")
+    standing_credit_bytes: SizeBytes | None = Field(
+        None, ge=0, le=MIB, description="credit an active queue keeps beyond its demand; 0: always ask first"
+    )
+    reorder: bool | None = Field(None, description="restore order at the destination; unset: as the scheme has it")
+    retransmit: bool = Field(False, description="repair lost frames from the source's queue")
+    gap_ms: float | None = Field(None, gt=0, le=60_000, description="a gap in the order older than this is given up")
+    flowlet_gap_ms: float | None = Field(None, gt=0, le=60_000, description="a flow silent for so long may change path")
+    hello_ms: float = Field(10.0, gt=0, le=60_000, description="period of path checks")
+    hello_misses: Count = Field(3, ge=1, le=100, description="missing in a row: the path is dead")
+
+
 class Scenario(_Spec):
     """One question and everything needed to answer it."""
 
@@ -193,7 +214,8 @@ class Scenario(_Spec):
     faults: tuple[FaultSpec, ...] = ()
     measure: MeasureSpec = MeasureSpec()
     gsos: GsosSpec = GsosSpec()
-    schemes: tuple[SchemeName, ...] = Field(SCHEMES, min_length=1, description="compared with each other")
+    gsp: GspSpec = GspSpec()
+    schemes: tuple[SchemeName, ...] = Field(DEFAULT_SCHEMES, min_length=1, description="compared with each other")
     seeds: tuple[Count, ...] = Field((1, 2, 3), min_length=1, description="one run per scheme and seed")
 
     @model_validator(mode="after")

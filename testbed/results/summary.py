@@ -49,7 +49,22 @@ def summarise(run: Run) -> dict[str, Any]:
         "outage_ms": _outage_ms(metrics),
         "predicted_efficiency": metrics.prediction.efficiency if metrics.prediction else None,
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
+        **_agents(run),
         "details": _details(metrics, evidence.usage),
+    }
+
+
+def _agents(run: Run) -> dict[str, Any]:
+    """Return what the GSP agents counted; nothing for a scheme without agents."""
+    said = run.record.events_named("agents")
+    if not said:
+        return {}
+    totals = {name: value for name, value in said[-1].items() if name not in ("event", "t_s")}
+    first = ("containers", "short_containers", "reorder_depth_max_bytes", "grants", "dgsq_wait_ms", "gap_timeouts")
+    return {
+        **{name: totals[name] for name in first},
+        "agent_cpu_s": totals["cpu_s"],
+        "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
 
 

@@ -23,8 +23,10 @@ from random import Random
 from typing import Any
 
 from testbed.errors import ControllerError, TestbedError, WorkloadError
+from testbed.evaluation.agents import agent_totals
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
+from testbed.fabric.agents import Agents, agent_configs
 from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
@@ -89,6 +91,7 @@ class Experiment:
                 self.emit("network", settings=network.settings)
                 wait_ready(self.supervisor, gsos)
                 self._calibrate(network)
+                agents = self._start_agents(network)
                 job = self._start_ranks(network, gsos)
                 if plan.datapath == "userspace":  # again: the switches' sending socket exists only now
                     ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
@@ -97,9 +100,10 @@ class Experiment:
                 instruments = Instruments(
                     plan.scenario, plan.topology, network, self.supervisor, self.directory, self.t0_s
                 )
+                roles.update(dict.fromkeys(agents.pids, "gsp"))
                 instruments.start({**roles, **dict.fromkeys(job.pids.values(), "rank"), os.getpid(): "runner"})
                 self._warm_up(job)
-                self._measure(job, network, instruments, daemons.vswitchd_pid)
+                self._measure(job, network, instruments, agents, daemons.vswitchd_pid)
                 silence = self._keep_gsos_story(gsos)
                 self.phase("stop")
                 job.stop()
@@ -115,7 +119,9 @@ class Experiment:
         """Build and verify the network. What it waits for are the daemons: one that dies meanwhile ends the wait."""
         with ExitStack() as stack:
             with raised_by_end_of({"ovsdb-server": daemons.ovsdb_pid, "ovs-vswitchd": daemons.vswitchd_pid}):
-                network = stack.enter_context(Network(self.plan.topology, datapath=self.plan.datapath))
+                network = stack.enter_context(
+                    Network(self.plan.topology, datapath=self.plan.datapath, attachment=self.plan.settings.attachment)
+                )
                 network.verify(self.directory.raw)
             yield network
 
@@ -128,6 +134,22 @@ class Experiment:
             return
         self.phase("calibration")
         self.directory.append(calibrate(self.plan.topology, network.host_pids()))
+
+    def _start_agents(self, network: Network) -> Agents:
+        """Start the scheme's GSP agents, if it has any; hosts reach each other from here on."""
+        plan = self.plan
+        agents = Agents(self.supervisor, network.enter_argv, self.directory.raw)
+        configs = agent_configs(
+            plan.topology,
+            attachment=plan.settings.attachment,
+            profile=plan.profile,
+            passthrough=plan.settings.passthrough,
+            seed=plan.seed,
+        )
+        if configs:
+            self.phase("agents")
+            agents.start(configs)
+        return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> RingJob:
         self.phase("ranks")
@@ -159,10 +181,12 @@ class Experiment:
         for iteration in range(self.plan.scenario.workload.warmup_iterations):
             self._iterate(job, iteration, self.plan.warmup_size_bytes, warmup=True)
 
-    def _measure(self, job: RingJob, network: Network, instruments: Instruments, vswitchd_pid: int) -> None:
+    def _measure(
+        self, job: RingJob, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int
+    ) -> None:
         self.phase("measurement")
         scenario = self.plan.scenario
-        before = job.tcp_info()
+        before, agents_before = job.tcp_info(), agents.stats()
         instruments.begin_measured()
         planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
         elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
@@ -180,6 +204,7 @@ class Experiment:
         self.phase("evaluation")
         with Unixctl(vswitchd_pid) as unixctl:
             self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
+        self._store_agents(agents_before, agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
         probes = instruments.end_measured()
@@ -206,9 +231,17 @@ class Experiment:
         flows = {(rank, index): flow for rank, hop in enumerate(self.plan.flows) for index, flow in enumerate(hop)}
         stored = []
         for row in rows:
-            path = tracer.path_of(flows[row.rank, row.flow])
+            # what agents carry takes every path, so no flow has one of its own
+            traced = self.plan.settings.attachment == "none"
+            path = tracer.path_of(flows[row.rank, row.flow]) if traced else None
             stored.append(replace(row, path=None if path is None else path_name(self.plan.topology, path)))
         self.directory.append(stored)
+
+    def _store_agents(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+        """Store what the GSP agents counted before and after the measured part, and tell the difference."""
+        if after:
+            write_json(self.directory.raw / "gsp-stats.json", {"before": before, "after": after})
+            self.emit("agents", **agent_totals(before, after))
 
     def _record_fault(self, done: dict[str, Any]) -> None:
         began_s, done_s = done.pop("began_s"), done.pop("done_s")

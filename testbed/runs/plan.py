@@ -10,10 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from testbed.gse.dataplane.profile import Profile
 from testbed.model.collectives import default_slice_bytes, mean_bytes_per_hop
 from testbed.model.oracle import ideal
 from testbed.model.ranks import Flow, place_ranks, ring_flows
 from testbed.model.scenario import Scenario
+from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
 from testbed.units import MIB
@@ -70,6 +72,16 @@ class Plan:
             demand_bytes_per_hop=round(mean_bytes_per_hop(self.scenario.ranks, work.size_bytes) * work.iterations),
             rng=Random(f"{self.seed}/ports"),
         )
+
+    @property
+    def settings(self) -> SchemeSettings:
+        """What the scheme is."""
+        return SETTINGS[self.scheme]
+
+    @cached_property
+    def profile(self) -> Profile:
+        """The agents' settings."""
+        return profile_of(self.scheme, self.scenario.fabric, self.scenario.gsp)
 
     def slice_bytes(self, size_bytes: int) -> int:
         """Return the pipelining unit for an array of this size."""

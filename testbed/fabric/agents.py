@@ -1,0 +1,158 @@
+"""GSP agents of a run: what each is told, started and asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.agent.config import Config
+from testbed.gse.dataplane import wire
+from testbed.gse.dataplane.edge import Place, Where
+from testbed.gse.dataplane.profile import Profile
+from testbed.model.attachment import HEADROOM_BYTES, Attachment, leaf_pair, nic_intf
+from testbed.model.topology import End, Topology
+from testbed.model.wire import frame_bytes
+from testbed.system.process import Child
+from testbed.system.supervisor import Supervisor
+from testbed.units import mbps_to_bytes_per_s
+
+ANSWER_TIMEOUT_S = 20.0
+BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame, as in testbed.fabric.network
+
+
+def agent_configs(
+    topology: Topology, *, attachment: Attachment, profile: Profile, passthrough: bool, seed: int
+) -> list[tuple[str | None, Config]]:
+    """Return (host whose namespace it runs in, None: the switches'; configuration) of every agent.
+
+    With agents in the hosts every leaf has one more that only watches its uplinks.
+    """
+    if attachment == "none":
+        return []
+    maker = _Maker(topology, attachment, profile, passthrough, seed)
+    leaves = [(None, maker.leaf(leaf)) for leaf in range(topology.fabric.leaves)]
+    if attachment == "leaf":
+        return [*leaves]
+    return [*leaves, *((host.name, maker.host(number)) for number, host in enumerate(topology.hosts))]
+
+
+class _Maker:
+    def __init__(
+        self, topology: Topology, attachment: Attachment, profile: Profile, passthrough: bool, seed: int
+    ) -> None:
+        self._topology, self._attachment = topology, attachment
+        self._profile, self._passthrough, self._seed = profile, passthrough, seed
+        in_host = attachment == "host"
+        self._hosts = {
+            bytes.fromhex(host.mac.replace(":", "")): Where(
+                wire.address(host.leaf + 1, host.port if in_host else 0), host.port
+            )
+            for host in topology.hosts
+        }
+        leaf_gsps = [wire.address(leaf + 1) for leaf in range(topology.fabric.leaves)]
+        self._gsps = sorted({*leaf_gsps, *(where.gsp for where in self._hosts.values())})
+
+    def leaf(self, leaf: int) -> Config:
+        name = self._topology.leaves[leaf].name
+        own = [host for host in self._topology.hosts if host.leaf == leaf and self._attachment == "leaf"]
+        return self._config(
+            f"gsp {name}",
+            wire.address(leaf + 1),
+            leaf_pair(self._topology, leaf).agent_intf,
+            {host.port: End(name, host.port).intf for host in own},
+            watches_paths=not self._passthrough,
+            uplinks=[End(name, self._topology.uplink_port(path)).intf for path in range(self._topology.fabric.paths)],
+        )
+
+    def host(self, number: int) -> Config:
+        host = self._topology.hosts[number]
+        gsp = wire.address(host.leaf + 1, host.port)
+        return self._config(
+            f"gsp {host.name}", gsp, host.intf, {host.port: nic_intf(host)}, watches_paths=False, uplinks=[]
+        )
+
+    def _config(
+        self,
+        name: str,
+        gsp: int,
+        fabric_intf: str,
+        hosts: dict[int, str],
+        *,
+        watches_paths: bool,
+        uplinks: Sequence[str],
+    ) -> Config:
+        fabric = self._topology.fabric
+        rate = mbps_to_bytes_per_s(fabric.host_link_mbps)
+        return Config(
+            name=name,
+            place=Place(
+                gsp=gsp,
+                ports=dict.fromkeys(hosts, rate),
+                paths=fabric.paths,
+                uplink_bytes_per_s=mbps_to_bytes_per_s(fabric.uplink_mbps),
+                hosts=self._hosts,
+                peers=[other for other in self._gsps if other != gsp],
+                watches_paths=watches_paths,
+            ),
+            profile=self._profile,
+            passthrough=self._passthrough,
+            seed=self._seed,
+            fabric_intf=fabric_intf,
+            host_intfs=hosts,
+            uplink_intfs=tuple(uplinks) if watches_paths else (),
+            frame_bytes=frame_bytes(fabric.mtu_bytes) + HEADROOM_BYTES,
+            buffer_bytes=min(BUFFER_OVERHEAD * fabric.queue_bytes * 2, 2**30 - 1),
+        )
+
+
+class Agents:
+    """The running agents of one run."""
+
+    def __init__(
+        self, supervisor: Supervisor, enter_argv: Callable[[str, Sequence[str]], list[str]], raw_dir: Path
+    ) -> None:
+        self._supervisor = supervisor
+        self._enter_argv = enter_argv
+        self._raw_dir = raw_dir
+        self._said: dict[str, dict[str, dict[str, Any]]] = {}
+        self._children: dict[str, Child] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all agents."""
+        return [child.pid for child in self._children.values()]
+
+    def start(self, configs: Sequence[tuple[str | None, Config]]) -> None:
+        """Start every agent and return when each forwards. Raises WorkloadError naming the one that does not."""
+        for host, config in configs:
+            slug = config.name.replace(" ", "-")
+            path = self._raw_dir / f"{slug}.json"
+            path.write_text(json.dumps(config.to_json()))
+            argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(path)]
+            said = self._said.setdefault(config.name, {})
+            self._children[config.name] = self._supervisor.start(
+                "gsp",
+                argv if host is None else self._enter_argv(host, argv),
+                name=config.name,
+                host=host,
+                log_path=self._raw_dir / f"{slug}.log",
+                on_event=lambda event, said=said: said.__setitem__(event["event"], event),  # type: ignore[misc]
+            )
+        self._await("ready")
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Return what every agent says of itself now."""
+        for name, child in self._children.items():
+            self._said[name].pop("stats", None)
+            child.send({"command": "stats"})
+        self._await("stats")
+        return [self._said[name]["stats"] for name in self._children]
+
+    def _await(self, event: str) -> None:
+        def missing() -> list[Child]:
+            return [child for name, child in self._children.items() if event not in self._said[name]]
+
+        self._supervisor.run_until(lambda: not missing(), ANSWER_TIMEOUT_S, f"{event!r}", missing)

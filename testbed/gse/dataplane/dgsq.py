@@ -1,0 +1,160 @@
+"""A dynamic global scheduling queue at its source: what waits for one egress port of the whole fabric.
+
+Made when the first frame from a port for (destination, its port, class) comes, aged when it has been empty for a while.
+It knows what it has been asked to carry (``demand``), may send (``grant``) and has sent (``sent``), all cumulative bytes
+of inner frames. It decides when to ask and when to ask again; it neither sends nor chooses paths.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+from testbed.gse.dataplane.former import Former
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.serial import unwrap
+
+WATCHDOG_ROUNDS: Final = 3  # alarms without a grant before the queue is given up
+
+
+class Verdict(Enum):
+    """What becomes of a frame offered to the queue."""
+
+    TAKEN = "taken"
+    MARK = "taken; mark congestion on it"
+    FULL = "dropped: the queue is at its limit"
+
+
+class SourceQueue:
+    """See the module. ``dst`` is a GSP address, ``qid`` this source's number for the queue."""
+
+    def __init__(
+        self, profile: Profile, *, qid: int, epoch: int, dst: int, dst_port: int, tc: int, now_s: float
+    ) -> None:
+        self._profile = profile
+        self.qid, self.epoch = qid, epoch
+        self.dst, self.dst_port, self.tc = dst, dst_port, tc
+        self.former = Former(profile.container_bytes)
+        self.path = 0
+        self.psn = 0
+        self.demand = self.sent = self.grant = 0
+        self.dropped_frames = self.marked_frames = self.alarms = 0
+        self._frames: deque[tuple[bytes, float]] = deque()
+        self._told = 0  # the demand the destination has been told, by a request or a data header
+        self._told_s = now_s
+        self._heard_s = now_s  # when a grant last raised what may be sent, or nothing was wanted
+        self._empty_since_s = now_s
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait."""
+        return self.demand - self.sent
+
+    @property
+    def backlog_frames(self) -> int:
+        """Frames that wait."""
+        return len(self._frames)
+
+    def offer(self, frame: bytes, now_s: float) -> Verdict:
+        """Put a frame at the end, or refuse it. MARK: the caller is to exchange it for a marked copy."""
+        backlog = self.demand - self.sent
+        if backlog + len(frame) > self._profile.limit_bytes:
+            self.dropped_frames += 1
+            return Verdict.FULL
+        if not self._frames:
+            self._heard_s = now_s
+        self._frames.append((frame, now_s))
+        self.demand += len(frame)
+        if backlog > self._profile.mark_bytes:
+            return Verdict.MARK
+        return Verdict.TAKEN
+
+    def replace_last(self, frame: bytes) -> None:
+        """Exchange the frame offered last for its marked copy of the same length."""
+        _old, since_s = self._frames.pop()
+        self._frames.append((frame, since_s))
+        self.marked_frames += 1
+
+    def sendable(self) -> bool:
+        """Return whether the frame in front may be sent now."""
+        return bool(self._frames) and (
+            self._profile.admission == "none" or self.sent + len(self._frames[0][0]) <= self.grant
+        )
+
+    def take(self, now_s: float) -> tuple[bytes, float]:
+        """Remove the frame in front as sent; return it and the s it has waited. Its header tells ``demand``."""
+        frame, since_s = self._frames.popleft()
+        self.sent += len(frame)
+        self.psn += 1
+        self._told, self._told_s = self.demand, now_s
+        if not self._frames:
+            self._empty_since_s = now_s
+            self.former.close()
+        return frame, now_s - since_s
+
+    def granted(self, grant: int, now_s: float) -> bool:
+        """Take a grant (32 bits); return whether it allows more than before. Older and repeated ones change nothing."""
+        total = unwrap(grant, self.grant)
+        if total <= self.grant:
+            return False
+        self.grant = total
+        self._heard_s = now_s
+        self.alarms = 0
+        return True
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def starved(self) -> bool:
+        """Return whether frames wait for a grant."""
+        return bool(self._frames) and not self.sendable()
+
+    def ask_due_s(self) -> float | None:
+        """Return when the destination has to be asked (again); None: nothing to ask."""
+        if not self.starved():
+            return None
+        wanted = self.sent + len(self._frames[0][0])
+        news = self.demand - self._told
+        if self._told < wanted or (news >= self._profile.quantum_bytes and self._told < self.grant + self._lookahead):
+            return self._told_s  # at once
+        return max(self._told_s, self._heard_s) + self._profile.request_retry_s
+
+    @property
+    def _lookahead(self) -> int:
+        """Demand beyond the grant that the destination can make use of."""
+        return self._profile.window_bytes
+
+    def asked(self, now_s: float) -> None:
+        """A request with the present demand leaves now."""
+        self._told, self._told_s = self.demand, now_s
+
+    def head_age_s(self, now_s: float) -> float:
+        """Return how long the frame in front has waited; 0 with nothing waiting."""
+        return now_s - self._frames[0][1] if self._frames else 0.0
+
+    # -- ageing -----------------------------------------------------------------------------------------------
+
+    def watchdog_due_s(self) -> float | None:
+        """Return when silence of the destination becomes an alarm; None: it owes nothing."""
+        if not self.starved():
+            return None
+        return self._heard_s + (self.alarms + 1) * self._profile.watchdog_s
+
+    def alarm(self) -> bool:
+        """Count an alarm; return whether the queue is to be given up."""
+        self.alarms += 1
+        return self.alarms >= WATCHDOG_ROUNDS
+
+    def drop_all(self, now_s: float) -> int:
+        """Drop what waits; return how many frames."""
+        count = len(self._frames)
+        self.dropped_frames += count
+        self._frames.clear()
+        self.demand = self.sent
+        self._empty_since_s = now_s
+        self.former.close()
+        return count
+
+    def age_due_s(self) -> float | None:
+        """Return when the queue may be closed; None: not while frames wait."""
+        return None if self._frames else self._empty_since_s + self._profile.age_s

@@ -1,0 +1,206 @@
+"""Who may send to an egress port, and how much: the scheduler at the destination.
+
+Tokens come at ``pacing`` x port rate, so that the port can drain whatever has been granted. Classes are served in
+strict order, queues inside a class by round robin, at most a quantum each. What a queue has been granted and
+has not delivered is bounded (``window_bytes``), and so is the sum over the port: the egress queue cannot exceed it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.serial import unwrap, wrap
+
+QueueKey = tuple[int, int]  # source GSP, its qid
+
+
+class Issued(NamedTuple):
+    """A grant to send: queue, epoch, cumulative bytes (32 bits)."""
+
+    key: QueueKey
+    epoch: int
+    grant: int
+
+
+class _Queue:
+    """What the destination knows of one source queue."""
+
+    __slots__ = ("demand", "epoch", "grant", "heard_s", "received", "tc", "waiting")
+
+    def __init__(self, epoch: int, tc: int, sent: int, now_s: float) -> None:
+        self.epoch, self.tc = epoch, tc
+        # A queue older than this scheduler (which was restarted) is taken up where it stands.
+        self.demand = self.grant = self.received = sent
+        self.heard_s = now_s
+        self.waiting = False  # in a round robin
+
+    @property
+    def outstanding(self) -> int:
+        return max(0, self.grant - self.received)
+
+
+_EPSILON_BYTES: Final = 1e-6
+
+
+class GrantScheduler:
+    """The scheduler of one egress port; ``rate_bytes_per_s`` is what the port can send."""
+
+    def __init__(self, profile: Profile, rate_bytes_per_s: float, now_s: float) -> None:
+        self._profile = profile
+        self._rate = rate_bytes_per_s * profile.pacing
+        self._scale = 1.0
+        self._tokens = float(profile.quantum_bytes)
+        self._tokens_s = now_s
+        self._queues: dict[QueueKey, _Queue] = {}
+        self._rounds: dict[int, deque[QueueKey]] = {}  # class -> queues that want more
+        self._outstanding = 0
+        self.granted_bytes = 0
+        self.grants = 0
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """Granted to all queues and not yet received."""
+        return self._outstanding
+
+    @property
+    def queues(self) -> int:
+        """Number of queues known."""
+        return len(self._queues)
+
+    def set_scale(self, scale: float, now_s: float) -> None:
+        """Scale the paced rate (congestion on every path)."""
+        self._refill(now_s)
+        self._scale = scale
+
+    # -- what is heard ----------------------------------------------------------------------------------------
+
+    def hear(self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float) -> bool:
+        """A queue says its demand and what it has sent (32 bits each); return False for an epoch already over."""
+        queue = self._queue(key, epoch, tc, sent, now_s)
+        if queue is None:
+            return False
+        queue.heard_s = now_s
+        total = unwrap(demand, queue.demand)
+        if total > queue.demand:
+            queue.demand = total
+        self._enlist(key, queue)
+        return True
+
+    def received(self, key: QueueKey, size_bytes: int) -> None:
+        """So many more bytes of a queue have arrived, or are known to be lost."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            before = queue.outstanding
+            queue.received += size_bytes
+            self._outstanding += queue.outstanding - before
+            self._enlist(key, queue)
+
+    def close(self, key: QueueKey, epoch: int) -> None:
+        """A queue is empty and forgotten at its source: so is its credit here."""
+        queue = self._queues.get(key)
+        if queue is not None and queue.epoch == epoch:
+            self._forget(key, queue)
+
+    def forget_silent(self, before_s: float) -> None:
+        """Forget queues not heard of since ``before_s``: their CLOSE was lost, or their source is gone."""
+        for key, queue in [item for item in self._queues.items() if item[1].heard_s < before_s]:
+            self._forget(key, queue)
+
+    def current(self, key: QueueKey) -> Issued | None:
+        """Return what a queue has been granted so far, as the answer to a repeated request."""
+        queue = self._queues.get(key)
+        return None if queue is None or not queue.grant else Issued(key, queue.epoch, wrap(queue.grant))
+
+    # -- what is granted --------------------------------------------------------------------------------------
+
+    def issue(self, now_s: float) -> list[Issued]:
+        """Return the grants that are due now."""
+        self._refill(now_s)
+        issued: dict[QueueKey, Issued] = {}
+        while (chosen := self._next()) is not None:
+            key, queue, amount = chosen
+            if self._tokens + _EPSILON_BYTES < amount:
+                break
+            self._tokens -= amount
+            before = queue.outstanding
+            queue.grant += amount
+            self._outstanding += queue.outstanding - before
+            self.granted_bytes += amount
+            self.grants += 1
+            round_ = self._rounds[queue.tc]
+            round_.popleft()
+            queue.waiting = False
+            self._enlist(key, queue)
+            issued[key] = Issued(key, queue.epoch, wrap(queue.grant))
+        return list(issued.values())
+
+    def due_s(self) -> float | None:
+        """Return when ``issue`` will have something to grant if nothing else is heard; None: nothing wanted."""
+        chosen = self._next()
+        if chosen is None:
+            return None
+        missing = chosen[2] - self._tokens
+        return self._tokens_s + max(0.0, missing) / (self._rate * self._scale)
+
+    def _next(self) -> tuple[QueueKey, _Queue, int] | None:
+        """Return the queue whose turn it is and what it would get; queues whose window is full lose their turn."""
+        for tc in sorted(self._rounds):
+            round_ = self._rounds[tc]
+            while round_:
+                key = round_[0]
+                queue = self._queues[key]
+                amount = self._amount(queue)
+                room = self._profile.port_window_bytes - self._outstanding
+                if amount and amount > room:
+                    return None  # the port is full: nobody overtakes
+                if amount:
+                    return key, queue, amount
+                round_.popleft()
+                queue.waiting = False
+        return None
+
+    def _amount(self, queue: _Queue) -> int:
+        """Return the grant a queue gets on its turn: a quantum, or all it needs; 0 when its window has no room."""
+        standing = self._profile.standing_credit_bytes
+        need = queue.demand + standing - queue.grant
+        if need <= 0 or (queue.demand <= queue.grant and need * 2 < standing):
+            return 0  # credit is left: no frame for a few bytes
+        amount = min(need, self._profile.quantum_bytes)
+        return amount if queue.outstanding + amount <= self._profile.window_bytes else 0
+
+    # -- bookkeeping ------------------------------------------------------------------------------------------
+
+    def _queue(self, key: QueueKey, epoch: int, tc: int, sent: int, now_s: float) -> _Queue | None:
+        queue = self._queues.get(key)
+        if queue is not None and queue.epoch != epoch:
+            if not is_newer_epoch(epoch, queue.epoch):
+                return None
+            self._forget(key, queue)
+            queue = None
+        if queue is None:
+            queue = self._queues[key] = _Queue(epoch, tc, sent, now_s)
+        return queue
+
+    def _enlist(self, key: QueueKey, queue: _Queue) -> None:
+        if not queue.waiting and self._amount(queue):
+            queue.waiting = True
+            self._rounds.setdefault(queue.tc, deque()).append(key)
+
+    def _forget(self, key: QueueKey, queue: _Queue) -> None:
+        self._outstanding -= queue.outstanding
+        del self._queues[key]
+        if queue.waiting:
+            self._rounds[queue.tc].remove(key)
+
+    def _refill(self, now_s: float) -> None:
+        if now_s > self._tokens_s:
+            earned = (now_s - self._tokens_s) * self._rate * self._scale
+            self._tokens = min(float(self._profile.quantum_bytes), self._tokens + earned)
+            self._tokens_s = now_s
+
+
+def is_newer_epoch(epoch: int, than: int) -> bool:
+    """Return whether a 16-bit epoch began after another, by serial arithmetic."""
+    return 0 < (epoch - than) & 0xFFFF < 0x8000

@@ -1,0 +1,90 @@
+"""What a destination keeps of one source queue: order, and what has been received."""
+
+from __future__ import annotations
+
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
+from testbed.gse.dataplane.serial import unwrap
+
+
+class Inbound:
+    """One (source, qid) in one epoch. ``first_psn`` is where order begins: 0, or where a restarted agent comes in."""
+
+    __slots__ = (
+        "_counted",
+        "_high",
+        "_lost",
+        "_next_psn",
+        "closed",
+        "dst_port",
+        "epoch",
+        "heard_s",
+        "order",
+        "swapped",
+    )
+
+    def __init__(self, profile: Profile, *, epoch: int, dst_port: int, first_psn: int, sent: int, now_s: float) -> None:
+        self.epoch, self.dst_port = epoch, dst_port
+        self.heard_s = now_s
+        self.closed = False
+        self.swapped = 0  # packets that arrived behind a later one, where order is not restored
+        self.order: ReorderBuffer | None = None
+        if profile.reorder:
+            self.order = ReorderBuffer(profile.gap_s, profile.reorder_buffer_bytes, expected=first_psn, end_bytes=sent)
+        self._high = self._counted = sent
+        self._next_psn = first_psn
+        self._lost = 0
+
+    def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int]:
+        """Take a packet; return what may be delivered and how many more bytes count as received."""
+        self.heard_s = now_s
+        if self.order is None:
+            number = unwrap(psn, self._next_psn)
+            if number < self._next_psn:
+                self.swapped += 1
+            self._next_psn = max(self._next_psn, number + 1)
+            self._high = max(self._high, unwrap(sent, self._high) + len(frame))
+            news, self._counted = self._high - self._counted, self._high
+            return [frame], news
+        late = self.order.late
+        ready = self.order.accept(psn, frame, sent, now_s)
+        return ready, (len(frame) if self.order.late == late else 0) + self._newly_lost()
+
+    def give_up(self, now_s: float) -> tuple[Missing | None, list[bytes], int]:
+        """Skip a gap that is too old; return it, what may be delivered, and the bytes that count as received."""
+        if self.order is None:
+            return None, [], 0
+        missing, ready = self.order.give_up(now_s)
+        return missing, ready, self._newly_lost()
+
+    def believe(self, psn: int, sent: int, gap_s: float, now_s: float) -> int:
+        """The source says how far it has sent; after ``gap_s`` without a frame, what is missing at the end is lost.
+
+        Returns the bytes that count as received.
+        """
+        if now_s - self.heard_s <= gap_s:
+            return 0
+        if self.order is None:
+            self._high = max(self._high, unwrap(sent, self._high))
+            self._next_psn = max(self._next_psn, unwrap(psn, self._next_psn))
+            news, self._counted = self._high - self._counted, self._high
+            return news
+        self.order.skip_to(psn, sent)
+        return self._newly_lost()
+
+    def behind(self, psn: int) -> Missing | None:
+        """Return the packets before ``psn`` that have not come while nothing waits behind them."""
+        if self.order is None or self.order.depth_bytes:
+            return None
+        count = unwrap(psn, self.order.expected) - self.order.expected
+        return Missing(self.order.expected & 0xFFFF_FFFF, min(count, 0xFFFF)) if count > 0 else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits here."""
+        return self.order is None or not self.order.depth_bytes
+
+    def _newly_lost(self) -> int:
+        assert self.order is not None
+        news, self._lost = self.order.lost_bytes - self._lost, self.order.lost_bytes
+        return news

@@ -1,0 +1,58 @@
+"""Every setting of the data plane, in one value: what the schemes are, and what sweeps vary.
+
+Sizes count inner Ethernet frames. Defaults are for the default fabric (10 Mbit/s, MTU 9000, a frame takes 7.2 ms per
+link) and come from the sweeps in docs/gse.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from testbed.units import KIB, MIB
+
+Unit = Literal["container", "packet", "flowlet", "flow"]
+Admission = Literal["none", "dgsq"]
+
+
+class Profile(BaseModel):
+    """How GSPs (or host agents) spread, admit and order. Immutable; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: Unit = Field("container", description="what takes one path")
+    admission: Admission = Field("dgsq", description="dgsq: ask, be granted, send; none: send at once")
+    reorder: bool = Field(True, description="restore order before the host sees a frame")
+    container_bytes: int = Field(36_056, ge=64, le=MIB, description="a container closes before it exceeds this")
+    flowlet_gap_s: float = Field(0.05, gt=0, le=10, description="a flow silent for so long may change path")
+    pacing: float = Field(0.985, gt=0, le=1, description="grants per port, as a fraction of its rate")
+    quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant; deficit round robin quantum")
+    window_bytes: int = Field(144_224, ge=64, le=64 * MIB, description="granted but not received, per queue, at most")
+    port_window_bytes: int = Field(180_280, ge=64, le=64 * MIB, description="the same for all queues of a port")
+    standing_credit_bytes: int = Field(1500, ge=0, le=MIB, description="credit an active queue keeps beyond its demand")
+    request_retry_s: float = Field(0.1, gt=0, le=60, description="a starved queue asks again this often")
+    age_s: float = Field(0.1, gt=0, le=3600, description="a queue empty for so long is closed")
+    watchdog_s: float = Field(0.5, gt=0, le=3600, description="no grant for so long: alarm; three times: dropped")
+    gap_s: float = Field(0.4, gt=0, le=60, description="a gap in the order older than this is given up")
+    reorder_buffer_bytes: int = Field(MIB, ge=64, le=1024 * MIB, description="waiting out of order, per queue, at most")
+    retransmit: bool = Field(False, description="the source keeps frames and sends reported ones again")
+    loss_report_s: float = Field(0.1, gt=0, le=60, description="a gap this old is reported when retransmit is on")
+    mark_bytes: int = Field(256 * KIB, ge=64, le=1024 * MIB, description="a longer source queue marks ECN")
+    limit_bytes: int = Field(4 * MIB, ge=64, le=1024 * MIB, description="a longer source queue drops, and counts it")
+    hello_s: float = Field(0.01, gt=0, le=60, description="period of path checks")
+    hello_misses: int = Field(3, ge=1, le=100, description="missing in a row: the path is dead")
+    restore_s: float = Field(1.0, ge=0, le=3600, description="a path works for so long before it is used again")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Profile:
+        for name in ("window_bytes", "port_window_bytes"):
+            if getattr(self, name) < self.quantum_bytes:
+                raise ValueError(f"{name}={getattr(self, name)}; expected >= quantum_bytes={self.quantum_bytes}")
+        if self.limit_bytes < self.mark_bytes:
+            raise ValueError(f"limit_bytes={self.limit_bytes}; expected >= mark_bytes={self.mark_bytes}")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every setting as JSON, for the manifest."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,103 @@
+"""Which path a container takes: the one that is furthest behind its fair share towards that destination.
+
+Per destination leaf every path has a deficit: bytes sent by it, divided by its weight. What this GSP has put on an
+uplink and the uplink has not had time to send counts too, so that two queues do not choose the same uplink at once.
+Dead paths (weight 0) are never chosen while a living one exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+FULL_WEIGHT = 1.0
+
+
+class Spreader:
+    """Path choice of one GSP. Paths count from 0; ``uplink_bytes_per_s`` is the rate of every uplink."""
+
+    def __init__(self, paths: int, uplink_bytes_per_s: float, rng: Random) -> None:
+        self._paths = range(paths)
+        self._rate = uplink_bytes_per_s
+        self._rng = rng
+        self._sent: dict[int, list[float]] = {}  # destination leaf -> weighted bytes by path
+        self._backlog = [0.0] * paths
+        self._backlog_s = [0.0] * paths
+        self._weight: dict[int, list[float]] = {}  # destination leaf -> weight by path
+        self._local_up = [True] * paths
+        self.path_bytes = [0] * paths
+
+    def choose(self, leaf: int, now_s: float) -> int:
+        """Return the path for the next container to ``leaf``."""
+        sent = self._sent_to(leaf)
+        living = self.living(leaf)
+        best: list[int] = []
+        lowest = 0.0
+        for path in living:
+            score = sent[path] + self._waiting(path, now_s)
+            if not best or score < lowest - 1e-6:
+                best, lowest = [path], score
+            elif score <= lowest + 1e-6:
+                best.append(path)
+        return best[0] if len(best) == 1 else self._rng.choice(best)
+
+    def record(self, leaf: int, path: int, frame_bytes: int, now_s: float) -> None:
+        """A frame of ``frame_bytes`` has been sent to ``leaf`` by ``path``."""
+        self._backlog[path] = self._waiting(path, now_s) + frame_bytes
+        self._backlog_s[path] = now_s
+        self.path_bytes[path] += frame_bytes
+        sent = self._sent_to(leaf)
+        sent[path] += frame_bytes / (self._weights(leaf)[path] or FULL_WEIGHT)
+        # Only differences matter: keep them small, so that floats stay exact for ever.
+        if sent[path] > 1e9:
+            least = min(sent)
+            for other in self._paths:
+                sent[other] -= least
+
+    def living(self, leaf: int) -> Sequence[int]:
+        """Return the paths to ``leaf`` that may be used; all of them when none lives."""
+        weights = self._weights(leaf)
+        living = [path for path in self._paths if self._local_up[path] and weights[path] > 0]
+        return living or self._paths
+
+    def lives(self, leaf: int, path: int) -> bool:
+        """Return whether a path to ``leaf`` is in use."""
+        return self._local_up[path] and self._weights(leaf)[path] > 0
+
+    def set_local(self, path: int, *, up: bool) -> None:
+        """Take this GSP's own uplink out of use or back in."""
+        if self._local_up[path] != up:
+            self._local_up[path] = up
+            self._backlog[path] = 0.0
+            if up:
+                for leaf in self._sent:
+                    self._level(leaf, path)
+
+    def set_weight(self, leaf: int, path: int, weight: float) -> None:
+        """Weigh a path towards ``leaf``: 1 full share, 0 dead."""
+        weights = self._weights(leaf)
+        revived = weights[path] == 0 < weight
+        weights[path] = weight
+        if revived:
+            self._level(leaf, path)
+
+    def _level(self, leaf: int, path: int) -> None:
+        """Let a path that returns begin where the others stand, or it would have to catch up alone."""
+        sent = self._sent_to(leaf)
+        others = [sent[other] for other in self.living(leaf) if other != path]
+        sent[path] = max([sent[path], *([min(others)] if others else [])])
+
+    def _sent_to(self, leaf: int) -> list[float]:
+        sent = self._sent.get(leaf)
+        if sent is None:
+            sent = self._sent[leaf] = [0.0] * len(self._paths)
+        return sent
+
+    def _weights(self, leaf: int) -> list[float]:
+        weights = self._weight.get(leaf)
+        if weights is None:
+            weights = self._weight[leaf] = [FULL_WEIGHT] * len(self._paths)
+        return weights
+
+    def _waiting(self, path: int, now_s: float) -> float:
+        return max(0.0, self._backlog[path] - (now_s - self._backlog_s[path]) * self._rate)

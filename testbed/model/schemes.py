@@ -1,0 +1,84 @@
+"""What each scheme is: where its agents stand and how they are set; what depends on the fabric is derived here.
+
+A full frame takes ``frame_s`` on a link; a frame crosses four links, its grant four back. From that follow the window
+(one and a half times what a link carries in a round trip, RFC 8085's bandwidth-delay product and half as much again
+for uneven paths) and the timers. docs/gse.md has the sweeps behind the factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from testbed.gse.dataplane.profile import Profile
+from testbed.model.attachment import Attachment
+from testbed.model.scenario import FabricSpec, GspSpec
+from testbed.model.wire import frame_bytes
+from testbed.units import KIB, mbps_to_bytes_per_s
+
+LINKS_PER_PATH: Final = 4
+SOFTWARE_S: Final = 0.002  # wake-ups of switches and agents on one way
+CONTAINER_FRAMES: Final = 4
+CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simulator
+CREDIT_FRAMES_OF_UET: Final = 2
+TIMER_LEAST_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeSettings:
+    """``passthrough``: agents forward frames untouched. ``profile``: what sets the scheme apart from ``gse2``."""
+
+    attachment: Attachment = "none"
+    passthrough: bool = False
+    profile: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NO_ADMISSION: Final = {"admission": "none", "reorder": False}
+SETTINGS: Final[Mapping[str, SchemeSettings]] = {
+    "ecmp": SchemeSettings(),
+    "gse1": SchemeSettings(),
+    "ecmp-agents": SchemeSettings("leaf", passthrough=True),
+    "gse2-n2n": SchemeSettings("leaf"),
+    "gse2-e2e": SchemeSettings("host"),
+    "spray": SchemeSettings("leaf", profile={"unit": "packet", **_NO_ADMISSION}),
+    "flowlet": SchemeSettings("leaf", profile={"unit": "flowlet", **_NO_ADMISSION}),
+    "uet": SchemeSettings("host", profile={"unit": "packet"}),
+}
+
+
+def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
+    """Return the agents' profile under a scheme. Raises ValueError (pydantic's) when it is impossible."""
+    settings = SETTINGS[scheme]
+    frame = frame_bytes(fabric.mtu_bytes)
+    rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
+    frame_s = frame / rate
+    rtt_s = 2 * (LINKS_PER_PATH * (frame_s + (fabric.delay_ms or 0.0) / 1e3) + SOFTWARE_S)
+    container = gsp.container_bytes or max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
+    container = max(container, frame)
+    quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else container
+    window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
+    # what waits in an uplink's and a downlink's queue at most sets two paths apart
+    apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
+    values: dict[str, Any] = {
+        "container_bytes": container,
+        "quantum_bytes": quantum,
+        "window_bytes": max(window, quantum),
+        "port_window_bytes": max(gsp.port_window_bytes or window + quantum, quantum),
+        "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
+        "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
+        "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
+        "age_s": max(2 * rtt_s, 0.1),
+        "watchdog_s": max(8 * rtt_s, 0.5),
+        "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
+        "retransmit": gsp.retransmit,
+        "hello_s": gsp.hello_ms / 1e3,
+        "hello_misses": gsp.hello_misses,
+        "mark_bytes": max(fabric.queue_bytes, 4 * frame),
+        "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
+        **settings.profile,
+    }
+    for name in ("pacing", "standing_credit_bytes", "reorder"):
+        if (value := getattr(gsp, name)) is not None:
+            values[name] = value
+    return Profile(**values)

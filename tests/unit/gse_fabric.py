@@ -1,0 +1,151 @@
+"""A fabric of GSPs in virtual time, for tests: paths with delays, frames that are lost, doubled or late on purpose.
+
+Every path between two GSPs is a FIFO with a delay; egress ports send at their rate. Nothing reads a clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from testbed.gse.dataplane import wire
+from testbed.gse.dataplane.edge import Edge, Place, Where
+from testbed.gse.dataplane.profile import Profile
+
+RATE_BYTES_PER_S = 1_250_000.0  # 10 Mbit/s
+
+
+def mac_of(leaf: int, port: int) -> bytes:
+    return bytes((2, 0, 0, 0, leaf, port))
+
+
+def host_frame(src: tuple[int, int], dst: tuple[int, int], number: int, size: int) -> bytes:
+    """Return an Ethernet frame (no IP) of ``size`` bytes that carries a number."""
+    head = mac_of(*dst) + mac_of(*src) + b"\x88\xff" + number.to_bytes(4, "big")
+    return head.ljust(size, b"x")
+
+
+Fate = Callable[[bytes, Random], list[float]]  # a frame -> extra delays of its copies; [] loses it
+
+
+def arrives(_frame: bytes, _rng: Random) -> list[float]:
+    return [0.0]
+
+
+@dataclass
+class Fabric:
+    """``leaves`` x ``hosts`` hosts over ``paths`` paths; hosts are named (leaf, port), both from 1."""
+
+    profile: Profile
+    leaves: int = 3
+    hosts: int = 2
+    paths: int = 2
+    seed: int = 1
+    path_delay_s: Callable[[int], float] = lambda path: 0.002 + 0.001 * path
+    fate: Fate = arrives
+    e2e: bool = False
+    watches_paths: bool = False
+    now_s: float = 100.0
+    edges: dict[int, Edge] = field(default_factory=dict)
+    delivered: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+    delivered_s: dict[tuple[int, int], list[float]] = field(default_factory=dict)
+    sent_frames: list[tuple[float, bytes]] = field(default_factory=list)
+    dead: set[tuple[int, int]] = field(default_factory=set)  # (leaf, path from 0)
+
+    def __post_init__(self) -> None:
+        self.rng = Random(self.seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._fifo: dict[tuple[int, int, int], float] = {}
+        self.where = {
+            mac_of(leaf, port): Where(wire.address(leaf, port if self.e2e else 0), port)
+            for leaf in range(1, self.leaves + 1)
+            for port in range(1, self.hosts + 1)
+        }
+        for gsp in sorted({where.gsp for where in self.where.values()}):
+            self.start(gsp, epoch=1)
+
+    def start(self, gsp: int, epoch: int) -> None:
+        """Start a GSP, or start it again with nothing remembered."""
+        ports = {where.port: RATE_BYTES_PER_S for where in self.where.values() if where.gsp == gsp}
+        peers = sorted({where.gsp for where in self.where.values()} - {gsp})
+        place = Place(
+            gsp=gsp,
+            ports=ports,
+            paths=self.paths,
+            uplink_bytes_per_s=RATE_BYTES_PER_S,
+            hosts=self.where,
+            peers=peers,
+            watches_paths=self.watches_paths,
+        )
+        self.edges[gsp] = Edge(self.profile, place, epoch=epoch, rng=Random(f"{self.seed}/{gsp}"), now_s=self.now_s)
+
+    def at(self, t_s: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (t_s, next(self._order), act))
+
+    def send(self, t_s: float, src: tuple[int, int], dst: tuple[int, int], number: int, size: int) -> None:
+        """Let a host send a frame at ``t_s`` after the start."""
+        gsp = self.where[mac_of(*src)].gsp
+        frame = host_frame(src, dst, number, size)
+        self.at(100.0 + t_s, lambda: self.turn(gsp, lambda edge: edge.from_host(src[1], frame, self.now_s)))
+
+    def turn(self, gsp: int, act: Callable[[Edge], None]) -> None:
+        edge = self.edges[gsp]
+        act(edge)
+        edge.advance(self.now_s)
+        self._collect(gsp, edge)
+
+    def _collect(self, gsp: int, edge: Edge) -> None:
+        for head, inner in edge.fabric_out:
+            self._carry(gsp, head + inner)
+        edge.fabric_out.clear()
+        for port, frame in edge.host_out:
+            leaf = gsp >> 8
+            self.delivered.setdefault((leaf, port), []).append(frame)
+            self.delivered_s.setdefault((leaf, port), []).append(self.now_s)
+        edge.host_out.clear()
+        due_s = edge.due_s()
+        if due_s is not None:
+            at_s = max(due_s, self.now_s + 1e-6)
+            self.at(at_s, lambda: self._wake(gsp, edge))
+
+    def _wake(self, gsp: int, edge: Edge) -> None:
+        due_s = edge.due_s()
+        if self.edges[gsp] is edge and due_s is not None and due_s <= self.now_s + 1e-9:
+            self.turn(gsp, lambda _edge: None)
+
+    def _carry(self, src: int, frame: bytes) -> None:
+        self.sent_frames.append((self.now_s, frame))
+        path, leaf, port = frame[3] - 1, frame[4], frame[5]
+        dst = wire.address(leaf, port)
+        if (src >> 8, path) in self.dead or (leaf, path) in self.dead:
+            return
+        for extra_s in self.fate(frame, self.rng):
+            delay_s = self.path_delay_s(path) if path >= 0 else 0.001  # through one leaf only
+            at_s = max(self.now_s + delay_s + extra_s, self._fifo.get((src, path, dst), 0.0))
+            self._fifo[src, path, dst] = at_s
+            self.at(at_s, lambda: self.turn(dst, lambda edge: edge.from_fabric(frame, self.now_s)))
+
+    def run(self, until_s: float, *, max_events: int = 200_000) -> None:
+        """Let virtual time pass until ``until_s`` after the start, or until nothing is left to happen."""
+        for _ in range(max_events):
+            if not self._events or self._events[0][0] > 100.0 + until_s:
+                self.now_s = 100.0 + until_s
+                return
+            t_s, _number, act = heapq.heappop(self._events)
+            self.now_s = max(self.now_s, t_s)
+            act()
+        raise AssertionError(f"more than {max_events} events: somebody does not come to rest")
+
+    def numbers(self, dst: tuple[int, int], src: tuple[int, int]) -> list[int]:
+        """Return the numbers of the frames ``dst`` got from ``src``, in order of arrival."""
+        return [
+            int.from_bytes(frame[14:18], "big") for frame in self.delivered.get(dst, []) if frame[6:12] == mac_of(*src)
+        ]
+
+    def total(self, name: str) -> int:
+        """Return the sum of a counter over all GSPs."""
+        return sum(edge.counters.to_json()[name] for edge in self.edges.values())

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import struct
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
+from testbed.gse.dataplane.former import Former
+from testbed.gse.dataplane.grant import GrantScheduler, is_newer_epoch
+from testbed.gse.dataplane.inner import flow_key, mark_congestion, traffic_class
+from testbed.gse.dataplane.paths import PathMonitor
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
+from testbed.gse.dataplane.spread import Spreader
+
+PROFILE = Profile()
+RATE = 1_250_000.0
+
+
+# -- container ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(60, 9014), min_size=1, max_size=100))
+def test_container_never_exceeds_its_size_nor_closes_while_the_next_packet_fits(sizes: list[int]) -> None:
+    former = Former(36_056)
+    filled: dict[int, list[int]] = {}
+    for size in sizes:
+        place = former.place(size)
+        assert place.first == (place.csn not in filled)
+        assert place.pidx == len(filled.setdefault(place.csn, []))
+        filled[place.csn].append(size)
+    for csn, packets in filled.items():
+        assert sum(packets) <= 36_056
+        if csn + 1 in filled:
+            assert sum(packets) + filled[csn + 1][0] > 36_056
+    assert former.short == 0
+
+
+def test_container_closed_by_an_empty_queue_counts_as_short() -> None:
+    former = Former(30_000)
+    former.place(9000)
+    former.close()
+    assert (former.formed, former.short) == (1, 1)
+    for _ in range(3):
+        former.place(10_000)
+    former.close()
+    assert (former.formed, former.short) == (2, 1)
+
+
+# -- order ----------------------------------------------------------------------------------------------------
+
+
+@given(st.permutations(range(30)))
+def test_any_order_of_arrival_is_delivered_in_order(order: list[int]) -> None:
+    buffer = ReorderBuffer(gap_s=1.0, buffer_bytes=1 << 20)
+    got = [frame for number in order for frame in buffer.accept(number, bytes([number]) * 10, number * 10, 0.0)]
+    assert got == [bytes([number]) * 10 for number in range(30)]
+    assert buffer.depth_bytes == 0
+    assert buffer.due_s is None
+
+
+@given(st.sets(st.integers(0, 29)), st.permutations(range(30)))
+def test_what_is_lost_is_skipped_after_the_gap_and_counted(lost: set[int], order: list[int]) -> None:
+    buffer = ReorderBuffer(gap_s=1.0, buffer_bytes=1 << 20)
+    got = []
+    now_s = 0.0
+    for number in order:
+        if number not in lost:
+            got += buffer.accept(number, bytes([number]) * 10, number * 10, now_s)
+    while buffer.due_s is not None:
+        assert buffer.give_up(buffer.due_s - 0.01) == (None, [])
+        now_s = buffer.due_s
+        missing, ready = buffer.give_up(now_s)
+        assert missing is not None
+        assert {(missing.psn + i) for i in range(missing.packets)} <= lost
+        got += ready
+    assert [frame[0] for frame in got] == sorted(set(range(30)) - lost)
+    arrived = sorted(set(range(30)) - lost)
+    behind = [number for number in lost if arrived and number < arrived[-1]]
+    assert buffer.skipped == len(behind)
+    assert buffer.lost_bytes == 10 * len(behind)
+
+
+def test_late_and_doubled_packets_are_not_delivered_again() -> None:
+    buffer = ReorderBuffer(gap_s=0.1, buffer_bytes=1 << 20)
+    assert buffer.accept(1, b"b", 1, 0.0) == []
+    assert buffer.accept(1, b"b", 1, 0.0) == []
+    assert buffer.give_up(0.2) == (Missing(0, 1), [b"b"])
+    assert buffer.accept(0, b"a", 0, 0.3) == []
+    assert buffer.late == 2
+
+
+def test_full_buffer_goes_on_without_the_missing() -> None:
+    buffer = ReorderBuffer(gap_s=100.0, buffer_bytes=100)
+    got = [frame for number in range(1, 20) for frame in buffer.accept(number, bytes(10), number * 10, 0.0)]
+    assert len(got) == 19
+    assert buffer.overflows == 1
+    assert buffer.skipped == 1
+
+
+@pytest.mark.parametrize("start", [0, 0xFFFF_FFF0])
+def test_packet_numbers_wrap(start: int) -> None:
+    buffer = ReorderBuffer(gap_s=1.0, buffer_bytes=1000, expected=start)
+    for number in range(40):
+        assert buffer.accept((start + number) & 0xFFFF_FFFF, b"x", 0, 0.0) == [b"x"]
+
+
+# -- grants ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.02), st.integers(0, 5), st.integers(1, 60_000)), min_size=1, max_size=80),
+)
+def test_grants_stay_inside_rate_windows_and_demand(steps: list[tuple[float, int, int]]) -> None:
+    now_s = 50.0
+    scheduler = GrantScheduler(PROFILE, RATE, now_s)
+    demand = dict.fromkeys(range(6), 0)
+    granted = dict.fromkeys(range(6), 0)
+    total = 0
+    for wait_s, queue, more in steps:
+        now_s += wait_s
+        demand[queue] += more
+        scheduler.hear((queue, 0), epoch=1, tc=1, demand=demand[queue], sent=0, now_s=now_s)
+        for issued in scheduler.issue(now_s):
+            number = issued.key[0]
+            total += issued.grant - granted[number]
+            granted[number] = issued.grant
+            assert issued.grant <= demand[number] + PROFILE.standing_credit_bytes
+            assert issued.grant <= PROFILE.window_bytes  # nothing has been received
+        assert total <= (now_s - 50.0) * RATE * PROFILE.pacing + PROFILE.quantum_bytes + 1
+        assert scheduler.outstanding_bytes == total <= PROFILE.port_window_bytes
+
+
+def test_every_queue_with_demand_is_served_in_turn() -> None:
+    now_s = 0.0
+    scheduler = GrantScheduler(PROFILE, RATE, now_s)
+    granted = dict.fromkeys(range(10), 0)
+    for queue in granted:
+        scheduler.hear((queue, 0), epoch=1, tc=1, demand=10_000_000, sent=0, now_s=now_s)
+    while now_s < 20.0:
+        for issued in scheduler.issue(now_s):
+            scheduler.received(issued.key, issued.grant - granted[issued.key[0]])
+            granted[issued.key[0]] = issued.grant
+        now_s = max(scheduler.due_s() or now_s, now_s + 1e-4)
+    assert max(granted.values()) - min(granted.values()) <= PROFILE.quantum_bytes
+    assert sum(granted.values()) == pytest.approx(20 * RATE * PROFILE.pacing, rel=0.01)
+
+
+def test_higher_class_goes_first() -> None:
+    scheduler = GrantScheduler(PROFILE, RATE, 0.0)
+    for queue, tc in ((1, 1), (2, 1), (3, 0)):
+        scheduler.hear((queue, 0), epoch=1, tc=tc, demand=100_000, sent=0, now_s=0.0)
+    assert [issued.key[0] for issued in scheduler.issue(0.0)] == [3]
+
+
+def test_restarted_queue_begins_anew_and_its_old_life_is_ignored() -> None:
+    scheduler = GrantScheduler(PROFILE, RATE, 0.0)
+    assert scheduler.hear((1, 0), epoch=7, tc=1, demand=50_000, sent=0, now_s=0.0)
+    assert scheduler.hear((1, 0), epoch=8, tc=1, demand=1000, sent=0, now_s=0.0)
+    assert not scheduler.hear((1, 0), epoch=7, tc=1, demand=60_000, sent=0, now_s=0.0)
+    assert [issued.grant for issued in scheduler.issue(0.0)] == [1000 + PROFILE.standing_credit_bytes]
+
+
+@pytest.mark.parametrize(("epoch", "than", "newer"), [(2, 1, True), (1, 2, False), (1, 1, False), (0, 0xFFFF, True)])
+def test_epochs_wrap(epoch: int, than: int, newer: bool) -> None:
+    assert is_newer_epoch(epoch, than) is newer
+
+
+# -- source queue ---------------------------------------------------------------------------------------------
+
+
+def queue() -> SourceQueue:
+    return SourceQueue(PROFILE, qid=0, epoch=1, dst=512, dst_port=1, tc=1, now_s=0.0)
+
+
+def test_queue_asks_at_once_then_again_after_a_while() -> None:
+    q = queue()
+    assert q.ask_due_s() is None
+    q.offer(bytes(1000), 1.0)
+    assert q.ask_due_s() <= 1.0
+    q.asked(1.0)
+    assert q.ask_due_s() == pytest.approx(1.0 + PROFILE.request_retry_s)
+    assert q.granted(1000, 1.05)
+    assert q.sendable()
+    assert q.take(1.06) == (bytes(1000), pytest.approx(0.06))
+    assert q.ask_due_s() is None
+    assert not q.granted(1000, 2.0)
+    assert not q.granted(500, 2.0)
+
+
+def test_queue_marks_before_it_drops_and_drops_only_at_its_limit() -> None:
+    profile = Profile(mark_bytes=5000, limit_bytes=10_000)
+    q = SourceQueue(profile, qid=0, epoch=1, dst=512, dst_port=1, tc=1, now_s=0.0)
+    verdicts = [q.offer(bytes(1000), 0.0) for _ in range(12)]
+    assert verdicts == [Verdict.TAKEN] * 6 + [Verdict.MARK] * 4 + [Verdict.FULL] * 2
+    assert q.dropped_frames == 2
+
+
+# -- spreading ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(60, 40_000), min_size=20, max_size=200), st.integers(0, 1000))
+def test_paths_share_bytes_equally_whatever_the_sizes(sizes: list[int], seed: int) -> None:
+    spreader = Spreader(4, RATE, Random(seed))
+    for size in sizes:
+        spreader.record(1, spreader.choose(1, 0.0), size, 0.0)
+    assert max(spreader.path_bytes) - min(spreader.path_bytes) <= max(sizes)
+
+
+def test_dead_path_gets_nothing_and_comes_back_without_a_flood() -> None:
+    spreader = Spreader(3, RATE, Random(1))
+    for _ in range(30):
+        spreader.record(1, spreader.choose(1, 0.0), 1000, 0.0)
+    spreader.set_weight(1, 0, 0.0)
+    for _ in range(30):
+        path = spreader.choose(1, 100.0)
+        assert path != 0
+        spreader.record(1, path, 1000, 100.0)
+    spreader.set_weight(1, 0, 1.0)
+    chosen = []
+    for _ in range(30):
+        path = spreader.choose(1, 200.0)
+        spreader.record(1, path, 1000, 200.0)
+        chosen.append(path)
+    assert 8 <= chosen.count(0) <= 12
+
+
+def test_weight_is_the_share() -> None:
+    spreader = Spreader(2, RATE, Random(1))
+    spreader.set_weight(1, 1, 0.25)
+    for number in range(1000):
+        spreader.record(1, spreader.choose(1, number), 1000, number)
+    assert spreader.path_bytes[1] / sum(spreader.path_bytes) == pytest.approx(0.2, abs=0.01)
+
+
+def test_two_destinations_do_not_choose_the_same_uplink_at_once() -> None:
+    spreader = Spreader(2, RATE, Random(1))
+    first = spreader.choose(1, 0.0)
+    spreader.record(1, first, 10_000, 0.0)
+    assert spreader.choose(2, 0.0) != first
+
+
+# -- paths ----------------------------------------------------------------------------------------------------
+
+
+def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds() -> None:
+    monitor = PathMonitor(PROFILE, 2, 0.0)
+    changes = []
+    for step in range(1, 400):
+        now_s = step * 0.01
+        monitor.sent_hellos(now_s)
+        monitor.heard(0, now_s)
+        if not 100 <= step < 200:
+            monitor.heard(1, now_s)
+        changes += [(path, up, step) for path, up in monitor.check(now_s)]
+    (dead, back) = changes
+    assert dead[:2] == (1, False)
+    assert 102 <= dead[2] <= 104
+    assert back[:2] == (1, True)
+    assert 300 <= back[2] <= 302
+
+
+def test_carrier_is_believed_at_once() -> None:
+    monitor = PathMonitor(PROFILE, 2, 0.0)
+    monitor.carrier(1, up=False, now_s=0.001)
+    assert monitor.check(0.001) == [(1, False)]
+    assert monitor.down_paths() == [1]
+
+
+def test_own_pause_is_not_taken_for_silence() -> None:
+    monitor = PathMonitor(PROFILE, 1, 0.0)
+    monitor.sent_hellos(0.0)
+    monitor.heard(0, 0.001)
+    monitor.sent_hellos(1.0)  # this process did not run for a second
+    assert monitor.check(1.0) == []
+
+
+# -- inner frames ---------------------------------------------------------------------------------------------
+
+
+def ipv4(tos: int) -> bytes:
+    header = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, tos, 60, 1, 0, 64, 6, 0, b"\n\0\1\1", b"\n\0\2\1"))
+    struct.pack_into("!H", header, 10, checksum(bytes(header)))
+    return bytes(12) + b"\x08\x00" + bytes(header) + struct.pack("!HH", 1000, 2000) + bytes(36)
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+@given(st.integers(0, 63), st.sampled_from([1, 2]))
+def test_marked_frame_has_a_right_checksum(dscp: int, ect: int) -> None:
+    marked = mark_congestion(ipv4(dscp << 2 | ect))
+    assert marked is not None
+    assert marked[15] == dscp << 2 | 3
+    assert checksum(marked[14:34]) == 0
+
+
+def test_only_transports_that_do_ecn_are_marked() -> None:
+    assert mark_congestion(ipv4(0)) is None
+    assert mark_congestion(bytes(12) + b"\x08\x06" + bytes(46)) is None
+
+
+def test_flows_and_classes_are_told_apart() -> None:
+    assert flow_key(ipv4(0)) == flow_key(ipv4(46 << 2))
+    assert traffic_class(ipv4(46 << 2)) == 0
+    assert traffic_class(ipv4(0)) == 1
