@@ -297,7 +297,7 @@ class Network:
                 ]
             )
             offloads.disable_offloads(self._host_intfs(host))
-            setting = queue_setting(self.topology.fabric, self.topology.fabric.host_link_mbps)
+            setting = self._host_queue()
             _tc_batch(tc_lines(host.intf, setting, self.topology.fabric.mtu_bytes))
 
     def _host_intfs(self, host: TopologyHost) -> list[str]:
@@ -310,10 +310,25 @@ class Network:
             lines += tc_lines(end.intf, setting, self.topology.fabric.mtu_bytes)
         _tc_batch(lines)
 
+    def _carries_control(self, kind: str) -> bool:
+        """Return whether GSE control frames use directions of this kind: then they go first there."""
+        if kind in ("host_tx", "host_rx"):
+            return self.attachment == "host"
+        return self.attachment != "none"
+
+    def _host_queue(self) -> QueueSetting:
+        rate_mbps = self.topology.fabric.host_link_mbps
+        return queue_setting(self.topology.fabric, rate_mbps, control_first=self._carries_control("host_tx"))
+
     def _switch_queues(self) -> list[tuple[End, QueueSetting]]:
         hosts = {host.name for host in self.topology.hosts}
         return [
-            (direction.src, queue_setting(self.topology.fabric, direction.rate_mbps))
+            (
+                direction.src,
+                queue_setting(
+                    self.topology.fabric, direction.rate_mbps, control_first=self._carries_control(direction.kind)
+                ),
+            )
             for direction in self.topology.directions
             if direction.src.node not in hosts
         ]
@@ -360,7 +375,7 @@ class Network:
 
     def _verify_host(self, name: str) -> list[str]:
         host = self.topology.host(name)
-        setting = queue_setting(self.topology.fabric, self.topology.fabric.host_link_mbps)
+        setting = self._host_queue()
         with network_namespace_of(self.pid_of(name)):
             qdiscs = json.loads(run(["tc", "-j", "qdisc", "show", "dev", host.intf]).stdout)
             return [

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testbed.gse.dataplane.wire import ETH_CONTROL
 from testbed.model.scenario import FabricSpec
 from testbed.model.wire import frame_bytes
-from testbed.units import mbps_to_bytes_per_s
+from testbed.units import KIB, mbps_to_bytes_per_s
 
 LATE_TIMER_S = 0.002  # a timer this late loses no tokens
+CONTROL_LIMIT_BYTES = 64 * KIB
+_UNLIMITED = "100gbit"
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,10 @@ class QueueSetting:
     delay_ms: float | None = None
     loss_fraction: float | None = None
     ecn_threshold_bytes: int | None = None
+    control_first: bool = False  # GSE control frames have a queue of their own that is always served first
 
 
-def queue_setting(fabric: FabricSpec, rate_mbps: float) -> QueueSetting:
+def queue_setting(fabric: FabricSpec, rate_mbps: float, *, control_first: bool = False) -> QueueSetting:
     """Return the queue of a link end of ``rate_mbps``."""
     rate = round(mbps_to_bytes_per_s(rate_mbps))
     burst = frame_bytes(fabric.mtu_bytes) + max(round(rate * LATE_TIMER_S), frame_bytes(fabric.mtu_bytes) // 4)
@@ -38,6 +42,7 @@ def queue_setting(fabric: FabricSpec, rate_mbps: float) -> QueueSetting:
         delay_ms=fabric.delay_ms,
         loss_fraction=fabric.loss_fraction,
         ecn_threshold_bytes=fabric.ecn_threshold_bytes,
+        control_first=control_first,
     )
 
 
@@ -63,7 +68,25 @@ def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
             f"max {threshold + frame} avpkt {frame} burst {threshold // frame + 1} probability 1 "
             f"bandwidth {setting.rate_bytes_per_s * 8}bit ecn nodrop"
         )
+    elif setting.control_first:
+        lines += _control_first_lines(intf, "10:1" if where.startswith("parent") else "1:1", setting)
     return lines
+
+
+def _control_first_lines(intf: str, parent: str, setting: QueueSetting) -> list[str]:
+    """Return the lines that put two strict classes inside the shaper: what it sends next is control if any waits.
+
+    htb serves by ``prio`` and is never the limit here; it is where kernels without sch_prio have strict classes.
+    u32 matches the EtherType, two bytes before the network header.
+    """
+    return [
+        f"qdisc add dev {intf} parent {parent} handle 30: htb default 2",
+        f"class add dev {intf} parent 30: classid 30:1 htb rate {_UNLIMITED} prio 0 quantum 60000",
+        f"class add dev {intf} parent 30: classid 30:2 htb rate {_UNLIMITED} prio 1 quantum 60000",
+        f"qdisc add dev {intf} parent 30:1 handle 31: bfifo limit {CONTROL_LIMIT_BYTES}",
+        f"qdisc add dev {intf} parent 30:2 handle 32: bfifo limit {setting.limit_bytes}",
+        f"filter add dev {intf} parent 30: protocol all prio 1 u32 match u16 {ETH_CONTROL:#x} 0xffff at -2 flowid 30:1",
+    ]
 
 
 def tc_mismatches(intf: str, setting: QueueSetting, qdiscs: list[dict[str, object]]) -> list[str]:
@@ -74,6 +97,8 @@ def tc_mismatches(intf: str, setting: QueueSetting, qdiscs: list[dict[str, objec
         expected_kinds.add("netem")
     if setting.ecn_threshold_bytes is not None:
         expected_kinds.add("red")
+    elif setting.control_first:
+        expected_kinds |= {"htb", "bfifo"}
     wrong = [f"{intf}: no {kind} queue" for kind in sorted(expected_kinds - set(by_kind))]
     if "tbf" in by_kind:
         tbf = by_kind["tbf"]

@@ -251,10 +251,10 @@ def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds()
     changes = []
     for step in range(1, 400):
         now_s = step * 0.01
-        monitor.sent_hellos(now_s)
-        monitor.heard(0, now_s)
+        hello = monitor.next_hello(now_s)
+        monitor.heard(0, hello, now_s)
         if not 100 <= step < 200:
-            monitor.heard(1, now_s)
+            monitor.heard(1, hello, now_s)
         changes += [(path, up, step) for path, up in monitor.check(now_s)]
     (dead, back) = changes
     assert dead[:2] == (1, False)
@@ -270,12 +270,21 @@ def test_carrier_is_believed_at_once() -> None:
     assert monitor.down_paths() == [1]
 
 
-def test_own_pause_is_not_taken_for_silence() -> None:
-    monitor = PathMonitor(PROFILE, 1, 0.0)
-    monitor.sent_hellos(0.0)
-    monitor.heard(0, 0.001)
-    monitor.sent_hellos(1.0)  # this process did not run for a second
-    assert monitor.check(1.0) == []
+def test_pause_that_holds_up_every_path_is_not_taken_for_silence() -> None:
+    monitor = PathMonitor(PROFILE, 2, 0.0)
+    for path in (0, 1):
+        monitor.heard(path, monitor.next_hello(0.0), 0.001)
+    hellos = [monitor.next_hello(0.01 * step) for step in range(1, 6)]
+    assert monitor.check(0.06) == []  # neither brought anything back
+    monitor.heard(0, hellos[-1], 0.061)
+    monitor.heard(1, hellos[-1], 0.062)
+    assert monitor.check(0.07) == []
+
+
+def test_when_every_path_is_silent_for_long_all_are_dead() -> None:
+    monitor = PathMonitor(PROFILE, 2, 0.0)
+    assert monitor.check(0.5) == []
+    assert monitor.check(0.7) == [(0, False), (1, False)]
 
 
 # -- inner frames ---------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """A dynamic global scheduling queue at its source: what waits for one egress port of the whole fabric.
 
-Made when the first frame from a port for (destination, its port, class) comes, aged when it has been empty for a while.
-It knows what it has been asked to carry (``demand``), may send (``grant``) and has sent (``sent``), all cumulative bytes
-of inner frames. It decides when to ask and when to ask again; it neither sends nor chooses paths.
+Made when the first frame from a port for (destination, its port, class) comes, aged when it has been empty for a
+while. It knows what it has been asked to carry (``demand``), may send (``grant``) and has sent (``sent``), all
+cumulative bytes of inner frames. It decides when to ask and when to ask again; it neither sends nor chooses paths.
 """
 
 from __future__ import annotations

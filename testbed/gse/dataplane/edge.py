@@ -383,7 +383,7 @@ class Edge:
             self._hear_request(message, now_s)
         elif isinstance(message, wire.Hello):
             if 1 <= message.path <= self.place.paths and message.src == self.gsp:
-                self.monitor.heard(message.path - 1, now_s)
+                self.monitor.heard(message.path - 1, message.seq, now_s)
         elif isinstance(message, wire.Fault):
             self._hear_fault(message)
         elif isinstance(message, wire.Close):
@@ -461,9 +461,9 @@ class Edge:
     # -- failures ---------------------------------------------------------------------------------------------
 
     def _greet(self, now_s: float) -> None:
+        hello = self.monitor.next_hello(now_s)
         for path in range(self.place.paths):
-            self._send_control(wire.Hello(self.gsp, self.gsp, path + 1, 0), now_s, path)
-        self.monitor.sent_hellos(now_s)
+            self._send_control(wire.Hello(self.gsp, self.gsp, path + 1, hello), now_s, path)
 
     def _check_paths(self, now_s: float) -> None:
         for path, up in self.monitor.check(now_s):
