@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from testbed.model.scenario import Scenario
+from testbed.model.schemes import SETTINGS, SchemeSettings
 from testbed.model.topology import Topology
 
 _Converter = Callable[[str], Any]
@@ -215,6 +216,11 @@ class RunRecord:
     def switched_by_kernel(self) -> bool:
         """Whether the kernel's Open vSwitch carried the frames, not ovs-vswitchd itself."""
         return self.network.get("datapath") == "kernel"
+
+    @property
+    def settings(self) -> SchemeSettings:
+        """What the run's scheme is."""
+        return SETTINGS[self.scheme]
 
     def events_named(self, event: str) -> tuple[Mapping[str, Any], ...]:
         """Return the events with this name, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from testbed.evaluation.metrics import enclosing_window, hop_bytes, measured, rank_hosts
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
 from testbed.model.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
@@ -135,7 +136,8 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
         return None
     mtu = run.scenario.fabric.mtu_bytes
     overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
-    got = load.wire_bytes - load.packets * overhead - _probe_surplus_bytes(run, overhead)
+    got = load.wire_bytes - load.packets * overhead - _gse_bytes(run, load.packets, overhead)
+    got -= _probe_surplus_bytes(run, overhead)
     hosts = rank_hosts(run)
     crossing = [src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts)]
     sizes = (size for size, crosses in zip(hop_bytes(run.scenario), crossing, strict=True) if crosses)
@@ -149,6 +151,15 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
         f"uplinks carried {got / 1e6:.3f} MB of payload, the all-reduce moves {expected / 1e6:.3f} MB "
         f"({off:.1%} off, {percent_limits('uplink_bytes')})",
     )
+
+
+def _gse_bytes(run: RunRecord, packets: float, overhead: int) -> float:
+    """Return what GSE adds to the uplinks: a header per data frame, and control frames that carry no payload."""
+    said = run.events_named("agents")
+    if not said or run.settings.passthrough:
+        return 0.0
+    data = min(float(said[-1]["data_out"]), packets)
+    return data * OVERHEAD_BYTES + (packets - data) * (MIN_FRAME_BYTES - overhead)
 
 
 def _probe_surplus_bytes(run: RunRecord, overhead: int) -> float:

@@ -40,6 +40,7 @@ SCHEME_COLOURS = {
     "flowlet": "#E69F00",
     "spray": "#CC79A7",
     "uet": "#000000",
+    "ecmp-agents": "#F0E442",
 }
 OTHER_COLOUR = "#777777"
 QUEUE_KINDS = {

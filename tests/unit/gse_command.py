@@ -14,6 +14,7 @@ import pytest
 from testbed.cli.main import main
 
 PROJECT = Path(__file__).resolve().parents[2]
+A_SCHEME = "'ecmp', 'gse1', 'gse2-n2n', 'gse2-e2e', 'spray', 'flowlet', 'uet' or 'ecmp-agents'"  # what messages expect
 NOBODY = 65534
 # An unprivileged user who may read every file, for checkouts and venvs below a private home directory.
 READS_EVERYTHING = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]

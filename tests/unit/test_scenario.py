@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gse_command import A_SCHEME
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,10 @@ def problems_of(fields: dict[str, Any]) -> list[str]:
             "x.yml: workload.size_bytes: '8Q' is not a size like 64K, 8MiB or 4194304",
         ),
         ({"workload": {"ranks": 1.5}}, "x.yml: workload.ranks: not a whole number; got 1.5"),
-        ({"schemes": ["ecmpp"]}, "x.yml: schemes.0: not valid; got 'ecmpp', expected 'ecmp' or 'gse1'"),
+        (
+            {"schemes": ["ecmpp"]},
+            f"x.yml: schemes.0: not valid; got 'ecmpp', expected {A_SCHEME}",
+        ),
         ({"fabric": "big"}, "x.yml: fabric: not valid; got 'big'"),
         ({"fabric": {"leaves": 1}}, "got workload.placement=cross_leaf, expected fabric.leaves >= 2"),
         ({"workload": {"ranks": 18}}, "got workload.ranks=18, expected at most one per host (16)"),
