@@ -32,6 +32,7 @@ from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
 from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, write_plan  # noqa: E402
 from testbed.fabric.northbound import Northbound  # noqa: E402
 from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec  # noqa: E402
+from testbed.model.schemes import SETTINGS  # noqa: E402
 from testbed.model.topology import Topology  # noqa: E402
 
 START_WITHIN_S: Final = 60.0
@@ -60,8 +61,10 @@ class GsosController(Controller):  # type: ignore[misc]
     """GSOS as a process of its own, for the ``LeafSpineTopo`` built last; it ends with Mininet, whichever way."""
 
     def __init__(self, name: str, *, scheme: str = "ecmp", seed: int = 1, **params: Any) -> None:
-        if scheme not in SCHEMES:
-            raise ScenarioError(Problem("unknown scheme", "--controller gsos", scheme, f"one of {', '.join(SCHEMES)}"))
+        without_agents = [name for name in SCHEMES if SETTINGS[name].attachment == "none"]  # mn starts no agents
+        if scheme not in without_agents:
+            expected = f"one of {', '.join(without_agents)} (the others need GSP agents: see gse cli)"
+            raise ScenarioError(Problem("unknown scheme", "--controller gsos", scheme, expected))
         if LeafSpineTopo.latest is None:
             raise ScenarioError(
                 Problem("GSOS knows one kind of fabric", "--controller gsos", "another --topo", "--topo leafspine")

@@ -121,12 +121,20 @@ class Agents:
         self._children: dict[str, Child] = {}
 
     @property
+    def names(self) -> list[str]:
+        """The nodes the agents are named after: l1, h3."""
+        return [name.removeprefix("gsp ") for name in self._children]
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of all agents."""
         return [child.pid for child in self._children.values()]
 
     def start(self, configs: Sequence[tuple[str | None, Config]]) -> None:
-        """Start every agent and return when each forwards. Raises WorkloadError naming the one that does not."""
+        """Start every agent and return when each forwards; none is fine.
+
+        Raises WorkloadError naming the one that does not.
+        """
         for host, config in configs:
             slug = config.name.replace(" ", "-")
             path = self._raw_dir / f"{slug}.json"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import NetworkError
+from testbed.model.attachment import Attachment, ip_intf
 from testbed.model.ranks import TCP, Flow
 from testbed.model.topology import Topology
 from testbed.system.namespaces import network_namespace_of
@@ -29,7 +30,9 @@ class ProbeResult:
     delivered: bool
 
 
-def probe_path(topology: Topology, host_pids: dict[str, int], flow: Flow) -> ProbeResult:
+def probe_path(
+    topology: Topology, host_pids: dict[str, int], flow: Flow, attachment: Attachment = "none"
+) -> ProbeResult:
     """Send one packet with the flow's 5-tuple and return where it went.
 
     A TCP probe is a bare ACK, which the receiver answers with a reset that nobody waits for; GSOS takes
@@ -39,6 +42,10 @@ def probe_path(topology: Topology, host_pids: dict[str, int], flow: Flow) -> Pro
     from scapy.all import IP, AsyncSniffer, Ether, Raw, conf  # fmt: skip
     from scapy.all import TCP as ScapyTCP
     from scapy.all import UDP as ScapyUDP
+
+    from testbed.capture import layers
+
+    layers.load()  # under schemes with agents the probe crosses the fabric inside GSE frames
 
     source, target = topology.host_by_ip(flow.src_ip), topology.host_by_ip(flow.dst_ip)
     if source is None or target is None:
@@ -57,7 +64,7 @@ def probe_path(topology: Topology, host_pids: dict[str, int], flow: Flow) -> Pro
     sent = []
 
     def listening() -> None:
-        _send(frame, host_pids[source.name], source.intf, conf)
+        _send(frame, host_pids[source.name], ip_intf(source, attachment), conf)
         sent.append(True)
 
     sniffer = AsyncSniffer(

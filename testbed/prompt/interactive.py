@@ -28,6 +28,7 @@ from mininet.log import lg, setLogLevel
 from testbed.cli.bars import bar
 from testbed.errors import TestbedError
 from testbed.fabric import ovs
+from testbed.fabric.agents import Agents
 from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.faults import apply_fault
 from testbed.fabric.flowpath import PathTracer
@@ -40,6 +41,7 @@ from testbed.model.ranks import SOURCE_PORTS, TCP, UDP, Flow
 from testbed.model.scenario import FaultSpec, fault_targets
 from testbed.model.topology import Direction
 from testbed.prompt.gsos_view import gsos_lines
+from testbed.prompt.gsp_view import gsp_lines
 from testbed.prompt.quickrun import allreduce_once
 from testbed.runs.plan import Plan
 from testbed.system import capsule
@@ -58,8 +60,9 @@ GSOS_METHODS = ("status", "paths", "placement", "counters", "events")
 class FabricCLI(CLI):  # type: ignore[misc]
     """Mininet's prompt with commands about the fabric. Every command has help and completion."""
 
-    def __init__(self, network: Network, gsos: Northbound, plan: Plan, vswitchd_pid: int) -> None:
+    def __init__(self, network: Network, gsos: Northbound, agents: Agents, plan: Plan, vswitchd_pid: int) -> None:
         self.network = network
+        self.agents = agents
         self.gsos = gsos
         self.plan = plan
         self.topology = network.topology
@@ -118,6 +121,21 @@ class FabricCLI(CLI):  # type: ignore[misc]
     def complete_gsos(self, text: str, *_args: object) -> list[str]:
         """Complete the method."""
         return [method for method in GSOS_METHODS if method.startswith(text)]
+
+    def do_gsp(self, line: str) -> None:
+        """gsp [NAME] - ask the GSP agents: queues, grants, bytes by path, order. NAME: a leaf, or a host under E2E.
+
+        One line per agent; with NAME everything it counts and its live queues.
+        """
+        if not self.agents.pids:
+            print(f"*** gsp: scheme {self.plan.scheme} has no agents; start with --scheme gse2-n2n, for one")
+            return
+        for text in gsp_lines(self.agents.stats(), line.strip(), self.topology):
+            print(text)
+
+    def complete_gsp(self, text: str, *_args: object) -> list[str]:
+        """Complete the agents' names."""
+        return [name for name in self.agents.names if name.startswith(text)]
 
     # --- looking at links -----------------------------------------------------------------------
 
@@ -202,7 +220,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
         flow = Flow(
             hosts[words[0]].ip, hosts[words[1]].ip, TCP if protocol == "tcp" else UDP, int(ports[0]), int(ports[1])
         )
-        result = probe_path(self.topology, self.network.host_pids(), flow)
+        result = probe_path(self.topology, self.network.host_pids(), flow, self.network.attachment)
         print(f"{words[0]} > {words[1]} {protocol} {flow.src_port} > {flow.dst_port}: ", end="")
         print(f"path {result.path}" if result.path else "stays on its leaf" if result.delivered else "lost")
         for intf, t_s in result.seen:
@@ -305,7 +323,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
             return
         super().do_help(line)
         if not line.strip():
-            print("Of this project: gsos util queues path allreduce iperf fail heal (help COMMAND explains each)")
+            print("Of this project: gsos gsp util queues path allreduce iperf fail heal (help COMMAND explains each)")
 
 
 def _positive(text: str, default: int | None) -> int | None:
@@ -329,7 +347,7 @@ def main(plan_json: str) -> int:
         handler.setStream(sys.stdout)  # Mininet prints what its commands find out as log messages
     with Supervisor(t0_s=time.monotonic()) as supervisor:
         daemons = ovs.start_daemons(plan.run_dir)
-        fabric_network = Network(plan.topology, datapath=plan.datapath)
+        fabric_network = Network(plan.topology, datapath=plan.datapath, attachment=plan.settings.attachment)
         _child, gsos = start_gsos(
             supervisor,
             plan.topology,
@@ -343,13 +361,15 @@ def main(plan_json: str) -> int:
             if plan.datapath == "userspace":
                 ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
             wait_ready(supervisor, gsos)
+            agents = Agents(supervisor, network.enter_argv, plan.run_dir)
+            agents.start(plan.agent_configs)
             fabric = plan.scenario.fabric
             print(
                 f"*** {fabric.leaves} leaves, {fabric.spines} spines, {fabric.hosts} hosts, "
                 f"{fabric.uplink_mbps:g} Mbit/s uplinks, scheme {plan.scheme}, {plan.datapath} datapath\n"
                 "*** help lists the commands; exit leaves, and everything goes with it"
             )
-            FabricCLI(network, gsos, plan, daemons.vswitchd_pid)
+            FabricCLI(network, gsos, agents, plan, daemons.vswitchd_pid)
     return 0
 
 

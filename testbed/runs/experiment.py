@@ -26,7 +26,7 @@ from testbed.errors import ControllerError, TestbedError, WorkloadError
 from testbed.evaluation.agents import agent_totals
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
-from testbed.fabric.agents import Agents, agent_configs
+from testbed.fabric.agents import Agents
 from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
@@ -137,18 +137,10 @@ class Experiment:
 
     def _start_agents(self, network: Network) -> Agents:
         """Start the scheme's GSP agents, if it has any; hosts reach each other from here on."""
-        plan = self.plan
         agents = Agents(self.supervisor, network.enter_argv, self.directory.raw)
-        configs = agent_configs(
-            plan.topology,
-            attachment=plan.settings.attachment,
-            profile=plan.profile,
-            passthrough=plan.settings.passthrough,
-            seed=plan.seed,
-        )
-        if configs:
+        if self.plan.agent_configs:
             self.phase("agents")
-            agents.start(configs)
+            agents.start(self.plan.agent_configs)
         return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> RingJob:

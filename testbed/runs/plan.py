@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from testbed.agent.config import Config
+from testbed.fabric.agents import agent_configs
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.collectives import default_slice_bytes, mean_bytes_per_hop
 from testbed.model.oracle import ideal
@@ -82,6 +84,17 @@ class Plan:
     def profile(self) -> Profile:
         """The agents' settings."""
         return profile_of(self.scheme, self.scenario.fabric, self.scenario.gsp)
+
+    @cached_property
+    def agent_configs(self) -> list[tuple[str | None, Config]]:
+        """Where each GSP agent runs (None: beside the switches) and what it is told."""
+        return agent_configs(
+            self.topology,
+            attachment=self.settings.attachment,
+            profile=self.profile,
+            passthrough=self.settings.passthrough,
+            seed=self.seed,
+        )
 
     def slice_bytes(self, size_bytes: int) -> int:
         """Return the pipelining unit for an array of this size."""
