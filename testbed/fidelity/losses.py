@@ -28,7 +28,7 @@ def _lost_text(lost: float, packets: float, where: str, check: str) -> str:
 
 
 def check_socket_drops(evidence: Evidence) -> Finding | None:
-    """The switches' packet sockets lost nothing."""
+    """The packet sockets of switches and agents lost nothing. Agents in hosts tell of theirs themselves."""
     sockets = collect(
         evidence.run.tables.sockets,
         key=lambda row: (row.process, row.inode_or_port),
@@ -36,8 +36,10 @@ def check_socket_drops(evidence: Evidence) -> Finding | None:
         value=lambda row: row.drops,
     )
     lost = sum(max(_growth(series), 0.0) for series in sockets.values())  # a socket opened anew counts from 0
+    if evidence.run.settings.attachment == "host":
+        lost += sum(float(said["socket_drops"]) for said in evidence.run.events_named("agents"))
     packets = max(_received_packets(evidence.run), 1.0)
-    text = _lost_text(lost, packets, "in the switches' packet sockets", "socket_drops")
+    text = _lost_text(lost, packets, "in packet sockets of switches and agents", "socket_drops")
     return grade("socket_drops", lost / packets, text)
 
 

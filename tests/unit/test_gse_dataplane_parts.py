@@ -128,7 +128,7 @@ def test_grants_stay_inside_rate_windows_and_demand(steps: list[tuple[float, int
             number = issued.key[0]
             total += issued.grant - granted[number]
             granted[number] = issued.grant
-            assert issued.grant <= demand[number] + PROFILE.standing_credit_bytes
+            assert issued.grant <= demand[number] + PROFILE.quantum_bytes
             assert issued.grant <= PROFILE.window_bytes  # nothing has been received
         assert total <= (now_s - 50.0) * RATE * PROFILE.pacing + PROFILE.quantum_bytes + 1
         assert scheduler.outstanding_bytes == total <= PROFILE.port_window_bytes
@@ -158,9 +158,9 @@ def test_higher_class_goes_first() -> None:
 
 def test_restarted_queue_begins_anew_and_its_old_life_is_ignored() -> None:
     scheduler = GrantScheduler(PROFILE, RATE, 0.0)
-    assert scheduler.hear((1, 0), epoch=7, tc=1, demand=50_000, sent=0, now_s=0.0)
-    assert scheduler.hear((1, 0), epoch=8, tc=1, demand=1000, sent=0, now_s=0.0)
-    assert not scheduler.hear((1, 0), epoch=7, tc=1, demand=60_000, sent=0, now_s=0.0)
+    assert scheduler.hear((1, 0), epoch=7, tc=1, demand=50_000, sent=0, now_s=0.0) == 50_000
+    assert scheduler.hear((1, 0), epoch=8, tc=1, demand=1000, sent=0, now_s=0.0) == 1000
+    assert scheduler.hear((1, 0), epoch=7, tc=1, demand=60_000, sent=0, now_s=0.0) is None
     assert [issued.grant for issued in scheduler.issue(0.0)] == [1000 + PROFILE.standing_credit_bytes]
 
 

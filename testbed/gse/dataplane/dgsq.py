@@ -115,14 +115,10 @@ class SourceQueue:
             return None
         wanted = self.sent + len(self._frames[0][0])
         news = self.demand - self._told
-        if self._told < wanted or (news >= self._profile.quantum_bytes and self._told < self.grant + self._lookahead):
-            return self._told_s  # at once
+        quantum = self._profile.quantum_bytes
+        if self._told < wanted or (news >= quantum and self._told < self.grant + quantum):
+            return self._told_s  # at once: what it knows of does not make a whole grant
         return max(self._told_s, self._heard_s) + self._profile.request_retry_s
-
-    @property
-    def _lookahead(self) -> int:
-        """Demand beyond the grant that the destination can make use of."""
-        return self._profile.window_bytes
 
     def asked(self, now_s: float) -> None:
         """A request with the present demand leaves now."""

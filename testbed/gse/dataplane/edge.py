@@ -411,16 +411,16 @@ class Edge:
         if inbound is None or inbound.dst_port != message.dst_port:
             self.counters.stale += 1
             return
-        known = scheduler.hear(
+        news = scheduler.hear(
             key, epoch=message.epoch, tc=message.tc, demand=message.demand, sent=message.sent, now_s=now_s
         )
-        if not known:
+        if news is None:
             return
         silent = now_s - inbound.heard_s
         if self.profile.retransmit and silent > self.profile.loss_report_s:
             self._report(key, inbound.behind(message.psn), final=False, now_s=now_s)
         scheduler.received(key, inbound.believe(message.psn, message.sent, self.profile.gap_s, now_s))
-        current = scheduler.current(key)
+        current = None if news else scheduler.current(key)
         if current is not None and unwrap(current.grant, message.sent) > message.sent:
             self._answer(current)  # the grant itself may have been lost
 

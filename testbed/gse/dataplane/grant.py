@@ -1,8 +1,10 @@
 """Who may send to an egress port, and how much: the scheduler at the destination.
 
 Tokens come at ``pacing`` x port rate, so that the port can drain whatever has been granted. Classes are served in
-strict order, queues inside a class by round robin, at most a quantum each. What a queue has been granted and
-has not delivered is bounded (``window_bytes``), and so is the sum over the port: the egress queue cannot exceed it.
+strict order, queues inside a class by round robin, at most a quantum each. A queue that uses up what it gets is
+granted ahead of its demand, up to a quantum, so that a steady sender neither waits nor needs a grant per frame. What a
+queue has been granted and has not delivered is bounded (``window_bytes``), and so is the sum over the port: the egress
+queue cannot exceed it.
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ class Issued(NamedTuple):
 class _Queue:
     """What the destination knows of one source queue."""
 
-    __slots__ = ("demand", "epoch", "grant", "heard_s", "received", "tc", "waiting")
+    __slots__ = ("ahead", "demand", "epoch", "grant", "heard_s", "received", "tc", "turns", "waiting")
 
-    def __init__(self, epoch: int, tc: int, sent: int, now_s: float) -> None:
+    def __init__(self, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
+        self.ahead = ahead  # credit it keeps beyond its demand
         self.epoch, self.tc = epoch, tc
         # A queue older than this scheduler (which was restarted) is taken up where it stands.
         self.demand = self.grant = self.received = sent
         self.heard_s = now_s
         self.waiting = False  # in a round robin
+        self.turns = 0  # grants so far
 
     @property
     def outstanding(self) -> int:
@@ -76,17 +80,21 @@ class GrantScheduler:
 
     # -- what is heard ----------------------------------------------------------------------------------------
 
-    def hear(self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float) -> bool:
-        """A queue says its demand and what it has sent (32 bits each); return False for an epoch already over."""
+    def hear(self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float) -> int | None:
+        """A queue says its demand and what it has sent (32 bits each).
+
+        Returns by how many bytes the demand has grown, None for an epoch already over.
+        """
         queue = self._queue(key, epoch, tc, sent, now_s)
         if queue is None:
-            return False
+            return None
+        if now_s - queue.heard_s > self._profile.age_s / 2:
+            queue.ahead = self._profile.standing_credit_bytes
         queue.heard_s = now_s
-        total = unwrap(demand, queue.demand)
-        if total > queue.demand:
-            queue.demand = total
+        news = max(0, unwrap(demand, queue.demand) - queue.demand)
+        queue.demand += news
         self._enlist(key, queue)
-        return True
+        return news
 
     def received(self, key: QueueKey, size_bytes: int) -> None:
         """So many more bytes of a queue have arrived, or are known to be lost."""
@@ -124,6 +132,9 @@ class GrantScheduler:
             if self._tokens + _EPSILON_BYTES < amount:
                 break
             self._tokens -= amount
+            if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
+                queue.ahead = max(queue.ahead, min(2 * queue.ahead, self._most_ahead()))
+            queue.turns += 1
             before = queue.outstanding
             queue.grant += amount
             self._outstanding += queue.outstanding - before
@@ -163,12 +174,15 @@ class GrantScheduler:
 
     def _amount(self, queue: _Queue) -> int:
         """Return the grant a queue gets on its turn: a quantum, or all it needs; 0 when its window has no room."""
-        standing = self._profile.standing_credit_bytes
-        need = queue.demand + standing - queue.grant
-        if need <= 0 or (queue.demand <= queue.grant and need * 2 < standing):
+        need = queue.demand + queue.ahead - queue.grant
+        if need <= 0 or (queue.demand <= queue.grant and need * 2 < queue.ahead):
             return 0  # credit is left: no frame for a few bytes
         amount = min(need, self._profile.quantum_bytes)
         return amount if queue.outstanding + amount <= self._profile.window_bytes else 0
+
+    def _most_ahead(self) -> int:
+        """Return the most a queue may be ahead of its demand: all together at most half the port's window."""
+        return min(self._profile.quantum_bytes, self._profile.port_window_bytes // (2 * len(self._queues)))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 
@@ -180,7 +194,7 @@ class GrantScheduler:
             self._forget(key, queue)
             queue = None
         if queue is None:
-            queue = self._queues[key] = _Queue(epoch, tc, sent, now_s)
+            queue = self._queues[key] = _Queue(epoch, tc, sent, self._profile.standing_credit_bytes, now_s)
         return queue
 
     def _enlist(self, key: QueueKey, queue: _Queue) -> None:
