@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.gse.dataplane.edge import Place, Where
+from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
 
 

@@ -92,17 +92,17 @@ class Agent:
                 self._flush()
 
     def _flush(self) -> None:
-        edge = self.edge
-        if edge.fabric_out:
+        outlet = self.edge.outlet
+        if outlet.to_fabric:
             send = self._fabric.send
-            for frame in edge.fabric_out:
+            for frame in outlet.to_fabric:
                 send(frame)
-            edge.fabric_out.clear()
-        if edge.host_out:
+            outlet.to_fabric.clear()
+        if outlet.to_hosts:
             hosts = self._hosts
-            for port, inner in edge.host_out:
+            for port, inner in outlet.to_hosts:
                 hosts[port].send((inner,))
-            edge.host_out.clear()
+            outlet.to_hosts.clear()
 
     def _from_fabric(self, now_s: float) -> None:
         if self._config.passthrough:

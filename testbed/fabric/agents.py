@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.agent.config import Config
 from testbed.gse.dataplane import wire
-from testbed.gse.dataplane.edge import Place, Where
+from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.attachment import HEADROOM_BYTES, Attachment, leaf_pair, nic_intf
 from testbed.model.topology import End, Topology

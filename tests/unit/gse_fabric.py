@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from testbed.gse.dataplane import wire
-from testbed.gse.dataplane.edge import Edge, Place, Where
+from testbed.gse.dataplane.edge import Edge
+from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
 
 RATE_BYTES_PER_S = 1_250_000.0  # 10 Mbit/s
@@ -99,14 +100,14 @@ class Fabric:
         self._collect(gsp, edge)
 
     def _collect(self, gsp: int, edge: Edge) -> None:
-        for head, inner in edge.fabric_out:
+        for head, inner in edge.outlet.to_fabric:
             self._carry(gsp, head + inner)
-        edge.fabric_out.clear()
-        for port, frame in edge.host_out:
+        edge.outlet.to_fabric.clear()
+        for port, frame in edge.outlet.to_hosts:
             leaf = gsp >> 8
             self.delivered.setdefault((leaf, port), []).append(frame)
             self.delivered_s.setdefault((leaf, port), []).append(self.now_s)
-        edge.host_out.clear()
+        edge.outlet.to_hosts.clear()
         due_s = edge.due_s()
         if due_s is not None:
             at_s = max(due_s, self.now_s + 1e-6)
@@ -148,4 +149,4 @@ class Fabric:
 
     def total(self, name: str) -> int:
         """Return the sum of a counter over all GSPs."""
-        return sum(edge.counters.to_json()[name] for edge in self.edges.values())
+        return sum(edge.totals().to_json()[name] for edge in self.edges.values())

@@ -158,7 +158,7 @@ def test_incast_shares_the_port_fairly_and_at_the_paced_rate() -> None:
     assert jain >= 0.99
     rate = sum(got) * 9014 / 15.0
     assert 0.95 * RATE_BYTES_PER_S <= rate <= RATE_BYTES_PER_S
-    scheduler_outstanding = fabric.edges[wire.address(1)]._schedulers[1].outstanding_bytes
+    scheduler_outstanding = fabric.edges[wire.address(1)].sink.schedulers[1].outstanding_bytes
     assert scheduler_outstanding <= PROFILE.port_window_bytes + 15 * PROFILE.standing_credit_bytes
 
 
@@ -201,7 +201,7 @@ def test_dead_path_is_left_within_the_silence_and_everybody_hears() -> None:
         if not is_control(frame) and t_s > 100.5 + 0.05 and frame[3] == 2 and frame[4] == 2
     ]
     assert not late
-    assert fabric.edges[wire.address(2)].monitor.failures() == 1
+    assert fabric.edges[wire.address(2)].failures.monitor.failures() == 1
     assert len(fabric.numbers(H21, H11)) > 280  # what was under way is lost, the rest goes on
     fabric.dead.clear()
     for number in range(100):
@@ -241,7 +241,7 @@ def test_queue_of_a_silent_destination_is_given_up_and_counted() -> None:
     edge = fabric.edges[wire.address(1)]
     assert edge.counters.watchdog_drops == 10
     assert edge.counters.watchdog_alarms == 3
-    assert not edge._queues
+    assert not edge.source.queues
 
 
 def test_state_of_ended_traffic_is_forgotten() -> None:
@@ -250,10 +250,10 @@ def test_state_of_ended_traffic_is_forgotten() -> None:
         saturate(fabric, src, dst, 20)
     fabric.run(60)
     for edge in fabric.edges.values():
-        assert not edge._queues
-        assert not edge._inbound
+        assert not edge.source.queues
+        assert not edge.sink.inbound
         assert edge.due_s() is None
-        assert all(s.outstanding_bytes == 0 for s in edge._schedulers.values())
+        assert all(s.outstanding_bytes == 0 for s in edge.sink.schedulers.values())
 
 
 @settings(deadline=None, max_examples=300)
@@ -298,9 +298,9 @@ def test_without_admission_frames_leave_at_once(unit: str) -> None:
     if unit == "packet":
         assert used == {1, 2, 3}
         assert arrived != sorted(arrived)  # why order has to be restored
-        assert sum(e._inbound and next(iter(e._inbound.values())).swapped or 0 for e in fabric.edges.values()) or (
-            fabric.total("swapped")
-        )
+        assert sum(
+            e.sink.inbound and next(iter(e.sink.inbound.values())).swapped or 0 for e in fabric.edges.values()
+        ) or (fabric.total("swapped"))
     else:
         assert len(used) == 1
         assert arrived == sorted(arrived)

@@ -49,6 +49,7 @@ class Counters:
     foreign: int = 0
     stale: int = 0
     unknown_destination: int = 0
+    too_many_queues: int = 0
     # paths
     path_changes: int = 0
     faults_heard: int = 0

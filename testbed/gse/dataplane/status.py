@@ -10,13 +10,13 @@ from testbed.gse.dataplane.edge import Edge
 def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
     """Return a JSON value; counters include what live queues have counted so far."""
     return {
-        "gsp": edge.gsp,
+        "gsp": edge.place.gsp,
         "epoch": edge.epoch,
         "counters": edge.totals().to_json(),
-        "grants": edge.grants(),
+        "grants": sum(scheduler.grants for scheduler in edge.sink.schedulers.values()),
         "path_bytes": list(edge.spread.path_bytes),
-        "paths_down": edge.monitor.down_paths() if edge.place.watches_paths else [],
-        "dgsq_wait_ms": _percentiles(sorted(edge.waits_s)),
+        "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
+        "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),
         "queues": [
             {
                 "dst": queue.dst,
@@ -26,7 +26,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
                 "credit_bytes": queue.grant - queue.sent,
                 "head_age_ms": round(queue.head_age_s(now_s) * 1e3, 3),
             }
-            for queue in edge.queues()
+            for queue in edge.source.queues.values()
         ],
     }
 

@@ -1,0 +1,87 @@
+"""What a GSP does about paths: check its own with hellos, tell everybody of a failure, believe what others tell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testbed.gse.dataplane import wire
+from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.outlet import Outlet
+from testbed.gse.dataplane.paths import PathMonitor
+from testbed.gse.dataplane.place import Place
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.spread import Spreader
+
+FAULT_COPIES: Final = 3
+FAULT_COPY_S: Final = 0.001
+FAULT_REFRESH_S: Final = 0.5  # a lost notice is healed by the next round
+
+
+class Failures:
+    """See the module. Paths of a leaf are checked by one GSP only (``Place.watches_paths``)."""
+
+    def __init__(
+        self, profile: Profile, place: Place, spread: Spreader, outlet: Outlet, counters: Counters, now_s: float
+    ) -> None:
+        self._place, self._spread, self._outlet, self._counters = place, spread, outlet, counters
+        self.monitor = PathMonitor(profile, place.paths, now_s)
+        self._seq = 0
+        self._heard: dict[tuple[int, int, int], int] = {}  # (source, leaf, path) -> latest notice
+        self._later: list[tuple[float, wire.Fault]] = []
+        self._refresh_s = now_s + FAULT_REFRESH_S
+
+    def due_s(self) -> float | None:
+        """Return when ``advance`` has something to do."""
+        dues = [self._later[0][0]] if self._later else []
+        if self._place.watches_paths:
+            dues.append(self.monitor.hello_due_s)
+        return min(dues, default=None)
+
+    def advance(self, now_s: float) -> None:
+        """Send hellos and notices that are due, and judge the paths."""
+        while self._later and self._later[0][0] <= now_s:
+            self._outlet.control(self._later.pop(0)[1], now_s)
+        if self._place.watches_paths and now_s >= self.monitor.hello_due_s:
+            self.check(now_s)
+            hello = self.monitor.next_hello(now_s)
+            for path in range(self._place.paths):
+                self._outlet.control(wire.Hello(self._place.gsp, self._place.gsp, path + 1, hello), now_s, path)
+            if now_s >= self._refresh_s:
+                self._refresh_s = now_s + FAULT_REFRESH_S
+                for path in self.monitor.down_paths():
+                    self._tell(path, False, now_s)
+
+    def check(self, now_s: float) -> None:
+        """Take paths that died out of use at once, tell everybody; the same for paths that are back."""
+        for path, up in self.monitor.check(now_s):
+            self._spread.set_local(path, up=up)
+            self._counters.path_changes += 1
+            for copy in range(FAULT_COPIES):
+                self._tell(path, up, now_s + copy * FAULT_COPY_S)
+
+    def hear_hello(self, message: wire.Hello, now_s: float) -> None:
+        """One of this GSP's own has come back."""
+        if 1 <= message.path <= self._place.paths and message.src == self._place.gsp:
+            self.monitor.heard(message.path - 1, message.seq, now_s)
+
+    def hear_fault(self, message: wire.Fault) -> None:
+        """Weigh a path as another GSP says, unless it has said otherwise since."""
+        key = (message.src, message.leaf, message.path)
+        if not 1 <= message.path <= self._place.paths or message.leaf != message.src >> 8:
+            self._counters.misdirected += 1
+            return
+        last = self._heard.get(key)
+        if last is not None and not 0 < (message.seq - last) & 0xFFFF_FFFF < 0x8000_0000:
+            return
+        self._heard[key] = message.seq
+        self._counters.faults_heard += 1
+        if message.leaf == self._place.leaf:  # a host's agent hears of its own leaf's uplinks
+            self._spread.set_local(message.path - 1, up=message.up)
+        else:
+            self._spread.set_weight(message.leaf, message.path - 1, 1.0 if message.up else 0.0)
+
+    def _tell(self, path: int, up: bool, at_s: float) -> None:
+        self._seq = (self._seq + 1) & 0xFFFF_FFFF
+        for peer in self._place.peers:
+            self._later.append((at_s, wire.Fault(self._place.gsp, peer, self._place.leaf, path + 1, up, self._seq)))
+        self._later.sort(key=lambda item: item[0])

@@ -1,0 +1,32 @@
+"""Where a GSP stands: its address, ports, paths, and where everybody else is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Where(NamedTuple):
+    """Where a host is attached: its GSP's address and the port there."""
+
+    gsp: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an ``Edge`` stands in the fabric. ``ports``: port -> rate of its egress link in bytes/s."""
+
+    gsp: int
+    ports: Mapping[int, float]
+    paths: int
+    uplink_bytes_per_s: float
+    hosts: Mapping[bytes, Where]  # every host by MAC
+    peers: Sequence[int]  # every other GSP
+    watches_paths: bool  # whether it checks its leaf's uplinks with hellos
+
+    @property
+    def leaf(self) -> int:
+        """The leaf it is on, from 1."""
+        return self.gsp >> 8

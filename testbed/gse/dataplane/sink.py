@@ -1,0 +1,188 @@
+"""The receiving side of a GSP: order of what arrives, and grants for what is to come."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testbed.gse.dataplane import wire
+from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.grant import GrantScheduler, Issued, QueueKey, is_newer_epoch
+from testbed.gse.dataplane.inbound import Inbound
+from testbed.gse.dataplane.outlet import Outlet
+from testbed.gse.dataplane.place import Place
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.reorder import Missing
+from testbed.gse.dataplane.serial import unwrap
+
+GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
+SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
+MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
+
+
+class SinkSide:
+    """See the module."""
+
+    def __init__(self, profile: Profile, place: Place, outlet: Outlet, counters: Counters, now_s: float) -> None:
+        self._profile, self._place = profile, place
+        self._outlet, self._counters = outlet, counters
+        self._began_s = now_s
+        self.inbound: dict[QueueKey, Inbound] = {}
+        self.schedulers = {port: GrantScheduler(profile, rate, now_s) for port, rate in place.ports.items()}
+        self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
+
+    # -- what arrives -----------------------------------------------------------------------------------------
+
+    def belongs_here(self, header: wire.DataHeader, frame: bytes) -> bool:
+        """Return whether header, outer and inner addresses agree, and name one of this GSP's hosts."""
+        at, place = wire.DATA_OFFSET, self._place
+        least_path = 0 if header.src >> 8 == place.leaf else 1
+        return (
+            header.dst == place.gsp
+            and least_path <= header.path <= place.paths
+            and frame[:12] == wire.mac(header.dst, header.path) + wire.mac(header.src, header.path)
+            and place.hosts.get(frame[at : at + 6]) == (header.dst, header.dst_port)
+            and (source := place.hosts.get(frame[at + 6 : at + 12])) is not None
+            and source.gsp == header.src
+        )
+
+    def arrive(self, header: wire.DataHeader, inner: bytes, now_s: float) -> None:
+        """Take a host's frame that has come over the fabric (or from another port of this GSP)."""
+        key = (header.src, header.qid)
+        inbound = self._of(key, header.epoch, header.dst_port, header.psn, header.sent, now_s)
+        if inbound is None:
+            return
+        self._counters.data_in += 1
+        ready, received = inbound.accept(header.psn, header.sent, inner, now_s)
+        if self._profile.admission == "dgsq":
+            scheduler = self.schedulers[header.dst_port]
+            scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
+            scheduler.received(key, received)
+        self._outlet.host(header.dst_port, ready)
+
+    def hear_request(self, message: wire.Request, now_s: float) -> None:
+        """Note a queue's demand; answer one that repeats itself, for the grant may have been lost."""
+        scheduler = self.schedulers.get(message.dst_port)
+        key = (message.src, message.qid)
+        if scheduler is None:
+            self._counters.misdirected += 1
+            return
+        inbound = self._of(key, message.epoch, message.dst_port, message.psn, message.sent, now_s)
+        if inbound is None:
+            return
+        news = scheduler.hear(
+            key, epoch=message.epoch, tc=message.tc, demand=message.demand, sent=message.sent, now_s=now_s
+        )
+        if news is None:
+            return
+        if self._profile.retransmit and now_s - inbound.heard_s > self._profile.loss_report_s:
+            self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
+        scheduler.received(key, inbound.believe(message.psn, message.sent, self._profile.gap_s, now_s))
+        current = None if news else scheduler.current(key)
+        if current is not None and unwrap(current.grant, message.sent) > message.sent:
+            self._answer(current)
+
+    def hear_close(self, message: wire.Close, now_s: float) -> None:
+        """A queue is empty and forgotten at its source; here too, once nothing waits for order."""
+        key = (message.src, message.qid)
+        inbound = self.inbound.get(key)
+        if inbound is None or inbound.epoch != message.epoch:
+            return
+        self.schedulers[inbound.dst_port].close(key, message.epoch)
+        inbound.closed, inbound.heard_s = True, now_s
+        if self._profile.retransmit:
+            self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
+
+    # -- grants -----------------------------------------------------------------------------------------------
+
+    def grant(self, now_s: float) -> None:
+        """Issue what is due and tell the sources, one frame for all queues of a source."""
+        for scheduler in self.schedulers.values():
+            for issued in scheduler.issue(now_s):
+                self._answer(issued)
+        while self._answers:  # telling oneself may lead to more
+            answers, self._answers = self._answers, {}
+            for src, entries in answers.items():
+                for at in range(0, len(entries), GRANTS_PER_FRAME):
+                    self._counters.grant_frames += 1
+                    grant = wire.Grant(self._place.gsp, src, tuple(entries[at : at + GRANTS_PER_FRAME]))
+                    self._outlet.control(grant, now_s)
+
+    def grant_due_s(self) -> float | None:
+        """Return when ``grant`` will have something to do if nothing is heard before."""
+        dues = [due_s for scheduler in self.schedulers.values() if (due_s := scheduler.due_s()) is not None]
+        return min(dues, default=None)
+
+    def _answer(self, issued: Issued) -> None:
+        src, qid = issued.key
+        self._answers.setdefault(src, []).append(wire.GrantEntry(qid, issued.epoch, issued.grant))
+
+    # -- timers -----------------------------------------------------------------------------------------------
+
+    def scan(self, now_s: float) -> None:
+        """Give up gaps that are too old, report younger ones, forget what has ended."""
+        for key, inbound in list(self.inbound.items()):
+            order = inbound.order
+            if order is not None and order.due_s is not None:
+                asks_since_s = order.asks_since_s if self._profile.retransmit else None
+                if asks_since_s is not None and now_s - asks_since_s >= self._profile.loss_report_s:
+                    self._report(key, inbound, order.ask(), final=False, now_s=now_s)
+                missing, ready, received = inbound.give_up(now_s)
+                self._report(key, inbound, missing, final=True, now_s=now_s)
+                self.schedulers[inbound.dst_port].received(key, received)
+                self._outlet.host(inbound.dst_port, ready)
+            silent_s = now_s - inbound.heard_s
+            if inbound.empty and (silent_s > SILENT_S or (inbound.closed and silent_s > self._profile.gap_s)):
+                self._forget(key, inbound)
+
+    # -- state of one source queue ----------------------------------------------------------------------------
+
+    def _of(self, key: QueueKey, epoch: int, dst_port: int, psn: int, sent: int, now_s: float) -> Inbound | None:
+        """Return the state of a source queue, made when it is new; None (counted) for what cannot be accepted."""
+        inbound = self.inbound.get(key)
+        if inbound is not None and inbound.epoch == epoch:
+            if inbound.dst_port == dst_port:
+                return inbound
+            self._counters.stale += 1
+            return None
+        if inbound is not None and not is_newer_epoch(epoch, inbound.epoch):
+            self._counters.stale += 1
+            return None
+        if inbound is not None:
+            self._end_of_life(key[0], epoch)
+        if len(self.inbound) >= MOST_QUEUES:
+            self._counters.too_many_queues += 1
+            return None
+        # Shortly after its own start an agent meets queues in the middle of their life: it goes on from where they
+        # are. A queue that has sent no more than a window may be new, its first packet still under way.
+        restarted = now_s - self._began_s < SILENT_S and sent > self._profile.window_bytes
+        inbound = self.inbound[key] = Inbound(
+            self._profile,
+            epoch=epoch,
+            dst_port=dst_port,
+            first_psn=psn if restarted else 0,
+            sent=sent if restarted else 0,
+            now_s=now_s,
+        )
+        return inbound
+
+    def _end_of_life(self, src: int, epoch: int) -> None:
+        """A source has begun a new life: what its former queues still hold is delivered, then forgotten."""
+        for key, inbound in list(self.inbound.items()):
+            if key[0] == src and is_newer_epoch(epoch, inbound.epoch):
+                if inbound.order is not None:
+                    self._outlet.host(inbound.dst_port, inbound.order.flush())
+                self._forget(key, inbound)
+                self._counters.epochs_ended += 1
+
+    def _forget(self, key: QueueKey, inbound: Inbound) -> None:
+        self.schedulers[inbound.dst_port].close(key, inbound.epoch)
+        if inbound.order is not None:
+            self._counters.add_order(inbound.order)
+        self._counters.swapped += inbound.swapped
+        del self.inbound[key]
+
+    def _report(self, key: QueueKey, inbound: Inbound, missing: Missing | None, *, final: bool, now_s: float) -> None:
+        if missing is not None:
+            self._counters.loss_reports += 1
+            loss = wire.Loss(self._place.gsp, key[0], inbound.epoch, key[1], missing.psn, missing.packets, final)
+            self._outlet.control(loss, now_s)

@@ -1,0 +1,207 @@
+"""The sending side of a GSP: its source queues, what they ask for and what they send."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from testbed.gse.dataplane import wire
+from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
+from testbed.gse.dataplane.inner import mark_congestion, traffic_class
+from testbed.gse.dataplane.outlet import Outlet
+from testbed.gse.dataplane.place import Place, Where
+from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.serial import unwrap, wrap
+from testbed.gse.dataplane.spread import Spreader
+from testbed.gse.dataplane.unit import UnitChooser
+
+WAITS_KEPT: Final = 20_000
+
+
+class QueueName(NamedTuple):
+    """Own port, destination GSP and its port, class: a host that fills its queue hurts no other host."""
+
+    port: int
+    dst: int
+    dst_port: int
+    tc: int
+
+
+class SourceSide:
+    """See the module."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        place: Place,
+        epoch: int,
+        spread: Spreader,
+        outlet: Outlet,
+        counters: Counters,
+        seed: int,
+    ) -> None:
+        self._profile, self._place, self._epoch = profile, place, epoch
+        self._spread, self._outlet, self._counters = spread, outlet, counters
+        self._units = UnitChooser(profile, spread, seed)
+        self.queues: dict[QueueName, SourceQueue] = {}
+        self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
+        self._by_qid: dict[int, SourceQueue] = {}
+        self._kept: dict[int, deque[tuple[wire.DataHeader, bytes]]] = {}  # by qid, for retransmission
+        self._closed: deque[tuple[float, int]] = deque()  # when to forget what was kept for a closed queue
+        self._next_qid = 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no queue lives and nothing is kept."""
+        return not (self.queues or self._kept)
+
+    def take(self, port: int, frame: bytes, where: Where, now_s: float) -> None:
+        """Take a frame from the host on ``port`` to the host at ``where``."""
+        queue = self._queue(QueueName(port, where.gsp, where.port, traffic_class(frame)), now_s)
+        verdict = queue.offer(frame, now_s)
+        if verdict is Verdict.FULL:
+            self._counters.queue_full_drops += 1
+            return
+        if verdict is Verdict.MARK and (marked := mark_congestion(frame)) is not None:
+            queue.replace_last(marked)
+            self._counters.marked_frames += 1
+        self._pump(queue, now_s)
+
+    def hear_grant(self, message: wire.Grant, now_s: float) -> None:
+        """Send what is granted."""
+        for entry in message.entries:
+            queue = self._by_qid.get(entry.qid)
+            if queue is None or queue.epoch != entry.epoch or queue.dst != message.src:
+                self._counters.stale += 1
+            elif queue.granted(entry.grant, now_s):
+                self._pump(queue, now_s)
+
+    def hear_loss(self, message: wire.Loss, now_s: float) -> None:
+        """Send again what is missing, as far as it is kept, by paths that live."""
+        kept = self._kept.get(message.qid)
+        self._counters.losses_told += 1
+        if message.final or not kept or message.epoch != self._epoch or kept[0][0].dst != message.src:
+            return
+        for header, frame in list(kept):
+            if (header.psn - message.psn) & 0xFFFF_FFFF >= message.count:
+                continue
+            path = 1 + self._spread.choose(header.dst >> 8, now_s) if header.path else 0
+            self._counters.retransmitted += 1
+            self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)
+
+    def scan(self, now_s: float) -> None:
+        """Do what timers ask: close, ask again, give up, forget."""
+        for name, queue in list(self.queues.items()):
+            age_due_s = queue.age_due_s()
+            if age_due_s is None:
+                if self._profile.admission == "dgsq":
+                    self._watch(queue, now_s)
+            elif age_due_s <= now_s:
+                self._close(name, queue, now_s)
+        while self._closed and self._closed[0][0] <= now_s:
+            self._kept.pop(self._closed.popleft()[1], None)
+
+    # -- one queue --------------------------------------------------------------------------------------------
+
+    def _queue(self, name: QueueName, now_s: float) -> SourceQueue:
+        queue = self.queues.get(name)
+        if queue is None:
+            while self._next_qid in self._by_qid or self._next_qid in self._kept:
+                self._next_qid = (self._next_qid + 1) & 0xFFFF
+            qid, self._next_qid = self._next_qid, (self._next_qid + 1) & 0xFFFF
+            queue = SourceQueue(
+                self._profile,
+                qid=qid,
+                epoch=self._epoch,
+                dst=name.dst,
+                dst_port=name.dst_port,
+                tc=name.tc,
+                now_s=now_s,
+            )
+            self.queues[name] = self._by_qid[qid] = queue
+            self._counters.queues_made += 1
+        return queue
+
+    def _pump(self, queue: SourceQueue, now_s: float) -> None:
+        """Send what may be sent, then ask for more if it is time."""
+        while queue.sendable():
+            self._send_next(queue, now_s)
+        due_s = queue.ask_due_s() if self._profile.admission == "dgsq" else None
+        if due_s is not None and due_s <= now_s:
+            self._ask(queue, now_s)
+
+    def _send_next(self, queue: SourceQueue, now_s: float) -> None:
+        leaf = queue.dst >> 8
+        local = leaf == self._place.leaf  # no path to choose: the frame does not leave the leaf
+        sent_before, psn = queue.sent, queue.psn
+        frame, waited_s = queue.take(now_s)
+        self.waits_s.append(waited_s)
+        choice = self._units.choose(queue, frame, leaf, local, now_s)
+        if not queue.backlog_frames:
+            queue.former.close()
+        header = wire.DataHeader(
+            wire.FLAG_FIRST if choice.first else 0,
+            queue.tc,
+            queue.epoch,
+            self._place.gsp,
+            queue.dst,
+            queue.dst_port,
+            0 if local else choice.path + 1,
+            queue.qid,
+            wrap(psn),
+            wrap(choice.csn),
+            choice.pidx & 0xFFFF,
+            len(frame),
+            wrap(sent_before),
+            wrap(queue.demand),
+            int(now_s * 1e6) & 0xFFFF_FFFF,
+        )
+        if self._profile.retransmit:
+            self._keep(queue.qid, header, frame)
+        self._outlet.data(header, frame, now_s)
+
+    def _keep(self, qid: int, header: wire.DataHeader, frame: bytes) -> None:
+        kept = self._kept.setdefault(qid, deque())
+        kept.append((header, frame))
+        oldest = wrap(header.sent - self._profile.window_bytes)
+        while kept and unwrap(kept[0][0].sent, oldest) < oldest:
+            kept.popleft()
+
+    def _ask(self, queue: SourceQueue, now_s: float) -> None:
+        queue.asked(now_s)
+        self._counters.requests += 1
+        request = wire.Request(
+            self._place.gsp,
+            queue.dst,
+            queue.epoch,
+            queue.qid,
+            queue.dst_port,
+            queue.tc,
+            wrap(queue.demand),
+            wrap(queue.sent),
+            wrap(queue.psn),
+            min(int(queue.head_age_s(now_s) * 1e6), 0xFFFF_FFFF),
+        )
+        self._outlet.control(request, now_s)
+
+    def _watch(self, queue: SourceQueue, now_s: float) -> None:
+        watchdog_s = queue.watchdog_due_s()
+        if watchdog_s is not None and watchdog_s <= now_s:
+            self._counters.watchdog_alarms += 1
+            if queue.alarm():
+                self._counters.watchdog_drops += queue.drop_all(now_s)
+                return
+        due_s = queue.ask_due_s()
+        if due_s is not None and due_s <= now_s:
+            self._ask(queue, now_s)
+
+    def _close(self, name: QueueName, queue: SourceQueue, now_s: float) -> None:
+        del self.queues[name], self._by_qid[queue.qid]
+        queue.former.close()
+        self._counters.add_former(queue.former)
+        self._closed.append((now_s + self._profile.gap_s, queue.qid))
+        close = wire.Close(
+            self._place.gsp, queue.dst, queue.epoch, queue.qid, queue.dst_port, wrap(queue.sent), wrap(queue.psn)
+        )
+        self._outlet.control(close, now_s)
