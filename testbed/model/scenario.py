@@ -52,6 +52,7 @@ Placement = Literal["cross_leaf", "leaf_local", "random"]
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
+WITHOUT_AGENTS: frozenset[SchemeName] = frozenset({"ecmp", "gse1"})
 
 
 class _Spec(BaseModel):
@@ -220,7 +221,12 @@ class Scenario(_Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
-        mistakes = [*self._rank_mistakes(), *self._host_mistakes(), *self._fault_mistakes()]
+        mistakes = [
+            *self._rank_mistakes(),
+            *self._host_mistakes(),
+            *self._fault_mistakes(),
+            *self._agent_mistakes(),
+        ]
         for name in ("schemes", "seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
@@ -259,6 +265,21 @@ class Scenario(_Spec):
                     yield f"background.{index}.{end}={getattr(elephant, end)}; expected a host h1..h{self.fabric.hosts}"
             if elephant.src == elephant.dst:
                 yield f"background.{index}: src and dst are both {elephant.src}; expected two hosts"
+
+    def _agent_mistakes(self) -> Iterable[str]:
+        with_agents = [scheme for scheme in self.schemes if scheme not in WITHOUT_AGENTS]
+        if with_agents and self.fabric.ecn_threshold_bytes is not None:
+            yield (
+                f"fabric.ecn_threshold_bytes with schemes={', '.join(with_agents)}: switches cannot mark what is "
+                "inside a GSE frame; expected it unset, or only schemes without agents"
+            )
+        frame = frame_bytes(self.fabric.mtu_bytes)
+        least = self.gsp.container_bytes or frame
+        for name in ("container_bytes", "window_bytes", "port_window_bytes"):
+            value, limit = getattr(self.gsp, name), frame if name == "container_bytes" else least
+            if value is not None and value < limit:
+                holds = "a frame of fabric.mtu_bytes" if limit == frame else "a container"
+                yield f"gsp.{name}={value} does not hold {holds}; expected >= {limit}"
 
     def _fault_mistakes(self) -> Iterable[str]:
         targets = fault_targets(self.fabric)

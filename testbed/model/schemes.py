@@ -55,7 +55,6 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     frame_s = frame / rate
     rtt_s = 2 * (LINKS_PER_PATH * (frame_s + (fabric.delay_ms or 0.0) / 1e3) + SOFTWARE_S)
     container = gsp.container_bytes or max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
-    container = max(container, frame)
     quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else container
     window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
@@ -63,8 +62,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     values: dict[str, Any] = {
         "container_bytes": container,
         "quantum_bytes": quantum,
-        "window_bytes": max(window, quantum),
-        "port_window_bytes": max(gsp.port_window_bytes or window + quantum, quantum),
+        "window_bytes": window,
+        "port_window_bytes": gsp.port_window_bytes or window + quantum,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
         "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.units import KIB, MIB
 
+MOST_BYTES = 64 * 1024 * MIB
+MOST_S = 86_400
 Unit = Literal["container", "packet", "flowlet", "flow"]
 Admission = Literal["none", "dgsq"]
 
@@ -25,21 +27,21 @@ class Profile(BaseModel):
     admission: Admission = Field("dgsq", description="dgsq: ask, be granted, send; none: send at once")
     reorder: bool = Field(True, description="restore order before the host sees a frame")
     container_bytes: int = Field(36_056, ge=64, le=MIB, description="a container closes before it exceeds this")
-    flowlet_gap_s: float = Field(0.05, gt=0, le=10, description="a flow silent for so long may change path")
+    flowlet_gap_s: float = Field(0.05, gt=0, le=MOST_S, description="a flow silent for so long may change path")
     pacing: float = Field(0.985, gt=0, le=1, description="grants per port, as a fraction of its rate")
     quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant; deficit round robin quantum")
-    window_bytes: int = Field(144_224, ge=64, le=64 * MIB, description="granted but not received, per queue, at most")
-    port_window_bytes: int = Field(180_280, ge=64, le=64 * MIB, description="the same for all queues of a port")
+    window_bytes: int = Field(144_224, ge=64, le=MOST_BYTES, description="granted but not received, per queue, at most")
+    port_window_bytes: int = Field(180_280, ge=64, le=MOST_BYTES, description="the same for all queues of a port")
     standing_credit_bytes: int = Field(1500, ge=0, le=MIB, description="credit an active queue keeps beyond its demand")
-    request_retry_s: float = Field(0.1, gt=0, le=60, description="a starved queue asks again this often")
-    age_s: float = Field(0.1, gt=0, le=3600, description="a queue empty for so long is closed")
-    watchdog_s: float = Field(0.5, gt=0, le=3600, description="no grant for so long: alarm; three times: dropped")
-    gap_s: float = Field(0.4, gt=0, le=60, description="a gap in the order older than this is given up")
-    reorder_buffer_bytes: int = Field(MIB, ge=64, le=1024 * MIB, description="waiting out of order, per queue, at most")
+    request_retry_s: float = Field(0.1, gt=0, le=MOST_S, description="a starved queue asks again this often")
+    age_s: float = Field(0.1, gt=0, le=MOST_S, description="a queue empty for so long is closed")
+    watchdog_s: float = Field(0.5, gt=0, le=MOST_S, description="no grant for so long: alarm; three times: dropped")
+    gap_s: float = Field(0.4, gt=0, le=MOST_S, description="a gap in the order older than this is given up")
+    reorder_buffer_bytes: int = Field(MIB, ge=64, le=MOST_BYTES, description="waiting out of order, per queue, at most")
     retransmit: bool = Field(False, description="the source keeps frames and sends reported ones again")
-    loss_report_s: float = Field(0.1, gt=0, le=60, description="a gap this old is reported when retransmit is on")
-    mark_bytes: int = Field(256 * KIB, ge=64, le=1024 * MIB, description="a longer source queue marks ECN")
-    limit_bytes: int = Field(4 * MIB, ge=64, le=1024 * MIB, description="a longer source queue drops, and counts it")
+    loss_report_s: float = Field(0.1, gt=0, le=MOST_S, description="a gap this old is reported when retransmit is on")
+    mark_bytes: int = Field(256 * KIB, ge=64, le=MOST_BYTES, description="a longer source queue marks ECN")
+    limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
     hello_s: float = Field(0.01, gt=0, le=60, description="period of path checks")
     hello_misses: int = Field(3, ge=1, le=100, description="missing in a row: the path is dead")
     restore_s: float = Field(1.0, ge=0, le=3600, description="a path works for so long before it is used again")
