@@ -38,6 +38,11 @@ def agent_totals(before: Sequence[Stats], after: Sequence[Stats]) -> dict[str, A
     """
     if [one["name"] for one in before] != [one["name"] for one in after]:
         raise ValueError(f"agents were {[one['name'] for one in before]}, are {[one['name'] for one in after]}")
+    restarts = sum(early["epoch"] != late["epoch"] for early, late in zip(before, after, strict=True))
+    # an agent that was started again counts from 0, and its name is all it shares with the one before
+    before = [
+        early if early["epoch"] == late["epoch"] else _nothing(late) for early, late in zip(before, after, strict=True)
+    ]
     totals: dict[str, Any] = {
         name: sum(late["counters"][name] - early["counters"][name] for early, late in zip(before, after, strict=True))
         for name in SUMMED
@@ -49,8 +54,14 @@ def agent_totals(before: Sequence[Stats], after: Sequence[Stats]) -> dict[str, A
     )
     totals["reorder_depth_max_bytes"] = max(one["counters"]["reorder_depth_max_bytes"] for one in after)
     totals["dgsq_wait_ms"] = {name: _greatest(one["dgsq_wait_ms"][name] for one in after) for name in ("p50", "p99")}
-    totals["restarts"] = sum(early["epoch"] != late["epoch"] for early, late in zip(before, after, strict=True))
+    totals["restarts"] = restarts
     return totals
+
+
+def _nothing(stats: Stats) -> Stats:
+    """Return the stats of an agent that has just begun."""
+    counters = dict.fromkeys(stats["counters"], 0)
+    return {**stats, "counters": counters, "grants": 0, "cpu_s": 0.0, "socket_drops": 0, "queue_full": {}}
 
 
 def _refused(stats: Stats) -> int:

@@ -20,6 +20,7 @@ from testbed.system.supervisor import Supervisor
 from testbed.units import mbps_to_bytes_per_s
 
 ANSWER_TIMEOUT_S = 20.0
+MOST_RESTARTS = 3  # of one agent; what dies more often is not worth restarting
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame, as in testbed.fabric.network
 
 
@@ -108,6 +109,10 @@ class _Maker:
         )
 
 
+def _slug(config: Config) -> str:
+    return config.name.replace(" ", "-")
+
+
 class Agents:
     """The running agents of one run."""
 
@@ -117,7 +122,7 @@ class Agents:
         self._supervisor = supervisor
         self._enter_argv = enter_argv
         self._raw_dir = raw_dir
-        self._said: dict[str, dict[str, dict[str, Any]]] = {}
+        self._said: dict[str, dict[str, Any]] = {}
         self._children: dict[str, Child] = {}
 
     @property
@@ -136,23 +141,29 @@ class Agents:
         Raises WorkloadError naming the one that does not.
         """
         for host, config in configs:
-            slug = config.name.replace(" ", "-")
-            path = self._raw_dir / f"{slug}.json"
+            path = self._raw_dir / f"{_slug(config)}.json"
             path.write_text(json.dumps(config.to_json()))
-            argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(path)]
-            said = self._said.setdefault(config.name, {})
-            self._children[config.name] = self._supervisor.start(
-                "gsp",
-                argv if host is None else self._enter_argv(host, argv),
-                name=config.name,
-                host=host,
-                log_path=self._raw_dir / f"{slug}.log",
-                on_event=lambda event, said=said: said.__setitem__(event["event"], event),  # type: ignore[misc]
-            )
+            self._start(host, config, restarts=0)
         self._await("ready")
+
+    def _start(self, host: str | None, config: Config, restarts: int) -> None:
+        """Start one agent; if it dies it is started again, with a new epoch, and the run goes on."""
+        argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(self._raw_dir / f"{_slug(config)}.json")]
+        said = self._said[config.name] = {}
+        self._children[config.name] = self._supervisor.start(
+            "gsp",
+            argv if host is None else self._enter_argv(host, argv),
+            name=config.name,
+            host=host,
+            log_path=self._raw_dir / f"{_slug(config)}.log",
+            on_event=lambda event: said.__setitem__(event["event"], event),
+            on_death="record" if restarts < MOST_RESTARTS else "fatal",
+            after_death=lambda: self._start(host, config, restarts + 1),
+        )
 
     def stats(self) -> list[dict[str, Any]]:
         """Return what every agent says of itself now."""
+        self._await("ready")  # one may just have been started again
         for name, child in self._children.items():
             self._said[name].pop("stats", None)
             child.send({"command": "stats"})

@@ -99,6 +99,7 @@ class Child(Process):
         self.account = account
         self.popen = popen
         self.on_event = on_event
+        self.after_death: Callable[[], None] | None = None
         self.stdin = LineWriter(popen.stdin) if popen.stdin else None
         self.stdout = LineReader(popen.stdout) if popen.stdout else None
         self._watch_stdin = watch_stdin

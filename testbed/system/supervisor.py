@@ -93,6 +93,7 @@ class Supervisor:
         stdout_path: Path | None = None,
         on_event: OnEvent | None = None,
         on_death: OnDeath = "fatal",
+        after_death: Callable[[], None] | None = None,
         account: Callable[[], str | None] = lambda: None,
         preexec: Callable[[], None] | None = None,
     ) -> Child:
@@ -101,7 +102,8 @@ class Supervisor:
         ``role`` decides which error its death is, ``name`` (default: the role) is what messages call it. With
         ``on_event`` it gets a stdin for ``send`` and its stdout must be JSON lines; without, stdout goes to
         ``stdout_path`` or, like stderr, to ``log_path`` (appended to; without one it is kept for messages only).
-        With ``on_death="record"`` its death is only noted in ``deaths``. ``account`` returns its own words about
+        With ``on_death="record"`` its death is only noted in ``deaths``, and ``after_death`` is called from
+        ``run_until`` (to start it again, say). ``account`` returns its own words about
         its death where they are not in the log. Raises the role's error when it
         cannot be started.
         """
@@ -119,6 +121,7 @@ class Supervisor:
             if stdout_file:
                 stdout_file.close()
         child = Child(role, name or role, host, popen, on_death, log, on_event, account, self._watch_stdin)
+        child.after_death = after_death
         self._watch(child)
         if child.stdout:
             self._selector.register(child.stdout.fd, selectors.EVENT_READ, lambda: self._read(child))
@@ -312,6 +315,8 @@ class Supervisor:
         self.deaths.append(death)
         if process.on_death == "fatal":
             self._failures.append(death)
+        elif isinstance(process, Child) and process.after_death:
+            self.call_at(time.monotonic(), process.after_death)
 
     def _look_for_stopped(self, patience_s: float = STOPPED_S) -> None:
         """Take a process that has been stopped for so long as failed: nothing else will ever tell."""

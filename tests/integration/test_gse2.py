@@ -56,3 +56,52 @@ def test_containers_hold_several_packets(runs: dict[str, dict[str, Any]]) -> Non
 
 def test_scheduled_fabric_is_faster_than_a_hashed_one_with_the_same_agents(runs: dict[str, dict[str, Any]]) -> None:
     assert runs["gse2-n2n"]["completion_s"] < 0.8 * runs["ecmp-agents"]["completion_s"]
+
+
+def descendants(pid: int) -> list[int]:
+    """Return every process below ``pid``."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        more = children.get(todo.pop(), [])
+        found += more
+        todo += more
+    return found
+
+
+def agents_of(pid: int) -> list[int]:
+    return [one for one in descendants(pid) if b"testbed.agent.gsp" in _command_line(one)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])
+def test_killed_agent_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str) -> None:
+    argv = run_argv(tmp_path, "allreduce_ring", {**SMALL, "workload.iterations": 4}, schemes=scheme, seeds="1")
+    with subprocess.Popen([*argv, "-v"], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None and run.stdout is not None
+        said = b""
+        while b'"iteration": 1' not in said and b"iteration 1" not in said:
+            line = run.stderr.readline()
+            assert line, said.decode()
+            said += line
+        victims = agents_of(run.pid)
+        os.kill(victims[-1], signal.SIGKILL)
+        out, err = run.communicate(timeout=200)
+    assert run.returncode == 0, (said + err).decode()
+    (result,) = json.loads(out)["runs"]
+    assert result["wrong_elements"] == 0
+    assert result["agents"]["restarts"] == 1
+    assert result["verdict"] == "INVALID"
+    assert any("died during the run: gsp" in reason for reason in result["reasons"])

@@ -163,6 +163,23 @@ def test_a_death_may_be_only_recorded(supervisor: Supervisor) -> None:
     assert [death.role for death in supervisor.deaths] == ["gsos"]
 
 
+def test_what_may_die_can_be_started_again(supervisor: Supervisor) -> None:
+    started = []
+
+    def start() -> None:
+        started.append(supervisor.start("gsp", SLEEP, on_death="record", after_death=start))
+
+    start()
+    os.kill(started[0].pid, signal.SIGKILL)
+    supervisor.run_until(lambda: len(started) == 2, 10, "another one")
+    run_for(supervisor, 0.05)
+    assert started[1].alive
+    assert [death.pid for death in supervisor.deaths] == [started[0].pid]
+    supervisor.stop(started[1])
+    run_for(supervisor, 0.05)
+    assert len(started) == 2  # ended by us: not started again
+
+
 def test_the_first_cause_is_told_before_its_consequences(supervisor: Supervisor) -> None:
     talker = """
 import json, os, select, sys

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.evaluation.agents import agent_totals
+from testbed.gse.dataplane.counters import Counters
+
+
+def stats(name: str, epoch: int = 1, **counters: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "epoch": epoch,
+        "counters": {**Counters().to_json(), **counters},
+        "grants": counters.get("grants_", 5),
+        "cpu_s": 1.5,
+        "socket_drops": 0,
+        "queue_full": {"l1-eth1": 2},
+        "dgsq_wait_ms": {"p50": 1.0, "p99": None},
+    }
+
+
+def test_totals_are_sums_of_differences() -> None:
+    before = [stats("gsp l1", containers=10), stats("gsp l2", containers=1)]
+    after = [stats("gsp l1", containers=15), stats("gsp l2", containers=3, reorder_depth_max_bytes=700)]
+    after[0]["cpu_s"] = 2.0
+    after[1]["dgsq_wait_ms"] = {"p50": 3.0, "p99": 9.0}
+    totals = agent_totals(before, after)
+    assert totals["containers"] == 5 + 2
+    assert totals["cpu_s"] == 0.5
+    assert totals["reorder_depth_max_bytes"] == 700
+    assert totals["dgsq_wait_ms"] == {"p50": 3.0, "p99": 9.0}  # of the agent with the longest waits
+    assert totals["restarts"] == totals["queue_full_frames"] == 0
+
+
+def test_agent_that_was_started_again_counts_from_nothing() -> None:
+    totals = agent_totals([stats("gsp l1", epoch=1, containers=100)], [stats("gsp l1", epoch=2, containers=7)])
+    assert totals["containers"] == 7
+    assert totals["restarts"] == 1
+    assert totals["queue_full_frames"] == 2
+
+
+def test_other_agents_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="gsp l2"):
+        agent_totals([stats("gsp l1")], [stats("gsp l2")])
