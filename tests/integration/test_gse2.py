@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import gse_run
+from gse_runs import ENV, gse_run, run_argv
 
 pytestmark = pytest.mark.root
 
