@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "validate a scenario without running it; print its JSON schema",
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
+    "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
     "doctor": "what this machine can do, and what to do about what is missing",
     "demo": "ring all-reduce under ecmp and gse1 with 3 seeds, a table and figures",

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import ENV, gse_run, run_argv
+from gse_runs import ENV, gse_argv, gse_run, run_argv
 
 pytestmark = pytest.mark.root
 
@@ -91,20 +93,48 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])
-def test_killed_agent_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str) -> None:
-    argv = run_argv(tmp_path, "allreduce_ring", {**SMALL, "workload.iterations": 4}, schemes=scheme, seeds="1")
-    with subprocess.Popen([*argv, "-v"], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        assert run.stderr is not None and run.stdout is not None
+@contextmanager
+def going_on(folder: Path, scheme: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a run and yield when its first iteration is over."""
+    argv = run_argv(folder, "allreduce_ring", {**SMALL, "workload.iterations": 4}, schemes=scheme, seeds="1")
+    with subprocess.Popen([*argv, "-v"], cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
         said = b""
-        while b'"iteration": 1' not in said and b"iteration 1" not in said:
+        while b'"iteration": 1' not in said:
             line = run.stderr.readline()
             assert line, said.decode()
             said += line
-        victims = agents_of(run.pid)
-        os.kill(victims[-1], signal.SIGKILL)
+        yield run
+
+
+def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
+    pcap = tmp_path / "l1.pcap"
+    with going_on(tmp_path, "gse2-n2n") as run:
+        text, file, wrong = (
+            subprocess.run(
+                gse_argv("capture", *words), cwd=tmp_path, env=ENV, capture_output=True, text=True, check=False
+            )
+            for words in (["l1", "-c", "60"], ["l1", "-c", "60", "-w", str(pcap)], ["l9"])
+        )
+        run.communicate(timeout=200)
+    assert text.returncode == 0, text.stderr
+    assert len(text.stdout.splitlines()) == 60
+    assert "DATA l1 > l" in text.stdout
+    assert "GRANT" in text.stdout or "REQUEST" in text.stdout or "HELLO" in text.stdout
+    assert file.returncode == 0, file.stderr
+    argv = gse_argv("capture", "--read", str(pcap))
+    read = subprocess.run(argv, cwd=tmp_path, env=ENV, capture_output=True, text=True, check=True)
+    assert len(read.stdout.splitlines()) == 60
+    assert wrong.returncode == 2
+    assert "no such node; got l9, expected one of l1, l2" in wrong.stderr
+
+
+@pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])
+def test_killed_agent_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str) -> None:
+    with going_on(tmp_path, scheme) as run:
+        os.kill(agents_of(run.pid)[-1], signal.SIGKILL)
         out, err = run.communicate(timeout=200)
-    assert run.returncode == 0, (said + err).decode()
+    assert run.returncode == 0, err.decode()
     (result,) = json.loads(out)["runs"]
     assert result["wrong_elements"] == 0
     assert result["agents"]["restarts"] == 1

@@ -1,0 +1,103 @@
+"""Capture what crosses an interface of a running fabric, as text or into a file for Wireshark; read such a file.
+
+examples:
+  sudo ./gse capture l1                     all that leaf l1's GSP sends to and gets from the fabric, until Ctrl-C
+  sudo ./gse capture l1 l1-eth5 -c 100      100 frames of one uplink
+  sudo ./gse capture h3 -w h3.pcap          host h3's own interface into a file
+  ./gse capture --read h3.pcap              the file as text (Wireshark and tcpdump read it too)
+
+The fabric is that of the run or prompt that is going on (with several: --pid says which). tcpdump captures, scapy
+decodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from testbed.errors import MachineError, Problem, ResultsError
+from testbed.system.capsule import require_root
+from testbed.system.running import Capsule, running_capsules
+
+DEFAULT_INTFS: Final = ("-fab", "-eth0")  # a leaf's port to its agent; a host's link
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("node", metavar="NODE", nargs="?", help="a switch (l1, s2) or host (h3) of the running fabric")
+    parser.add_argument(
+        "intf", metavar="INTF", nargs="?", help="one of its interfaces; unset: a host's own, a leaf's to its GSP agent"
+    )
+    parser.add_argument("-w", dest="write", metavar="FILE", type=Path, help="write a pcap file instead of text")
+    parser.add_argument("-c", dest="count", metavar="N", type=int, help="stop after N frames")
+    parser.add_argument("--pid", type=int, help="which run, where several are going on (the message lists them)")
+    parser.add_argument("--read", metavar="FILE", type=Path, help="print a capture file as text and exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Capture, or read a file; return the exit status."""
+    if args.read is not None:
+        return _print(_packets_of(args.read))
+    if args.node is None:
+        print("gse capture: expected a NODE of the running fabric, or --read FILE", file=sys.stderr)
+        return 2
+    require_root("capture")
+    capsule = _choose(running_capsules(), args.pid)
+    argv = [*capsule.enter_argv(args.node), *_tcpdump(capsule, args)]
+    if args.write is not None:
+        with suppress(KeyboardInterrupt):  # tcpdump gets it as well, and closes the file
+            return subprocess.run(argv, check=False).returncode
+        return 0
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as tcpdump:
+        assert tcpdump.stdout is not None
+        try:
+            return _print(_packets_of(tcpdump.stdout)) or (tcpdump.wait() if args.count else 0)
+        finally:
+            tcpdump.terminate()
+
+
+def _tcpdump(capsule: Capsule, args: argparse.Namespace) -> list[str]:
+    """Return tcpdump's arguments. Raises MachineError when the interface is not the node's, or has to be named."""
+    own = capsule.interfaces(args.node)
+    default = own if len(own) == 1 else [name for name in own if name.endswith(DEFAULT_INTFS)]
+    intf = args.intf or (default[0] if default else None)
+    if intf not in own:
+        what = "no such interface" if args.intf else "several interfaces"
+        raise MachineError(Problem(what, args.node, str(args.intf), f"one of {', '.join(own)}"))
+    count = [] if args.count is None else ["-c", str(args.count)]
+    return ["tcpdump", "-U", "-n", "-s", "0", "-i", str(intf), "-w", str(args.write or "-"), *count]
+
+
+def _choose(capsules: list[Capsule], pid: int | None) -> Capsule:
+    """Return the capsule meant. Raises MachineError when there is none, or none can be told."""
+    found = ", ".join(f"{capsule.pid} ({capsule.what})" for capsule in capsules) or "none"
+    chosen = [capsule for capsule in capsules if pid in (None, capsule.pid)]
+    if len(chosen) != 1:
+        expected = "a run or prompt going on" if not capsules else "--pid with one of them"
+        raise MachineError(Problem("cannot tell which fabric", "gse capture", found, expected))
+    return chosen[0]
+
+
+def _packets_of(source: Any) -> Iterable[Any]:
+    """Return the packets of a capture file or stream. Raises ResultsError when it is none."""
+    logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
+    from scapy.utils import PcapReader
+
+    try:
+        return PcapReader(str(source) if isinstance(source, Path) else source)  # type: ignore[no-any-return]
+    except Exception as error:  # scapy raises its own for what is no capture, OSError for what cannot be read
+        raise ResultsError(Problem("cannot be read", str(source), str(error), "a pcap file")) from None
+
+
+def _print(packets: Iterable[Any]) -> int:
+    from testbed.capture.decode import lines
+
+    for line in lines(packets):
+        print(line, flush=True)
+    return 0
