@@ -27,6 +27,7 @@ from testbed.runs.campaign import Campaign, Outcome
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import check_scenario, inspect_machine
+from testbed.system.running import running_capsules
 from testbed.views.tables import run_table, scheme_table
 
 FORMAT_VERSION = 1
@@ -58,6 +59,11 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
     problems = check_scenario(scenario, machine)
     if problems:
         raise MachineError(problems)
+    for other in running_capsules():
+        print(
+            f"gse: {other.what} is going on already (pid {other.pid}): two at once disturb each other's measurements",
+            file=sys.stderr,
+        )
     outcomes = []
     plans = Campaign(scenario, args.results, machine).plans()
     estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]

@@ -25,6 +25,7 @@ SUMMED = (
     "misdirected",
     "stale",
     "path_changes",
+    "congestion_told",
     "data_out",
     "control_out",
     "local_frames",

@@ -12,7 +12,6 @@ from testbed.model.scenario import FaultSpec, fault_targets
 from testbed.system.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-UP_AFTER = {"fail": False, "heal": True}
 
 
 def schedule_faults(
@@ -32,10 +31,19 @@ def schedule_faults(
 
 
 def apply_fault(network: Network, fault: FaultSpec) -> dict[str, Any]:
-    """Take the target's links down or up at once and return what was done, with monotonic times."""
+    """Break or mend the target's links at once and return what was done, with monotonic times."""
     links = fault_targets(network.topology.fabric)[fault.target]
     began_s = time.monotonic()
-    network.set_links(links, up=UP_AFTER[fault.action])
+    if fault.action == "fail":
+        network.set_links(links, up=False)
+    elif fault.action == "silence":
+        network.set_forwarding(links, on=False)
+    elif fault.action == "slow":
+        network.set_rates(links, fraction=fault.fraction)
+    else:
+        network.set_rates(links, fraction=1.0)
+        network.set_forwarding(links, on=True)
+        network.set_links(links, up=True)
     log.info("%s %s", fault.action, fault.target)
     return {
         "event": "fault",

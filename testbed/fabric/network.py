@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from testbed.model.attachment import (
     stack_intf,
     wire_mtu_bytes,
 )
-from testbed.model.shaping import QueueSetting, queue_setting, tc_lines, tc_mismatches
+from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_lines, tc_mismatches
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
 from testbed.model.topology import Link as TopologyLink
@@ -201,6 +202,24 @@ class Network:
         state = "up" if up else "down"
         ends = [end for link in links for end in self.topology.link_ends(*link)]
         _ip_batch(f"link set dev {end.intf} {state}" for end in ends)
+
+    def set_forwarding(self, links: Iterable[tuple[int, int, int]], *, on: bool) -> None:
+        """Let the switches at both ends of links send into them, or drop what they would send: a silent loss."""
+        flag = "forward" if on else "no-forward"
+        for link in links:
+            for end in self.topology.link_ends(*link):
+                run(["ovs-ofctl", "-O", OPENFLOW_VERSION, "mod-port", end.node, str(end.port), flag])
+
+    def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:
+        """Give both ends of links this fraction of their rate; 1 is what they had at first."""
+        settings = {end.intf: setting for end, setting in self._switch_queues()}
+        lines = []
+        for link in links:
+            for end in self.topology.link_ends(*link):
+                setting = settings[end.intf]
+                slower = replace(setting, rate_bytes_per_s=max(1, round(setting.rate_bytes_per_s * fraction)))
+                lines.append(tc_change_line(end.intf, slower, self.topology.fabric.mtu_bytes))
+        _tc_batch(lines)
 
     def _raise_file_limit(self) -> None:
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from testbed.evaluation.metrics import rank_hosts
 from testbed.fidelity.verdict import Evidence, Finding, grade
+from testbed.model.scenario import BREAKS
 
 
 def check_missing(evidence: Evidence) -> Finding | None:
@@ -20,7 +21,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
     tables, measure = run.tables, run.scenario.measure
     hosts = rank_hosts(run)
     crosses = any(src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts))
-    faults = [outage for outage in metrics.outages if outage.action == "fail"]
+    faults = [outage for outage in metrics.outages if outage.action in BREAKS]
     asked = {
         "completion times": metrics.completion_s is not None,
         "wrong elements": metrics.wrong_elements is not None,

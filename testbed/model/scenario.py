@@ -49,6 +49,8 @@ SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 Placement = Literal["cross_leaf", "leaf_local", "random"]
+FaultAction = Literal["fail", "silence", "slow", "heal"]
+BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
@@ -155,8 +157,12 @@ class FaultSpec(_Spec):
     """Something that breaks or is mended while the measured iterations run."""
 
     t_s: float = Field(ge=0, description="seconds after the first measured iteration starts")
-    action: Literal["fail", "heal"] = Field(description="take down or bring up")
+    action: FaultAction = Field(
+        description="fail: take down (carrier lost); silence: lose every frame with the carrier up; "
+        "slow: leave `fraction` of the rate; heal: undo all of these"
+    )
     target: str = Field(description="a link like l1-s2 (all parallel links), l1-s2.2 (the second) or a spine like s2")
+    fraction: float = Field(0.1, gt=0, lt=1, description="what slow leaves of the rate")
 
 
 class MeasureSpec(_Spec):

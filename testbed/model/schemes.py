@@ -73,6 +73,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
         "hello_misses": gsp.hello_misses,
+        "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
+        "congestion_report_s": max(2 * container / rate, 0.1),
         "mark_bytes": max(fabric.queue_bytes, 4 * frame),
         "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
         **settings.profile,

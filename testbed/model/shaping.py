@@ -73,6 +73,12 @@ def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
     return lines
 
 
+def tc_change_line(intf: str, setting: QueueSetting, mtu_bytes: int) -> str:
+    """Return the ``tc -batch`` line that gives a shaped link end another rate, with all that waits kept."""
+    (line,) = (line for line in tc_lines(intf, setting, mtu_bytes) if " tbf " in line)
+    return line.replace("qdisc add", "qdisc change", 1)
+
+
 def _control_first_lines(intf: str, parent: str, setting: QueueSetting) -> list[str]:
     """Return the lines that put two strict classes inside the shaper: what it sends next is control if any waits.
 

@@ -38,7 +38,7 @@ from testbed.fabric.pathprobe import probe_path
 from testbed.fabric.unixctl import Unixctl
 from testbed.measurement.netlink import RouteSocket
 from testbed.model.ranks import SOURCE_PORTS, TCP, UDP, Flow
-from testbed.model.scenario import FaultSpec, fault_targets
+from testbed.model.scenario import FaultAction, FaultSpec, fault_targets
 from testbed.model.topology import Direction
 from testbed.prompt.gsos_view import gsos_lines
 from testbed.prompt.gsp_view import gsp_lines
@@ -54,6 +54,7 @@ IPERF_PORT = 5201
 IPERF_RATE = re.compile(r"[1-9][0-9]*[KMG]?")
 GSOS_NOTICES_WITHIN_S = 1.0
 GSOS_ASK_AGAIN_S = 0.01
+DONE = {"fail": "down", "silence": "silent", "slow": "slowed to a tenth", "heal": "up"}
 GSOS_METHODS = ("status", "paths", "placement", "counters", "events")
 
 
@@ -285,18 +286,27 @@ class FabricCLI(CLI):  # type: ignore[misc]
         """fail LEAF SPINE | fail SPINE - take a link (or all links of a spine) down, e.g. fail l1 s2."""
         self._fault(line, "fail")
 
+    def do_silence(self, line: str) -> None:
+        """silence LEAF SPINE | silence SPINE - lose every frame there, with the carrier up, e.g. silence l1 s2."""
+        self._fault(line, "silence")
+
+    def do_slow(self, line: str) -> None:
+        """slow LEAF SPINE | slow SPINE - leave a tenth of the rate, e.g. slow l1 s2."""
+        self._fault(line, "slow")
+
     def do_heal(self, line: str) -> None:
-        """heal LEAF SPINE | heal SPINE - bring it back, e.g. heal l1 s2."""
+        """heal LEAF SPINE | heal SPINE - undo fail, silence and slow, e.g. heal l1 s2."""
         self._fault(line, "heal")
 
-    def _fault(self, line: str, action: str) -> None:
+    def _fault(self, line: str, action: FaultAction) -> None:
         target = "-".join(line.split())
         if target not in fault_targets(self.topology.fabric):
             print(f"*** {action}: expected a link like 'l1 s2' or a spine like 's2', got {line!r}")
             return
         done = apply_fault(self.network, FaultSpec(t_s=0, action=action, target=target))
-        print(f"{target} {'down' if action == 'fail' else 'up'} in {(done['done_s'] - done['began_s']) * 1e3:.1f} ms")
-        print(self._what_gsos_did(done["began_s"]))
+        print(f"{target} {DONE[action]} in {(done['done_s'] - done['began_s']) * 1e3:.1f} ms")
+        if action in ("fail", "heal"):  # GSOS sees carriers only
+            print(self._what_gsos_did(done["began_s"]))
 
     def _what_gsos_did(self, since_s: float) -> str:
         """Wait until GSOS has noticed a change of links and say how long that took."""
@@ -313,7 +323,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
         """Complete switch names."""
         return [switch.name for switch in self.topology.switches if switch.name.startswith(text)]
 
-    complete_heal = complete_fail
+    complete_heal = complete_silence = complete_slow = complete_fail
 
     def do_help(self, line: str) -> None:
         """help [COMMAND] - list the commands, or explain one."""
@@ -323,7 +333,8 @@ class FabricCLI(CLI):  # type: ignore[misc]
             return
         super().do_help(line)
         if not line.strip():
-            print("Of this project: gsos gsp util queues path allreduce iperf fail heal (help COMMAND explains each)")
+            own = "gsos gsp util queues path allreduce iperf fail silence slow heal"
+            print(f"Of this project: {own} (help COMMAND explains each)")
 
 
 def _positive(text: str, default: int | None) -> int | None:

@@ -11,6 +11,7 @@ from testbed.evaluation.metrics import Latency, Metrics, measure
 from testbed.model.oracle import Prediction
 from testbed.results.store import FORMAT_VERSION, PARTIAL, Run
 from testbed.evaluation.usage import Usage, usage
+from testbed.model.scenario import BREAKS
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _latency(latency: Latency | None) -> dict[str, float | int | None]:
 
 
 def _outage_ms(metrics: Metrics) -> float | None:
-    pauses = [outage.pause_s for outage in metrics.outages if outage.action == "fail" and outage.pause_s is not None]
+    pauses = [outage.pause_s for outage in metrics.outages if outage.action in BREAKS and outage.pause_s is not None]
     return max(pauses) * 1000 if pauses else None
 
 

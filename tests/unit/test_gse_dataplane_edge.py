@@ -211,6 +211,28 @@ def test_dead_path_is_left_within_the_silence_and_everybody_hears() -> None:
     assert back
 
 
+def test_slow_path_is_weighted_away_and_comes_back() -> None:
+    slow_until = [0.0]
+
+    def delay(path: int) -> float:
+        return 0.3 if path == 1 and 101.0 <= fabric.now_s < slow_until[0] else 0.005
+
+    fabric = Fabric(PROFILE, leaves=2, hosts=1, paths=4, path_delay_s=delay)
+    slow_until[0] = 106.0
+    for number in range(2200):
+        fabric.send(0.0075 * number, H11, H21, number, 9014)
+    fabric.run(20)
+
+    def share(from_s: float, to_s: float) -> float:
+        paths = [f[3] for t_s, f in fabric.sent_frames if not is_control(f) and from_s <= t_s < to_s]
+        return paths.count(2) / len(paths)
+
+    assert share(100.0, 101.0) == pytest.approx(0.25, abs=0.05)
+    assert share(104.0, 106.0) < 0.06
+    assert share(113.0, 116.0) == pytest.approx(0.25, abs=0.06)
+    assert fabric.numbers(H21, H11) == list(range(2200))
+
+
 def test_restarted_source_is_taken_up_by_its_new_epoch() -> None:
     fabric = Fabric(PROFILE, leaves=2, hosts=1)
     saturate(fabric, H11, H21, 100)
@@ -250,7 +272,7 @@ def test_state_of_ended_traffic_is_forgotten() -> None:
         saturate(fabric, src, dst, 20)
     fabric.run(60)
     for edge in fabric.edges.values():
-        assert not edge.source.queues
+        assert edge.source.at_rest
         assert not edge.sink.inbound
         assert edge.due_s() is None
         assert all(s.outstanding_bytes == 0 for s in edge.sink.schedulers.values())

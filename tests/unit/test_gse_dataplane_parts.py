@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.gse.dataplane.delays import PathDelays
 from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
 from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.grant import GrantScheduler, is_newer_epoch
@@ -241,6 +242,32 @@ def test_two_destinations_do_not_choose_the_same_uplink_at_once() -> None:
     first = spreader.choose(1, 0.0)
     spreader.record(1, first, 10_000, 0.0)
     assert spreader.choose(2, 0.0) != first
+
+
+def test_slowed_path_gets_its_part_and_recovers() -> None:
+    spreader = Spreader(2, RATE, Random(1))
+    for _ in range(3):
+        spreader.slow_down(1, 1, 0.5)
+    for number in range(900):
+        spreader.record(1, spreader.choose(1, number), 1000, number)
+    assert spreader.path_bytes[1] / spreader.path_bytes[0] == pytest.approx(1 / 8, abs=0.01)
+    for _ in range(30):
+        spreader.recover(1.1)
+    assert spreader.paces() == {}
+    before = list(spreader.path_bytes)
+    for number in range(900, 1100):
+        spreader.record(1, spreader.choose(1, number), 1000, number)
+    assert [now - then for now, then in zip(spreader.path_bytes, before, strict=True)] == [100_000, 100_000]
+
+
+def test_delays_are_judged_against_the_fastest_path_of_the_same_source() -> None:
+    delays = PathDelays(0.05)
+    for src, path, delay_s in ((1, 1, 0.01), (1, 2, 0.12), (2, 1, 0.5), (2, 2, 0.51), (1, 3, 9.0)):
+        for number in range(5):
+            now_s = 4294.0 + number  # around where 32 bits of microseconds wrap
+            delays.record(src, path, int((now_s - delay_s) * 1e6) & 0xFFFF_FFFF, now_s)
+    assert sorted(delays.judge()) == [(1, 2, 2), (1, 3, 3)]
+    assert delays.judge() == []
 
 
 # -- paths ----------------------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ class Counters:
     too_many_queues: int = 0
     # paths
     path_changes: int = 0
+    congestion_told: int = 0
+    congestion_heard: int = 0
     faults_heard: int = 0
 
     def add_order(self, order: ReorderBuffer) -> None:

@@ -39,7 +39,7 @@ class SourceQueue:
         self.path = 0
         self.psn = 0
         self.demand = self.sent = self.grant = 0
-        self.dropped_frames = self.marked_frames = self.alarms = 0
+        self.dropped_frames = self.marked_frames = self.alarms = self.closures = 0
         self._frames: deque[tuple[bytes, float]] = deque()
         self._told = 0  # the demand the destination has been told, by a request or a data header
         self._told_s = now_s
@@ -150,6 +150,12 @@ class SourceQueue:
         self._empty_since_s = now_s
         self.former.close()
         return count
+
+    def close(self) -> None:
+        """The destination forgets the queue: credit that is left is void."""
+        self.grant = self.sent
+        self.former.close()
+        self.closures += 1
 
     def age_due_s(self) -> float | None:
         """Return when the queue may be closed; None: not while frames wait."""

@@ -90,6 +90,7 @@ class Edge:
             self._scan_s = now_s + SCAN_S
             self.source.scan(now_s)
             self.sink.scan(now_s)
+            self.failures.recover(now_s)
 
     def due_s(self) -> float | None:
         """Return when ``advance`` has to be called next if no frame comes; None: not before one does."""
@@ -100,8 +101,8 @@ class Edge:
     def totals(self) -> Counters:
         """Return the counters with what live queues have counted so far."""
         totals = replace(self.counters)
-        for queue in self.source.queues.values():
-            totals.add_former(queue.former)
+        for former in self.source.formers():
+            totals.add_former(former)
         for inbound in self.sink.inbound.values():
             totals.swapped += inbound.swapped
             if inbound.order is not None:
@@ -119,5 +120,7 @@ class Edge:
             self.failures.hear_fault(message)
         elif isinstance(message, wire.Close):
             self.sink.hear_close(message, now_s)
+        elif isinstance(message, wire.Congestion):
+            self.failures.hear_congestion(message, now_s)
         elif isinstance(message, wire.Loss):
             self.source.hear_loss(message, now_s)

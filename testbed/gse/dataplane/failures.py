@@ -1,4 +1,7 @@
-"""What a GSP does about paths: check its own with hellos, tell everybody of a failure, believe what others tell."""
+"""What a GSP does about paths: check its own with hellos, tell everybody of a failure, believe what others tell.
+
+A path that another GSP calls slow gets less (multiplicative decrease), and more again while nobody complains.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ from testbed.gse.dataplane.spread import Spreader
 FAULT_COPIES: Final = 3
 FAULT_COPY_S: Final = 0.001
 FAULT_REFRESH_S: Final = 0.5  # a lost notice is healed by the next round
+LEVEL_THAT_COUNTS: Final = 2  # level 1 is what containers that meet by chance do to each other
+SLOW_DOWN: Final = {2: 0.7, 3: 0.5}
+CLEAN_REPORTS: Final = 3  # without a complaint before a path is given more again
+RECOVERY: Final = 1.1
 
 
 class Failures:
@@ -23,7 +30,9 @@ class Failures:
     def __init__(
         self, profile: Profile, place: Place, spread: Spreader, outlet: Outlet, counters: Counters, now_s: float
     ) -> None:
+        self._profile = profile
         self._place, self._spread, self._outlet, self._counters = place, spread, outlet, counters
+        self._recover_s = now_s
         self.monitor = PathMonitor(profile, place.paths, now_s)
         self._seq = 0
         self._heard: dict[tuple[int, int, int], int] = {}  # (source, leaf, path) -> latest notice
@@ -79,6 +88,23 @@ class Failures:
             self._spread.set_local(message.path - 1, up=message.up)
         else:
             self._spread.set_weight(message.leaf, message.path - 1, 1.0 if message.up else 0.0)
+
+    def hear_congestion(self, message: wire.Congestion, now_s: float) -> None:
+        """Send less over a path that is slow towards the GSP that says so."""
+        if not 1 <= message.path <= self._place.paths:
+            self._counters.misdirected += 1
+            return
+        self._counters.congestion_heard += 1
+        leaf = message.src >> 8
+        if message.level >= LEVEL_THAT_COUNTS and leaf != self._place.leaf:
+            self._spread.slow_down(leaf, message.path - 1, SLOW_DOWN[message.level])
+            self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
+
+    def recover(self, now_s: float) -> None:
+        """Trust slowed paths a little more while nobody complains."""
+        if now_s >= self._recover_s:
+            self._recover_s = now_s + self._profile.congestion_report_s
+            self._spread.recover(RECOVERY)
 
     def _tell(self, path: int, up: bool, at_s: float) -> None:
         self._seq = (self._seq + 1) & 0xFFFF_FFFF

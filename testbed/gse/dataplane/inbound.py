@@ -37,7 +37,7 @@ class Inbound:
 
     def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int]:
         """Take a packet; return what may be delivered and how many more bytes count as received."""
-        self.heard_s = now_s
+        self.heard_s, self.closed = now_s, False
         if self.order is None:
             number = unwrap(psn, self._next_psn)
             if number < self._next_psn:

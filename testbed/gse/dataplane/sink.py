@@ -6,6 +6,7 @@ from typing import Final
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.delays import PathDelays
 from testbed.gse.dataplane.grant import GrantScheduler, Issued, QueueKey, is_newer_epoch
 from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.outlet import Outlet
@@ -16,6 +17,7 @@ from testbed.gse.dataplane.serial import unwrap
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
+CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
 MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
 
 
@@ -28,6 +30,8 @@ class SinkSide:
         self._began_s = now_s
         self.inbound: dict[QueueKey, Inbound] = {}
         self.schedulers = {port: GrantScheduler(profile, rate, now_s) for port, rate in place.ports.items()}
+        self._delays = PathDelays(profile.congestion_s)
+        self._judge_s = now_s
         self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
 
     # -- what arrives -----------------------------------------------------------------------------------------
@@ -52,6 +56,8 @@ class SinkSide:
         if inbound is None:
             return
         self._counters.data_in += 1
+        if header.path:
+            self._delays.record(header.src, header.path, header.ts_us, now_s)
         ready, received = inbound.accept(header.psn, header.sent, inner, now_s)
         if self._profile.admission == "dgsq":
             scheduler = self.schedulers[header.dst_port]
@@ -69,6 +75,7 @@ class SinkSide:
         inbound = self._of(key, message.epoch, message.dst_port, message.psn, message.sent, now_s)
         if inbound is None:
             return
+        inbound.closed = False
         news = scheduler.hear(
             key, epoch=message.epoch, tc=message.tc, demand=message.demand, sent=message.sent, now_s=now_s
         )
@@ -119,7 +126,12 @@ class SinkSide:
     # -- timers -----------------------------------------------------------------------------------------------
 
     def scan(self, now_s: float) -> None:
-        """Give up gaps that are too old, report younger ones, forget what has ended."""
+        """Give up gaps that are too old, report younger ones and slow paths, forget what has ended."""
+        if now_s >= self._judge_s:
+            self._judge_s = now_s + self._profile.congestion_report_s
+            for slow in self._delays.judge():
+                self._counters.congestion_told += 1
+                self._outlet.control(wire.Congestion(self._place.gsp, slow.src, slow.path, slow.level), now_s)
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
@@ -131,7 +143,8 @@ class SinkSide:
                 self.schedulers[inbound.dst_port].received(key, received)
                 self._outlet.host(inbound.dst_port, ready)
             silent_s = now_s - inbound.heard_s
-            if inbound.empty and (silent_s > SILENT_S or (inbound.closed and silent_s > self._profile.gap_s)):
+            patience_s = CLOSED_GAPS * self._profile.gap_s if inbound.closed else SILENT_S
+            if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
 
     # -- state of one source queue ----------------------------------------------------------------------------

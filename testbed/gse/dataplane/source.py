@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
 from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
+from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.inner import mark_congestion, traffic_class
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place, Where
@@ -17,6 +18,7 @@ from testbed.gse.dataplane.spread import Spreader
 from testbed.gse.dataplane.unit import UnitChooser
 
 WAITS_KEPT: Final = 20_000
+REST_GAPS: Final = 2  # gap times a closed queue's numbers are kept; the destination keeps them longer
 
 
 class QueueName(NamedTuple):
@@ -48,13 +50,21 @@ class SourceSide:
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
         self._kept: dict[int, deque[tuple[wire.DataHeader, bytes]]] = {}  # by qid, for retransmission
-        self._closed: deque[tuple[float, int]] = deque()  # when to forget what was kept for a closed queue
+        # Closed queues rest for a while: one that is needed again goes on with its numbers, or its first packets
+        # could overtake the last of its former life, which may still wait for order.
+        self._resting: dict[QueueName, SourceQueue] = {}
+        self._rest_ends: deque[tuple[float, QueueName, int]] = deque()
+        self._used_qids: set[int] = set()
         self._next_qid = 0
 
     @property
     def at_rest(self) -> bool:
-        """Whether no queue lives and nothing is kept."""
-        return not (self.queues or self._kept)
+        """Whether no queue lives or rests."""
+        return not (self.queues or self._resting)
+
+    def formers(self) -> list[Former]:
+        """Return the formers of every queue that lives or rests."""
+        return [queue.former for queue in (*self.queues.values(), *self._resting.values())]
 
     def take(self, port: int, frame: bytes, where: Where, now_s: float) -> None:
         """Take a frame from the host on ``port`` to the host at ``where``."""
@@ -99,29 +109,33 @@ class SourceSide:
                     self._watch(queue, now_s)
             elif age_due_s <= now_s:
                 self._close(name, queue, now_s)
-        while self._closed and self._closed[0][0] <= now_s:
-            self._kept.pop(self._closed.popleft()[1], None)
+        while self._rest_ends and self._rest_ends[0][0] <= now_s:
+            _end_s, name, turn = self._rest_ends.popleft()
+            resting = self._resting.get(name)
+            if resting is not None and resting.closures == turn:  # else it was needed again, and rests anew
+                del self._resting[name]
+                self._counters.add_former(resting.former)
+                self._kept.pop(resting.qid, None)
+                self._used_qids.discard(resting.qid)
 
     # -- one queue --------------------------------------------------------------------------------------------
 
     def _queue(self, name: QueueName, now_s: float) -> SourceQueue:
         queue = self.queues.get(name)
         if queue is None:
-            while self._next_qid in self._by_qid or self._next_qid in self._kept:
-                self._next_qid = (self._next_qid + 1) & 0xFFFF
-            qid, self._next_qid = self._next_qid, (self._next_qid + 1) & 0xFFFF
-            queue = SourceQueue(
-                self._profile,
-                qid=qid,
-                epoch=self._epoch,
-                dst=name.dst,
-                dst_port=name.dst_port,
-                tc=name.tc,
-                now_s=now_s,
-            )
-            self.queues[name] = self._by_qid[qid] = queue
-            self._counters.queues_made += 1
+            queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
+            self.queues[name] = self._by_qid[queue.qid] = queue
         return queue
+
+    def _new_queue(self, name: QueueName, now_s: float) -> SourceQueue:
+        while self._next_qid in self._used_qids:
+            self._next_qid = (self._next_qid + 1) & 0xFFFF
+        qid, self._next_qid = self._next_qid, (self._next_qid + 1) & 0xFFFF
+        self._used_qids.add(qid)
+        self._counters.queues_made += 1
+        return SourceQueue(
+            self._profile, qid=qid, epoch=self._epoch, dst=name.dst, dst_port=name.dst_port, tc=name.tc, now_s=now_s
+        )
 
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
         """Send what may be sent, then ask for more if it is time."""
@@ -198,9 +212,9 @@ class SourceSide:
 
     def _close(self, name: QueueName, queue: SourceQueue, now_s: float) -> None:
         del self.queues[name], self._by_qid[queue.qid]
-        queue.former.close()
-        self._counters.add_former(queue.former)
-        self._closed.append((now_s + self._profile.gap_s, queue.qid))
+        queue.close()
+        self._resting[name] = queue
+        self._rest_ends.append((now_s + REST_GAPS * self._profile.gap_s, name, queue.closures))
         close = wire.Close(
             self._place.gsp, queue.dst, queue.epoch, queue.qid, queue.dst_port, wrap(queue.sent), wrap(queue.psn)
         )

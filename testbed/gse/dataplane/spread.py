@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 FULL_WEIGHT = 1.0
+LEAST_PACE = 1 / 64
 
 
 class Spreader:
@@ -24,6 +25,7 @@ class Spreader:
         self._backlog = [0.0] * paths
         self._backlog_s = [0.0] * paths
         self._weight: dict[int, list[float]] = {}  # destination leaf -> weight by path
+        self._pace: dict[int, list[float]] = {}  # the same for what congestion leaves of it
         self._local_up = [True] * paths
         self.path_bytes = [0] * paths
 
@@ -47,7 +49,7 @@ class Spreader:
         self._backlog_s[path] = now_s
         self.path_bytes[path] += frame_bytes
         sent = self._sent_to(leaf)
-        sent[path] += frame_bytes / (self._weights(leaf)[path] or FULL_WEIGHT)
+        sent[path] += frame_bytes / ((self._weights(leaf)[path] or FULL_WEIGHT) * self._paces(leaf)[path])
         # Only differences matter: keep them small, so that floats stay exact for ever.
         if sent[path] > 1e9:
             least = min(sent)
@@ -80,6 +82,29 @@ class Spreader:
         weights[path] = weight
         if revived:
             self._level(leaf, path)
+
+    def slow_down(self, leaf: int, path: int, factor: float) -> None:
+        """Give a path towards ``leaf`` less by ``factor`` (0..1), but never nothing: it has to show that it is well."""
+        paces = self._paces(leaf)
+        paces[path] = max(LEAST_PACE, paces[path] * factor)
+
+    def recover(self, growth: float) -> None:
+        """Give every path that was slowed down more again by ``growth`` (> 1)."""
+        for leaf, paces in self._pace.items():
+            for path, pace in enumerate(paces):
+                if pace < FULL_WEIGHT:
+                    paces[path] = min(FULL_WEIGHT, pace * growth)
+                    self._level(leaf, path)
+
+    def paces(self) -> dict[int, list[float]]:
+        """Return destination leaf -> what congestion leaves of each path's weight, where it leaves less than all."""
+        return {leaf: list(paces) for leaf, paces in self._pace.items() if min(paces) < FULL_WEIGHT}
+
+    def _paces(self, leaf: int) -> list[float]:
+        paces = self._pace.get(leaf)
+        if paces is None:
+            paces = self._pace[leaf] = [FULL_WEIGHT] * len(self._paths)
+        return paces
 
     def _level(self, leaf: int, path: int) -> None:
         """Let a path that returns begin where the others stand, or it would have to catch up alone."""

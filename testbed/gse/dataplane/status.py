@@ -15,6 +15,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
         "counters": edge.totals().to_json(),
         "grants": sum(scheduler.grants for scheduler in edge.sink.schedulers.values()),
         "path_bytes": list(edge.spread.path_bytes),
+        "paces": {str(leaf): paces for leaf, paces in edge.spread.paces().items()},
         "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
         "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),
         "queues": [
