@@ -140,3 +140,19 @@ def test_killed_agent_is_started_again_and_the_collective_finishes(tmp_path: Pat
     assert result["agents"]["restarts"] == 1
     assert result["verdict"] == "INVALID"
     assert any("died during the run: gsp" in reason for reason in result["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("action", "counter"), [("fail", "path_changes"), ("silence", "path_changes"), ("slow", "congestion_told")]
+)
+def test_path_that_fails_in_mid_collective_is_avoided_and_nothing_is_lost(
+    tmp_path: Path, action: str, counter: str
+) -> None:
+    faults = [{"t_s": 0.6, "action": action, "target": "l1-s2"}]
+    settings = {**SMALL, "workload.size_bytes": "1M", "faults": faults}
+    (run,) = gse_run(tmp_path, settings=settings, schemes="gse2-n2n", timeout_s=200).runs
+    assert run["wrong_elements"] == 0
+    assert run["agents"][counter] > 0
+    assert run["details"]["outages"][0]["action"] == action
+    # the second iteration began on three paths (or with a tenth of one): at least two thirds of what those carry
+    assert run["details"]["completions_s"][1] < 1.5 * run["ideal_s"] * 4 / 3
