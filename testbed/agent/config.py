@@ -12,7 +12,10 @@ from testbed.gse.dataplane.profile import Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """``host_intfs``: port -> interface towards the host; ``uplink_intfs``: the leaf's uplinks, by path, to watch."""
+    """``host_intfs``: port -> interface towards the host; ``uplink_intfs``: the leaf's uplinks, by path, to watch.
+
+    ``pid``: a process whose network namespace has the interfaces; None: the agent's own.
+    """
 
     name: str
     place: Place
@@ -24,6 +27,7 @@ class Config:
     uplink_intfs: tuple[str, ...]
     frame_bytes: int  # largest frame, outer headers included
     buffer_bytes: int  # room in the sending sockets
+    pid: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Config:
@@ -48,6 +52,7 @@ class Config:
             uplink_intfs=tuple(str(intf) for intf in value["uplink_intfs"]),
             frame_bytes=int(value["frame_bytes"]),
             buffer_bytes=int(value["buffer_bytes"]),
+            pid=None if value["pid"] is None else int(value["pid"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -72,4 +77,5 @@ class Config:
             "uplink_intfs": list(self.uplink_intfs),
             "frame_bytes": self.frame_bytes,
             "buffer_bytes": self.buffer_bytes,
+            "pid": self.pid,
         }

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
-Stats = Mapping[str, Any]
+Stats = Mapping[str, Any]  # of one agent
+
+
+class AgentStats(TypedDict):
+    """One round of ``stats``: processor time of each process, then every agent."""
+
+    cpu_s: list[float]
+    agents: list[dict[str, Any]]
+
+
 # agents' counters that are summed over all agents, under the same name
 SUMMED = (
     "containers",
@@ -32,37 +41,38 @@ SUMMED = (
 )
 
 
-def agent_totals(before: Sequence[Stats], after: Sequence[Stats]) -> dict[str, Any]:
-    """Return the sums over all agents of what happened between two rounds of their ``stats``.
+def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
+    """Return the sums over all agents of what happened between two rounds of ``stats``.
 
     Raises ValueError when the rounds are not of the same agents, KeyError when a counter is missing.
     """
-    if [one["name"] for one in before] != [one["name"] for one in after]:
-        raise ValueError(f"agents were {[one['name'] for one in before]}, are {[one['name'] for one in after]}")
-    restarts = sum(early["epoch"] != late["epoch"] for early, late in zip(before, after, strict=True))
+    early_names, late_names = ([one["name"] for one in stats["agents"]] for stats in (before, after))
+    if early_names != late_names:
+        raise ValueError(f"agents were {early_names}, are {late_names}")
+    both = list(zip(before["agents"], after["agents"], strict=True))
+    restarts = sum(early["epoch"] != late["epoch"] for early, late in both)
     # an agent that was started again counts from 0, and its name is all it shares with the one before
-    before = [
-        early if early["epoch"] == late["epoch"] else _nothing(late) for early, late in zip(before, after, strict=True)
-    ]
+    both = [(early if early["epoch"] == late["epoch"] else _nothing(late), late) for early, late in both]
     totals: dict[str, Any] = {
-        name: sum(late["counters"][name] - early["counters"][name] for early, late in zip(before, after, strict=True))
-        for name in SUMMED
+        name: sum(late["counters"][name] - early["counters"][name] for early, late in both) for name in SUMMED
     }
-    for name in ("grants", "cpu_s", "socket_drops"):
-        totals[name] = sum(late[name] - early[name] for early, late in zip(before, after, strict=True))
-    totals["queue_full_frames"] = sum(
-        _refused(late) - _refused(early) for early, late in zip(before, after, strict=True)
-    )
-    totals["reorder_depth_max_bytes"] = max(one["counters"]["reorder_depth_max_bytes"] for one in after)
-    totals["dgsq_wait_ms"] = {name: _greatest(one["dgsq_wait_ms"][name] for one in after) for name in ("p50", "p99")}
+    for name in ("grants", "socket_drops"):
+        totals[name] = sum(late[name] - early[name] for early, late in both)
+    # a process that was started again has used less time than the one before it
+    totals["cpu_s"] = sum(max(0.0, late - early) for early, late in zip(before["cpu_s"], after["cpu_s"], strict=True))
+    totals["queue_full_frames"] = sum(_refused(late) - _refused(early) for early, late in both)
+    totals["reorder_depth_max_bytes"] = max(late["counters"]["reorder_depth_max_bytes"] for _early, late in both)
+    totals["dgsq_wait_ms"] = {
+        name: _greatest(late["dgsq_wait_ms"][name] for _early, late in both) for name in ("p50", "p99")
+    }
     totals["restarts"] = restarts
     return totals
 
 
-def _nothing(stats: Stats) -> Stats:
+def _nothing(stats: Stats) -> dict[str, Any]:
     """Return the stats of an agent that has just begun."""
     counters = dict.fromkeys(stats["counters"], 0)
-    return {**stats, "counters": counters, "grants": 0, "cpu_s": 0.0, "socket_drops": 0, "queue_full": {}}
+    return {**stats, "counters": counters, "grants": 0, "socket_drops": 0, "queue_full": {}}
 
 
 def _refused(stats: Stats) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from testbed.agent.config import Config
+from testbed.evaluation.agents import AgentStats
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
@@ -24,20 +26,29 @@ MOST_RESTARTS = 3  # of one agent; what dies more often is not worth restarting
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame, as in testbed.fabric.network
 
 
-def agent_configs(
-    topology: Topology, *, attachment: Attachment, profile: Profile, passthrough: bool, seed: int
-) -> list[tuple[str | None, Config]]:
-    """Return (host whose namespace it runs in, None: the switches'; configuration) of every agent.
+@dataclass(frozen=True, slots=True)
+class AgentProcess:
+    """One process: the agents of one leaf, each with the host whose namespace it belongs to (None: the switches')."""
 
-    With agents in the hosts every leaf has one more that only watches its uplinks.
-    """
+    leaf: str
+    agents: tuple[tuple[str | None, Config], ...]
+
+
+def agent_processes(
+    topology: Topology, *, attachment: Attachment, profile: Profile, passthrough: bool, seed: int
+) -> list[AgentProcess]:
+    """Return the processes a scheme needs. With agents in the hosts every leaf has one more that only watches."""
     if attachment == "none":
         return []
     maker = _Maker(topology, attachment, profile, passthrough, seed)
-    leaves = [(None, maker.leaf(leaf)) for leaf in range(topology.fabric.leaves)]
-    if attachment == "leaf":
-        return [*leaves]
-    return [*leaves, *((host.name, maker.host(number)) for number, host in enumerate(topology.hosts))]
+    found = []
+    for leaf in topology.leaves:
+        agents: list[tuple[str | None, Config]] = [(None, maker.leaf(leaf.index))]
+        if attachment == "host":
+            numbered = enumerate(topology.hosts)
+            agents += [(host.name, maker.host(number)) for number, host in numbered if host.leaf == leaf.index]
+        found.append(AgentProcess(leaf.name, tuple(agents)))
+    return found
 
 
 class _Maker:
@@ -60,7 +71,7 @@ class _Maker:
         name = self._topology.leaves[leaf].name
         own = [host for host in self._topology.hosts if host.leaf == leaf and self._attachment == "leaf"]
         return self._config(
-            f"gsp {name}",
+            name,
             wire.address(leaf + 1),
             leaf_pair(self._topology, leaf).agent_intf,
             {host.port: End(name, host.port).intf for host in own},
@@ -71,9 +82,7 @@ class _Maker:
     def host(self, number: int) -> Config:
         host = self._topology.hosts[number]
         gsp = wire.address(host.leaf + 1, host.port)
-        return self._config(
-            f"gsp {host.name}", gsp, host.intf, {host.port: nic_intf(host)}, watches_paths=False, uplinks=[]
-        )
+        return self._config(host.name, gsp, host.intf, {host.port: nic_intf(host)}, watches_paths=False, uplinks=[])
 
     def _config(
         self,
@@ -109,69 +118,63 @@ class _Maker:
         )
 
 
-def _slug(config: Config) -> str:
-    return config.name.replace(" ", "-")
-
-
 class Agents:
     """The running agents of one run."""
 
-    def __init__(
-        self, supervisor: Supervisor, enter_argv: Callable[[str, Sequence[str]], list[str]], raw_dir: Path
-    ) -> None:
+    def __init__(self, supervisor: Supervisor, pid_of: Callable[[str], int], raw_dir: Path) -> None:
         self._supervisor = supervisor
-        self._enter_argv = enter_argv
+        self._pid_of = pid_of
         self._raw_dir = raw_dir
         self._said: dict[str, dict[str, Any]] = {}
         self._children: dict[str, Child] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """The nodes the agents are named after: l1, h3."""
-        return [name.removeprefix("gsp ") for name in self._children]
+        self.names: list[str] = []  # the nodes the agents are named after: l1, h3
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of all agents."""
+        """Process ids of all agents' processes."""
         return [child.pid for child in self._children.values()]
 
-    def start(self, configs: Sequence[tuple[str | None, Config]]) -> None:
+    def start(self, processes: Sequence[AgentProcess]) -> None:
         """Start every agent and return when each forwards; none is fine.
 
         Raises WorkloadError naming the one that does not.
         """
-        for host, config in configs:
-            path = self._raw_dir / f"{_slug(config)}.json"
-            path.write_text(json.dumps(config.to_json()))
-            self._start(host, config, restarts=0)
+        for process in processes:
+            configs = [
+                replace(config, pid=None if host is None else self._pid_of(host)) for host, config in process.agents
+            ]
+            path = self._raw_dir / f"gsp-{process.leaf}.json"
+            path.write_text(json.dumps({"agents": [config.to_json() for config in configs]}))
+            self.names += [config.name for config in configs]
+            self._start(process.leaf, restarts=0)
         self._await("ready")
 
-    def _start(self, host: str | None, config: Config, restarts: int) -> None:
-        """Start one agent; if it dies it is started again, with a new epoch, and the run goes on."""
-        argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(self._raw_dir / f"{_slug(config)}.json")]
-        said = self._said[config.name] = {}
-        self._children[config.name] = self._supervisor.start(
+    def _start(self, leaf: str, restarts: int) -> None:
+        """Start one process; if it dies it is started again, with a new epoch, and the run goes on."""
+        argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(self._raw_dir / f"gsp-{leaf}.json")]
+        said = self._said[leaf] = {}
+        self._children[leaf] = self._supervisor.start(
             "gsp",
-            argv if host is None else self._enter_argv(host, argv),
-            name=config.name,
-            host=host,
-            log_path=self._raw_dir / f"{_slug(config)}.log",
+            argv,
+            name=f"gsp {leaf}",
+            log_path=self._raw_dir / f"gsp-{leaf}.log",
             on_event=lambda event: said.__setitem__(event["event"], event),
             on_death="record" if restarts < MOST_RESTARTS else "fatal",
-            after_death=lambda: self._start(host, config, restarts + 1),
+            after_death=lambda: self._start(leaf, restarts + 1),
         )
 
-    def stats(self) -> list[dict[str, Any]]:
-        """Return what every agent says of itself now."""
+    def stats(self) -> AgentStats:
+        """Return what the agents say of themselves now."""
         self._await("ready")  # one may just have been started again
-        for name, child in self._children.items():
-            self._said[name].pop("stats", None)
+        for leaf, child in self._children.items():
+            self._said[leaf].pop("stats", None)
             child.send({"command": "stats"})
         self._await("stats")
-        return [self._said[name]["stats"] for name in self._children]
+        answers = [self._said[leaf]["stats"] for leaf in self._children]
+        return {"cpu_s": [one["cpu_s"] for one in answers], "agents": [a for one in answers for a in one["agents"]]}
 
     def _await(self, event: str) -> None:
         def missing() -> list[Child]:
-            return [child for name, child in self._children.items() if event not in self._said[name]]
+            return [child for leaf, child in self._children.items() if event not in self._said[leaf]]
 
         self._supervisor.run_until(lambda: not missing(), ANSWER_TIMEOUT_S, f"{event!r}", missing)

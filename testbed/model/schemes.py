@@ -72,7 +72,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
-        "hello_misses": gsp.hello_misses,
+        # a hello may wait for the frame that is just being sent, on the way up and on the way down: other paths' do not
+        "hello_misses": gsp.hello_misses + int(2 * frame_s / (gsp.hello_ms / 1e3)),
         "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
         "congestion_report_s": max(2 * container / rate, 0.1),
         "mark_bytes": max(fabric.queue_bytes, 4 * frame),

@@ -10,7 +10,7 @@ from testbed.model.topology import Topology
 
 def gsp_lines(stats: Sequence[Mapping[str, Any]], name: str, topology: Topology) -> Iterator[str]:
     """Yield one line per agent, or everything about the one called ``name``."""
-    by_name = {one["name"].removeprefix("gsp "): one for one in stats}
+    by_name = {one["name"]: one for one in stats}
     if not name:
         yield (
             f"{'agent':<6}{'queues':>7}{'waiting':>9}{'credit':>9}{'grants':>8}{'contain.':>9}{'requests':>9}"

@@ -131,7 +131,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
         if not self.agents.pids:
             print(f"*** gsp: scheme {self.plan.scheme} has no agents; start with --scheme gse2-n2n, for one")
             return
-        for text in gsp_lines(self.agents.stats(), line.strip(), self.topology):
+        for text in gsp_lines(self.agents.stats()["agents"], line.strip(), self.topology):
             print(text)
 
     def complete_gsp(self, text: str, *_args: object) -> list[str]:
@@ -372,8 +372,8 @@ def main(plan_json: str) -> int:
             if plan.datapath == "userspace":
                 ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
             wait_ready(supervisor, gsos)
-            agents = Agents(supervisor, network.enter_argv, plan.run_dir)
-            agents.start(plan.agent_configs)
+            agents = Agents(supervisor, network.pid_of, plan.run_dir)
+            agents.start(plan.agent_processes)
             fabric = plan.scenario.fabric
             print(
                 f"*** {fabric.leaves} leaves, {fabric.spines} spines, {fabric.hosts} hosts, "

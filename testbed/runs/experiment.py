@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from testbed.errors import ControllerError, TestbedError, WorkloadError
-from testbed.evaluation.agents import agent_totals
+from testbed.evaluation.agents import AgentStats, agent_totals
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
 from testbed.fabric.agents import Agents
@@ -137,10 +137,10 @@ class Experiment:
 
     def _start_agents(self, network: Network) -> Agents:
         """Start the scheme's GSP agents, if it has any; hosts reach each other from here on."""
-        agents = Agents(self.supervisor, network.enter_argv, self.directory.raw)
-        if self.plan.agent_configs:
+        agents = Agents(self.supervisor, network.pid_of, self.directory.raw)
+        if self.plan.agent_processes:
             self.phase("agents")
-            agents.start(self.plan.agent_configs)
+            agents.start(self.plan.agent_processes)
         return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> RingJob:
@@ -229,9 +229,9 @@ class Experiment:
             stored.append(replace(row, path=None if path is None else path_name(self.plan.topology, path)))
         self.directory.append(stored)
 
-    def _store_agents(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    def _store_agents(self, before: AgentStats, after: AgentStats) -> None:
         """Store what the GSP agents counted before and after the measured part, and tell the difference."""
-        if after:
+        if after["agents"]:
             write_json(self.directory.raw / "gsp-stats.json", {"before": before, "after": after})
             self.emit("agents", **agent_totals(before, after))
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.agent.config import Config
-from testbed.fabric.agents import agent_configs
+from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.collectives import default_slice_bytes, mean_bytes_per_hop
 from testbed.model.oracle import ideal
@@ -86,9 +85,9 @@ class Plan:
         return profile_of(self.scheme, self.scenario.fabric, self.scenario.gsp)
 
     @cached_property
-    def agent_configs(self) -> list[tuple[str | None, Config]]:
-        """Where each GSP agent runs (None: beside the switches) and what it is told."""
-        return agent_configs(
+    def agent_processes(self) -> list[AgentProcess]:
+        """The processes of GSP agents the scheme needs."""
+        return agent_processes(
             self.topology,
             attachment=self.settings.attachment,
             profile=self.profile,

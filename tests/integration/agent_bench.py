@@ -42,7 +42,7 @@ class Bench:
             for intf in (ours, its):
                 subprocess.run(["ip", "link", "set", intf, "up", "mtu", "1586"], check=True)
         config = Config(
-            name="gsp l1",
+            name="l1",
             place=Place(
                 gsp=OWN,
                 ports={1: 1.25e8},
@@ -62,7 +62,7 @@ class Bench:
             buffer_bytes=1 << 20,
         )
         path = folder / "gsp.json"
-        path.write_text(json.dumps(config.to_json()))
+        path.write_text(json.dumps({"agents": [config.to_json()]}))
         self.agent = subprocess.Popen(
             [sys.executable, "-m", "testbed.agent.gsp", "--config", str(path)],
             cwd=PROJECT,
@@ -89,7 +89,7 @@ class Bench:
         assert self.agent.stdin is not None
         self.agent.stdin.write('{"command": "stats"}\n')
         self.agent.stdin.flush()
-        return self._heard()
+        return dict(self._heard()["agents"][0])
 
     def read_all(self, sent: int) -> dict[str, Any]:
         """Return the stats when all frames sent so far are accounted for."""

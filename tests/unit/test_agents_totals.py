@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed.evaluation.agents import agent_totals
+from testbed.evaluation.agents import AgentStats, agent_totals
 from testbed.gse.dataplane.counters import Counters
 
 
@@ -14,18 +14,20 @@ def stats(name: str, epoch: int = 1, **counters: int) -> dict[str, Any]:
         "epoch": epoch,
         "counters": {**Counters().to_json(), **counters},
         "grants": counters.get("grants_", 5),
-        "cpu_s": 1.5,
         "socket_drops": 0,
         "queue_full": {"l1-eth1": 2},
         "dgsq_wait_ms": {"p50": 1.0, "p99": None},
     }
 
 
+def rounds(*agents: dict[str, Any], cpu_s: float = 1.5) -> AgentStats:
+    return {"cpu_s": [cpu_s], "agents": list(agents)}
+
+
 def test_totals_are_sums_of_differences() -> None:
-    before = [stats("gsp l1", containers=10), stats("gsp l2", containers=1)]
-    after = [stats("gsp l1", containers=15), stats("gsp l2", containers=3, reorder_depth_max_bytes=700)]
-    after[0]["cpu_s"] = 2.0
-    after[1]["dgsq_wait_ms"] = {"p50": 3.0, "p99": 9.0}
+    before = rounds(stats("l1", containers=10), stats("l2", containers=1))
+    after = rounds(stats("l1", containers=15), stats("l2", containers=3, reorder_depth_max_bytes=700), cpu_s=2.0)
+    after["agents"][1]["dgsq_wait_ms"] = {"p50": 3.0, "p99": 9.0}
     totals = agent_totals(before, after)
     assert totals["containers"] == 5 + 2
     assert totals["cpu_s"] == 0.5
@@ -35,12 +37,12 @@ def test_totals_are_sums_of_differences() -> None:
 
 
 def test_agent_that_was_started_again_counts_from_nothing() -> None:
-    totals = agent_totals([stats("gsp l1", epoch=1, containers=100)], [stats("gsp l1", epoch=2, containers=7)])
+    totals = agent_totals(rounds(stats("l1", epoch=1, containers=100)), rounds(stats("l1", epoch=2, containers=7)))
     assert totals["containers"] == 7
     assert totals["restarts"] == 1
     assert totals["queue_full_frames"] == 2
 
 
 def test_other_agents_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match="gsp l2"):
-        agent_totals([stats("gsp l1")], [stats("gsp l2")])
+    with pytest.raises(ValueError, match="l2"):
+        agent_totals(rounds(stats("l1")), rounds(stats("l2")))

@@ -1,0 +1,121 @@
+"""One GSP agent: the pure core between its sockets. With ``passthrough`` frames go straight on instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from random import Random
+from typing import Any
+
+from testbed.agent.config import Config
+from testbed.agent.sockets import CarrierWatch, FrameSocket
+from testbed.gse.dataplane.edge import Edge
+from testbed.gse.dataplane.status import status_json
+from testbed.system.namespaces import network_namespace_of
+
+EPOCHS_PER_S = 10  # a new life within 100 ms of the last would not be told from it; starting takes longer
+
+
+class Agent:
+    """Sockets and core. ``due_s`` is when ``advance`` has to be called if no frame comes (None: not before one)."""
+
+    def __init__(self, config: Config, now_s: float) -> None:
+        self._config = config
+        self._stack = ExitStack()
+        self.name = config.name
+        self.due_s: float | None = now_s
+        self.edge = Edge(
+            config.profile,
+            config.place,
+            epoch=int(now_s * EPOCHS_PER_S),
+            rng=Random(f"{config.seed}/{config.name}"),
+            now_s=now_s,
+        )
+
+    def __enter__(self) -> Agent:
+        config = self._config
+        with ExitStack() as undo:
+            undo.enter_context(self._stack)
+            with nullcontext() if config.pid is None else network_namespace_of(config.pid):
+                self._fabric = self._open(config.fabric_intf)
+                self._hosts = {port: self._open(intf) for port, intf in config.host_intfs.items()}
+                self._carrier = CarrierWatch(config.uplink_intfs) if config.uplink_intfs else None
+            if self._carrier is not None:
+                self._stack.callback(self._carrier.close)
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stack.close()
+
+    def _open(self, intf: str) -> FrameSocket:
+        sock = FrameSocket(intf, frame_bytes=self._config.frame_bytes, buffer_bytes=self._config.buffer_bytes)
+        self._stack.callback(sock.close)
+        return sock
+
+    def handlers(self) -> dict[int, Callable[[float], None]]:
+        """Return file descriptor -> what to call, with the time, when it is readable."""
+        found = {sock.sock.fileno(): self._host_handler(port, sock) for port, sock in self._hosts.items()}
+        found[self._fabric.sock.fileno()] = self._from_fabric
+        if self._carrier is not None:
+            found[self._carrier.sock.fileno()] = self._carrier_changed
+        return found
+
+    def advance(self, now_s: float) -> None:
+        """Let the core do what is due and send what it has to send."""
+        if self._config.passthrough:
+            self.due_s = None
+            return
+        self.edge.advance(now_s)
+        outlet = self.edge.outlet
+        if outlet.to_fabric:
+            send = self._fabric.send
+            for frame in outlet.to_fabric:
+                send(frame)
+            outlet.to_fabric.clear()
+        if outlet.to_hosts:
+            hosts = self._hosts
+            for port, inner in outlet.to_hosts:
+                hosts[port].send((inner,))
+            outlet.to_hosts.clear()
+        self.due_s = self.edge.due_s()
+
+    def stats(self, now_s: float) -> dict[str, Any]:
+        """Return everything countable: see docs/gse.md."""
+        sockets = [self._fabric, *self._hosts.values()]
+        return {
+            "name": self.name,
+            "socket_drops": sum(sock.dropped() for sock in sockets),
+            "queue_full": {sock.intf: sock.queue_full for sock in sockets if sock.queue_full},
+            **status_json(self.edge, now_s),
+        }
+
+    def _from_fabric(self, now_s: float) -> None:
+        if self._config.passthrough:
+            self._fabric.receive(self._pass_to_host)
+        else:
+            self._fabric.receive(lambda frame: self.edge.from_fabric(frame, now_s))
+
+    def _host_handler(self, port: int, sock: FrameSocket) -> Callable[[float], None]:
+        if self._config.passthrough:
+            return lambda _now_s: sock.receive(self._pass_on)
+        return lambda now_s: sock.receive(lambda frame: self.edge.from_host(port, frame, now_s))
+
+    def _pass_on(self, frame: bytes) -> None:
+        where = self._config.place.hosts.get(frame[:6])
+        if where is not None and where.gsp == self._config.place.gsp:
+            self._hosts[where.port].send((frame,))
+        else:
+            self._fabric.send((frame,))
+
+    def _pass_to_host(self, frame: bytes) -> None:
+        where = self._config.place.hosts.get(frame[:6])
+        if where is not None and where.gsp == self._config.place.gsp:
+            self._hosts[where.port].send((frame,))
+        else:
+            self.edge.counters.misdirected += 1
+
+    def _carrier_changed(self, now_s: float) -> None:
+        assert self._carrier is not None
+        for path, up in self._carrier.changes():
+            self.edge.carrier(path, up=up, now_s=now_s)
