@@ -40,6 +40,7 @@ class Bench:
         for ours, its in (("h1", "l1-eth1"), ("l1-fab", "l1-gsp")):
             subprocess.run(["ip", "link", "add", ours, "type", "veth", "peer", "name", its], check=True)
             for intf in (ours, its):
+                Path(f"/proc/sys/net/ipv6/conf/{intf}/disable_ipv6").write_text("1")  # no frames but ours
                 subprocess.run(["ip", "link", "set", intf, "up", "mtu", "1586"], check=True)
         config = Config(
             name="l1",
