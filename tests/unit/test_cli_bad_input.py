@@ -25,6 +25,12 @@ from testbed.runs.scenario_files import load, load_file
 NAME = "allreduce_ring"
 
 
+@pytest.fixture(autouse=True)
+def nobody_else_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs on this machine is not what these tests are about."""
+    monkeypatch.setattr(testbed.cli.run, "running_capsules", list)
+
+
 @pytest.fixture
 def gse(capsys: pytest.CaptureFixture[str]) -> Gse:
     return Gse(capsys)

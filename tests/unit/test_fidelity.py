@@ -245,7 +245,13 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
     ("rate changed", rate_changed, "settings_after", Level.INVALID, "l1-eth5: rate (bytes/s) is 1000000"),
     ("late sampler", sampler_late, "sampler_lateness", Level.SUSPECT, "130 ms late"),
-    ("sockets", sockets_lost(30), "socket_drops", Level.INVALID, "30 packets lost in the switches' packet sockets"),
+    (
+        "sockets",
+        sockets_lost(30),
+        "socket_drops",
+        Level.INVALID,
+        "30 packets lost in packet sockets of switches and agents",
+    ),
     ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("interface tx", interface_lost("tx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("vanish", frames_vanish, "unaccounted", Level.INVALID, "frames not accounted for on l1-eth3>s1-eth1"),
@@ -435,7 +441,7 @@ def test_sockets_of_several_switch_processes_are_added() -> None:
         for t_s, port, drops in ((0.0, "1", 5), (9.0, "1", 20), (0.0, "2", 0), (9.0, "2", 15))
     ]
     run = with_rows(healthy(scenario_of()), sockets=rows)
-    assert "30 packets lost in the switches' packet sockets" in verdict(run).reasons[0]
+    assert "30 packets lost in packet sockets of switches and agents" in verdict(run).reasons[0]
 
 
 def test_documented_thresholds_are_the_ones_applied() -> None:
