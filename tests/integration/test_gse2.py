@@ -24,7 +24,7 @@ BLIND = ("spray", "flowlet", "ecmp-agents")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("gse2")
-    done = gse_run(folder, settings=SMALL, schemes=",".join(("ecmp", *GSE2, *BLIND)), seeds="2", timeout_s=280).runs
+    done = gse_run(folder, settings=SMALL, schemes=",".join(("ecmp", *GSE2, *BLIND)), seeds="2,", timeout_s=280).runs
     return {run["scheme"]: run for run in done if run["seed"] == 2}
 
 
