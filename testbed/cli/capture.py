@@ -89,6 +89,9 @@ def _packets_of(source: Any) -> Iterable[Any]:
     logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
     from scapy.utils import PcapReader
 
+    from testbed.capture import layers
+
+    layers.load()  # before the reader decides what a frame of this kind of capture is
     try:
         return PcapReader(str(source) if isinstance(source, Path) else source)  # type: ignore[no-any-return]
     except Exception as error:  # scapy raises its own for what is no capture, OSError for what cannot be read

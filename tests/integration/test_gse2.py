@@ -46,9 +46,10 @@ def test_hosts_get_everything_in_order_and_nothing_is_dropped(runs: dict[str, di
     assert run["grants"] > 0
 
 
-@pytest.mark.parametrize("scheme", [*GSE2, "spray"])
-def test_every_uplink_carries_its_share(runs: dict[str, dict[str, Any]], scheme: str) -> None:
-    assert runs[scheme]["uplink_max_over_mean"] <= 1.1
+# A leaf's agent knows what it puts on each uplink; hosts' agents choose without knowing of each other.
+@pytest.mark.parametrize(("scheme", "most"), [("gse2-n2n", 1.1), ("spray", 1.1), ("gse2-e2e", 1.3), ("uet", 1.3)])
+def test_every_uplink_carries_its_share(runs: dict[str, dict[str, Any]], scheme: str, most: float) -> None:
+    assert runs[scheme]["uplink_max_over_mean"] <= most
 
 
 def test_spraying_without_order_disorders(runs: dict[str, dict[str, Any]]) -> None:
@@ -129,15 +130,16 @@ def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
     assert "no such node; got l9, expected one of l1, l2" in wrong.stderr
 
 
-@pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])
-def test_killed_agent_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str) -> None:
+# under E2E a leaf's process has its hosts' four agents and the one that watches the uplinks
+@pytest.mark.parametrize(("scheme", "agents"), [("gse2-n2n", 1), ("gse2-e2e", 5)])
+def test_killed_process_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str, agents: int) -> None:
     with going_on(tmp_path, scheme) as run:
         os.kill(agents_of(run.pid)[-1], signal.SIGKILL)
         out, err = run.communicate(timeout=200)
     assert run.returncode == 0, err.decode()
     (result,) = json.loads(out)["runs"]
     assert result["wrong_elements"] == 0
-    assert result["agents"]["restarts"] == 1
+    assert result["agents"]["restarts"] == agents
     assert result["verdict"] == "INVALID"
     assert any("died during the run: gsp" in reason for reason in result["reasons"])
 
