@@ -12,6 +12,7 @@ from testbed.errors import MachineError, Problem
 from testbed.system.command import run
 
 WHAT_OF_MODULE: Final = {"testbed.runs.experiment": "a run", "testbed.prompt.interactive": "a prompt"}
+KINDS: Final = "lsh"  # leaves, spines, hosts; not what stands for the controller
 NODE_MARK: Final = "mininet:"  # how Mininet calls the shells that keep its nodes
 
 
@@ -33,7 +34,7 @@ class Capsule:
     @property
     def nodes(self) -> list[str]:
         """Names of all nodes, switches before hosts."""
-        return sorted(self.shells, key=lambda name: ("lsh".find(name[0]), len(name), name))
+        return sorted(self.shells, key=lambda name: (KINDS.find(name[0]), len(name), name))
 
     def interfaces(self, node: str) -> list[str]:
         """Return the interfaces that belong to a node: of a switch those that begin with its name."""
@@ -58,6 +59,6 @@ def running_capsules() -> list[Capsule]:
             if first and module in words:
                 firsts[space] = (int(entry.name), what)
         for word in words:
-            if word.startswith(NODE_MARK):
+            if word.startswith(NODE_MARK) and word[len(NODE_MARK)] in KINDS:
                 shells.setdefault(space, {})[word.removeprefix(NODE_MARK)] = int(entry.name)
     return [Capsule(pid, what, shells.get(space, {})) for space, (pid, what) in sorted(firsts.items())]

@@ -18,10 +18,10 @@ from testbed.gse.dataplane.spread import Spreader
 FAULT_COPIES: Final = 3
 FAULT_COPY_S: Final = 0.001
 FAULT_REFRESH_S: Final = 0.5  # a lost notice is healed by the next round
-LEVEL_THAT_COUNTS: Final = 2  # level 1 is what containers that meet by chance do to each other
-SLOW_DOWN: Final = {2: 0.7, 3: 0.5}
-CLEAN_REPORTS: Final = 3  # without a complaint before a path is given more again
-RECOVERY: Final = 1.1
+LEVEL_THAT_COUNTS: Final = 3  # below is what containers that meet by chance do to each other
+SLOW_DOWN: Final = 0.5
+CLEAN_REPORTS: Final = 5  # without a complaint before a path is given more, each time
+RECOVERY: Final = 1.2
 
 
 class Failures:
@@ -97,13 +97,13 @@ class Failures:
         self._counters.congestion_heard += 1
         leaf = message.src >> 8
         if message.level >= LEVEL_THAT_COUNTS and leaf != self._place.leaf:
-            self._spread.slow_down(leaf, message.path - 1, SLOW_DOWN[message.level])
+            self._spread.slow_down(leaf, message.path - 1, SLOW_DOWN)
             self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
 
     def recover(self, now_s: float) -> None:
         """Trust slowed paths a little more while nobody complains."""
         if now_s >= self._recover_s:
-            self._recover_s = now_s + self._profile.congestion_report_s
+            self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
             self._spread.recover(RECOVERY)
 
     def _tell(self, path: int, up: bool, at_s: float) -> None:

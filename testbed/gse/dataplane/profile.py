@@ -40,7 +40,7 @@ class Profile(BaseModel):
     reorder_buffer_bytes: int = Field(MIB, ge=64, le=MOST_BYTES, description="waiting out of order, per queue, at most")
     retransmit: bool = Field(False, description="the source keeps frames and sends reported ones again")
     loss_report_s: float = Field(0.1, gt=0, le=MOST_S, description="a gap this old is reported when retransmit is on")
-    congestion_s: float = Field(0.087, gt=0, le=MOST_S, description="excess delay of a path that is one level of CONG")
+    congestion_s: float = Field(0.043, gt=0, le=MOST_S, description="excess delay of a path that is one level of CONG")
     congestion_report_s: float = Field(0.1, gt=0, le=MOST_S, description="how often slow paths are reported")
     mark_bytes: int = Field(256 * KIB, ge=64, le=MOST_BYTES, description="a longer source queue marks ECN")
     limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
