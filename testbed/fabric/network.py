@@ -6,7 +6,6 @@ Open vSwitch running (``testbed.system.capsule``, ``testbed.fabric.ovs``).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -22,6 +21,14 @@ from mininet.node import Controller, Host, OVSSwitch
 
 from testbed.errors import CommandError, NetworkError
 from testbed.fabric import nic as offloads
+from testbed.fabric.readback import differences
+from testbed.fabric.settings import (
+    CONGESTION_CONTROL,
+    ECN_SYSCTL,
+    HOST_SYSCTLS,
+    OPENFLOW_VERSION,
+    SWITCH_SYSCTLS,
+)
 from testbed.mn import LeafSpineTopo
 from testbed.model.attachment import (
     AgentPair,
@@ -33,7 +40,7 @@ from testbed.model.attachment import (
     stack_intf,
     wire_mtu_bytes,
 )
-from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_lines, tc_mismatches
+from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_lines
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
 from testbed.model.topology import Link as TopologyLink
@@ -45,21 +52,7 @@ log = logging.getLogger(__name__)
 Datapath = Literal["kernel", "userspace"]
 HOST_PREFIX_BITS = 8
 OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
-OPENFLOW_VERSION = "OpenFlow13"
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
-
-# What a host's TCP is set to, and why. Read back after setting.
-HOST_SYSCTLS = {
-    "net/ipv4/tcp_slow_start_after_idle": "0",  # as training clusters do: an iteration does not start cold
-    "net/ipv4/tcp_no_metrics_save": "1",  # iterations must not inherit each other's thresholds
-    "net/ipv4/tcp_timestamps": "1",  # assumed by testbed.model.wire
-    "net/ipv6/conf/all/disable_ipv6": "1",  # no neighbour discovery among the measured frames
-}
-ECN_SYSCTL = "net/ipv4/tcp_ecn"
-# Set on the route rather than by sysctl: a namespace may not choose an algorithm as its default that the
-# machine's administrator has not allowed to everybody, a route may.
-CONGESTION_CONTROL = "cubic"
-SWITCH_SYSCTLS = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
 
 
 class _BatchIntf(Intf):  # type: ignore[misc]
@@ -195,7 +188,7 @@ class Network:
     @property
     def queue_space_bytes(self) -> int:
         """Kernel memory in bytes that all queues of the switches can hold together, buffers' overhead included."""
-        return BUFFER_OVERHEAD * sum(setting.limit_bytes for _end, setting in self._switch_queues())
+        return BUFFER_OVERHEAD * sum(setting.limit_bytes for _end, setting in self.switch_queues())
 
     def set_links(self, links: Iterable[tuple[int, int, int]], *, up: bool) -> None:
         """Take (leaf, spine, parallel link) links, 0-based, down or up at both ends in one go."""
@@ -212,7 +205,7 @@ class Network:
 
     def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:
         """Give both ends of links this fraction of their rate; 1 is what they had at first."""
-        settings = {end.intf: setting for end, setting in self._switch_queues()}
+        settings = {end.intf: setting for end, setting in self.switch_queues()}
         lines = []
         for link in links:
             for end in self.topology.link_ends(*link):
@@ -245,8 +238,8 @@ class Network:
                 f"peer name {pair.agent_intf} mtu {mtu} gso_max_segs 1"
             )
         _ip_batch(lines)
-        _ip_batch(f"link set dev {intf} up" for intf in self._switch_intfs())
-        offloads.disable_offloads(self._switch_intfs())
+        _ip_batch(f"link set dev {intf} up" for intf in self.switch_intfs())
+        offloads.disable_offloads(self.switch_intfs())
 
     def _mtu_of(self, link: TopologyLink) -> int:
         by_kind = {"host": wire_mtu_bytes, "uplink": fabric_mtu_bytes}
@@ -271,17 +264,19 @@ class Network:
         if len(argv) > 1:
             run(argv)
 
-    def _switch_intfs(self) -> list[str]:
+    def switch_intfs(self) -> list[str]:
+        """Return every interface in the switches' namespace that belongs to the fabric."""
         hosts = {host.name for host in self.topology.hosts}
         ends = [end.intf for link in self.topology.links for end in (link.lower, link.upper) if end.node not in hosts]
         return ends + [intf for pair in self._agent_pairs() for intf in (pair.switch_intf, pair.agent_intf)]
 
-    def _switch_mtus(self) -> dict[str, int]:
+    def switch_mtus(self) -> dict[str, int]:
+        """Return the MTU each of ``switch_intfs`` is to have."""
         mtus = {end.intf: self._mtu_of(link) for link in self.topology.links for end in (link.lower, link.upper)}
-        return {intf: mtus.get(intf, fabric_mtu_bytes(self.topology, self.attachment)) for intf in self._switch_intfs()}
+        return {intf: mtus.get(intf, fabric_mtu_bytes(self.topology, self.attachment)) for intf in self.switch_intfs()}
 
     @property
-    def _host_sysctls(self) -> dict[str, str]:
+    def host_sysctls(self) -> dict[str, str]:
         """What a host's TCP is set to; ECN only where queues mark, else a marking queue would have to drop instead."""
         marking = self.topology.fabric.ecn_threshold_bytes is not None
         return {**HOST_SYSCTLS, ECN_SYSCTL: "1" if marking else "0"}
@@ -304,7 +299,7 @@ class Network:
             if other.name != name
         )
         with network_namespace_of(self.pid_of(name)):
-            _write_sysctls(self._host_sysctls)
+            _write_sysctls(self.host_sysctls)
             _ip_batch(
                 [
                     "link set dev lo up",
@@ -315,17 +310,18 @@ class Network:
                     *neighbours,
                 ]
             )
-            offloads.disable_offloads(self._host_intfs(host))
-            setting = self._host_queue()
+            offloads.disable_offloads(self.host_intfs(host))
+            setting = self.host_queue()
             _tc_batch(tc_lines(host.intf, setting, self.topology.fabric.mtu_bytes))
 
-    def _host_intfs(self, host: TopologyHost) -> list[str]:
+    def host_intfs(self, host: TopologyHost) -> list[str]:
+        """Return the interfaces in a host's namespace."""
         inside = [stack_intf(host), nic_intf(host)] if self.attachment == "host" else []
         return [host.intf, *inside]
 
     def _shape_switches(self) -> None:
         lines = []
-        for end, setting in self._switch_queues():
+        for end, setting in self.switch_queues():
             lines += tc_lines(end.intf, setting, self.topology.fabric.mtu_bytes)
         _tc_batch(lines)
 
@@ -335,11 +331,13 @@ class Network:
             return self.attachment == "host"
         return self.attachment != "none"
 
-    def _host_queue(self) -> QueueSetting:
+    def host_queue(self) -> QueueSetting:
+        """Return the queue of every host's link end."""
         rate_mbps = self.topology.fabric.host_link_mbps
         return queue_setting(self.topology.fabric, rate_mbps, control_first=self._carries_control("host_tx"))
 
-    def _switch_queues(self) -> list[tuple[End, QueueSetting]]:
+    def switch_queues(self) -> list[tuple[End, QueueSetting]]:
+        """Return every switch's link end with its queue."""
         hosts = {host.name for host in self.topology.hosts}
         return [
             (
@@ -352,16 +350,9 @@ class Network:
             if direction.src.node not in hosts
         ]
 
-    def differences(self, raw_dir: Path) -> list[str]:
-        """Read back every setting, keep the tools' own words in ``raw_dir``; return what is not as specified."""
-        wrong = [*self._verify_switch_side(raw_dir), *self._verify_bridges(raw_dir)]
-        for host in self.topology.hosts:
-            wrong += self._verify_host(host.name)
-        return wrong
-
     def verify(self, raw_dir: Path) -> None:
         """Read back every setting and remember them. Raises NetworkError on a difference."""
-        wrong = self.differences(raw_dir)
+        wrong = differences(self, raw_dir)
         if wrong:
             shown = "\n".join(wrong[:20]) + (f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else "")
             raise NetworkError(f"the network is not as specified ({len(wrong)} differences):\n{shown}")
@@ -375,63 +366,18 @@ class Network:
             "uplink_burst_bytes": setting.burst_bytes,
             "queue_bytes": setting.limit_bytes,
             "offloads_off": list(offloads.TURNED_OFF),
-            "host_sysctls": self._host_sysctls,
+            "host_sysctls": self.host_sysctls,
             "congestion_control": CONGESTION_CONTROL,
             "read_back": "all equal",
         }
 
-    def _verify_switch_side(self, raw_dir: Path) -> list[str]:
-        text = run(["tc", "-j", "qdisc", "show"]).stdout
-        (raw_dir / "tc-qdisc.json").write_text(text)
-        by_intf: dict[str, list[dict[str, object]]] = {}
-        for qdisc in json.loads(text):
-            by_intf.setdefault(str(qdisc["dev"]), []).append(qdisc)
-        wrong = []
-        for end, setting in self._switch_queues():
-            wrong += tc_mismatches(end.intf, setting, by_intf.get(end.intf, []))
-        wrong += _wrong_mtus(self._switch_mtus())
-        return wrong + offloads.offloads_still_on(self._switch_intfs()) + _wrong_sysctls(SWITCH_SYSCTLS, "switches")
-
-    def _verify_host(self, name: str) -> list[str]:
-        host = self.topology.host(name)
-        setting = self._host_queue()
-        with network_namespace_of(self.pid_of(name)):
-            qdiscs = json.loads(run(["tc", "-j", "qdisc", "show", "dev", host.intf]).stdout)
-            return [
-                *tc_mismatches(host.intf, setting, qdiscs),
-                *_wrong_mtus(self._host_mtus(host)),
-                *offloads.offloads_still_on(self._host_intfs(host)),
-                *_wrong_sysctls(self._host_sysctls, name),
-                *_wrong_congestion_control(name),
-            ]
-
-    def _host_mtus(self, host: TopologyHost) -> dict[str, int]:
+    def host_mtus(self, host: TopologyHost) -> dict[str, int]:
+        """Return the MTU each of ``host_intfs`` is to have."""
         inner = self.topology.fabric.mtu_bytes
-        mtus = dict.fromkeys(self._host_intfs(host), inner)
+        mtus = dict.fromkeys(self.host_intfs(host), inner)
         return {**mtus, host.intf: wire_mtu_bytes(self.topology, self.attachment)}
 
-    def _verify_bridges(self, raw_dir: Path) -> list[str]:
-        text = run(["ovs-vsctl", "-f", "json", "--columns=name,ofport,error", "list", "Interface"]).stdout
-        (raw_dir / "ovs-interfaces.json").write_text(text)
-        ports = {row[0]: (row[1], row[2]) for row in json.loads(text)["data"]}
-        wrong = []
-        for intf, port in self._bridge_ports().items():
-            ofport, error = ports.get(intf, (None, "not in the database"))
-            if ofport != port:
-                wrong.append(f"{intf}: OpenFlow port is {ofport} ({error}), expected {port}")
-        expected = ("netdev",) if self.datapath == "userspace" else ("system", "")
-        text = run(
-            ["ovs-vsctl", "-f", "json", "--columns=name,datapath_type,fail_mode,protocols", "list", "Bridge"]
-        ).stdout
-        (raw_dir / "ovs-bridges.json").write_text(text)
-        for name, datapath, fail_mode, protocols in json.loads(text)["data"]:
-            if datapath not in expected or fail_mode != "secure" or protocols != OPENFLOW_VERSION:
-                wrong.append(
-                    f"{name}: bridge has {datapath}/{fail_mode}/{protocols}, expected {expected}/secure/OpenFlow13"
-                )
-        return wrong
-
-    def _bridge_ports(self) -> dict[str, int]:
+    def bridge_ports(self) -> dict[str, int]:
         """Return interface -> OpenFlow port of every port a switch has."""
         held = self.attachment == "leaf"  # the agents have the host links
         ports = {
@@ -459,27 +405,6 @@ def _write_sysctls(settings: dict[str, str]) -> None:
             path.write_text(value)
         except OSError as error:
             raise NetworkError(f"cannot set {name.replace('/', '.')}={value}: {error}") from None
-
-
-def _wrong_sysctls(settings: dict[str, str], where: str) -> list[str]:
-    wrong = []
-    for name, value in settings.items():
-        got = Path("/proc/sys", name).read_text().strip()
-        if got != value:
-            wrong.append(f"{where}: {name.replace('/', '.')} is {got}, expected {value}")
-    return wrong
-
-
-def _wrong_congestion_control(where: str) -> list[str]:
-    routes = json.loads(run(["ip", "-j", "-d", "route", "show", "10.0.0.0/8"]).stdout)
-    metrics = [metric for route in routes for metric in route.get("metrics", [])]
-    got = [metric[key] for metric in metrics for key in ("congestion", "congctl") if key in metric]
-    return [] if got == [CONGESTION_CONTROL] else [f"{where}: route has congctl {got}, expected {CONGESTION_CONTROL}"]
-
-
-def _wrong_mtus(mtus: dict[str, int]) -> list[str]:
-    shown = {row["ifname"]: row["mtu"] for row in json.loads(run(["ip", "-j", "link", "show"]).stdout)}
-    return [f"{intf}: mtu is {shown.get(intf)}, expected {mtu}" for intf, mtu in mtus.items() if shown.get(intf) != mtu]
 
 
 def _ip_batch(lines: Iterable[str]) -> None:

@@ -30,8 +30,10 @@ from testbed.fabric.agents import Agents
 from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
-from testbed.fabric.network import CONGESTION_CONTROL, Network
+from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
+from testbed.fabric.readback import differences
+from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
 from testbed.measurement.calibrate import calibrate
 from testbed.measurement.instruments import Instruments
@@ -205,7 +207,7 @@ class Experiment:
         self.emit("sampler_stopped", **instruments.stop())
         after = self.directory.raw / "after"
         after.mkdir()
-        self.emit("read_back", differences=network.differences(after))
+        self.emit("read_back", differences=differences(network, after))
 
     def _iterate(self, job: RingJob, iteration: int, size_bytes: int, *, warmup: bool) -> None:
         result = job.run_iteration(
