@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 from testbed.gse.dataplane.profile import Profile
@@ -73,7 +74,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
         # a hello may wait for the frame that is just being sent, on the way up and on the way down: other paths' do not
-        "hello_misses": gsp.hello_misses + int(2 * frame_s / (gsp.hello_ms / 1e3)),
+        "hello_misses": gsp.hello_misses + ceil(2 * frame_s / (gsp.hello_ms / 1e3)),
         # three levels are more than three other containers ahead of one, which happens by chance under E2E
         "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
         "congestion_report_s": max(2 * container / rate, 0.1),

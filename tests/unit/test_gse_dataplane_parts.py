@@ -262,12 +262,25 @@ def test_slowed_path_gets_its_part_and_recovers() -> None:
 
 def test_delays_are_judged_against_the_fastest_path_of_the_same_source() -> None:
     delays = PathDelays(0.05)
-    for src, path, delay_s in ((1, 1, 0.01), (1, 2, 0.12), (2, 1, 0.5), (2, 2, 0.51), (1, 3, 9.0)):
-        for number in range(5):
-            now_s = 4294.0 + number  # around where 32 bits of microseconds wrap
-            delays.record(src, path, int((now_s - delay_s) * 1e6) & 0xFFFF_FFFF, now_s)
-    assert sorted(delays.judge()) == [(1, 2, 2), (1, 3, 3)]
-    assert delays.judge() == []
+    told = []
+    for interval in range(5):
+        for src, path, delay_s in ((1, 1, 0.01), (1, 2, 0.12), (2, 1, 0.5), (2, 2, 0.51), (1, 3, 9.0)):
+            for number in range(5):
+                now_s = 4290.0 + interval + number  # around where 32 bits of microseconds wrap
+                delays.record(src, path, int((now_s - delay_s) * 1e6) & 0xFFFF_FFFF, now_s)
+        told.append(delays.judge())
+        assert delays.judge() == []  # nothing came meanwhile: that neither tells nor ends a streak
+    assert told == [[], [], [(1, 3, 3)], [(1, 3, 3)], [(1, 3, 3)]]
+
+
+def test_paths_that_are_slow_in_turn_are_not_called_slow() -> None:
+    delays = PathDelays(0.05)
+    for interval in range(9):
+        for path in (1, 2, 3):
+            delays.record(
+                1, path, int((100 + interval - (0.9 if path == interval % 3 + 1 else 0.01)) * 1e6), 100 + interval
+            )
+        assert delays.judge() == []
 
 
 # -- paths ----------------------------------------------------------------------------------------------------

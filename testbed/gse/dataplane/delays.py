@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 MOST_LEVEL: Final = 3
+STREAK: Final = 3
 _MASK: Final = 0xFFFF_FFFF
 _IMPOSSIBLE_US: Final = 60_000_000  # a stamp older than a minute, or of the future, says nothing
 
 
 class Slow(NamedTuple):
-    """Frames of a source wait on ``path`` (from 1); ``level`` 1 to 3."""
+    """Frames of a source wait on ``path`` (from 1)."""
 
     src: int
     path: int
@@ -22,10 +23,15 @@ class Slow(NamedTuple):
 
 
 class PathDelays:
-    """Mean delays over one interval. ``unit_s`` of excess over the source's fastest path is one level."""
+    """Mean delays over one interval. ``unit_s`` of excess over the source's fastest path is one level.
+
+    A path is called slow when it has been so in ``STREAK`` intervals in a row that brought frames by it: containers of
+    several sources meet on one path now on another, a link that is slow stays slow.
+    """
 
     def __init__(self, unit_s: float) -> None:
         self._unit_us = unit_s * 1e6
+        self._streaks: dict[tuple[int, int], int] = {}  # (source, path) -> intervals in a row with the highest level
         self._sums: dict[tuple[int, int], list[int]] = {}  # (source, path) -> [frames, microseconds]
 
     def record(self, src: int, path: int, ts_us: int, now_s: float) -> None:
@@ -49,6 +55,8 @@ class PathDelays:
         found = []
         for (src, path), mean in means.items():
             level = min(MOST_LEVEL, int((mean - fastest[src]) / self._unit_us))
-            if level:
+            streak = self._streaks.get((src, path), 0) + 1 if level == MOST_LEVEL else 0
+            self._streaks[src, path] = streak
+            if streak >= STREAK:
                 found.append(Slow(src, path, level))
         return found
