@@ -276,10 +276,10 @@ def test_delays_are_judged_against_the_fastest_path_of_the_same_source() -> None
 def test_paths_that_are_slow_in_turn_are_not_called_slow() -> None:
     delays = PathDelays(0.05)
     for interval in range(9):
+        now_s = 100.0 + interval
         for path in (1, 2, 3):
-            delays.record(
-                1, path, int((100 + interval - (0.9 if path == interval % 3 + 1 else 0.01)) * 1e6), 100 + interval
-            )
+            delay_s = 0.9 if path == interval % 3 + 1 else 0.01
+            delays.record(1, path, int((now_s - delay_s) * 1e6), now_s)
         assert delays.judge() == []
 
 
