@@ -80,6 +80,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "congestion_report_s": max(2 * container / rate, 0.1),
         "mark_bytes": max(fabric.queue_bytes, 4 * frame),
         "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
+        "spread_slack_bytes": container if settings.attachment == "host" else 0,
         **settings.profile,
     }
     for name in ("pacing", "standing_credit_bytes", "reorder"):

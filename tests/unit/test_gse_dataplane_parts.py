@@ -229,6 +229,29 @@ def test_dead_path_gets_nothing_and_comes_back_without_a_flood() -> None:
     assert 8 <= chosen.count(0) <= 12
 
 
+def test_sources_that_begin_alike_do_not_go_on_in_step() -> None:
+    def met(slack_bytes: int) -> float:
+        """Return how often four sources that send at the same time choose one and the same path."""
+        sources = [Spreader(4, RATE, Random(seed), slack_bytes=slack_bytes) for seed in range(4)]
+        for source in sources:  # all have sent the same so far: the next choice is the same for all
+            for path, size in enumerate((0, 1, 2, 3)):
+                source.record(1, path, 36_000 + size, 0.0)
+        together = 0
+        for turn in range(200):
+            paths = set()
+            for source in sources:
+                path = source.choose(1, 1000.0 + turn)
+                source.record(1, path, 36_000, 1000.0 + turn)
+                paths.add(path)
+            together += len(paths) == 1
+        for source in sources:
+            assert max(source.path_bytes) - min(source.path_bytes) <= 3 * 36_003
+        return together / 200
+
+    assert met(0) == 1.0
+    assert met(36_000) < 0.1  # by chance 4 x (1/4)^4
+
+
 def test_weight_is_the_share() -> None:
     spreader = Spreader(2, RATE, Random(1))
     spreader.set_weight(1, 1, 0.25)

@@ -32,7 +32,7 @@ class Edge:
     def __init__(self, profile: Profile, place: Place, *, epoch: int, rng: Random, now_s: float) -> None:
         self.profile, self.place, self.epoch = profile, place, epoch & 0xFFFF
         self.counters = Counters()
-        self.spread = Spreader(place.paths, place.uplink_bytes_per_s, rng)
+        self.spread = Spreader(place.paths, place.uplink_bytes_per_s, rng, slack_bytes=profile.spread_slack_bytes)
         self.outlet = Outlet(place, self.spread, self.counters)
         self.source = SourceSide(
             profile, place, self.epoch, self.spread, self.outlet, self.counters, rng.getrandbits(32)

@@ -27,6 +27,7 @@ class Profile(BaseModel):
     admission: Admission = Field("dgsq", description="dgsq: ask, be granted, send; none: send at once")
     reorder: bool = Field(True, description="restore order before the host sees a frame")
     container_bytes: int = Field(36_056, ge=64, le=MIB, description="a container closes before it exceeds this")
+    spread_slack_bytes: int = Field(0, ge=0, le=MOST_BYTES, description="paths this close are chosen among at random")
     flowlet_gap_s: float = Field(0.05, gt=0, le=MOST_S, description="a flow silent for so long may change path")
     pacing: float = Field(0.985, gt=0, le=1, description="grants per port, as a fraction of its rate")
     quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant; deficit round robin quantum")

@@ -2,7 +2,9 @@
 
 Per destination leaf every path has a deficit: bytes sent by it, divided by its weight. What this GSP has put on an
 uplink and the uplink has not had time to send counts too, so that two queues do not choose the same uplink at once.
-Dead paths (weight 0) are never chosen while a living one exists.
+GSPs that share uplinks without knowing of each other (hosts under E2E) choose at random among paths that are about
+equal: else those that begin alike go on in step, all on one uplink, then all on the next. Dead paths (weight 0) are
+never chosen while a living one exists.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ LEAST_PACE = 1 / 64
 class Spreader:
     """Path choice of one GSP. Paths count from 0; ``uplink_bytes_per_s`` is the rate of every uplink."""
 
-    def __init__(self, paths: int, uplink_bytes_per_s: float, rng: Random) -> None:
+    def __init__(self, paths: int, uplink_bytes_per_s: float, rng: Random, *, slack_bytes: int = 0) -> None:
+        self._slack = slack_bytes + 1e-6
         self._paths = range(paths)
         self._rate = uplink_bytes_per_s
         self._rng = rng
@@ -33,14 +36,9 @@ class Spreader:
         """Return the path for the next container to ``leaf``."""
         sent = self._sent_to(leaf)
         living = self.living(leaf)
-        best: list[int] = []
-        lowest = 0.0
-        for path in living:
-            score = sent[path] + self._waiting(path, now_s)
-            if not best or score < lowest - 1e-6:
-                best, lowest = [path], score
-            elif score <= lowest + 1e-6:
-                best.append(path)
+        scores = {path: sent[path] + self._waiting(path, now_s) for path in living}
+        enough = min(scores.values()) + self._slack
+        best = [path for path, score in scores.items() if score <= enough]
         return best[0] if len(best) == 1 else self._rng.choice(best)
 
     def record(self, leaf: int, path: int, frame_bytes: int, now_s: float) -> None:
