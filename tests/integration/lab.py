@@ -96,7 +96,7 @@ class Lab:
 
     def _left(self) -> dict[str, list[str]]:
         links = json.loads(subprocess.check_output(["ip", "-j", "link", "show"]))
-        spaces = json.loads(subprocess.check_output(["lsns", "-J", "-l", "-o", "NS,TYPE,COMMAND"]))["namespaces"]
+        spaces = _namespaces()
         own = {os.readlink(f"/proc/1/ns/{entry}").split("[")[1].rstrip("]") for entry in os.listdir("/proc/1/ns")}
         return {
             "processes": [f"{one.pid} {one.state} {one.command}" for one in self.processes()],
@@ -105,6 +105,15 @@ class Lab:
             "mounts": sorted(mounts() - self._mounts),
             "files": sorted(str(path) for path in written() if self._mark.get(path) != path.lstat().st_mtime_ns),
         }
+
+
+def _namespaces() -> list[dict[str, Any]]:
+    """Return the namespaces there are. lsns gives up when a process ends while it looks: then it looks again."""
+    for last in (False, False, False, False, True):
+        done = subprocess.run(["lsns", "-J", "-l", "-o", "NS,TYPE,COMMAND"], capture_output=True, text=True, check=last)
+        if done.returncode == 0:
+            break
+    return list(json.loads(done.stdout)["namespaces"])
 
 
 KINDS: dict[str, Callable[[Seen], bool]] = {
