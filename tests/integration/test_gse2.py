@@ -38,9 +38,10 @@ def test_sums_are_right_under_every_scheme(runs: dict[str, dict[str, Any]], sche
 @pytest.mark.parametrize("scheme", GSE2)
 def test_hosts_get_everything_in_order_and_nothing_is_dropped(runs: dict[str, dict[str, Any]], scheme: str) -> None:
     run = runs[scheme]
-    # on a machine that stands still meanwhile a few frames may come late: one in two hundred at most
-    strays = run["out_of_order_packets"] + run["dropped_packets"] + run["agents"]["late"] + run["agents"]["skipped"]
-    assert strays <= run["agents"]["data_out"] / 200
+    assert run["out_of_order_packets"] == 0
+    assert run["dropped_packets"] == 0
+    assert run["gap_timeouts"] == 0
+    assert run["agents"]["late"] == 0
     assert run["reorder_depth_max_bytes"] > 0  # there was something to put in order
     assert run["grants"] > 0
 
@@ -156,4 +157,4 @@ def test_path_that_fails_in_mid_collective_is_avoided_and_nothing_is_lost(
     assert run["agents"][counter] > 0
     assert run["details"]["outages"][0]["action"] == action
     if action != "slow":  # how soon a slow path is left is not yet what it should be: docs/roadmap.md
-        assert run["details"]["completions_s"][1] < 2.5 * run["ideal_s"] * 4 / 3  # three paths of four are left
+        assert run["details"]["completions_s"][1] < 1.5 * run["ideal_s"] * 4 / 3  # three paths of four are left
