@@ -3,16 +3,17 @@
 Definitions, all over the measured iterations (warm-up left out, except for ``wrong_elements``):
 
 - completion_s: median over iterations of last rank's end - common start.
-- algbw = size / completion, busbw = algbw x 2(n-1)/n (nccl-tests PERFORMANCE.md).
+- algbw = size / completion, busbw = algbw x the pattern's bus factor (nccl-tests PERFORMANCE.md).
 - efficiency = busbw / busbw_limit, the limit from ``testbed.model.oracle.ideal``.
 - uplink_utilization = bytes (Ethernet frames) on the loaded uplinks / (their rate x completion time). Loaded:
-  carried at least 1% of what one hop moves.
+  carried at least 1% of what the busiest host receives.
 - A quantity that was not measured is None, never 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
@@ -20,9 +21,8 @@ from typing import Any
 
 from testbed.evaluation.records import FlowRow, IterationRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
-from testbed.model.collectives import FLOAT_BYTES, RingAllReduce, bus_factor
 from testbed.model.oracle import FlowPath, Ideal, Prediction, ideal, parse_path, predict
-from testbed.model.scenario import Scenario
+from testbed.model.pattern import HostPair, Pattern, seeded_pattern
 from testbed.model.topology import Host, Topology
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
@@ -105,10 +105,12 @@ def measure(run: RunRecord) -> Metrics:
     scenario, tables = run.scenario, run.tables
     iterations = measured(tables.iterations)
     hosts = rank_hosts(run)
-    limit = ideal(run.topology, hosts, hop_bytes(scenario))
+    pattern = run_pattern(run)
+    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(scenario.workload.size_bytes)
+    limit = ideal(run.topology, pairs, sizes, bus_pairs=pattern.bus_pairs)
     completion_s = median(row.completion_s for row in iterations) if iterations else None
     algbw_mbps = bytes_to_mbps(scenario.workload.size_bytes, completion_s) if completion_s else None
-    busbw_mbps = algbw_mbps * bus_factor(scenario.ranks) if algbw_mbps is not None else None
+    busbw_mbps = algbw_mbps * pattern.bus_factor if algbw_mbps is not None else None
     return Metrics(
         iterations=len(iterations),
         completion_s=completion_s,
@@ -117,7 +119,7 @@ def measure(run: RunRecord) -> Metrics:
         busbw_mbps=busbw_mbps,
         ideal=limit,
         efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
-        prediction=predict_from_flows(run.topology, hosts, tables.flows),
+        prediction=predict_from_flows(run.topology, pairs, tables.flows),
         uplinks=uplink_load(run),
         latency=latency(tables.probes, windows(iterations)),
         dropped_packets=dropped_packets(run),
@@ -154,23 +156,41 @@ def rank_hosts(run: RunRecord) -> tuple[Host, ...]:
     return tuple(run.topology.host(names[rank]) for rank in range(run.scenario.ranks))
 
 
-def hop_bytes(scenario: Scenario) -> tuple[int, ...]:
-    """Return the payload bytes every hop of the scenario's all-reduce moves, exact for uneven chunks."""
-    size = scenario.workload.size_bytes
-    ring = RingAllReduce(scenario.ranks, size, max(size, FLOAT_BYTES))
-    return tuple(ring.hop(rank).size_bytes for rank in range(scenario.ranks))
+def run_pattern(run: RunRecord) -> Pattern:
+    """Return who sent to whom."""
+    return seeded_pattern(run.scenario, rank_hosts(run), run.seed)
 
 
-def predict_from_flows(topology: Topology, hosts: Sequence[Host], flows: Sequence[FlowRow]) -> Prediction | None:
+def crossing_bytes(run: RunRecord) -> int:
+    """Return the payload bytes that cross leaves in one iteration, exact for uneven chunks."""
+    pattern, hosts = run_pattern(run), rank_hosts(run)
+    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    pairs = zip(pattern.host_pairs(hosts), sizes, strict=True)
+    return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
+
+
+def busiest_host_bytes(run: RunRecord) -> int:
+    """Return the payload bytes the host that receives most receives in one iteration."""
+    pattern = run_pattern(run)
+    received: Counter[int] = Counter()
+    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    for (_src, dst), size in zip(pattern.pairs, sizes, strict=True):
+        received[dst] += size
+    return max(received.values())
+
+
+def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Sequence[FlowRow]) -> Prediction | None:
     """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
-    hops: list[list[FlowPath | None]] = []
-    for rank, src in enumerate(hosts):
-        own = [row for row in flows if row.rank == rank]
-        crosses = src.leaf != hosts[(rank + 1) % len(hosts)].leaf
+    rows: dict[tuple[str, str], list[FlowRow]] = {}
+    for row in flows:
+        rows.setdefault((row.src_host, row.dst_host), []).append(row)
+    paths: list[list[FlowPath | None]] = []
+    for src, dst in pairs:
+        own, crosses = rows.get((src.name, dst.name), []), src.leaf != dst.leaf
         if not own or (crosses and any(row.path is None for row in own)):
             return None
-        hops.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
-    return predict(topology, hosts, hops)
+        paths.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
+    return predict(topology, pairs, paths)
 
 
 def uplink_load(run: RunRecord) -> UplinkLoad | None:
@@ -188,7 +208,7 @@ def uplink_load(run: RunRecord) -> UplinkLoad | None:
     wire_bytes, packets = (total(counted(unit, enclosing_window(run)).values()) for unit in ("bytes", "packets"))
     if len(moved) < len(uplinks) or wire_bytes is None or packets is None:
         return None
-    least = LOADED_FRACTION * max(hop_bytes(run.scenario)) * len(iterations)
+    least = LOADED_FRACTION * busiest_host_bytes(run) * len(iterations)
     loaded = [direction for direction in uplinks if moved[direction.name] >= least]
     if not loaded:
         return None

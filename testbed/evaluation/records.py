@@ -32,7 +32,7 @@ RowT = TypeVar("RowT", bound=Row)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IterationRow(Row):
-    """One all-reduce, from the common start to the last rank's end."""
+    """One iteration, from the common start to the last rank's end."""
 
     FILE: ClassVar[str] = "iterations.csv"
     iteration: int
@@ -67,7 +67,10 @@ class RankRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRow(Row):
-    """One TCP flow of a ring hop; counters cover the measured part; ``path`` is None when not observed."""
+    """One TCP flow from rank ``rank`` to its peer on ``dst_host``.
+
+    Counters cover the measured part; ``path`` is None when not observed.
+    """
 
     FILE: ClassVar[str] = "flows.csv"
     rank: int

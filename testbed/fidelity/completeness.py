@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.evaluation.metrics import rank_hosts
+from testbed.evaluation.metrics import crossing_bytes
 from testbed.fidelity.verdict import Evidence, Finding, grade
 from testbed.model.scenario import BREAKS
 
@@ -19,8 +19,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
     """Yield what the scenario asks for and the run does not have."""
     run, metrics = evidence.run, evidence.metrics
     tables, measure = run.tables, run.scenario.measure
-    hosts = rank_hosts(run)
-    crosses = any(src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts))
+    crosses = crossing_bytes(run) > 0
     faults = [outage for outage in metrics.outages if outage.action in BREAKS]
     asked = {
         "completion times": metrics.completion_s is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.evaluation.metrics import enclosing_window, hop_bytes, measured, rank_hosts
+from testbed.evaluation.metrics import busiest_host_bytes, crossing_bytes, enclosing_window, measured
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
@@ -60,7 +60,7 @@ def check_calibration(evidence: Evidence) -> Finding | None:
 
 
 def check_impossible(evidence: Evidence) -> Finding | None:
-    """Not faster than physics. A full token bucket lets the first bytes of a hop pass for free: allowed for."""
+    """Not faster than physics. A full token bucket lets the first bytes pass for free: allowed for."""
     if evidence.metrics.efficiency is None:
         return None
     return grade(
@@ -122,12 +122,12 @@ def check_settings_after(evidence: Evidence) -> Finding | None:
 
 
 def _burst_share(evidence: Evidence) -> float:
-    """Return what a bucket of two frames (what shaping gives at most) is of a hop's bytes."""
-    return 2 * frame_bytes(evidence.run.scenario.fabric.mtu_bytes) / max(hop_bytes(evidence.run.scenario))
+    """Return what a bucket of two frames (what shaping gives at most) is of what the busiest host receives."""
+    return 2 * frame_bytes(evidence.run.scenario.fabric.mtu_bytes) / busiest_host_bytes(evidence.run)
 
 
 def check_uplink_bytes(evidence: Evidence) -> Finding | None:
-    """The uplinks carried what an all-reduce moves: payload = bytes - packets x headers, acknowledgements cancel out.
+    """The uplinks carried what the workload moves: payload = bytes - packets x headers, acknowledgements cancel out.
 
     Retransmitted segments may cross again; with background traffic only too little is wrong.
     """
@@ -138,17 +138,14 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
     got = load.wire_bytes - load.packets * overhead - _gse_bytes(run, load.packets, overhead)
     got -= _probe_surplus_bytes(run, overhead)
-    hosts = rank_hosts(run)
-    crossing = [src.leaf != hosts[(rank + 1) % len(hosts)].leaf for rank, src in enumerate(hosts)]
-    sizes = (size for size, crosses in zip(hop_bytes(run.scenario), crossing, strict=True) if crosses)
-    expected = sum(sizes) * len(measured(run.tables.iterations))
+    expected = crossing_bytes(run) * len(measured(run.tables.iterations))
     repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
     too_much = 0.0 if run.scenario.background else max(got - expected - repeated, 0.0)
     off = max(expected - got, too_much) / expected
     return grade(
         "uplink_bytes",
         off,
-        f"uplinks carried {got / 1e6:.3f} MB of payload, the all-reduce moves {expected / 1e6:.3f} MB "
+        f"uplinks carried {got / 1e6:.3f} MB of payload, the workload moves {expected / 1e6:.3f} MB "
         f"({off:.1%} off, {percent_limits('uplink_bytes')})",
     )
 

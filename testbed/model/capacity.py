@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
+from testbed.model.oracle import ideal
+from testbed.model.pattern import seeded_pattern
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import FabricSpec, Scenario
+from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
@@ -64,13 +66,13 @@ def need(scenario: Scenario) -> Need:
 
 
 def crossings_per_s(scenario: Scenario) -> float:
-    """Return the switch crossings per second when the ring and the background run as fast as the links let them."""
+    """Return the switch crossings per second when the workload and the background run as fast as the links let them."""
     topology = Topology(scenario.fabric)
-    ring = place_ranks(topology, scenario.ranks, scenario.workload.placement, Random(scenario.seeds[0]))
-    hops = [(host, ring[(rank + 1) % len(ring)]) for rank, host in enumerate(ring)]
+    hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, Random(scenario.seeds[0]))
+    pairs = seeded_pattern(scenario, hosts, scenario.seeds[0]).host_pairs(hosts)
     frame = frame_bytes(scenario.fabric.mtu_bytes)
-    frames = mbps_to_bytes_per_s(ring_rate_mbps(scenario.fabric, hops)) / frame
-    total = sum(frames * (1 + ACKS_PER_FRAME) * _crossings(src, dst) for src, dst in hops)
+    frames = mbps_to_bytes_per_s(ideal(topology, pairs, [1]).hop_rate_mbps) / frame
+    total = sum(frames * (1 + ACKS_PER_FRAME) * _crossings(src, dst) for src, dst in pairs)
     for elephant in scenario.background:
         src, dst = topology.host(elephant.src), topology.host(elephant.dst)
         rate_mbps = min(elephant.rate_mbps or scenario.fabric.host_link_mbps, scenario.fabric.host_link_mbps)
@@ -78,16 +80,6 @@ def crossings_per_s(scenario: Scenario) -> float:
     if scenario.measure.probe_interval_ms:
         total += len(topology.hosts) * 1000 / scenario.measure.probe_interval_ms * CROSSINGS_BETWEEN_LEAVES
     return total
-
-
-def ring_rate_mbps(fabric: FabricSpec, hops: list[tuple[Host, Host]]) -> float:
-    """Return the rate every hop of a ring runs at: its slowest host link or leaf's share of uplinks."""
-    leaving: dict[int, int] = {}
-    for src, dst in hops:
-        if src.leaf != dst.leaf:
-            leaving[src.leaf] = leaving.get(src.leaf, 0) + 1
-    uplinks_mbps = fabric.uplink_mbps * fabric.paths
-    return min([fabric.host_link_mbps, *(uplinks_mbps / flows for flows in leaving.values())])
 
 
 def _crossings(src: Host, dst: Host) -> int:

@@ -24,6 +24,7 @@ from math import inf
 from random import Random
 from statistics import fmean, pstdev
 
+from testbed.model.pattern import HostPair, pattern_of
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
@@ -101,19 +102,19 @@ class Expectation:
     trials: int
 
 
-def ideal(topology: Topology, hosts: Sequence[Host], hop_bytes: Sequence[int]) -> Ideal:
-    """Return the limit of a ring over ``hosts`` (rank order) whose hop r moves ``hop_bytes[r]`` payload bytes.
+def ideal(topology: Topology, pairs: Sequence[HostPair], pair_bytes: Sequence[int], *, bus_pairs: int = 1) -> Ideal:
+    """Return the limit of a pattern whose pair p moves ``pair_bytes[p]`` payload bytes; all pairs at one rate.
 
-    The limit is set by the slowest host link or by the uplinks of a leaf (all of them together) shared by the
-    hops that leave it; the same for the downlinks into it. A cut may be used perfectly evenly: what one flow
-    can get of a single path is the scheme's business, not physics.
+    The limit is set by a host link shared by the pairs that leave or enter the host, or by the uplinks of a leaf (all
+    of them together) shared by the pairs that leave it; the same for the downlinks into it. A cut may be used perfectly
+    evenly: what one flow can get of a single path is the scheme's business, not physics. ``bus_pairs`` is how many
+    pairs' rate counts as busbw (``testbed.model.pattern``).
     """
-    hops = _hops(hosts)
-    limits = [(topology.fabric.host_link_mbps, "host links")]
     cut_mbps = topology.fabric.paths * topology.fabric.uplink_mbps
+    limits = [_host_limit(topology, pairs)]
     for what, crossing in (
-        ("uplinks", Counter(src.leaf for src, dst in hops if src.leaf != dst.leaf)),
-        ("downlinks", Counter(dst.leaf for src, dst in hops if src.leaf != dst.leaf)),
+        ("uplinks", Counter(src.leaf for src, dst in pairs if src.leaf != dst.leaf)),
+        ("downlinks", Counter(dst.leaf for src, dst in pairs if src.leaf != dst.leaf)),
     ):
         limits += [(cut_mbps / n, f"{what} of {topology.leaves[leaf].name}") for leaf, n in sorted(crossing.items())]
     rate_mbps, bottleneck = min(limits, key=lambda limit: limit[0])
@@ -122,20 +123,27 @@ def ideal(topology: Topology, hosts: Sequence[Host], hop_bytes: Sequence[int]) -
         hop_rate_mbps=rate_mbps,
         bottleneck=bottleneck,
         payload_fraction=fraction,
-        busbw_limit_mbps=rate_mbps * fraction,
-        ideal_s=max(hop_bytes) / (mbps_to_bytes_per_s(rate_mbps) * fraction),
+        busbw_limit_mbps=rate_mbps * bus_pairs * fraction,
+        ideal_s=max(pair_bytes) / (mbps_to_bytes_per_s(rate_mbps) * fraction),
     )
 
 
-def predict(topology: Topology, hosts: Sequence[Host], paths: Sequence[Sequence[FlowPath | None]]) -> Prediction:
-    """Return what the ring reaches with flow f of hop r on ``paths[r][f]`` (None for a hop within a leaf).
+def _host_limit(topology: Topology, pairs: Sequence[HostPair]) -> tuple[float, str]:
+    """Return the rate the fullest host link leaves each of its pairs, and what it is called."""
+    ends = Counter(f"{src.name} out" for src, _dst in pairs) + Counter(f"{dst.name} in" for _src, dst in pairs)
+    most = max(ends.values())
+    fullest = {end.split()[0] for end, count in ends.items() if count == most}
+    name = "host links" if len(fullest) > 1 else f"host link of {fullest.pop()}"
+    return topology.fabric.host_link_mbps / most, name
+
+
+def predict(topology: Topology, pairs: Sequence[HostPair], paths: Sequence[Sequence[FlowPath | None]]) -> Prediction:
+    """Return what the pattern reaches with flow f of pair p on ``paths[p][f]`` (None for a pair within a leaf).
 
     Exact for the model of this module; an upper bound for a real run. Raises ValueError when a flow
     across leaves has no path.
     """
-    routes = [
-        [_route(topology, src, dst, path) for path in hop] for (src, dst), hop in zip(_hops(hosts), paths, strict=True)
-    ]
+    routes = [[_route(topology, src, dst, path) for path in hop] for (src, dst), hop in zip(pairs, paths, strict=True)]
     flows: Counter[str] = Counter()
     kinds = {direction.name: direction for direction in topology.directions}
     bytes_per_flow: dict[str, float] = {}
@@ -144,11 +152,11 @@ def predict(topology: Topology, hosts: Sequence[Host], paths: Sequence[Sequence[
             for name in route:
                 flows[name] += 1
                 bytes_per_flow[name] = bytes_per_flow.get(name, 0.0) + 1 / len(hop)
-    # A hop with k flows sends 1/k of its bytes on each: the load of a link in units of "one hop".
+    # A pair with k flows sends 1/k of its bytes on each: the load of a link in units of "one pair".
     busiest = max(bytes_per_flow, key=lambda name: bytes_per_flow[name] / kinds[name].rate_mbps)
     rate_mbps = kinds[busiest].rate_mbps / bytes_per_flow[busiest]
     return Prediction(
-        efficiency=rate_mbps / ideal(topology, hosts, [1] * len(hosts)).hop_rate_mbps,
+        efficiency=rate_mbps / ideal(topology, pairs, [1]).hop_rate_mbps,
         max_uplink_flows=max((n for name, n in flows.items() if kinds[name].kind == "uplink"), default=0),
         max_downlink_flows=max((n for name, n in flows.items() if kinds[name].kind == "downlink"), default=0),
         busiest=busiest,
@@ -156,7 +164,7 @@ def predict(topology: Topology, hosts: Sequence[Host], paths: Sequence[Sequence[
 
 
 def expected_ecmp(
-    topology: Topology, hosts: Sequence[Host], *, flows_per_hop: int, runs: int, rng: Random, trials: int = 2000
+    topology: Topology, pairs: Sequence[HostPair], *, flows_per_hop: int, runs: int, rng: Random, trials: int = 2000
 ) -> Expectation:
     """Return what random paths lead to, by ``trials`` draws from ``rng``.
 
@@ -165,9 +173,9 @@ def expected_ecmp(
     ``Band.high`` enclose 95% of such means (quantiles of resampled means, so also right for few runs of a
     few discrete outcomes).
     """
-    limit_mbps = ideal(topology, hosts, [1] * len(hosts)).hop_rate_mbps
+    limit_mbps = ideal(topology, pairs, [1]).hop_rate_mbps
     capacities = {direction.name: direction.rate_mbps for direction in topology.directions}
-    choices = _hop_routes(topology, hosts)
+    choices = _pair_routes(topology, pairs)
     efficiencies, slowest, mean = [], [], []
     for trial in range(trials):
         routes = [rng.choice(hop) for hop in choices for _ in range(flows_per_hop)]
@@ -198,7 +206,8 @@ def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None
         return None
     topology, rng = Topology(scenario.fabric), Random(0)
     hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)
-    return expected_ecmp(topology, hosts, flows_per_hop=scenario.workload.flows_per_hop, runs=runs, rng=rng)
+    pairs = pattern_of(scenario, hosts, rng).host_pairs(hosts)
+    return expected_ecmp(topology, pairs, flows_per_hop=scenario.workload.flows_per_hop, runs=runs, rng=rng)
 
 
 def max_min_rates(routes: Sequence[Sequence[str]], capacities: Mapping[str, float]) -> list[float]:
@@ -240,18 +249,14 @@ def parse_path(topology: Topology, name: str) -> FlowPath:
     raise ValueError(f"{name!r} is not a path of this fabric, expected e.g. {topology.path_name(0)}")
 
 
-def _hops(hosts: Sequence[Host]) -> list[tuple[Host, Host]]:
-    return [(src, hosts[(rank + 1) % len(hosts)]) for rank, src in enumerate(hosts)]
-
-
-def _hop_routes(topology: Topology, hosts: Sequence[Host]) -> list[list[tuple[str, ...]]]:
-    """Return every route each hop could take, all equally likely under hashing."""
+def _pair_routes(topology: Topology, pairs: Sequence[HostPair]) -> list[list[tuple[str, ...]]]:
+    """Return every route each pair could take, all equally likely under hashing."""
     links = range(topology.fabric.links_per_pair)
     return [
         [_route(topology, src, dst, FlowPath(up, down)) for up in range(topology.fabric.paths) for down in links]
         if src.leaf != dst.leaf
         else [_route(topology, src, dst, None)]
-        for src, dst in _hops(hosts)
+        for src, dst in pairs
     ]
 
 

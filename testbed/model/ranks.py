@@ -1,8 +1,10 @@
-"""Which host each rank runs on, and the flows of a ring between them. Pure."""
+"""Which host each rank runs on, and the flows between them. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from random import Random
 
 from testbed.model.scenario import Placement
@@ -47,17 +49,21 @@ def place_ranks(topology: Topology, ranks: int, placement: Placement, rng: Rando
     return tuple(dealt[:ranks])
 
 
-def ring_flows(
-    hosts: tuple[Host, ...], *, flows_per_hop: int, demand_bytes_per_hop: int, rng: Random
+def pair_flows(
+    hosts: Sequence[Host], pairs: Sequence[tuple[int, int]], *, flows_per_pair: int, demand_bytes: int, rng: Random
 ) -> tuple[tuple[Flow, ...], ...]:
-    """Return the TCP flows of each ring hop, ``[rank][flow]``; rank r sends to rank (r + 1) % n.
+    """Return the TCP flows of each (source, destination) pair of ranks, ``[pair][flow]``; pairs are ordered by source.
 
-    Source ports are drawn from ``rng`` so that a seed fixes the 5-tuples, and with them what ECMP does.
+    ``demand_bytes`` is what each pair will send. Source ports are drawn from ``rng`` so that a seed fixes the 5-tuples,
+    and with them what ECMP does; no port of a host is used twice.
     """
-    hops = []
-    for rank, src in enumerate(hosts):
-        peer = (rank + 1) % len(hosts)
-        ports = rng.sample(SOURCE_PORTS, flows_per_hop)
-        share = demand_bytes_per_hop // flows_per_hop
-        hops.append(tuple(Flow(src.ip, hosts[peer].ip, TCP, port, FIRST_RANK_PORT + peer, share) for port in ports))
-    return tuple(hops)
+    flows = []
+    share = demand_bytes // flows_per_pair
+    for source, own in groupby(pairs, key=lambda pair: pair[0]):
+        peers = [peer for _source, peer in own]
+        ports = rng.sample(SOURCE_PORTS, flows_per_pair * len(peers))
+        for index, peer in enumerate(peers):
+            its_ports = ports[index * flows_per_pair : (index + 1) * flows_per_pair]
+            ends = (hosts[source].ip, hosts[peer].ip, TCP)
+            flows.append(tuple(Flow(*ends, port, FIRST_RANK_PORT + peer, share) for port in its_ports))
+    return tuple(flows)

@@ -49,6 +49,7 @@ SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 Placement = Literal["cross_leaf", "leaf_local", "random"]
+WorkloadKind = Literal["allreduce_ring"]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
@@ -120,7 +121,7 @@ class FabricSpec(_Spec):
 class WorkloadSpec(_Spec):
     """The measured traffic: a collective between one rank per host."""
 
-    kind: Literal["allreduce_ring"] = Field("allreduce_ring", description="which collective")
+    kind: WorkloadKind = Field("allreduce_ring", description="which collective")
     size_bytes: SizeBytes = Field(8 * 1024 * KIB, ge=64, le=GIB, description="array per rank (float32, in place)")
     iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
     warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")

@@ -13,14 +13,12 @@ from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
 from testbed.model.capacity import need
-from testbed.model.collectives import mean_bytes_per_hop
-from testbed.model.oracle import ideal
 from testbed.model.scenario import Scenario, override
 from testbed.runs.plan import Plan
 from testbed.system.limits import available_memory_bytes, cgroup_limits
 from testbed.system.supervisor import Supervisor
 from testbed.units import KIB, bytes_to_mbps, bytes_to_text
-from testbed.workload.traffic import RingJob
+from testbed.workload.traffic import Job
 
 JOB = "prompt"
 WARMUP_BYTES = 256 * KIB  # opens the congestion windows
@@ -50,25 +48,26 @@ def _checked(scenario: Scenario) -> Scenario:
 
 def _run(plan: Plan, network: Network, gsos: Northbound, tracer: PathTracer, supervisor: Supervisor) -> Iterator[str]:
     ranks, size_bytes = plan.scenario.ranks, plan.scenario.workload.size_bytes
-    job = RingJob(
+    job = Job(
         supervisor,
         network.enter_argv,
         hosts=plan.rank_hosts,
+        pattern=plan.pattern,
         flows=plan.flows,
         t0_s=time.monotonic(),
         python=sys.executable,
         log_dir=plan.run_dir,
     )
     job.start_ranks()
-    flows = [flow for hop in plan.flows for flow in hop]
+    flows = [flow for pair in plan.flows for flow in pair]
     try:
         gsos.call("announce", job=JOB, flows=[asdict(flow) for flow in flows])
         job.connect()
         job.run_iteration(0, WARMUP_BYTES, plan.slice_bytes(WARMUP_BYTES), plan.iteration_timeout_s(WARMUP_BYTES))
-        limit = ideal(plan.topology, plan.rank_hosts, [round(mean_bytes_per_hop(ranks, size_bytes))] * ranks)
+        limit = plan.limit(size_bytes)
         yield f"all-reduce of {bytes_to_text(size_bytes)} over {ranks} ranks, ideal {limit.ideal_s:.2f} s ..."
         result = job.run_iteration(1, size_bytes, plan.slice_bytes(size_bytes), plan.iteration_timeout_s(size_bytes))
-        busbw = bytes_to_mbps(mean_bytes_per_hop(ranks, size_bytes), result.row.completion_s)
+        busbw = bytes_to_mbps(plan.pattern.bus_factor * size_bytes, result.row.completion_s)
         yield (
             f"{result.row.completion_s:.3f} s, busbw {busbw:.2f} Mbit/s, {busbw / limit.busbw_limit_mbps:.1%} of the "
             f"limit ({limit.busbw_limit_mbps:.2f} Mbit/s), {result.row.wrong_elements} wrong elements"
@@ -82,8 +81,8 @@ def _run(plan: Plan, network: Network, gsos: Northbound, tracer: PathTracer, sup
 def _conflicts(plan: Plan, tracer: PathTracer) -> Iterator[str]:
     """Say how the flows were spread, as the switches forward them."""
     uplinks: Counter[str] = Counter()
-    for hop in plan.flows:
-        for flow in hop:
+    for pair in plan.flows:
+        for flow in pair:
             path = tracer.path_of(flow)
             source = plan.topology.host_by_ip(flow.src_ip)
             if path is not None and source is not None:

@@ -46,7 +46,7 @@ from testbed.system import capsule
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
-from testbed.workload.traffic import RingJob, flows_between
+from testbed.workload.traffic import Job, flows_between
 
 log = logging.getLogger(__name__)
 Emit = Callable[[dict[str, Any]], None]
@@ -145,13 +145,14 @@ class Experiment:
             agents.start(self.plan.agent_processes)
         return agents
 
-    def _start_ranks(self, network: Network, gsos: Northbound) -> RingJob:
+    def _start_ranks(self, network: Network, gsos: Northbound) -> Job:
         self.phase("ranks")
         plan = self.plan
-        job = RingJob(
+        job = Job(
             self.supervisor,
             network.enter_argv,
             hosts=plan.rank_hosts,
+            pattern=plan.pattern,
             flows=plan.flows,
             t0_s=self.t0_s,
             python=sys.executable,
@@ -161,7 +162,7 @@ class Experiment:
         )
         job.start_ranks()
         if plan.scenario.workload.announce:
-            announced = gsos.call("announce", job=JOB, flows=[_flow_json(flow) for hop in plan.flows for flow in hop])
+            announced = gsos.call("announce", job=JOB, flows=[_flow_json(flow) for pair in plan.flows for flow in pair])
             write_json(self.directory.raw / "announced.json", {"job": JOB, "answer": announced})
         job.connect()
         if job.congestion_control != {CONGESTION_CONTROL}:
@@ -170,14 +171,12 @@ class Experiment:
             )
         return job
 
-    def _warm_up(self, job: RingJob) -> None:
+    def _warm_up(self, job: Job) -> None:
         self.phase("warm-up")
         for iteration in range(self.plan.scenario.workload.warmup_iterations):
             self._iterate(job, iteration, self.plan.warmup_size_bytes, warmup=True)
 
-    def _measure(
-        self, job: RingJob, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int
-    ) -> None:
+    def _measure(self, job: Job, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int) -> None:
         self.phase("measurement")
         scenario = self.plan.scenario
         before, agents_before = job.tcp_info(), agents.stats()
@@ -209,7 +208,7 @@ class Experiment:
         after.mkdir()
         self.emit("read_back", differences=differences(network, after))
 
-    def _iterate(self, job: RingJob, iteration: int, size_bytes: int, *, warmup: bool) -> None:
+    def _iterate(self, job: Job, iteration: int, size_bytes: int, *, warmup: bool) -> None:
         result = job.run_iteration(
             iteration,
             size_bytes,
@@ -222,12 +221,12 @@ class Experiment:
 
     def _store_flows(self, rows: Sequence[FlowRow], tracer: PathTracer) -> None:
         """Store the flows with the path each takes at the end, as the switches say."""
-        flows = {(rank, index): flow for rank, hop in enumerate(self.plan.flows) for index, flow in enumerate(hop)}
+        flows = [flow for pair in self.plan.flows for flow in pair]
         stored = []
-        for row in rows:
+        for row, flow in zip(rows, flows, strict=True):
             # what agents carry takes every path, so no flow has one of its own
             traced = self.plan.settings.attachment == "none"
-            path = tracer.path_of(flows[row.rank, row.flow]) if traced else None
+            path = tracer.path_of(flow) if traced else None
             stored.append(replace(row, path=None if path is None else path_name(self.plan.topology, path)))
         self.directory.append(stored)
 

@@ -12,16 +12,17 @@ from typing import Any
 
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
-from testbed.model.collectives import default_slice_bytes, mean_bytes_per_hop
-from testbed.model.oracle import ideal
-from testbed.model.ranks import Flow, place_ranks, ring_flows
+from testbed.model.collectives import default_slice_bytes
+from testbed.model.oracle import Ideal, ideal
+from testbed.model.pattern import Pattern, seeded_pattern
+from testbed.model.ranks import Flow, pair_flows, place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
 from testbed.units import MIB
 
-# A ring slower than this fraction of the physical limit is no measurement any more but a failure.
+# An iteration slower than this fraction of the physical limit is no measurement any more but a failure.
 SLOWEST_EFFICIENCY = 0.01
 ITERATION_GRACE_S = 30.0
 
@@ -64,13 +65,19 @@ class Plan:
         return place_ranks(self.topology, self.scenario.ranks, self.scenario.workload.placement, rng)
 
     @cached_property
+    def pattern(self) -> Pattern:
+        """Who sends to whom; the same for every scheme of a seed."""
+        return seeded_pattern(self.scenario, self.rank_hosts, self.seed)
+
+    @cached_property
     def flows(self) -> tuple[tuple[Flow, ...], ...]:
-        """The TCP flows of each ring hop; the same 5-tuples for every scheme of a seed."""
+        """The TCP flows of each pair of the pattern; the same 5-tuples for every scheme of a seed."""
         work = self.scenario.workload
-        return ring_flows(
+        return pair_flows(
             self.rank_hosts,
-            flows_per_hop=work.flows_per_hop,
-            demand_bytes_per_hop=round(mean_bytes_per_hop(self.scenario.ranks, work.size_bytes) * work.iterations),
+            self.pattern.pairs,
+            flows_per_pair=work.flows_per_hop,
+            demand_bytes=round(self.pattern.mean_pair_bytes(work.size_bytes) * work.iterations),
             rng=Random(f"{self.seed}/ports"),
         )
 
@@ -102,9 +109,12 @@ class Plan:
 
     def iteration_timeout_s(self, size_bytes: int) -> float:
         """Return how long an iteration may take before the run is given up."""
-        hop_bytes = round(mean_bytes_per_hop(self.scenario.ranks, size_bytes))
-        limit = ideal(self.topology, self.rank_hosts, [hop_bytes] * self.scenario.ranks)
-        return limit.ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
+        return self.limit(size_bytes).ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
+
+    def limit(self, size_bytes: int) -> Ideal:
+        """Return the physical limit of an iteration of this size."""
+        pairs, pair_bytes = self.pattern.host_pairs(self.rank_hosts), self.pattern.mean_pair_bytes(size_bytes)
+        return ideal(self.topology, pairs, [round(pair_bytes)], bus_pairs=self.pattern.bus_pairs)
 
     @property
     def warmup_size_bytes(self) -> int:

@@ -4,10 +4,12 @@ The first line on stdin is the configuration (see ``Config``); then come command
 
     connect                                   connected {congestion_control}
     prepare {iteration, size_bytes, slice_bytes}   prepared
-    start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s}
+    start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s,
+                                                     arrived_s: [[peer, s], ...]}
     verify {iteration}                        done {the same, wrong_elements}
-    progress                                  progress {received_bytes, expected_bytes, silent_s}; also while moving
-    tcp_info                                  tcp_info {sent: [per flow], received: [per flow]}
+    progress                                  progress {received_bytes, expected_bytes, silent_s, awaited}
+                                              also while moving
+    tcp_info                                  tcp_info {sent: [[peer, flow, counters], ...], received: [the same]}
     exit, or the end of stdin                 the process ends with status 0
 
 Preparing and verifying are commands of their own so that no rank computes while another still moves data.
@@ -28,13 +30,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from testbed.errors import TestbedError, WorkloadError
-from testbed.model.collectives import RingAllReduce
+from testbed.model.scenario import WorkloadKind
+from testbed.model.streams import Stream, stream
+from testbed.workload.cargo import Cargo, Messages, ReducedArray
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
-from testbed.workload.payload import Base, Floats, count_wrong, make_base, rank_values
 from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
 HELLO = struct.Struct("!4sHHI")  # magic, flow, flows, rank: the only bytes on a connection that are not data
@@ -43,6 +46,7 @@ MAX_COMMAND_BYTES = 1 << 20
 COARSE_TIMER_S = 0.003  # a selector's timeout is whole milliseconds; the rest is slept precisely
 
 Command = dict[str, Any]
+Connections = dict[tuple[int, int], socket.socket]  # (peer, flow)
 
 
 class Leave(Exception):
@@ -50,17 +54,35 @@ class Leave(Exception):
 
 
 @dataclass(frozen=True)
-class Config:
-    """Who this rank is. Rank r listens, receives from rank r - 1 and sends to rank r + 1."""
+class Receiver:
+    """A rank to send to: where it listens, and the source port of each connection to it."""
 
     rank: int
-    n_ranks: int
+    ip: str
+    port: int
+    source_ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A rank to receive from, over ``flows`` connections it makes."""
+
+    rank: int
+    flows: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """Who this rank is, and with whom it exchanges what. ``members`` are the ranks of its job, itself included."""
+
+    rank: int
+    kind: WorkloadKind
+    members: tuple[int, ...]
     host: str
     bind_ip: str
     listen_port: int
-    next_ip: str
-    next_port: int
-    source_ports: tuple[int, ...]  # one connection to the next rank from each
+    receivers: tuple[Receiver, ...]
+    senders: tuple[Sender, ...]
     t0_s: float  # monotonic; times in events count from it
     wake_bytes: int | None = None  # resolution of max_gap_s; None: one slice
 
@@ -69,9 +91,15 @@ class Config:
         """Read the first line. Raises WorkloadError naming a field that is missing or unknown."""
         try:
             config = cls(**fields)
-        except TypeError as error:
-            raise WorkloadError(f"endpoint configuration: {str(error).removeprefix('Config.__init__() ')}") from None
-        return cls(**{**vars(config), "source_ports": tuple(config.source_ports)})
+            receivers = tuple(
+                Receiver(**{**receiver, "source_ports": tuple(receiver["source_ports"])})
+                for receiver in fields["receivers"]
+            )
+            senders = tuple(Sender(**sender) for sender in fields["senders"])
+        except (TypeError, KeyError) as error:
+            said = str(error).replace(".__init__()", ":").removeprefix("Config: ")
+            raise WorkloadError(f"endpoint configuration: {said}") from None
+        return replace(config, members=tuple(config.members), receivers=receivers, senders=senders)
 
 
 class CommandStream:
@@ -172,6 +200,7 @@ class Endpoint:
             received_bytes=exchange.received_bytes,
             expected_bytes=exchange.expected_bytes,
             silent_s=max(0.0, time.monotonic() - exchange.last_byte_s),
+            awaited=exchange.awaited,
         )
 
     # -- connections ------------------------------------------------------------------------------------------
@@ -179,45 +208,51 @@ class Endpoint:
     def _listen(self) -> None:
         config = self._config
         self._listener = _bound_socket(config.bind_ip, config.listen_port)
-        self._listener.listen(len(config.source_ports) + 8)
+        self._listener.listen(sum(sender.flows for sender in config.senders) + 8)
         emit("listening", rank=config.rank, pid=os.getpid())
 
     def _connect(self, _command: Command) -> None:
         config = self._config
-        self._outgoing: dict[int, socket.socket] = {}
-        self._incoming: dict[int, socket.socket] = {}
+        self._outgoing: Connections = {}
+        self._incoming: Connections = {}
         self._ungreeted: set[socket.socket] = set()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        for flow, port in enumerate(config.source_ports):
-            sock = _bound_socket(config.bind_ip, port)
-            self._check_connected(flow, sock.connect_ex((config.next_ip, config.next_port)))
-            self._selector.register(sock, selectors.EVENT_WRITE, lambda _mask, f=flow, s=sock: self._greet(f, s))
-        while len(self._outgoing) < len(config.source_ports) or len(self._incoming) < len(config.source_ports):
+        for receiver in config.receivers:
+            for flow in range(len(receiver.source_ports)):
+                self._connect_to(receiver, flow)
+        wanted_out = sum(len(receiver.source_ports) for receiver in config.receivers)
+        wanted_in = sum(sender.flows for sender in config.senders)
+        while len(self._outgoing) < wanted_out or len(self._incoming) < wanted_in:
             self._turn(None)
         self._selector.unregister(self._listener)
         self._listener.close()
         for stranger in self._ungreeted:
             self._selector.unregister(stranger)
             stranger.close()
-        self._sends = [SendFlow(sock) for _, sock in sorted(self._outgoing.items())]
-        self._receives = [ReceiveFlow(sock) for _, sock in sorted(self._incoming.items())]
-        self._exchange = Exchange(self._selector, self._sends, self._receives, config.rank, config.n_ranks)
+        self._sends = [SendFlow(sock, peer) for (peer, _flow), sock in sorted(self._outgoing.items())]
+        self._receives = [ReceiveFlow(sock, peer) for (peer, _flow), sock in sorted(self._incoming.items())]
+        self._exchange = Exchange(self._selector, self._sends, self._receives, config.rank)
         emit("connected", congestion_control=sorted({_congestion_control(flow.sock) for flow in self._sends}))
 
-    def _greet(self, flow: int, sock: socket.socket) -> None:
-        config = self._config
-        self._selector.unregister(sock)
-        self._check_connected(flow, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        sock.send(HELLO.pack(MAGIC, flow, len(config.source_ports), config.rank))  # the first bytes of a stream fit
-        self._outgoing[flow] = sock
+    def _connect_to(self, receiver: Receiver, flow: int) -> None:
+        sock = _bound_socket(self._config.bind_ip, receiver.source_ports[flow])
+        self._check_connected(receiver, flow, sock.connect_ex((receiver.ip, receiver.port)))
+        self._selector.register(sock, selectors.EVENT_WRITE, lambda _mask: self._greet(receiver, flow, sock))
 
-    def _check_connected(self, flow: int, error: int) -> None:
+    def _greet(self, receiver: Receiver, flow: int, sock: socket.socket) -> None:
+        self._selector.unregister(sock)
+        self._check_connected(receiver, flow, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        # the first bytes of a stream fit
+        sock.send(HELLO.pack(MAGIC, flow, len(receiver.source_ports), self._config.rank))
+        self._outgoing[receiver.rank, flow] = sock
+
+    def _check_connected(self, receiver: Receiver, flow: int, error: int) -> None:
         if error in (0, errno.EINPROGRESS):
             return
         config = self._config
         raise WorkloadError(
-            f"rank {config.rank}: cannot connect {config.bind_ip}:{config.source_ports[flow]} to rank "
-            f"{(config.rank + 1) % config.n_ranks} at {config.next_ip}:{config.next_port}: {os.strerror(error)}"
+            f"rank {config.rank}: cannot connect {config.bind_ip}:{receiver.source_ports[flow]} to rank "
+            f"{receiver.rank} at {receiver.ip}:{receiver.port}: {os.strerror(error)}"
         )
 
     def _accept(self, _mask: int) -> None:
@@ -229,40 +264,62 @@ class Endpoint:
 
     def _welcome(self, sock: socket.socket, address: tuple[str, int]) -> None:
         hello = sock.recv(HELLO.size)
-        config = self._config
-        previous, flows = (config.rank - 1) % config.n_ranks, len(config.source_ports)
         magic, flow, its_flows, rank = HELLO.unpack(hello) if len(hello) == HELLO.size else (b"", 0, 0, 0)
-        if (magic, its_flows, rank) != (MAGIC, flows, previous) or flow >= flows or flow in self._incoming:
+        expected = {sender.rank: sender.flows for sender in self._config.senders}
+        known = magic == MAGIC and its_flows == expected.get(rank) and flow < its_flows
+        if not known or (rank, flow) in self._incoming:
+            senders = ", ".join(str(sender) for sender in expected) or "nobody"
+            flows = max(expected.values(), default=0)
             raise WorkloadError(
-                f"rank {config.rank}: {address[0]}:{address[1]} greeted with {hello!r}, "
-                f"expected rank {previous} with one of {flows} flows, each once"
+                f"rank {self._config.rank}: {address[0]}:{address[1]} greeted with {hello!r}, "
+                f"expected rank {senders} with one of {flows} flows, each once"
             )
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self._ungreeted.remove(sock)
         self._selector.unregister(sock)
-        self._incoming[flow] = sock
+        self._incoming[rank, flow] = sock
 
     # -- an iteration -----------------------------------------------------------------------------------------
 
     def _prepare(self, command: Command) -> None:
         if self._exchange is None:
             raise WorkloadError("prepare before connect")
-        config = self._config
-        self._iteration = command["iteration"]
-        ring = RingAllReduce(config.n_ranks, command["size_bytes"], command["slice_bytes"])
-        self._base: Base = make_base(config.n_ranks, ring.size_bytes, command["iteration"])
-        self._values: Floats = rank_values(self._base, config.rank)
-        self._ring = ring
+        config, self._iteration = self._config, command["iteration"]
+        size_bytes, self._slice_bytes = command["size_bytes"], command["slice_bytes"]
+
+        def between(src: int, dst: int) -> Stream:
+            return stream(config.kind, config.members, (src, dst), size_bytes, self._slice_bytes)
+
+        self._out = {peer.rank: between(config.rank, peer.rank) for peer in config.receivers}
+        self._into = {peer.rank: between(peer.rank, config.rank) for peer in config.senders}
+        self._cargo = self._load(size_bytes)
         gc.collect()
         emit("prepared", iteration=self._iteration)
+
+    def _load(self, size_bytes: int) -> Cargo:
+        """Return what this rank brings to the iteration."""
+        config, iteration = self._config, int(self._iteration or 0)
+        if config.kind == "allreduce_ring":
+            members = config.members
+            return ReducedArray(len(members), members.index(config.rank), size_bytes, iteration)
+        expected_bytes = sum(stream.size_bytes for stream in self._into.values())
+        return Messages(config.rank, expected_bytes, self._slice_bytes, iteration)
 
     def _start(self, command: Command) -> None:
         exchange = self._exchange
         if exchange is None or command["iteration"] != self._iteration:
             raise WorkloadError(f"start of iteration {command['iteration']}, but {self._iteration} is prepared")
         t0_s, at_s = self._config.t0_s, float(command["at_s"])
-        exchange.begin(self._values, self._ring, self._config.wake_bytes)
-        gc.disable()  # a collection in the middle would stall the ring
+        ring = self._config.kind == "allreduce_ring"
+        exchange.begin(
+            self._cargo,
+            self._out,
+            self._into,
+            forwarded_from=self._config.senders[0].rank if ring else None,
+            slice_bytes=self._slice_bytes,
+            wake_bytes=self._config.wake_bytes,
+        )
+        gc.disable()  # a collection in the middle would stall everybody
         lateness_s = self._sleep_until(at_s)
         exchange.start(at_s)
         while not exchange.finished:
@@ -276,7 +333,8 @@ class Endpoint:
             "end_s": end_s - t0_s,
             "start_lateness_s": lateness_s,
             "max_gap_s": exchange.max_gap_s,
-            "max_gap_at_s": exchange.max_gap_at_s - t0_s,
+            "max_gap_at_s": None if exchange.max_gap_s is None else exchange.max_gap_at_s - t0_s,
+            "arrived_s": [[peer, arrived_s - t0_s] for peer, arrived_s in sorted(exchange.arrived_s.items())],
         }
         emit("moved", **self._times)
 
@@ -292,14 +350,13 @@ class Endpoint:
     def _verify(self, command: Command) -> None:
         if command["iteration"] != self._iteration:
             raise WorkloadError(f"verify of iteration {command['iteration']}, but {self._iteration} was moved")
-        wrong = count_wrong(self._values, self._base, self._config.n_ranks)
-        emit("done", **self._times, wrong_elements=wrong)
+        emit("done", **self._times, wrong_elements=self._cargo.count_wrong())
 
     def _tcp_info(self, _command: Command) -> None:
         emit(
             "tcp_info",
-            sent=[sent_counters(_tcp_info(flow.sock)) for flow in self._sends],
-            received=[received_counters(_tcp_info(flow.sock)) for flow in self._receives],
+            sent=[[*key, sent_counters(_tcp_info(sock))] for key, sock in sorted(self._outgoing.items())],
+            received=[[*key, received_counters(_tcp_info(sock))] for key, sock in sorted(self._incoming.items())],
         )
 
 

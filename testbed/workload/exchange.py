@@ -1,4 +1,4 @@
-"""One rank's side of one ring all-reduce, over connected sockets: the inner loop of ``testbed.workload.endpoint``.
+"""One rank's side of one iteration, over connected sockets: the inner loop of ``testbed.workload.endpoint``.
 
 Does not connect, choose data or check it. Every receiving socket wakes the program once per slice (or per
 ``wake_bytes``), because sixteen of these programs share a few cores with the switches they load.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from testbed.errors import WorkloadError
-from testbed.model.collectives import FLOAT_BYTES, RingAllReduce, Slice
+from testbed.model.collectives import FLOAT_BYTES, Slice
+from testbed.model.streams import Stream
 from testbed.units import KIB
+from testbed.workload.cargo import Cargo
 from testbed.workload.payload import Floats
 
 MAX_WAKE_BYTES = 64 * KIB  # asking the kernel for more makes it clamp the receive window
@@ -23,12 +26,13 @@ MIN_UNSENT_BYTES = 128 * KIB  # 10 ms at 100 Mbit/s: what a late wake-up may cos
 
 
 class SendFlow:
-    """A connection to the next rank and how far it is."""
+    """A connection to rank ``peer`` and how far it is."""
 
-    __slots__ = ("sock", "slices", "current", "at", "blocked")
+    __slots__ = ("sock", "peer", "slices", "current", "done_bytes", "blocked")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, peer: int) -> None:
         self.sock = sock
+        self.peer = peer
         self.blocked = False
 
     def begin(self, plan: Iterator[Slice]) -> None:
@@ -39,16 +43,17 @@ class SendFlow:
     def advance(self) -> None:
         """Go on to the next slice; ``current`` is None after the last."""
         self.current: Slice | None = next(self.slices, None)
-        self.at = self.current.start_byte if self.current else 0
+        self.done_bytes = 0
 
 
 class ReceiveFlow:
-    """A connection from the previous rank and how far it is."""
+    """A connection from rank ``peer`` and how far it is."""
 
-    __slots__ = ("sock", "slices", "current", "at", "done", "scratch", "scratch_view", "wake_bytes")
+    __slots__ = ("sock", "peer", "slices", "current", "at", "done", "scratch", "scratch_view", "wake_bytes")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, peer: int) -> None:
         self.sock = sock
+        self.peer = peer
         self.wake_bytes = 1  # the kernel's default
 
     def begin(self, plan: Iterator[Slice], slice_bytes: int) -> None:
@@ -71,11 +76,15 @@ class ReceiveFlow:
             self.wake_bytes = size_bytes
 
 
+FlowT = TypeVar("FlowT", SendFlow, ReceiveFlow)
+
+
 class Exchange:
     """Moves one iteration: ``begin``, ``start``, turn the selector until ``finished``, ``end``.
 
-    ``max_gap_s`` is the longest pause between two receptions, the first counted from the start; its
-    resolution is the time ``wake_bytes`` take to arrive.
+    Flows are ordered by peer, then by number. ``max_gap_s`` is the longest pause between two receptions, the first
+    counted from the start, None for a rank that receives nothing; its resolution is the time ``wake_bytes`` take to
+    arrive. ``arrived_s`` (monotonic) is when the last byte of each peer had come.
     """
 
     def __init__(
@@ -84,62 +93,95 @@ class Exchange:
         sends: Sequence[SendFlow],
         receives: Sequence[ReceiveFlow],
         rank: int,
-        n_ranks: int,
     ) -> None:
         self._selector = selector
-        self._sends = sends
-        self._receives = receives
+        self._sends = _by_peer(sends)
+        self._receives = _by_peer(receives)
+        self._flows = len(sends) + len(receives)
         self._rank = rank
-        self._n_ranks = n_ranks
         self.received_bytes = 0
         self.expected_bytes = 0
         self.finished = True
 
-    def begin(self, values: Floats, ring: RingAllReduce, wake_bytes: int | None) -> None:
-        """Make everything ready to move ``values`` in place; nothing is sent yet."""
-        flows = len(self._sends)
-        out, into = ring.hop(self._rank), ring.hop(self._rank - 1)
-        self._values = values
-        self._view = values.data.cast("B")
-        self._first_forwarded = out.steps[1].first_number
+    def begin(
+        self,
+        cargo: Cargo,
+        out: Mapping[int, Stream],
+        into: Mapping[int, Stream],
+        *,
+        forwarded_from: int | None,
+        slice_bytes: int,
+        wake_bytes: int | None,
+    ) -> None:
+        """Make everything ready to move what ``out`` and ``into`` say, by peer; nothing is sent yet.
+
+        Slices that wait do so for slices of the peer ``forwarded_from``.
+        """
+        self._cargo = cargo
+        self._forwarded: Sequence[ReceiveFlow] = () if forwarded_from is None else self._receives[forwarded_from]
+        self._held: set[SendFlow] = set()  # their next slice has not been received yet
         self._wake_bytes = min(wake_bytes or MAX_WAKE_BYTES, MAX_WAKE_BYTES)
-        self._unfinished = 2 * flows
+        self._unfinished = self._flows
+        self._open = {peer: len(flows) for peer, flows in self._receives.items()}
+        self.arrived_s: dict[int, float] = {}
         self.last_byte_s = time.monotonic()
-        self.received_bytes, self.expected_bytes, self.finished = 0, into.size_bytes, False
-        for index, send in enumerate(self._sends):
-            send.sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, max(MIN_UNSENT_BYTES, 2 * ring.slice_bytes)
-            )
-            send.begin(out.stripe(index, flows))
-            self._count_if_finished(send)
-        for index, receive in enumerate(self._receives):
-            receive.begin(into.stripe(index, flows), ring.slice_bytes)
-            self._count_if_finished(receive)
-            if receive.current is not None:
-                self._expect(receive, receive.current)
+        self.received_bytes = 0
+        self.expected_bytes = sum(stream.size_bytes for stream in into.values())
+        self.finished = self._unfinished == 0
+        for peer, sends in self._sends.items():
+            for index, send in enumerate(sends):
+                send.sock.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, max(MIN_UNSENT_BYTES, 2 * slice_bytes)
+                )
+                send.begin(out[peer].stripe(index, len(sends)))
+                if send.current is None:
+                    self._count_finished()
+        for peer, receives in self._receives.items():
+            for index, receive in enumerate(receives):
+                receive.begin(into[peer].stripe(index, len(receives)), slice_bytes)
+                if receive.current is None:
+                    self._count_received(receive, self.last_byte_s)
+                else:
+                    self._expect(receive, receive.current)
 
     def start(self, start_s: float) -> None:
         """Send what may be sent and watch for what comes; ``start_s`` (monotonic) is when the iteration began."""
         self.last_byte_s = start_s
-        self.max_gap_s, self.max_gap_at_s = 0.0, start_s
-        for send in self._sends:
-            self._push(send)
-        for receive in self._receives:
-            if receive.current is not None:
-                self._watch_read(receive)
+        self.max_gap_s: float | None = 0.0 if self.expected_bytes else None
+        self.max_gap_at_s = start_s
+        self.arrived_s = dict.fromkeys(self.arrived_s, start_s)  # of those who had nothing to send
+        for sends in self._sends.values():
+            for send in sends:
+                self._push(send)
+        for receives in self._receives.values():
+            for receive in receives:
+                if receive.current is not None:
+                    self._watch_read(receive)
 
     def end(self) -> None:
         """Stop watching whatever is still watched."""
-        for sock in [flow.sock for flow in self._sends] + [flow.sock for flow in self._receives]:
+        sends = [flow for flows in self._sends.values() for flow in flows]
+        receives = [flow for flows in self._receives.values() for flow in flows]
+        for sock in [flow.sock for flow in sends] + [flow.sock for flow in receives]:
             if sock in self._selector.get_map():
                 self._selector.unregister(sock)
-        for send in self._sends:
+        for send in sends:
             send.blocked = False
 
-    def _count_if_finished(self, flow: SendFlow | ReceiveFlow) -> None:
-        if flow.current is None:
-            self._unfinished -= 1
-            self.finished = self._unfinished == 0
+    @property
+    def awaited(self) -> list[int]:
+        """Return the peers whose bytes have not all arrived."""
+        return [peer for peer, left in self._open.items() if left]
+
+    def _count_finished(self) -> None:
+        self._unfinished -= 1
+        self.finished = self._unfinished == 0
+
+    def _count_received(self, flow: ReceiveFlow, now_s: float) -> None:
+        self._open[flow.peer] -= 1
+        if not self._open[flow.peer]:
+            self.arrived_s[flow.peer] = now_s
+        self._count_finished()
 
     def _expect(self, flow: ReceiveFlow, piece: Slice) -> None:
         flow.wake_at(min(self._wake_bytes, piece.end_byte - piece.start_byte - flow.at))
@@ -147,24 +189,31 @@ class Exchange:
     def _ready(self, piece: Slice) -> bool:
         if piece.after is None:
             return True
-        turn, flow = divmod(piece.after, len(self._receives))
-        return self._receives[flow].done > turn
+        turn, flow = divmod(piece.after, len(self._forwarded))
+        return self._forwarded[flow].done > turn
 
     def _push(self, flow: SendFlow) -> None:
         """Hand the kernel what may be sent now, until it takes no more."""
         blocked = False
-        while (piece := flow.current) is not None and self._ready(piece):
+        while (piece := flow.current) is not None:
+            if not self._ready(piece):
+                self._held.add(flow)
+                break
+            rest = self._cargo.outgoing(flow.peer, piece, flow.done_bytes)
+            taken = 0
             try:
-                flow.at += flow.sock.send(self._view[flow.at : piece.end_byte])
+                taken = flow.sock.send(rest)
             except BlockingIOError:
                 pass
             except OSError as error:
-                raise self._lost((self._rank + 1) % self._n_ranks, "sending to", str(error)) from None
-            if flow.at < piece.end_byte:
+                raise self._lost(flow.peer, "sending to", str(error)) from None
+            flow.done_bytes += taken
+            if taken < len(rest):
                 blocked = True
                 break
             flow.advance()
-            self._count_if_finished(flow)
+            if flow.current is None:
+                self._count_finished()
         if blocked != flow.blocked:
             self._watch_write(flow, blocked)
 
@@ -183,15 +232,15 @@ class Exchange:
         piece = flow.current
         assert piece is not None  # a finished flow is not watched
         size_bytes = piece.end_byte - piece.start_byte
-        target = flow.scratch_view if piece.reduce else self._view[piece.start_byte : piece.end_byte]
+        target = self._cargo.target(piece, flow.scratch_view)
         try:
             got = flow.sock.recv_into(target[flow.at : size_bytes])
         except BlockingIOError:
             return
         except OSError as error:
-            raise self._lost((self._rank - 1) % self._n_ranks, "receiving from", str(error)) from None
+            raise self._lost(flow.peer, "receiving from", str(error)) from None
         if got == 0:
-            raise self._lost((self._rank - 1) % self._n_ranks, "receiving from", "connection closed by that rank")
+            raise self._lost(flow.peer, "receiving from", "connection closed by that rank")
         self._note_reception(got)
         flow.at += got
         if flow.at == size_bytes:
@@ -201,24 +250,29 @@ class Exchange:
 
     def _note_reception(self, size_bytes: int) -> None:
         now_s = time.monotonic()
-        if now_s - self.last_byte_s > self.max_gap_s:
+        if now_s - self.last_byte_s > (self.max_gap_s or 0.0):
             self.max_gap_s, self.max_gap_at_s = now_s - self.last_byte_s, self.last_byte_s
         self.last_byte_s = now_s
         self.received_bytes += size_bytes
 
     def _complete(self, flow: ReceiveFlow, piece: Slice) -> None:
-        if piece.reduce:
-            place = self._values[piece.start_byte // FLOAT_BYTES : piece.end_byte // FLOAT_BYTES]
-            np.add(place, flow.scratch[: len(place)], out=place)
+        self._cargo.take(flow.peer, piece, flow.scratch)
         flow.done += 1
         flow.advance()
         if flow.current is None:
             self._selector.unregister(flow.sock)
-            self._count_if_finished(flow)
-        forward = self._sends[(piece.number + self._first_forwarded) % len(self._sends)]
-        if not forward.blocked:
-            self._push(forward)
+            self._count_received(flow, self.last_byte_s)
+        for send in [send for send in self._held if send.current is not None and self._ready(send.current)]:
+            self._held.remove(send)
+            self._push(send)
 
     def _lost(self, peer: int, doing: str, how: str) -> WorkloadError:
         progress = f"{self.received_bytes} of {self.expected_bytes} bytes received"
         return WorkloadError(f"rank {self._rank}: {doing} rank {peer} failed with {progress}: {how}")
+
+
+def _by_peer(flows: Sequence[FlowT]) -> dict[int, list[FlowT]]:
+    found: dict[int, list[FlowT]] = {}
+    for flow in flows:
+        found.setdefault(flow.peer, []).append(flow)
+    return found

@@ -1,4 +1,4 @@
-"""A ring all-reduce job: one ``testbed.workload.endpoint`` per rank, driven through its iterations.
+"""The ranks of a workload: one ``testbed.workload.endpoint`` each, driven through common iterations.
 
 Names the rank and host that died, hangs or hears nothing. Does not decide where ranks run, which ports they
 use, or what a result means.
@@ -15,7 +15,8 @@ from typing import Any
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow, IterationRow, RankRow
-from testbed.model.ranks import Flow
+from testbed.model.pattern import Pair, Pattern
+from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
@@ -27,6 +28,7 @@ START_MARGIN_PER_RANK_S = 0.002  # the time it takes to tell each rank
 SET_UP_TIMEOUT_S = 60.0  # the interpreters of all ranks start on a few cores
 ANSWER_TIMEOUT_S = 60.0  # for what needs no network: preparing and checking arrays
 PROGRESS_INTERVAL_S = 2.0
+MOST_NAMED = 3  # peers a message names
 
 # numpy's linear algebra starts threads when it is imported, which nothing here needs
 ENDPOINT_ENV = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -44,7 +46,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IterationResult:
-    """One all-reduce and what each rank saw of it."""
+    """One iteration and what each rank saw of it."""
 
     row: IterationRow
     ranks: tuple[RankRow, ...]
@@ -95,22 +97,34 @@ class StallWatch:
             self._progress, self._progress_s = (received, arrived), now_s
         elif now_s - self._progress_s > self._patience.stall_s:
             raise WorkloadError(self._stalled(reports))
-        fractions: list[float] = [report["received_bytes"] / report["expected_bytes"] for report in reports.values()]
+        fractions = [_fraction(report) for report in reports.values()]
         return (sum(fractions) + arrived) / len(self._ranks)
 
     def _stalled(self, reports: dict[int, Event]) -> str:
-        longest = sorted(reports, key=lambda rank: -reports[rank]["silent_s"])[:3]
+        waiting = [rank for rank in reports if reports[rank]["awaited"]]
+        longest = sorted(waiting, key=lambda rank: -reports[rank]["silent_s"])[:3]
         waits = "; ".join(
-            f"{self._ranks[rank].child} has heard nothing from {self._ranks[rank - 1].child} for "
+            f"{self._ranks[rank].child} has heard nothing from {self._named(reports[rank]['awaited'])} for "
             f"{reports[rank]['silent_s']:.1f} s ({reports[rank]['received_bytes']} of "
             f"{reports[rank]['expected_bytes']} bytes received)"
             for rank in longest
         )
-        return f"iteration {self._iteration}: nothing has arrived anywhere for {self._patience.stall_s:g} s: {waits}"
+        said = waits or "every rank that answers has received all"
+        return f"iteration {self._iteration}: nothing has arrived anywhere for {self._patience.stall_s:g} s: {said}"
+
+    def _named(self, peers: Sequence[int]) -> str:
+        named = ", ".join(str(self._ranks[peer].child) for peer in peers[:MOST_NAMED])
+        return named + (f" and {len(peers) - MOST_NAMED} more" if len(peers) > MOST_NAMED else "")
 
 
-class RingJob:
-    """One rank per host of ``hosts``; rank r sends to rank r + 1 over ``flows[r]`` (see ``testbed.model.ranks``).
+def _fraction(report: Event) -> float:
+    """Return how much of what a rank expects has arrived; one that expects nothing has all of it."""
+    expected_bytes = report["expected_bytes"]
+    return float(report["received_bytes"] / expected_bytes) if expected_bytes else 1.0
+
+
+class Job:
+    """One rank per host of ``hosts``; pair p of ``pattern`` uses ``flows[p]`` (see ``testbed.model.ranks``).
 
     ``spawn(host name, argv)`` returns the command line that runs argv inside that host. ``wake_bytes`` sets the
     resolution of ``max_gap_s`` (None: a slice). ``on_progress`` hears the fraction of an iteration's bytes that
@@ -123,6 +137,7 @@ class RingJob:
         spawn: Spawn,
         *,
         hosts: Sequence[Host],
+        pattern: Pattern,
         flows: Sequence[Sequence[Flow]],
         t0_s: float,
         python: str,
@@ -134,7 +149,8 @@ class RingJob:
         self._supervisor = supervisor
         self._spawn = spawn
         self._hosts = tuple(hosts)
-        self._flows = tuple(tuple(hop) for hop in flows)
+        self._pattern = pattern
+        self._flows = tuple(tuple(pair) for pair in flows)
         self._t0_s = t0_s
         self._python = python
         self._log_dir = log_dir
@@ -158,7 +174,7 @@ class RingJob:
         self._await("listening", SET_UP_TIMEOUT_S)
 
     def connect(self) -> None:
-        """Let every rank connect to the next over all its flows, and wait until all have."""
+        """Let every rank connect to its peers over all its flows, and wait until all have."""
         self._ask("connect", "connected", SET_UP_TIMEOUT_S)
         self.congestion_control = frozenset(
             name for rank in self._ranks for name in rank.last["connected"]["congestion_control"]
@@ -167,7 +183,7 @@ class RingJob:
     def run_iteration(
         self, iteration: int, size_bytes: int, slice_bytes: int, timeout_s: float, *, warmup: bool = False
     ) -> IterationResult:
-        """Run one all-reduce from a common start and check its result.
+        """Run one iteration from a common start and check what arrived.
 
         ``timeout_s`` counts from the start. Raises WorkloadError when a rank fails or hangs, when nothing
         arrives anywhere for ``patience.stall_s``, or when the time is over.
@@ -188,11 +204,21 @@ class RingJob:
     def tcp_info(self) -> tuple[FlowRow, ...]:
         """Return every flow's counters since it was connected (see ``flows_between``); ``path`` is not known here."""
         self._ask("tcp_info", "tcp_info", ANSWER_TIMEOUT_S)
+        sent, received = self._counters("sent"), self._counters("received")
         return tuple(
-            self._flow_row(rank, index, flow)
-            for rank, hop in zip(self._ranks, self._flows, strict=True)
-            for index, flow in enumerate(hop)
+            self._flow_row(pair, index, flow, sent[pair, index], received[pair, index])
+            for pair, flows in zip(self._pattern.pairs, self._flows, strict=True)
+            for index, flow in enumerate(flows)
         )
+
+    def _counters(self, end: str) -> dict[tuple[Pair, int], Event]:
+        """Return (pair, flow) -> what the sending or the receiving end of a connection counted."""
+        found = {}
+        for rank in self._ranks:
+            for peer, flow, counters in rank.last["tcp_info"][end]:
+                pair = (rank.rank, peer) if end == "sent" else (peer, rank.rank)
+                found[pair, flow] = counters
+        return found
 
     def stop(self) -> None:
         """Let every rank leave, and wait until all have."""
@@ -221,21 +247,28 @@ class RingJob:
             on_event=lambda event: self._hear(rank, event),
         )
         self._ranks.append(RankState(rank, host, child))
-        outgoing, incoming = self._flows[rank], self._flows[rank - 1]
         child.send(
             {
                 "rank": rank,
-                "n_ranks": len(self._hosts),
+                "kind": self._pattern.kind,
+                "members": self._pattern.members(rank),
                 "host": host.name,
                 "bind_ip": host.ip,
-                "listen_port": incoming[0].dst_port,
-                "next_ip": outgoing[0].dst_ip,
-                "next_port": outgoing[0].dst_port,
-                "source_ports": [flow.src_port for flow in outgoing],
+                "listen_port": FIRST_RANK_PORT + rank,
+                "receivers": [self._receiver(index) for index in self._pattern.sent_by(rank)],
+                "senders": [self._sender(index) for index in self._pattern.received_by(rank)],
                 "t0_s": self._t0_s,
                 "wake_bytes": self._wake_bytes,
             }
         )
+
+    def _receiver(self, pair: int) -> dict[str, Any]:
+        flows, (_src, dst) = self._flows[pair], self._pattern.pairs[pair]
+        ports = [flow.src_port for flow in flows]
+        return {"rank": dst, "ip": flows[0].dst_ip, "port": flows[0].dst_port, "source_ports": ports}
+
+    def _sender(self, pair: int) -> dict[str, Any]:
+        return {"rank": self._pattern.pairs[pair][0], "flows": len(self._flows[pair])}
 
     def _hear(self, rank: int, event: Event) -> None:
         self._ranks[rank].last[event["event"]] = event
@@ -298,15 +331,13 @@ class RingJob:
         )
         return IterationResult(row=row, ranks=ranks)
 
-    def _flow_row(self, rank: RankState, index: int, flow: Flow) -> FlowRow:
-        peer = self._ranks[(rank.rank + 1) % len(self._ranks)]
-        sent = rank.last["tcp_info"]["sent"][index]
-        received = peer.last["tcp_info"]["received"][index]
+    def _flow_row(self, pair: Pair, index: int, flow: Flow, sent: Event, received: Event) -> FlowRow:
+        src, dst = pair
         return FlowRow(
-            rank=rank.rank,
+            rank=src,
             flow=index,
-            src_host=rank.host.name,
-            dst_host=peer.host.name,
+            src_host=self._hosts[src].name,
+            dst_host=self._hosts[dst].name,
             src_ip=flow.src_ip,
             dst_ip=flow.dst_ip,
             src_port=flow.src_port,
@@ -323,8 +354,11 @@ def flows_between(before: Sequence[FlowRow], after: Sequence[FlowRow]) -> tuple[
     """Return ``after`` with its counters counted from ``before``; a counter missing in either is missing."""
     rows = []
     for first, last in zip(before, after, strict=True):
-        if (first.rank, first.flow) != (last.rank, last.flow):
-            raise ValueError(f"rank {first.rank} flow {first.flow} is not rank {last.rank} flow {last.flow}")
+        if (first.rank, first.dst_host, first.flow) != (last.rank, last.dst_host, last.flow):
+            raise ValueError(
+                f"rank {first.rank} flow {first.flow} to {first.dst_host} is not "
+                f"rank {last.rank} flow {last.flow} to {last.dst_host}"
+            )
         counted: dict[str, Any] = {name: _difference(getattr(first, name), getattr(last, name)) for name in COUNTERS}
         rows.append(replace(last, **counted))
     return tuple(rows)

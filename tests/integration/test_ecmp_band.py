@@ -17,6 +17,7 @@ import pytest
 from gse_runs import free_share, gse_run, most_flows, of_prediction
 
 from testbed.model.oracle import expected_ecmp
+from testbed.model.pattern import ring
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import override
 from testbed.model.topology import Topology
@@ -35,7 +36,9 @@ def compare(runs: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
     scenario = override(load_builtin("allreduce_ring"), settings)
     topology = Topology(scenario.fabric)
     hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, Random(1))
-    band = expected_ecmp(topology, hosts, flows_per_hop=1, runs=len(runs), rng=Random(20), trials=4000).efficiency
+    band = expected_ecmp(
+        topology, ring(len(hosts)).host_pairs(hosts), flows_per_hop=1, runs=len(runs), rng=Random(20), trials=4000
+    ).efficiency
     shares = [of_prediction(run) for run in runs]
     allowed = fmean(run["predicted_efficiency"] for run in runs)
     measured = fmean(run["efficiency"] for run in runs)

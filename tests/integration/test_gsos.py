@@ -21,7 +21,8 @@ import pytest
 from gsos_fabric import PORT, Fabric, chi_squared, eventually, fabric, sh
 
 from testbed.errors import ControllerError
-from testbed.model.ranks import UDP, Flow, place_ranks, ring_flows
+from testbed.model.pattern import ring
+from testbed.model.ranks import UDP, Flow, pair_flows, place_ranks
 from testbed.system.capsule import capsule_argv
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ def check(function: Callable[[str], None]) -> Callable[[str], None]:
 def ring_of(here: Fabric, flows_per_hop: int = 1) -> list[Flow]:
     rng = Random(3)
     hosts = place_ranks(here.topology, here.topology.fabric.hosts, "cross_leaf", rng)
-    hops = ring_flows(hosts, flows_per_hop=flows_per_hop, demand_bytes_per_hop=1000, rng=rng)
+    hops = pair_flows(hosts, ring(len(hosts)).pairs, flows_per_pair=flows_per_hop, demand_bytes=1000, rng=rng)
     return [flow for hop in hops for flow in hop]
 
 

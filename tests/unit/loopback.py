@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from testbed.model.ranks import Flow, ring_flows
+from testbed.model.pattern import ring
+from testbed.model.ranks import Flow, pair_flows
 from testbed.model.topology import Host
 
 
@@ -16,4 +17,4 @@ def loopback_hosts(count: int) -> tuple[Host, ...]:
 
 def loopback_flows(hosts: tuple[Host, ...], flows_per_hop: int) -> tuple[tuple[Flow, ...], ...]:
     """Return the flows of a ring between ``hosts``."""
-    return ring_flows(hosts, flows_per_hop=flows_per_hop, demand_bytes_per_hop=0, rng=random.Random(1))
+    return pair_flows(hosts, ring(len(hosts)).pairs, flows_per_pair=flows_per_hop, demand_bytes=0, rng=random.Random(1))

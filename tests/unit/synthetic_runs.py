@@ -16,7 +16,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.evaluation.metrics import hop_bytes
 from testbed.evaluation.records import (
     CalibrationRow,
     CpuRow,
@@ -33,7 +32,8 @@ from testbed.evaluation.records import (
     ThreadRow,
 )
 from testbed.model.oracle import FlowPath, ideal, path_name, predict
-from testbed.model.ranks import place_ranks, ring_flows
+from testbed.model.pattern import Pattern, seeded_pattern
+from testbed.model.ranks import pair_flows, place_ranks
 from testbed.model.scenario import Scenario, parse_scenario
 from testbed.model.topology import Direction, Host, Topology
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
@@ -67,21 +67,23 @@ def healthy(
     topology = Topology(scenario.fabric)
     rng = Random(seed)
     hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)
-    paths = _paths(topology, hosts, scenario.workload.flows_per_hop, scheme, rng)
-    best = predict(topology, hosts, paths).efficiency
-    duration_s = ideal(topology, hosts, hop_bytes(scenario)).ideal_s / best / PACE
+    pattern = seeded_pattern(scenario, hosts, seed)
+    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(scenario.workload.size_bytes)
+    paths = _paths(topology, pairs, scenario.workload.flows_per_hop, scheme, rng)
+    best = predict(topology, pairs, paths).efficiency
+    duration_s = ideal(topology, pairs, sizes).ideal_s / best / PACE
     windows, clock_s = [], LEAD_S
     for index in range(scenario.workload.iterations):
         windows.append((clock_s, clock_s + duration_s * slow(index)))
         clock_s = windows[-1][1] + GAP_S
     end_s = clock_s - GAP_S + LEAD_S
-    moved = _moved(scenario, topology, hosts, paths)
+    moved = _moved(scenario, topology, pairs, sizes, paths)
     times = _times(end_s, scenario.measure.sample_interval_s)
     probes = tuple(_probes(scenario, topology, windows, rng, crowded=best < 1))
     tables = Tables(
         iterations=_iterations(scenario, windows),
         ranks=_ranks(hosts, windows),
-        flows=_flows(topology, hosts, paths, rng),
+        flows=_flows(topology, hosts, pattern, paths, rng),
         links=tuple(_links(topology, moved, windows, times, _probe_times(scenario, topology, probes))),
         queues=tuple(_queues(topology, moved, windows, times)),
         cpu=tuple(_cpu(times)),
@@ -140,14 +142,14 @@ def store(results_dir: Path, run: RunRecord, *, second: int = 0) -> Path:
 
 
 def _paths(
-    topology: Topology, hosts: Sequence[Host], flows: int, scheme: str, rng: Random
+    topology: Topology, pairs: Sequence[tuple[Host, Host]], flows: int, scheme: str, rng: Random
 ) -> list[list[FlowPath | None]]:
     """GSE: the flows leaving a leaf take its paths in turn, as do those arriving; ECMP: anything."""
     links = topology.fabric.links_per_pair
     turn: Counter[int] = Counter()
     hops: list[list[FlowPath | None]] = []
-    for rank, src in enumerate(hosts):
-        crosses = src.leaf != hosts[(rank + 1) % len(hosts)].leaf
+    for src, dst in pairs:
+        crosses = src.leaf != dst.leaf
         hop: list[FlowPath | None] = []
         for _ in range(flows):
             if not crosses:
@@ -171,16 +173,19 @@ def _route(topology: Topology, src: Host, dst: Host, path: FlowPath | None) -> t
 
 
 def _moved(
-    scenario: Scenario, topology: Topology, hosts: Sequence[Host], paths: Sequence[Sequence[FlowPath | None]]
+    scenario: Scenario,
+    topology: Topology,
+    pairs: Sequence[tuple[Host, Host]],
+    sizes: Sequence[int],
+    paths: Sequence[Sequence[FlowPath | None]],
 ) -> dict[str, tuple[float, float]]:
     """Return direction -> (bytes, packets) of one iteration: full segments, an acknowledgement for every second."""
     moved: dict[str, list[float]] = {d.name: [0.0, 0.0] for d in topology.directions}
     mtu = scenario.fabric.mtu_bytes
     overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
-    for rank, size in enumerate(hop_bytes(scenario)):
-        src, dst = hosts[rank], hosts[(rank + 1) % len(hosts)]
-        for path in paths[rank]:
-            payload = size / len(paths[rank])
+    for (src, dst), size, its_paths in zip(pairs, sizes, paths, strict=True):
+        for path in its_paths:
+            payload = size / len(its_paths)
             packets = ceil(payload / tcp_payload_bytes(mtu))
             for direction in _route(topology, src, dst, path):
                 moved[direction.name][0] += payload + packets * overhead
@@ -247,15 +252,19 @@ def _ranks(hosts: Sequence[Host], windows: Sequence[tuple[float, float]]) -> tup
 
 
 def _flows(
-    topology: Topology, hosts: tuple[Host, ...], paths: Sequence[Sequence[FlowPath | None]], rng: Random
+    topology: Topology,
+    hosts: tuple[Host, ...],
+    pattern: Pattern,
+    paths: Sequence[Sequence[FlowPath | None]],
+    rng: Random,
 ) -> tuple[FlowRow, ...]:
-    hops = ring_flows(hosts, flows_per_hop=len(paths[0]), demand_bytes_per_hop=0, rng=rng)
+    flows = pair_flows(hosts, pattern.pairs, flows_per_pair=len(paths[0]), demand_bytes=0, rng=rng)
     return tuple(
         FlowRow(
-            rank=rank,
+            rank=src,
             flow=index,
-            src_host=hosts[rank].name,
-            dst_host=hosts[(rank + 1) % len(hosts)].name,
+            src_host=hosts[src].name,
+            dst_host=hosts[dst].name,
             src_ip=flow.src_ip,
             dst_ip=flow.dst_ip,
             src_port=flow.src_port,
@@ -266,9 +275,8 @@ def _flows(
             bytes_acked=1,
             bytes_received=1,
         )
-        for rank, hop in enumerate(hops)
-        for index, flow in enumerate(hop)
-        for path in [paths[rank][index]]
+        for (src, dst), own, its_paths in zip(pattern.pairs, flows, paths, strict=True)
+        for index, (flow, path) in enumerate(zip(own, its_paths, strict=True))
     )
 
 

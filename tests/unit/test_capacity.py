@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model import capacity
-from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario, override
-from testbed.model.topology import Topology
 
 DEFAULT = Scenario(name="x")
 
@@ -34,13 +30,6 @@ def test_oversubscribed_uplinks_slow_the_whole_ring() -> None:
     half = with_settings(fabric__uplink_rate_mbps=5, measure__probe_interval_ms=0)
     full = with_settings(measure__probe_interval_ms=0)
     assert capacity.crossings_per_s(half) == pytest.approx(capacity.crossings_per_s(full) / 2)
-
-
-def test_ring_rate_is_that_of_the_host_links_when_uplinks_suffice() -> None:
-    topology = Topology(DEFAULT.fabric)
-    ring = place_ranks(topology, 16, "cross_leaf", Random(1))
-    hops = list(zip(ring, ring[1:] + ring[:1], strict=True))
-    assert capacity.ring_rate_mbps(DEFAULT.fabric, hops) == 10
 
 
 def test_background_adds_its_own_crossings() -> None:

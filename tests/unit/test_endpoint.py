@@ -43,13 +43,20 @@ class Rank:
         )
         self.config = {
             "rank": 0,
-            "n_ranks": 2,
+            "kind": "allreduce_ring",
+            "members": [0, 1],
             "host": "h1",
             "bind_ip": self.host.ip,
             "listen_port": 20_000,
-            "next_ip": self.peer.ip,
-            "next_port": 20_001,
-            "source_ports": [40_000 + flow for flow in range(flows)],
+            "receivers": [
+                {
+                    "rank": 1,
+                    "ip": self.peer.ip,
+                    "port": 20_001,
+                    "source_ports": [40_000 + flow for flow in range(flows)],
+                }
+            ],
+            "senders": [{"rank": 1, "flows": flows}],
             "t0_s": self.t0_s,
             **config,
         }
@@ -256,9 +263,9 @@ def test_tcp_info_counts_the_bytes_of_each_flow(connected: Rank) -> None:
     connected.hear("moved")
     connected.send({"command": "tcp_info"})
     info = connected.hear("tcp_info")
-    assert [flow["bytes_sent"] for flow in info["sent"]] == [HELLO.size + 32]
-    assert [flow["bytes_received"] for flow in info["received"]] == [HELLO.size + 32]
-    assert info["sent"][0]["retransmitted_segments"] == 0
+    assert [counters["bytes_sent"] for _peer, _flow, counters in info["sent"]] == [HELLO.size + 32]
+    assert [counters["bytes_received"] for _peer, _flow, counters in info["received"]] == [HELLO.size + 32]
+    assert info["sent"][0][2]["retransmitted_segments"] == 0
 
 
 def test_the_congestion_control_is_read_back(connected: Rank) -> None:
@@ -386,7 +393,7 @@ def test_a_command_before_connecting_is_answered_by_an_error(rank: Rank) -> None
 def test_an_unknown_or_missing_field_of_the_configuration_is_named() -> None:
     with pytest.raises(WorkloadError, match="colour"):
         Config.from_json({"colour": "red"})
-    with pytest.raises(WorkloadError, match="n_ranks"):
+    with pytest.raises(WorkloadError, match="members"):
         Config.from_json({"rank": 0})
 
 

@@ -11,7 +11,8 @@ from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.pins import IDLE_TIMEOUT_S
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import flow_match, reverse_of
-from testbed.model.ranks import TCP, UDP, Flow, place_ranks, ring_flows
+from testbed.model import pattern
+from testbed.model.ranks import TCP, UDP, Flow, pair_flows, place_ranks
 from testbed.model.rules import FirstLive
 from testbed.model.scenario import FabricSpec, GsosSpec
 from testbed.model.topology import Topology
@@ -28,7 +29,9 @@ def policy_of(topology=TOPOLOGY, **changes):
 def ring(topology=TOPOLOGY, flows_per_hop=1, demand_bytes=1000, placement="cross_leaf"):
     rng = Random(7)
     hosts = place_ranks(topology, topology.fabric.hosts, placement, rng)
-    hops = ring_flows(hosts, flows_per_hop=flows_per_hop, demand_bytes_per_hop=demand_bytes, rng=rng)
+    hops = pair_flows(
+        hosts, pattern.ring(len(hosts)).pairs, flows_per_pair=flows_per_hop, demand_bytes=demand_bytes, rng=rng
+    )
     return [flow for hop in hops for flow in hop]
 
 

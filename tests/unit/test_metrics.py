@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.evaluation.metrics import (
-    hop_bytes,
     latency,
     measure,
     outages,
@@ -22,6 +21,7 @@ from testbed.evaluation.metrics import (
 from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow
 from testbed.evaluation.series import Series, direction_series, rate_series_mbps, total
 from testbed.evaluation.usage import busiest_thread, machine_usage, role_usage, usage
+from testbed.model.pattern import ring
 from testbed.model.topology import Topology
 from tests.unit.synthetic_runs import PACE, healthy, scenario_of, with_rows
 
@@ -128,7 +128,7 @@ def test_warm_up_is_not_measured_but_its_sums_must_be_right() -> None:
 
 
 def test_uneven_chunks_are_counted_exactly() -> None:
-    sizes = hop_bytes(scenario_of(workload={"size_bytes": 1004}))  # 251 floats on 4 ranks: chunks of 62 and 63
+    sizes = ring(4).pair_bytes(1004)  # 251 floats on 4 ranks: chunks of 62 and 63
     assert sum(sizes) == 2 * 3 * 1004
     assert max(sizes) - min(sizes) == 4
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model.oracle import FlowPath, expected_ecmp, ideal, max_min_rates, parse_path, path_name, predict
+from testbed.model.pattern import ring
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
@@ -20,6 +21,12 @@ def fabric(leaves: int, spines: int, hosts: int, **more: object) -> Topology:
 
 def cross_leaf(topology: Topology):
     return place_ranks(topology, topology.fabric.hosts, "cross_leaf", Random(0))
+
+
+def hops(topology: Topology, hosts=None):
+    """Return the pairs of a ring over ``hosts``, by default dealt across leaves."""
+    hosts = hosts or cross_leaf(topology)
+    return ring(len(hosts)).host_pairs(hosts)
 
 
 def in_turn(topology: Topology, hosts, flows: int = 1):
@@ -34,7 +41,7 @@ def in_turn(topology: Topology, hosts, flows: int = 1):
 
 def test_limit_of_the_default_fabric_is_a_host_link_times_the_payload_of_a_frame() -> None:
     topology = fabric(4, 4, 4)
-    found = ideal(topology, cross_leaf(topology), [15_728_640] * 16)  # 2 * 15/16 * 8 MiB
+    found = ideal(topology, hops(topology), [15_728_640] * 16)  # 2 * 15/16 * 8 MiB
     assert found.hop_rate_mbps == 10
     assert found.bottleneck == "host links"
     assert found.busbw_limit_mbps == pytest.approx(10 * 8948 / 9014)
@@ -44,31 +51,37 @@ def test_limit_of_the_default_fabric_is_a_host_link_times_the_payload_of_a_frame
 def test_the_hop_with_most_bytes_sets_the_ideal_time() -> None:
     topology = fabric(2, 2, 2)
     hosts = cross_leaf(topology)
-    assert ideal(topology, hosts, [1000, 1004, 1000, 1000]).ideal_s == ideal(topology, hosts, [1004] * 4).ideal_s
+    assert (
+        ideal(topology, hops(topology, hosts), [1000, 1004, 1000, 1000]).ideal_s
+        == ideal(topology, hops(topology, hosts), [1004] * 4).ideal_s
+    )
 
 
 def test_two_to_one_oversubscription_halves_the_limit() -> None:
     topology = fabric(4, 2, 4)  # four hops leave each leaf over two uplinks of 10: 2 * 10 / 4
-    found = ideal(topology, cross_leaf(topology), [1] * 16)
+    found = ideal(topology, hops(topology), [1] * 16)
     assert found.hop_rate_mbps == 5
     assert found.bottleneck == "uplinks of l1"
 
 
 def test_ring_filled_leaf_by_leaf_needs_one_uplink_only() -> None:
     topology = fabric(4, 1, 4, uplink_rate_mbps=10, host_rate_mbps=10)
-    assert ideal(topology, place_ranks(topology, 16, "leaf_local", Random(0)), [1] * 16).bottleneck == "host links"
+    assert (
+        ideal(topology, hops(topology, place_ranks(topology, 16, "leaf_local", Random(0))), [1] * 16).bottleneck
+        == "host links"
+    )
 
 
 def test_slow_uplinks_limit_a_single_crossing_hop_to_their_sum() -> None:
     topology = fabric(2, 2, 2, host_rate_mbps=100, uplink_rate_mbps=10)
     hosts = place_ranks(topology, 4, "leaf_local", Random(0))  # h1 h2 | h3 h4: one hop each way
-    assert ideal(topology, hosts, [1] * 4).hop_rate_mbps == 20
+    assert ideal(topology, hops(topology, hosts), [1] * 4).hop_rate_mbps == 20
 
 
 def test_flows_in_turn_reach_the_limit_without_conflict() -> None:
     topology = fabric(4, 4, 4)
     hosts = cross_leaf(topology)
-    found = predict(topology, hosts, in_turn(topology, hosts))
+    found = predict(topology, hops(topology, hosts), in_turn(topology, hosts))
     assert found.efficiency == 1
     assert (found.max_uplink_flows, found.max_downlink_flows) == (1, 1)
 
@@ -78,7 +91,7 @@ def test_two_flows_on_one_uplink_halve_the_ring() -> None:
     hosts = cross_leaf(topology)
     paths = in_turn(topology, hosts)
     paths[0] = paths[4]  # ranks 0 and 4 are h1 and h2, both on l1
-    found = predict(topology, hosts, paths)
+    found = predict(topology, hops(topology, hosts), paths)
     assert found.efficiency == 0.5
     assert (found.max_uplink_flows, found.max_downlink_flows) == (2, 2)
     assert found.busiest in ("l1-eth6>s2-eth1", "s2-eth2>l2-eth6")
@@ -89,7 +102,7 @@ def test_a_conflict_on_the_way_down_counts_as_much() -> None:
     hosts = tuple(topology.host(name) for name in ("h1", "h5", "h3", "h6", "h2", "h4"))
     # h1->h5 (l1>l3), h5->h3 (l3>l2), h3->h6 (l2>l3), h6->h2 (l3>l1), h2->h4 (l1>l2), h4->h1 (l2>l1)
     up = [0, 0, 0, 1, 1, 1]  # l1: 0 and 1; l2: 0 and 1; l3: 0 and 1. Down to l3: 0 and 0
-    found = predict(topology, hosts, [[FlowPath(path, 0)] for path in up])
+    found = predict(topology, hops(topology, hosts), [[FlowPath(path, 0)] for path in up])
     assert (found.max_uplink_flows, found.max_downlink_flows) == (1, 2)
     assert found.efficiency == 0.5
 
@@ -98,23 +111,23 @@ def test_a_hop_of_two_flows_moves_at_twice_its_slowest() -> None:
     topology = fabric(2, 2, 1)
     hosts = cross_leaf(topology)  # one hop each way, each of two flows
     apart, together = [FlowPath(0, 0), FlowPath(1, 0)], [FlowPath(0, 0), FlowPath(0, 0)]
-    assert predict(topology, hosts, [apart, together]).efficiency == 1  # 2 flows of 5 on a link of 10
+    assert predict(topology, hops(topology, hosts), [apart, together]).efficiency == 1  # 2 flows of 5 on a link of 10
     slow = fabric(2, 4, 1, uplink_rate_mbps=5)
     # the limit is the host link of 10; both flows on one uplink of 5 make 2.5 each, 5 together
-    assert predict(slow, cross_leaf(slow), [apart, together]).efficiency == 0.5
+    assert predict(slow, hops(slow), [apart, together]).efficiency == 0.5
 
 
 def test_a_flow_across_leaves_needs_a_path() -> None:
     topology = fabric(2, 2, 1)
     with pytest.raises(ValueError, match="crosses leaves but has no path"):
-        predict(topology, cross_leaf(topology), [[None], [None]])
+        predict(topology, hops(topology), [[None], [None]])
 
 
 def test_downlink_is_counted_where_the_spine_sent_the_flow() -> None:
     topology = fabric(2, 1, 2, links_per_pair=2)
     hosts = cross_leaf(topology)
     up_apart_down_together = [[FlowPath(src.index, 0)] for src in hosts]
-    found = predict(topology, hosts, up_apart_down_together)
+    found = predict(topology, hops(topology, hosts), up_apart_down_together)
     assert (found.max_uplink_flows, found.max_downlink_flows, found.efficiency) == (1, 2, 0.5)
 
 
@@ -133,8 +146,8 @@ def test_expectation_agrees_with_the_known_table(
     """The table of the GSE notes (max-min, "slowest hop" = flows x slowest flow), rounded to per cents there."""
     topology = fabric(*shape)
     hosts = cross_leaf(topology)
-    one = expected_ecmp(topology, hosts, flows_per_hop=1, runs=20, rng=Random(5))
-    four = expected_ecmp(topology, hosts, flows_per_hop=4, runs=20, rng=Random(5), trials=1000)
+    one = expected_ecmp(topology, hops(topology, hosts), flows_per_hop=1, runs=20, rng=Random(5))
+    four = expected_ecmp(topology, hops(topology, hosts), flows_per_hop=4, runs=20, rng=Random(5), trials=1000)
     assert one.mean_hop == pytest.approx(mean_one, abs=0.02)
     assert one.efficiency.mean == pytest.approx(slowest_one, abs=0.015)
     assert four.mean_hop == pytest.approx(mean_four, abs=0.02)
@@ -144,7 +157,7 @@ def test_expectation_agrees_with_the_known_table(
 def test_two_flows_on_two_paths_collide_every_other_time() -> None:
     """With two hosts a leaf and two spines, the flows of a leaf collide with probability 1/2."""
     topology = fabric(2, 2, 2)
-    found = expected_ecmp(topology, cross_leaf(topology), flows_per_hop=1, runs=1, rng=Random(3), trials=20_000)
+    found = expected_ecmp(topology, hops(topology), flows_per_hop=1, runs=1, rng=Random(3), trials=20_000)
     # uplinks of l1 carry the flows that are l2's downlinks: 2 pairs, each collides with 1/2; free in 1/4 of cases
     assert found.efficiency.mean == pytest.approx(0.25 * 1 + 0.75 * 0.5, abs=0.01)
     assert found.slowdown.mean == pytest.approx(0.25 * 1 + 0.75 * 2, abs=0.02)
@@ -153,26 +166,31 @@ def test_two_flows_on_two_paths_collide_every_other_time() -> None:
 
 def test_spine_hashes_parallel_links_by_itself() -> None:
     topology = fabric(2, 1, 2, links_per_pair=2)
-    found = expected_ecmp(topology, cross_leaf(topology), flows_per_hop=1, runs=1, rng=Random(3), trials=20_000)
+    found = expected_ecmp(topology, hops(topology), flows_per_hop=1, runs=1, rng=Random(3), trials=20_000)
     # two pairs of flows, each must be apart twice, on the way up and independently on the way down: (1/2)**4 free
     assert found.efficiency.mean == pytest.approx(1 / 16 + 15 / 16 * 0.5, abs=0.01)
 
 
 def test_band_narrows_with_the_number_of_runs_and_repeats_for_the_same_seed() -> None:
     topology = fabric(4, 4, 4)
-    few = expected_ecmp(topology, cross_leaf(topology), flows_per_hop=1, runs=3, rng=Random(1))
-    many = expected_ecmp(topology, cross_leaf(topology), flows_per_hop=1, runs=20, rng=Random(1))
+    few = expected_ecmp(topology, hops(topology), flows_per_hop=1, runs=3, rng=Random(1))
+    many = expected_ecmp(topology, hops(topology), flows_per_hop=1, runs=20, rng=Random(1))
     assert few.efficiency.low < many.efficiency.low < many.efficiency.mean < many.efficiency.high < few.efficiency.high
     # normal approximation: mean +- 1.96 sd / sqrt(20)
     reach = 1.96 * many.efficiency.deviation / 20**0.5
     assert many.efficiency.high - many.efficiency.mean == pytest.approx(reach, rel=0.25)
-    assert few == expected_ecmp(topology, cross_leaf(topology), flows_per_hop=1, runs=3, rng=Random(1))
+    assert few == expected_ecmp(topology, hops(topology), flows_per_hop=1, runs=3, rng=Random(1))
 
 
 def test_hops_within_a_leaf_cannot_collide() -> None:
     topology = fabric(1, 2, 4)
     hosts = place_ranks(topology, 4, "leaf_local", Random(0))
-    assert expected_ecmp(topology, hosts, flows_per_hop=2, runs=1, rng=Random(0), trials=10).efficiency.mean == 1
+    assert (
+        expected_ecmp(
+            topology, hops(topology, hosts), flows_per_hop=2, runs=1, rng=Random(0), trials=10
+        ).efficiency.mean
+        == 1
+    )
 
 
 def test_max_min_rates_of_a_textbook_case() -> None:

@@ -3,7 +3,8 @@ from random import Random
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from testbed.model.ranks import place_ranks, ring_flows
+from testbed.model.pattern import ring
+from testbed.model.ranks import pair_flows, place_ranks
 from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
@@ -33,7 +34,7 @@ def test_random_placement_depends_on_the_seed_only() -> None:
 def test_flows_of_a_hop_differ_in_source_port_only_and_share_its_demand() -> None:
     topology = Topology(FabricSpec())
     hosts = place_ranks(topology, 16, "cross_leaf", Random(0))
-    hops = ring_flows(hosts, flows_per_hop=4, demand_bytes_per_hop=4000, rng=Random(7))
+    hops = pair_flows(hosts, ring(len(hosts)).pairs, flows_per_pair=4, demand_bytes=4000, rng=Random(7))
     assert len(hops) == 16
     for rank, hop in enumerate(hops):
         assert {(flow.src_ip, flow.dst_ip, flow.dst_port) for flow in hop} == {

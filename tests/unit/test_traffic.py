@@ -20,10 +20,11 @@ from loopback import loopback_flows, loopback_hosts
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow
 from testbed.model.collectives import RingAllReduce
+from testbed.model.pattern import ring
 from testbed.system.supervisor import Supervisor
-from testbed.workload.traffic import Patience, RingJob, StallWatch, flows_between
+from testbed.workload.traffic import Job, Patience, StallWatch, flows_between
 
-MakeJob = Callable[..., RingJob]
+MakeJob = Callable[..., Job]
 
 
 def no_detour(_host: str, argv: Sequence[str]) -> Sequence[str]:
@@ -38,12 +39,13 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def make_job(supervisor: Supervisor, tmp_path: Path) -> MakeJob:
-    def make(ranks: int, flows: int = 1, **options: Any) -> RingJob:
+    def make(ranks: int, flows: int = 1, **options: Any) -> Job:
         hosts = loopback_hosts(ranks)
         options.setdefault("spawn", no_detour)
-        return RingJob(
+        return Job(
             supervisor,
             hosts=hosts,
+            pattern=ring(ranks),
             flows=loopback_flows(hosts, flows),
             t0_s=time.monotonic(),
             python=sys.executable,
@@ -54,7 +56,7 @@ def make_job(supervisor: Supervisor, tmp_path: Path) -> MakeJob:
     return make
 
 
-def slow_iteration(job: RingJob, iteration: int = 1, timeout_s: float = 60.0) -> None:
+def slow_iteration(job: Job, iteration: int = 1, timeout_s: float = 60.0) -> None:
     """Move 4 MiB in slices of 64 bytes: seconds of work for the interpreter."""
     job.run_iteration(iteration, 4 << 20, 64, timeout_s)
 
@@ -161,10 +163,11 @@ def test_a_rank_that_does_not_start_is_named(make_job: MakeJob) -> None:
 def test_a_port_in_use_is_named(make_job: MakeJob, supervisor: Supervisor, tmp_path: Path) -> None:
     first = make_job(2)
     first.start_ranks()
-    second = RingJob(
+    second = Job(
         supervisor,
         no_detour,
         hosts=first._hosts,
+        pattern=first._pattern,
         flows=first._flows,
         t0_s=0.0,
         python=sys.executable,
@@ -180,7 +183,12 @@ def test_a_port_in_use_is_named(make_job: MakeJob, supervisor: Supervisor, tmp_p
 def state(rank: int, *, heard_s: float, received: int | None = None, silent_s: float = 0.0, moved: bool = False) -> Any:
     last: dict[str, Any] = {}
     if received is not None:
-        last["progress"] = {"received_bytes": received, "expected_bytes": 100, "silent_s": silent_s}
+        last["progress"] = {
+            "received_bytes": received,
+            "expected_bytes": 100,
+            "silent_s": silent_s,
+            "awaited": [(rank - 1) % 3],
+        }
     if moved:
         last["moved"] = {}
 
@@ -244,5 +252,5 @@ def test_counters_are_counted_from_the_first_reading() -> None:
 
 
 def test_readings_of_different_flows_are_not_compared() -> None:
-    with pytest.raises(ValueError, match="rank 0 flow 0 is not rank 0 flow 1"):
+    with pytest.raises(ValueError, match="rank 0 flow 0 to h2 is not rank 0 flow 1 to h2"):
         flows_between([ROW], [replace(ROW, flow=1)])

@@ -1,0 +1,64 @@
+"""What one rank sends another in one iteration, as values: its slices, in order, and what each waits for. Pure.
+
+A ring all-reduce forwards what it receives (``testbed.model.collectives``); in every other workload a rank's bytes for
+a peer are its own and wait for nothing. Both ends compute the same streams, so nothing but data is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from testbed.model.collectives import RingAllReduce, Slice
+from testbed.model.scenario import WorkloadKind
+
+
+class Stream(Protocol):
+    """All that one rank sends to one peer in one iteration."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Payload bytes."""
+
+    def stripe(self, flow: int, flows: int) -> Iterator[Slice]:
+        """Yield the slices that flow ``flow`` of ``flows`` carries, in order."""
+
+
+@dataclass(frozen=True)
+class Direct:
+    """``size_bytes`` of a rank's own for one peer, in slices dealt to the flows in turn; nothing is waited for."""
+
+    size_bytes: int
+    slice_bytes: int
+
+    def stripe(self, flow: int, flows: int) -> Iterator[Slice]:
+        """Yield the slices that flow ``flow`` of ``flows`` carries, in order: numbers flow, flow + flows, ..."""
+        for number in range(flow, -(-self.size_bytes // self.slice_bytes), flows):
+            start = number * self.slice_bytes
+            yield Slice(
+                number=number,
+                step=0,
+                chunk=0,
+                start_byte=start,
+                end_byte=min(start + self.slice_bytes, self.size_bytes),
+                reduce=False,
+                after=None,
+            )
+
+
+def stream(
+    kind: WorkloadKind, members: Sequence[int], pair: tuple[int, int], size_bytes: int, slice_bytes: int
+) -> Stream:
+    """Return what ``pair`` = (source, destination) moves in an iteration of the job of ranks ``members``.
+
+    ``size_bytes`` is the workload's (see ``testbed.model.pattern``). Raises ValueError for sizes that cannot be.
+    """
+    array = RingAllReduce(len(members), size_bytes, slice_bytes)
+    src, dst = pair
+    if kind == "allreduce_ring":
+        return array.hop(members.index(src))
+    if kind == "all_to_all":
+        start, end = array.chunk(members.index(dst))
+        return Direct(end - start, slice_bytes)
+    return Direct(size_bytes, slice_bytes)
