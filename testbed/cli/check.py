@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(
         f"  workload  {work.kind} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, {work.placement}, "
-        f"{work.flows_per_hop} flow(s) per hop, {work.iterations} iteration(s)"
+        f"{work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
     )
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
     return 0

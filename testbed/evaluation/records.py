@@ -89,6 +89,22 @@ class FlowRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRow(Row):
+    """What one rank sent another in one iteration, from the common start until the last byte had been received."""
+
+    FILE: ClassVar[str] = "transfers.csv"
+    iteration: int
+    warmup: bool
+    src_rank: int
+    dst_rank: int
+    src_host: str
+    dst_host: str
+    size_bytes: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRow(Row):
     """Cumulative counters of one interface."""
 
@@ -190,6 +206,7 @@ class Tables:
     iterations: tuple[IterationRow, ...] = ()
     ranks: tuple[RankRow, ...] = ()
     flows: tuple[FlowRow, ...] = ()
+    transfers: tuple[TransferRow, ...] = ()
     links: tuple[LinkRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
     cpu: tuple[CpuRow, ...] = ()

@@ -6,6 +6,7 @@ from testbed.evaluation.metrics import busiest_host_bytes, crossing_bytes, enclo
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
+from testbed.model.oracle import EVEN_KINDS
 from testbed.model.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
@@ -88,7 +89,8 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
 def check_short_of_paths(evidence: Evidence) -> Finding | None:
     """Not slower than the recorded paths allow, but for start-up, and for what TCP loses where flows share a link.
 
-    Judged only where nothing else explains a difference: no faults, no other traffic, no delay or loss on links, and
+    Judged only where what paths allow is what to expect, no mere bound (``EVEN_KINDS``), and nothing else explains a
+    difference: no faults, no other traffic, no delay or loss on links, and
     not several flows per hop on shared links (slices dealt in turn wait for the flow TCP treats worst).
     """
     metrics, scenario = evidence.metrics, evidence.run.scenario
@@ -96,7 +98,7 @@ def check_short_of_paths(evidence: Evidence) -> Finding | None:
     impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
     if metrics.efficiency is None or prediction is None or not metrics.completion_s:
         return None
-    if scenario.faults or scenario.background or impaired:
+    if scenario.faults or scenario.background or impaired or scenario.workload.kind not in EVEN_KINDS:
         return None
     shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
     if shared and scenario.workload.flows_per_hop > 1:

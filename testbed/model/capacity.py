@@ -12,7 +12,7 @@ from random import Random
 from typing import Final, Literal
 
 from testbed.model.oracle import ideal
-from testbed.model.pattern import seeded_pattern
+from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
@@ -38,7 +38,8 @@ MEMORY_BASE_BYTES: Final = 350_000_000  # runner, GSOS, Open vSwitch, sampler, p
 MEMORY_PER_SWITCH_BYTES: Final = 6_000_000
 MEMORY_PER_HOST_BYTES: Final = 5_000_000  # the host's shell
 MEMORY_PER_RANK_BYTES: Final = 40_000_000  # a Python process (27 MB) and its socket buffers
-ARRAYS_PER_RANK: Final = 4  # data, original, expected sum, comparison
+ARRAYS_PER_RANK: Final = 4  # of an all-reduce: data, original, expected sum, comparison
+MEMORY_PER_FLOW_BYTES: Final = 500_000  # elsewhere: socket buffers at both ends, a slice
 PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
 
 
@@ -53,23 +54,40 @@ class Need:
 
 def need(scenario: Scenario) -> Need:
     """Return what one run of ``scenario`` needs."""
-    fabric, workload = scenario.fabric, scenario.workload
+    fabric = scenario.fabric
     switches = fabric.leaves + fabric.spines
     return Need(
         crossings_per_s=crossings_per_s(scenario),
         memory_bytes=MEMORY_BASE_BYTES
         + switches * MEMORY_PER_SWITCH_BYTES
         + fabric.hosts * MEMORY_PER_HOST_BYTES
-        + scenario.ranks * (MEMORY_PER_RANK_BYTES + ARRAYS_PER_RANK * workload.size_bytes),
+        + scenario.ranks * MEMORY_PER_RANK_BYTES
+        + _data_bytes(scenario),
         processes=PROCESSES_BASE + switches + fabric.hosts + scenario.ranks + 3 * len(scenario.background),
     )
+
+
+def _data_bytes(scenario: Scenario) -> int:
+    """Return the memory for what all ranks move: whole arrays where they are kept, else what is on its way."""
+    work = scenario.workload
+    if work.kind == "allreduce_ring":
+        return scenario.ranks * ARRAYS_PER_RANK * work.size_bytes
+    return len(_pattern(scenario).pairs) * work.flows_per_hop * MEMORY_PER_FLOW_BYTES
+
+
+def _pattern(scenario: Scenario) -> Pattern:
+    return seeded_pattern(scenario, _hosts(scenario), scenario.seeds[0])
+
+
+def _hosts(scenario: Scenario) -> tuple[Host, ...]:
+    rng = Random(scenario.seeds[0])
+    return place_ranks(Topology(scenario.fabric), scenario.ranks, scenario.workload.placement, rng)
 
 
 def crossings_per_s(scenario: Scenario) -> float:
     """Return the switch crossings per second when the workload and the background run as fast as the links let them."""
     topology = Topology(scenario.fabric)
-    hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, Random(scenario.seeds[0]))
-    pairs = seeded_pattern(scenario, hosts, scenario.seeds[0]).host_pairs(hosts)
+    pairs = _pattern(scenario).host_pairs(_hosts(scenario))
     frame = frame_bytes(scenario.fabric.mtu_bytes)
     frames = mbps_to_bytes_per_s(ideal(topology, pairs, [1]).hop_rate_mbps) / frame
     total = sum(frames * (1 + ACKS_PER_FRAME) * _crossings(src, dst) for src, dst in pairs)

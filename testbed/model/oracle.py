@@ -1,18 +1,20 @@
-"""What a ring all-reduce can reach: its physical limit, and what hashing flows onto paths does to it. Pure.
+"""What a pattern of traffic can reach: its physical limit, and what hashing flows onto paths does to it. Pure.
 
-Three questions, one load model (every flow of the ring moves the same number of bytes, pipelining is
+Three questions, one load model (every flow moves the same number of bytes, all start together, pipelining is
 perfect, start-up and acknowledgements cost nothing):
 
 - ``ideal``: how fast if every link between two leaves could be filled evenly.
 - ``predict``: how fast with the flows on the paths they were seen on.
 - ``expected_ecmp``: how fast on average when every flow picks a path at random, as a 5-tuple hash does.
 
-Why the slowest flow rules. The endpoint deals slices to the flows of a hop in turn (round-robin by slice
-number), so a hop with k flows moves at k times its slowest flow; and a rank forwards only what it has
-received, so the ring moves at its slowest hop. Hence all flows progress at one rate, and the rate is set by
-the link with the least bandwidth per flow: ``min over links of rate / flows``. Max-min fair sharing gives the
-slowest flow exactly the same rate (it is where progressive filling stops first), so no assumption about
-fairness is hidden in the prediction. Max-min sharing matters only for the mean hop rate, reported beside it.
+Why the slowest flow rules. The endpoint deals slices to the flows of a pair in turn (round-robin by slice
+number), so a pair with k flows moves at k times its slowest flow. In a ring a rank forwards only what it has
+received, so the ring moves at its slowest hop; in every other pattern an iteration ends with its slowest pair. So
+the link with the least bandwidth per flow sets the time, ``min over links of rate / flows``: max-min fair sharing
+gives each of its flows exactly that rate until all of them end together (it is where progressive filling stops
+first), and no flow elsewhere a lower one. For a ring no assumption about fairness is hidden in this, since all its
+flows progress at one rate; elsewhere a flow TCP treats badly may end later, and the prediction is a bound.
+Max-min sharing matters else only for the mean hop rate, reported beside it.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from statistics import fmean, pstdev
 
 from testbed.model.pattern import HostPair, pattern_of
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import Scenario
+from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
 
+# Workloads of which ``expected_ecmp`` is what to expect. With many flows on a host's link it is a bound only.
+EVEN_KINDS: frozenset[WorkloadKind] = frozenset({"allreduce_ring"})
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
 MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
@@ -199,10 +203,11 @@ def expected_ecmp(
 def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None:
     """Return what hashing leads to in ``runs`` runs of a scenario, always the same for the same arguments.
 
-    None where the model does not hold: with background traffic or faults, and for random placement,
-    where every seed is a ring of its own.
+    None where the model does not hold: with background traffic or faults, for random placement, where every seed is a
+    ring of its own, and for workloads whose host links carry many flows: those TCP does not share evenly.
     """
-    if scenario.background or scenario.faults or scenario.workload.placement == "random":
+    work = scenario.workload
+    if scenario.background or scenario.faults or work.placement == "random" or work.kind not in EVEN_KINDS:
         return None
     topology, rng = Topology(scenario.fabric), Random(0)
     hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)

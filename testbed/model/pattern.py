@@ -4,6 +4,7 @@
 kind           a rank's ``size_bytes`` are              bytes of a pair     busbw / algbw (n ranks in a job)
 ============== ======================================== =================== ==================================
 allreduce_ring its array, summed over all ranks         2(n-1)/n x size     2(n-1)/n
+all_to_all     what it has for all ranks together       size / n            (n-1)/n
 ============== ======================================== =================== ==================================
 
 Bus factors follow nccl-tests PERFORMANCE.md, so that busbw is what the busiest host link carries and can be held
@@ -47,12 +48,13 @@ class Pattern:
     @property
     def bus_factor(self) -> float:
         """Return busbw / algbw of a job, algbw being ``size_bytes`` over the completion time."""
-        return bus_factor(self.job_ranks)
+        n = self.job_ranks
+        return bus_factor(n) if self.kind == "allreduce_ring" else (n - 1) / n
 
     @property
     def bus_pairs(self) -> int:
         """Number of pairs whose bytes together make busbw: those of the busiest host link end."""
-        return 1
+        return 1 if self.kind == "allreduce_ring" else self.job_ranks - 1
 
     def mean_pair_bytes(self, size_bytes: int) -> float:
         """Return the payload bytes of a pair in an iteration: exact when chunks are equal, else their mean."""
@@ -93,7 +95,9 @@ def ring(n_ranks: int) -> Pattern:
 
 def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Pattern:
     """Return the pattern of a scenario whose ranks run on ``hosts``; what is random about it comes from ``rng``."""
-    return ring(len(hosts))
+    members = tuple(range(len(hosts)))
+    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs}[scenario.workload.kind]
+    return Pattern(scenario.workload.kind, (members,), pairs(members))
 
 
 def seeded_pattern(scenario: Scenario, hosts: Sequence[Host], seed: int) -> Pattern:
@@ -103,3 +107,9 @@ def seeded_pattern(scenario: Scenario, hosts: Sequence[Host], seed: int) -> Patt
 
 def _ring_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
     return tuple((rank, members[(index + 1) % len(members)]) for index, rank in enumerate(members))
+
+
+def _all_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
+    """Return every ordered pair. A rank begins with the next one, so that not all send to one rank first."""
+    n = len(members)
+    return tuple((rank, members[(index + step) % n]) for index, rank in enumerate(members) for step in range(1, n))

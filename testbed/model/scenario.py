@@ -27,6 +27,7 @@ from testbed.units import GIB, KIB, MIB, text_to_bytes
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
+MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
 MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
@@ -49,7 +50,7 @@ SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 Placement = Literal["cross_leaf", "leaf_local", "random"]
-WorkloadKind = Literal["allreduce_ring"]
+WorkloadKind = Literal["allreduce_ring", "all_to_all"]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
@@ -119,16 +120,22 @@ class FabricSpec(_Spec):
 
 
 class WorkloadSpec(_Spec):
-    """The measured traffic: a collective between one rank per host."""
+    """The measured traffic: what the ranks, one per host, send each other."""
 
-    kind: WorkloadKind = Field("allreduce_ring", description="which collective")
-    size_bytes: SizeBytes = Field(8 * 1024 * KIB, ge=64, le=GIB, description="array per rank (float32, in place)")
+    kind: WorkloadKind = Field("allreduce_ring", description="who sends to whom; see docs/results-format.md")
+    size_bytes: SizeBytes = Field(
+        8 * 1024 * KIB,
+        ge=64,
+        le=GIB,
+        description="allreduce_ring: array per rank (float32, summed in place); all_to_all: what a rank has for all "
+        "ranks together",
+    )
     iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
     warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")
     warmup_size_bytes: SizeBytes | None = Field(
         None, ge=64, le=GIB, description="array of a warm-up iteration; unset: size_bytes, at most 1 MiB"
     )
-    flows_per_hop: Count = Field(1, ge=1, le=64, description="TCP connections per ring hop")
+    flows_per_hop: Count = Field(1, ge=1, le=64, description="TCP connections per pair of ranks")
     placement: Placement = Field("cross_leaf", description="which host a rank runs on")
     ranks: Count | None = Field(None, ge=2, description="number of ranks; unset: every host")
     slice_bytes: SizeBytes | None = Field(
@@ -257,10 +264,16 @@ class Scenario(_Spec):
         if self.workload.size_bytes < 4 * self.ranks:
             size_bytes = self.workload.size_bytes
             yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
+        peers = 1 if self.workload.kind == "allreduce_ring" else self.ranks - 1
+        if peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
+            yield (
+                f"workload.flows_per_hop={self.workload.flows_per_hop} with {peers} peers per rank; expected at most "
+                f"{MAX_PEER_FLOWS} connections of a rank"
+            )
         if self.workload.placement == "cross_leaf":
             if self.fabric.leaves < 2:
                 yield "workload.placement=cross_leaf; expected fabric.leaves >= 2"
-            elif (self.ranks - 1) % self.fabric.leaves == 0:
+            elif self.workload.kind == "allreduce_ring" and (self.ranks - 1) % self.fabric.leaves == 0:
                 yield (
                     f"workload.placement=cross_leaf with ranks={self.ranks}: the last and the first rank share a leaf; "
                     f"expected a number of ranks other than 1 modulo leaves={self.fabric.leaves}"

@@ -216,7 +216,7 @@ class Experiment:
             timeout_s=self.plan.iteration_timeout_s(size_bytes),
             warmup=warmup,
         )
-        self.directory.append([result.row, *result.ranks])
+        self.directory.append(result.rows)
         self.emit("iteration", iteration=iteration, warmup=warmup, completion_s=result.row.completion_s)
 
     def _store_flows(self, rows: Sequence[FlowRow], tracer: PathTracer) -> None:

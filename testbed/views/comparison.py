@@ -15,12 +15,17 @@ from typing import Any
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.metrics import Ratio, paired_speedup
 from testbed.model.oracle import Expectation, scenario_expectation
-from testbed.model.scenario import Scenario
+from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.store import Run
 from testbed.results.summary import summarise
 from testbed.units import bytes_to_text
 
 INVALID = "INVALID"
+# What one iteration of a workload is called, and what its flows belong to.
+ITERATION_NAMES: dict[WorkloadKind, str] = {
+    "allreduce_ring": "all-reduce",
+    "all_to_all": "all-to-all",
+}
 VERDICTS = ("VALID", "SUSPECT", INVALID)
 
 
@@ -150,6 +155,11 @@ def _comparison(name: str, entries: Sequence[Entry], allow_invalid: bool) -> Com
     return Comparison(entries[0].run.scenario, name, used, left_out)
 
 
+def iteration_name(scenario: Scenario) -> str:
+    """Return what one iteration of the scenario's workload is called, e.g. ``all-reduce``."""
+    return ITERATION_NAMES[scenario.workload.kind]
+
+
 def describe(scenario: Scenario) -> str:
     """Return fabric and workload in one line, scale included: ``4x4x4 (leaves x spines x hosts per leaf), ...``."""
     fabric, work = scenario.fabric, scenario.workload
@@ -159,10 +169,12 @@ def describe(scenario: Scenario) -> str:
         else f"host links {fabric.host_link_mbps:g} Mbit/s, uplinks {fabric.uplink_mbps:g} Mbit/s"
     )
     parallel = f", {fabric.links_per_pair} links per leaf-spine pair" if fabric.links_per_pair > 1 else ""
-    flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per hop"
+    per = "hop" if work.kind == "allreduce_ring" else "pair"
+    flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per {per}"
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
-        f"MTU {fabric.mtu_bytes}; all-reduce of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, "
+        f"MTU {fabric.mtu_bytes}; {iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over "
+        f"{scenario.ranks} ranks, "
         f"{work.placement}, {flows}"
     )
 

@@ -25,7 +25,7 @@ from testbed.evaluation.series import Series, queue_series, rate_series_mbps
 from testbed.model.oracle import Band
 from testbed.results.store import Run, load_rows, write_json
 from testbed.units import KIB
-from testbed.views.comparison import Comparison, Entry, compare, describe, left_out_text
+from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
@@ -162,7 +162,7 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
     figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
     left, right = figure.subplots(1, 2)
     _bars(left, comparison, "completion_s", ideal_s, expected.slowdown if expected else None)
-    left.set_ylabel("completion time of one all-reduce (s)")
+    left.set_ylabel(f"completion time of one {iteration_name(comparison.scenario)} (s)")
     _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
     right.set_ylabel("bus bandwidth (Mbit/s)")
     figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=5)
@@ -173,10 +173,13 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
         if expected
         else ""
     )
-    text = (
-        f"Ring all-reduce: mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit.{band}"
-    )
+    text = f"{_workload_words(comparison)}: mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit.{band}"
     return figure, _caption(comparison, text)
+
+
+def _workload_words(comparison: Comparison) -> str:
+    name = iteration_name(comparison.scenario)
+    return "Ring all-reduce" if comparison.scenario.workload.kind == "allreduce_ring" else name.capitalize()
 
 
 def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, expected: Band | None) -> None:
@@ -297,9 +300,9 @@ def _row(series: Series, times_s: Sequence[float], rate_mbps: float) -> list[flo
 
 
 def _title(axes: Axes, entry: Entry) -> None:
-    completion_s = entry.number("completion_s")
+    completion_s, name = entry.number("completion_s"), iteration_name(entry.run.scenario)
     axes.set_title(
-        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per all-reduce",
+        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per {name}",
         loc="left",
         color=_colour(entry.scheme),
         fontweight="bold",
@@ -355,7 +358,8 @@ def latency(comparison: Comparison) -> tuple[Figure, str] | None:
     axes.set_ylim(0, 1.01)
     axes.grid(visible=True, which="both", axis="x", lw=0.3, color="0.85")
     figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
-    text = "One-way latency of small probes sent while the all-reduce ran, all runs of a scheme together."
+    name = iteration_name(comparison.scenario)
+    text = f"One-way latency of small probes sent while the {name} ran, all runs of a scheme together."
     return figure, _caption(comparison, text)
 
 

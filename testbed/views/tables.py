@@ -10,7 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.results.store import Run
-from testbed.views.comparison import VERDICTS, Comparison, Entry, Spread, compare, describe, left_out_text
+from testbed.views.comparison import (
+    VERDICTS,
+    Comparison,
+    Entry,
+    Spread,
+    compare,
+    describe,
+    iteration_name,
+    left_out_text,
+)
 
 NOT_MEASURED = "-"
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
@@ -53,8 +62,9 @@ def run_grid(comparison: Comparison) -> Grid:
     details = entries[0].summary.get("details")
     bottleneck = details.get("bottleneck") if isinstance(details, Mapping) else "unknown"
     disturbed = comparison.scenario.faults or comparison.scenario.background
+    name = iteration_name(comparison.scenario)
     notes = (
-        f"time: median all-reduce, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
+        f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
         "paths allow: share of that limit with the flows on the paths they took at the end"
         + ("; with faults or other traffic no bound" if disturbed else ""),
         "p50, p99: latency of probes, the wait in their own host's queue included: a host that sends at line rate "
@@ -125,7 +135,10 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
     if comparison.ecmp_expectation is not None:
         yield "expected: Monte Carlo mean, and where 95% of the means over as many seeds fall"
     elif "ecmp" in comparison.schemes:
-        yield "nothing is expected of ecmp with background traffic, faults, random placement or no usable run"
+        yield (
+            "nothing is expected of ecmp with background traffic, faults, random placement, many flows to a host link "
+            "or no usable run"
+        )
     if len(comparison.schemes) > 1:
         yield "speed-up: geometric mean of time ratios paired by seed (95% confidence interval)"
     if left_out := left_out_text(comparison):

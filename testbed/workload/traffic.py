@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import WorkloadError
-from testbed.evaluation.records import FlowRow, IterationRow, RankRow
+from testbed.evaluation.records import FlowRow, IterationRow, RankRow, Row, TransferRow
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
@@ -50,6 +50,12 @@ class IterationResult:
 
     row: IterationRow
     ranks: tuple[RankRow, ...]
+    transfers: tuple[TransferRow, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Return all its rows."""
+        return (self.row, *self.ranks, *self.transfers)
 
 
 @dataclass(slots=True)
@@ -329,7 +335,28 @@ class Job:
             completion_s=end_s - start_s,
             wrong_elements=sum(event["wrong_elements"] for event in done),
         )
-        return IterationResult(row=row, ranks=ranks)
+        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row))
+
+    def _transfers(self, iteration: IterationRow) -> tuple[TransferRow, ...]:
+        """Return when each pair was done; of a ring, where all pairs go in step, nothing."""
+        if self._pattern.kind == "allreduce_ring":
+            return ()
+        arrived_s = {(peer, rank.rank): end_s for rank in self._ranks for peer, end_s in rank.last["done"]["arrived_s"]}
+        sizes = self._pattern.pair_bytes(iteration.size_bytes)
+        return tuple(
+            TransferRow(
+                iteration=iteration.iteration,
+                warmup=iteration.warmup,
+                src_rank=src,
+                dst_rank=dst,
+                src_host=self._hosts[src].name,
+                dst_host=self._hosts[dst].name,
+                size_bytes=size_bytes,
+                start_s=iteration.start_s,
+                end_s=arrived_s[src, dst],
+            )
+            for (src, dst), size_bytes in zip(self._pattern.pairs, sizes, strict=True)
+        )
 
     def _flow_row(self, pair: Pair, index: int, flow: Flow, sent: Event, received: Event) -> FlowRow:
         src, dst = pair

@@ -204,7 +204,7 @@ def test_a_bad_file_is_explained_quickly(gse: Gse, tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("nosuch", "scenario: no such scenario; got 'nosuch', expected one of allreduce_ring, background_elephants,"),
+        ("nosuch", "scenario: no such scenario; got 'nosuch', expected one of all_to_all, allreduce_ring,"),
         ("", "scenario: no such scenario; got ''"),
         ("results", "scenario: no such scenario; got 'results'"),
         ("allreduce_ring.py", "no such scenario"),

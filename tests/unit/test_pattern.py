@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.pattern import ring
+from testbed.model.collectives import RingAllReduce
+from testbed.model.pattern import Pattern, ring, seeded_pattern
+from testbed.model.ranks import place_ranks
+from testbed.model.scenario import parse_scenario
 from testbed.model.streams import Direct, stream
+from testbed.model.topology import Topology
 
 
 def test_a_ring_sends_every_rank_to_the_next() -> None:
@@ -35,3 +41,44 @@ def test_the_flows_of_a_stream_carry_every_byte_once_and_in_order(floats: int, s
 def test_sizes_that_are_no_whole_floats_are_refused() -> None:
     with pytest.raises(ValueError, match="size_bytes=6, expected a positive multiple of 4"):
         stream("allreduce_ring", (0, 1), (0, 1), 6, 4)
+
+
+def pattern(
+    kind: str, ranks: int, *, seed: int = 1, fabric: dict[str, int] | None = None, **workload: object
+) -> Pattern:
+    scenario = parse_scenario(
+        {
+            "name": "x",
+            "fabric": fabric or {"leaves": 4, "spines": 4, "hosts_per_leaf": -(-ranks // 4)},
+            "workload": {"kind": kind, "ranks": ranks, "placement": "random", **workload},
+        },
+        source="test",
+    )
+    hosts = place_ranks(Topology(scenario.fabric), ranks, "random", Random(seed))
+    return seeded_pattern(scenario, hosts, seed)
+
+
+@given(st.integers(2, 20), st.integers(1, 3000))
+def test_all_to_all_has_every_ordered_pair_once_and_conserves_bytes(ranks: int, floats: int) -> None:
+    size_bytes = 4 * (floats + ranks)
+    found = pattern("all_to_all", ranks)
+    assert sorted(found.pairs) == [(src, dst) for src in range(ranks) for dst in range(ranks) if src != dst]
+    sizes = dict(zip(found.pairs, found.pair_bytes(size_bytes), strict=True))
+    for rank in range(ranks):
+        own = RingAllReduce(ranks, size_bytes, 4).chunk(rank)  # what stays at home
+        assert sum(size for (src, _dst), size in sizes.items() if src == rank) == size_bytes - (own[1] - own[0])
+        assert len({size for (_src, dst), size in sizes.items() if dst == rank}) == 1
+    assert max(sizes.values()) - min(sizes.values()) <= 4
+
+
+def test_all_to_all_counts_as_nccl_tests_does() -> None:
+    found = pattern("all_to_all", 16)
+    assert found.bus_factor == 15 / 16
+    assert found.mean_pair_bytes(8 << 20) == 1 << 19  # size / 16
+    assert found.bus_pairs * found.mean_pair_bytes(8 << 20) == found.bus_factor * (8 << 20)
+
+
+def test_no_two_ranks_of_an_all_to_all_begin_with_the_same_peer() -> None:
+    found = pattern("all_to_all", 8)
+    firsts = [found.pairs[found.sent_by(rank)[0]][1] for rank in range(8)]
+    assert sorted(firsts) == list(range(8))

@@ -20,7 +20,9 @@ from loopback import loopback_flows, loopback_hosts
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow
 from testbed.model.collectives import RingAllReduce
-from testbed.model.pattern import ring
+from testbed.model.pattern import ring, seeded_pattern
+from testbed.model.ranks import pair_flows
+from testbed.model.scenario import parse_scenario
 from testbed.system.supervisor import Supervisor
 from testbed.workload.traffic import Job, Patience, StallWatch, flows_between
 
@@ -54,6 +56,33 @@ def make_job(supervisor: Supervisor, tmp_path: Path) -> MakeJob:
         )
 
     return make
+
+
+def direct_job(supervisor: Supervisor, tmp_path: Path, kind: str, *, ranks: int, flows: int = 1) -> Job:
+    """Return a job of ``kind`` whose ranks are connected."""
+    hosts = loopback_hosts(ranks)
+    scenario = parse_scenario(
+        {
+            "name": "x",
+            "fabric": {"leaves": 2, "hosts_per_leaf": ranks},
+            "workload": {"kind": kind, "ranks": ranks, "flows_per_hop": flows},
+        },
+        source="test",
+    )
+    pattern = seeded_pattern(scenario, hosts, 1)
+    job = Job(
+        supervisor,
+        no_detour,
+        hosts=hosts,
+        pattern=pattern,
+        flows=pair_flows(hosts, pattern.pairs, flows_per_pair=flows, demand_bytes=0, rng=random.Random(1)),
+        t0_s=time.monotonic(),
+        python=sys.executable,
+        log_dir=tmp_path,
+    )
+    job.start_ranks()
+    job.connect()
+    return job
 
 
 def slow_iteration(job: Job, iteration: int = 1, timeout_s: float = 60.0) -> None:
@@ -175,6 +204,28 @@ def test_a_port_in_use_is_named(make_job: MakeJob, supervisor: Supervisor, tmp_p
     )
     with pytest.raises(WorkloadError, match=r"rank \d on h\d .*cannot bind 127\.\d+\.\d+\.\d+:2000\d: .*in use"):
         second.start_ranks()
+
+
+# -- other patterns -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flows", [1, 3])
+def test_every_rank_sends_to_every_other_and_all_of_it_is_right(
+    supervisor: Supervisor, tmp_path: Path, flows: int
+) -> None:
+    job = direct_job(supervisor, tmp_path, "all_to_all", ranks=4, flows=flows)
+    result = job.run_iteration(1, 40_004, 1024, 30)  # 10,001 floats: uneven chunks
+    assert result.row.wrong_elements == 0
+    assert [(row.src_rank, row.dst_rank) for row in result.transfers] == list(job._pattern.pairs)
+    sizes = {(row.dst_rank, row.size_bytes) for row in result.transfers}
+    assert sizes == {(0, 10_000), (1, 10_000), (2, 10_000), (3, 10_004)}
+    assert all(result.row.start_s < row.end_s <= result.row.end_s for row in result.transfers)
+    again = job.run_iteration(2, 4096, 512, 30)
+    assert again.row.wrong_elements == 0
+    flow_rows = job.tcp_info()
+    assert len(flow_rows) == 12 * flows
+    assert all(row.src_host != row.dst_host for row in flow_rows)
+    job.stop()
 
 
 # -- judging silence ------------------------------------------------------------------------------------------
