@@ -13,17 +13,22 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
 
-from testbed.evaluation.records import FlowRow, IterationRow, ProbeRow, RunRecord
+from testbed.evaluation.pairs import (
+    busiest_host_bytes,
+    goodput_fairness,
+    predict_from_flows,
+    rank_hosts,
+    receiver_utilization,
+    run_pattern,
+)
+from testbed.evaluation.records import IterationRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
-from testbed.model.oracle import FlowPath, Ideal, Prediction, ideal, parse_path, predict
-from testbed.model.pattern import HostPair, Pattern, seeded_pattern
-from testbed.model.topology import Host, Topology
+from testbed.model.oracle import Ideal, Prediction, ideal
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
 LOADED_FRACTION = 0.01
@@ -91,6 +96,8 @@ class Metrics:
     efficiency: float | None
     prediction: Prediction | None
     uplinks: UplinkLoad | None
+    fairness: float | None
+    receiver_utilization: float | None
     latency: Latency | None
     dropped_packets: int | None
     retransmitted_segments: int | None
@@ -121,6 +128,10 @@ def measure(run: RunRecord) -> Metrics:
         efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
         prediction=predict_from_flows(run.topology, pairs, tables.flows),
         uplinks=uplink_load(run),
+        fairness=goodput_fairness(tables.transfers),
+        receiver_utilization=receiver_utilization(
+            run, counting_windows(run), sum(row.completion_s for row in iterations)
+        ),
         latency=latency(tables.probes, windows(iterations)),
         dropped_packets=dropped_packets(run),
         retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
@@ -145,52 +156,6 @@ def span(iterations: Sequence[IterationRow]) -> Window | None:
     """Return first start and last end of the measured part."""
     rows = measured(iterations)
     return (min(row.start_s for row in rows), max(row.end_s for row in rows)) if rows else None
-
-
-def rank_hosts(run: RunRecord) -> tuple[Host, ...]:
-    """Return the host of each rank as recorded. Raises ValueError when ranks.csv does not name every rank."""
-    names = {row.rank: row.host for row in run.tables.ranks}
-    missing = [rank for rank in range(run.scenario.ranks) if rank not in names]
-    if missing:
-        raise ValueError(f"ranks.csv has no row of rank {missing[0]}, expected ranks 0..{run.scenario.ranks - 1}")
-    return tuple(run.topology.host(names[rank]) for rank in range(run.scenario.ranks))
-
-
-def run_pattern(run: RunRecord) -> Pattern:
-    """Return who sent to whom."""
-    return seeded_pattern(run.scenario, rank_hosts(run), run.seed)
-
-
-def crossing_bytes(run: RunRecord) -> int:
-    """Return the payload bytes that cross leaves in one iteration, exact for uneven chunks."""
-    pattern, hosts = run_pattern(run), rank_hosts(run)
-    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
-    pairs = zip(pattern.host_pairs(hosts), sizes, strict=True)
-    return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
-
-
-def busiest_host_bytes(run: RunRecord) -> int:
-    """Return the payload bytes the host that receives most receives in one iteration."""
-    pattern = run_pattern(run)
-    received: Counter[int] = Counter()
-    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
-    for (_src, dst), size in zip(pattern.pairs, sizes, strict=True):
-        received[dst] += size
-    return max(received.values())
-
-
-def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Sequence[FlowRow]) -> Prediction | None:
-    """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
-    rows: dict[tuple[str, str], list[FlowRow]] = {}
-    for row in flows:
-        rows.setdefault((row.src_host, row.dst_host), []).append(row)
-    paths: list[list[FlowPath | None]] = []
-    for src, dst in pairs:
-        own, crosses = rows.get((src.name, dst.name), []), src.leaf != dst.leaf
-        if not own or (crosses and any(row.path is None for row in own)):
-            return None
-        paths.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
-    return predict(topology, pairs, paths)
 
 
 def uplink_load(run: RunRecord) -> UplinkLoad | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.evaluation.metrics import crossing_bytes
+from testbed.evaluation.pairs import crossing_bytes
 from testbed.fidelity.verdict import Evidence, Finding, grade
 from testbed.model.scenario import BREAKS
 
@@ -27,6 +27,9 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "read-back settings": "read_back" in run.network,
         "calibration": bool(tables.calibration) or not measure.calibrate,
         "uplink counters": metrics.uplinks is not None or not crosses,
+        "transfers of pairs": metrics.fairness is not None or run.scenario.workload.kind == "allreduce_ring",
+        "load of the receiver's link": metrics.receiver_utilization is not None
+        or run.scenario.workload.kind != "incast",
         "queue drops": metrics.dropped_packets is not None,
         "retransmitted segments": metrics.retransmitted_segments is not None,
         "out-of-order packets": metrics.out_of_order_packets is not None,

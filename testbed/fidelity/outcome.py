@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from testbed.evaluation.metrics import busiest_host_bytes, crossing_bytes, enclosing_window, measured
+from testbed.evaluation.metrics import enclosing_window, measured
+from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES

@@ -5,6 +5,7 @@ kind           a rank's ``size_bytes`` are              bytes of a pair     busb
 ============== ======================================== =================== ==================================
 allreduce_ring its array, summed over all ranks         2(n-1)/n x size     2(n-1)/n
 all_to_all     what it has for all ranks together       size / n            (n-1)/n
+incast         what it sends rank 0; rank 0 only gets   size                n-1 ("gather" divides n x size by n)
 ============== ======================================== =================== ==================================
 
 Bus factors follow nccl-tests PERFORMANCE.md, so that busbw is what the busiest host link carries and can be held
@@ -49,7 +50,12 @@ class Pattern:
     def bus_factor(self) -> float:
         """Return busbw / algbw of a job, algbw being ``size_bytes`` over the completion time."""
         n = self.job_ranks
-        return bus_factor(n) if self.kind == "allreduce_ring" else (n - 1) / n
+        factors: dict[WorkloadKind, float] = {
+            "allreduce_ring": bus_factor(n),
+            "all_to_all": (n - 1) / n,
+            "incast": n - 1,
+        }
+        return factors[self.kind]
 
     @property
     def bus_pairs(self) -> int:
@@ -96,7 +102,7 @@ def ring(n_ranks: int) -> Pattern:
 def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Pattern:
     """Return the pattern of a scenario whose ranks run on ``hosts``; what is random about it comes from ``rng``."""
     members = tuple(range(len(hosts)))
-    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs}[scenario.workload.kind]
+    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs, "incast": _incast_pairs}[scenario.workload.kind]
     return Pattern(scenario.workload.kind, (members,), pairs(members))
 
 
@@ -113,3 +119,8 @@ def _all_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
     """Return every ordered pair. A rank begins with the next one, so that not all send to one rank first."""
     n = len(members)
     return tuple((rank, members[(index + step) % n]) for index, rank in enumerate(members) for step in range(1, n))
+
+
+def _incast_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
+    """Return the pairs to the first rank."""
+    return tuple((rank, members[0]) for rank in members[1:])

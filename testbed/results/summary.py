@@ -42,6 +42,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "busbw_limit_mbps": metrics.ideal.busbw_limit_mbps,
         "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
+        **_pairs(metrics, run),
         "latency_ms": _latency(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
@@ -67,6 +68,16 @@ def _agents(run: Run) -> dict[str, Any]:
         "agent_cpu_s": totals["cpu_s"],
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
+
+
+def _pairs(metrics: Metrics, run: Run) -> dict[str, float | None]:
+    """Return what is asked where pairs do not go in step; nothing for a ring."""
+    found: dict[str, float | None] = {}
+    if run.scenario.workload.kind != "allreduce_ring":
+        found["fairness"] = metrics.fairness
+    if run.scenario.workload.kind == "incast":
+        found["receiver_utilization"] = metrics.receiver_utilization
+    return found
 
 
 def _latency(latency: Latency | None) -> dict[str, float | int | None]:

@@ -25,6 +25,7 @@ INVALID = "INVALID"
 ITERATION_NAMES: dict[WorkloadKind, str] = {
     "allreduce_ring": "all-reduce",
     "all_to_all": "all-to-all",
+    "incast": "incast",
 }
 VERDICTS = ("VALID", "SUSPECT", INVALID)
 

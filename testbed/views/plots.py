@@ -173,7 +173,8 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
         if expected
         else ""
     )
-    text = f"{_workload_words(comparison)}: mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit.{band}"
+    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit"
+    text = f"{_workload_words(comparison)}: {points}.{band}"
     return figure, _caption(comparison, text)
 
 

@@ -120,6 +120,12 @@ def scheme_grid(comparison: Comparison) -> Grid:
         ("packets dropped", lambda c, scheme: _spread(c.spread(scheme, "dropped_packets"), 0)),
         ("segments resent", lambda c, scheme: _spread(c.spread(scheme, "retransmitted_segments"), 0)),
     ]
+    kind = comparison.scenario.workload.kind
+    if kind == "incast":
+        name = "receiver's link used"
+        lines.insert(9, (name, lambda c, scheme: _spread(c.spread(scheme, "receiver_utilization"), 3)))
+    if kind != "allreduce_ring":
+        lines.insert(9, ("fairness of pairs (Jain)", lambda c, scheme: _spread(c.spread(scheme, "fairness"), 3)))
     if comparison.scenario.faults:
         lines.append(("outage, ms", lambda c, scheme: _spread(c.spread(scheme, "outage_ms"), 0)))
     return Grid(

@@ -30,6 +30,7 @@ from testbed.evaluation.records import (
     SocketRow,
     Tables,
     ThreadRow,
+    TransferRow,
 )
 from testbed.model.oracle import FlowPath, ideal, path_name, predict
 from testbed.model.pattern import Pattern, seeded_pattern
@@ -84,6 +85,7 @@ def healthy(
         iterations=_iterations(scenario, windows),
         ranks=_ranks(hosts, windows),
         flows=_flows(topology, hosts, pattern, paths, rng),
+        transfers=_transfers(pattern, hosts, sizes, windows),
         links=tuple(_links(topology, moved, windows, times, _probe_times(scenario, topology, probes))),
         queues=tuple(_queues(topology, moved, windows, times)),
         cpu=tuple(_cpu(times)),
@@ -248,6 +250,28 @@ def _ranks(hosts: Sequence[Host], windows: Sequence[tuple[float, float]]) -> tup
         )
         for i, (start, end) in enumerate(windows)
         for rank, host in enumerate(hosts)
+    )
+
+
+def _transfers(
+    pattern: Pattern, hosts: Sequence[Host], sizes: Sequence[int], windows: Sequence[tuple[float, float]]
+) -> tuple[TransferRow, ...]:
+    """Every pair takes the whole iteration; nothing of a ring."""
+    return tuple(
+        TransferRow(
+            iteration=i,
+            warmup=False,
+            src_rank=src,
+            dst_rank=dst,
+            src_host=hosts[src].name,
+            dst_host=hosts[dst].name,
+            size_bytes=size,
+            start_s=start,
+            end_s=end,
+        )
+        for i, (start, end) in enumerate(windows)
+        for (src, dst), size in zip(pattern.pairs, sizes, strict=True)
+        if pattern.kind != "allreduce_ring"
     )
 
 

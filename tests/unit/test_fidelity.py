@@ -38,6 +38,8 @@ def found(run: RunRecord) -> dict[str, str]:
         scenario_of(workload={"placement": "leaf_local"}),
         scenario_of(measure={"probe_interval_ms": 0}),
         scenario_of(workload={"size_bytes": 65_536}, measure={"probe_interval_ms": 1}),
+        scenario_of(workload={"kind": "all_to_all"}),
+        scenario_of(workload={"kind": "incast", "placement": "leaf_local"}),
     ],
 )
 def test_healthy_run_is_valid(scenario: Scenario, scheme: str) -> None:

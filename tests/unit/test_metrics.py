@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,8 @@ from testbed.evaluation.metrics import (
     uplink_load,
     usual_pause_s,
 )
-from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow
+from testbed.evaluation.pairs import goodput_fairness
+from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow, TransferRow
 from testbed.evaluation.series import Series, direction_series, rate_series_mbps, total
 from testbed.evaluation.usage import busiest_thread, machine_usage, role_usage, usage
 from testbed.model.pattern import ring
@@ -436,3 +438,27 @@ def test_scheme_compared_with_itself_is_exactly_as_fast() -> None:
     found = paired_speedup(times, times)
     assert found is not None
     assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def transfer(size_bytes: int, end_s: float, **more: Any) -> TransferRow:
+    fields = {"iteration": 1, "warmup": False, "src_rank": 1, "dst_rank": 0, "src_host": "h2", "dst_host": "h1"}
+    return TransferRow(**{**fields, "size_bytes": size_bytes, "start_s": 1.0, "end_s": end_s, **more})
+
+
+def test_fairness_of_pairs_is_jains_index_of_their_goodput() -> None:
+    equal = [transfer(1000, 2.0), transfer(1000, 2.0)]
+    assert goodput_fairness(equal) == 1
+    # 1000 B/s and 500 B/s: 1500^2 / (2 x (1000^2 + 500^2)) = 0.9
+    unequal = [transfer(1000, 2.0), transfer(1000, 3.0)]
+    assert goodput_fairness(unequal) == pytest.approx(0.9)
+    later = [transfer(1000, 2.0, iteration=2), transfer(1000, 2.0, iteration=2)]
+    assert goodput_fairness([*unequal, *later]) == pytest.approx(0.95)  # median of two
+    assert goodput_fairness([replace(row, warmup=True) for row in equal]) is None
+
+
+def test_the_receivers_link_is_judged_for_incast_only() -> None:
+    run = healthy(scenario_of(workload={"kind": "incast"}))
+    # its link is the bottleneck, kept busy but for the pace of these runs
+    assert measure(run).receiver_utilization == pytest.approx(PACE, abs=0.01)
+    assert measure(with_rows(run, links=())).receiver_utilization is None
+    assert measure(healthy(scenario_of(workload={"kind": "all_to_all"}))).receiver_utilization is None

@@ -82,3 +82,11 @@ def test_no_two_ranks_of_an_all_to_all_begin_with_the_same_peer() -> None:
     found = pattern("all_to_all", 8)
     firsts = [found.pairs[found.sent_by(rank)[0]][1] for rank in range(8)]
     assert sorted(firsts) == list(range(8))
+
+
+@given(st.integers(2, 20))
+def test_an_incast_is_everyone_to_the_first_rank(ranks: int) -> None:
+    found = pattern("incast", ranks)
+    assert found.pairs == tuple((rank, 0) for rank in range(1, ranks))
+    assert set(found.pair_bytes(4096)) == {4096}
+    assert found.bus_factor * 4096 == (ranks - 1) * 4096  # what the receiver's link carries

@@ -228,6 +228,18 @@ def test_every_rank_sends_to_every_other_and_all_of_it_is_right(
     job.stop()
 
 
+def test_an_incast_is_received_by_the_first_rank_only(supervisor: Supervisor, tmp_path: Path) -> None:
+    job = direct_job(supervisor, tmp_path, "incast", ranks=4)
+    result = job.run_iteration(1, 65_536, 4096, 30)
+    assert result.row.wrong_elements == 0
+    assert {(row.src_rank, row.dst_rank, row.size_bytes) for row in result.transfers} == {
+        (rank, 0, 65_536) for rank in (1, 2, 3)
+    }
+    assert [row.max_gap_s is None for row in result.ranks] == [False, True, True, True]
+    assert max(row.end_s for row in result.transfers) == pytest.approx(result.row.end_s, abs=0.05)
+    job.stop()
+
+
 # -- judging silence ------------------------------------------------------------------------------------------
 
 
@@ -284,6 +296,20 @@ def test_a_standstill_names_who_waits_longest_for_whom() -> None:
     assert str(caught.value).startswith(
         "iteration 7: nothing has arrived anywhere for 20 s: rank 1 has heard nothing from rank 0 for 20.3 s "
         "(10 of 100 bytes received); rank 2 has heard"
+    )
+
+
+def test_a_receiver_of_many_names_some_of_those_it_waits_for() -> None:
+    ranks = [state(rank, heard_s=20, received=0, silent_s=20.5) for rank in range(6)]
+    ranks[0].last["progress"]["awaited"] = [1, 2, 3, 4, 5]
+    for rank in ranks[1:]:  # they only send
+        rank.last["progress"] |= {"awaited": [], "expected_bytes": 0}
+    watch = StallWatch(1, ranks, PATIENCE, 0.0)
+    assert watch.check(0.5) == pytest.approx(5 / 6)
+    with pytest.raises(WorkloadError) as caught:
+        watch.check(21.0)
+    assert str(caught.value).endswith(
+        "rank 0 has heard nothing from rank 1, rank 2, rank 3 and 2 more for 20.5 s (0 of 100 bytes received)"
     )
 
 

@@ -1,0 +1,87 @@
+"""Who sent what to whom in a run, and how the pairs fared beside each other. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from testbed.evaluation.records import FlowRow, RunRecord, TransferRow
+from testbed.evaluation.series import Window, direction_series, total
+from testbed.model.oracle import FlowPath, Prediction, parse_path, predict
+from testbed.model.pattern import HostPair, Pattern, seeded_pattern
+from testbed.model.topology import Host, Topology
+from testbed.units import mbps_to_bytes_per_s
+
+
+def rank_hosts(run: RunRecord) -> tuple[Host, ...]:
+    """Return the host of each rank as recorded. Raises ValueError when ranks.csv does not name every rank."""
+    names = {row.rank: row.host for row in run.tables.ranks}
+    missing = [rank for rank in range(run.scenario.ranks) if rank not in names]
+    if missing:
+        raise ValueError(f"ranks.csv has no row of rank {missing[0]}, expected ranks 0..{run.scenario.ranks - 1}")
+    return tuple(run.topology.host(names[rank]) for rank in range(run.scenario.ranks))
+
+
+def run_pattern(run: RunRecord) -> Pattern:
+    """Return who sent to whom."""
+    return seeded_pattern(run.scenario, rank_hosts(run), run.seed)
+
+
+def crossing_bytes(run: RunRecord) -> int:
+    """Return the payload bytes that cross leaves in one iteration, exact for uneven chunks."""
+    pattern, hosts = run_pattern(run), rank_hosts(run)
+    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    pairs = zip(pattern.host_pairs(hosts), sizes, strict=True)
+    return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
+
+
+def busiest_host_bytes(run: RunRecord) -> int:
+    """Return the payload bytes the host that receives most receives in one iteration."""
+    pattern = run_pattern(run)
+    received: Counter[int] = Counter()
+    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    for (_src, dst), size in zip(pattern.pairs, sizes, strict=True):
+        received[dst] += size
+    return max(received.values())
+
+
+def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Sequence[FlowRow]) -> Prediction | None:
+    """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
+    rows: dict[tuple[str, str], list[FlowRow]] = {}
+    for row in flows:
+        rows.setdefault((row.src_host, row.dst_host), []).append(row)
+    paths: list[list[FlowPath | None]] = []
+    for src, dst in pairs:
+        own, crosses = rows.get((src.name, dst.name), []), src.leaf != dst.leaf
+        if not own or (crosses and any(row.path is None for row in own)):
+            return None
+        paths.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
+    return predict(topology, pairs, paths)
+
+
+def goodput_fairness(transfers: Sequence[TransferRow]) -> float | None:
+    """Return the median over measured iterations of Jain's index over the pairs' goodput; None without transfers.
+
+    (sum x)^2 / (n sum x^2): 1 when all are equal, 1/n when one has everything (Jain, Chiu, Hawe, 1984).
+    """
+    goodputs: dict[int, list[float]] = {}
+    for row in transfers:
+        if not row.warmup and row.end_s > row.start_s:
+            goodputs.setdefault(row.iteration, []).append(row.size_bytes / (row.end_s - row.start_s))
+    indices = [sum(one) ** 2 / (len(one) * sum(x * x for x in one)) for one in goodputs.values() if any(one)]
+    return median(indices) if indices else None
+
+
+def receiver_utilization(run: RunRecord, period: Sequence[Window], busy_s: float) -> float | None:
+    """Return the busy fraction of the links to the hosts an incast is for; None without samples, or for other kinds.
+
+    Bytes (Ethernet frames) counted in ``period`` over rate x ``busy_s``.
+    """
+    if run.scenario.workload.kind != "incast" or not busy_s:
+        return None
+    receivers = {dst.name for _src, dst in run_pattern(run).host_pairs(rank_hosts(run))}
+    links = [d for d in run.topology.directions if d.kind == "host_rx" and d.dst.node in receivers]
+    series = direction_series(run.topology, run.tables.links, "bytes")
+    moved = total(series[d.name].increase_over(period) if d.name in series else None for d in links)
+    return None if moved is None else moved / (sum(mbps_to_bytes_per_s(d.rate_mbps) for d in links) * busy_s)
