@@ -21,6 +21,7 @@ from typing import Any
 from testbed.evaluation.pairs import (
     busiest_host_bytes,
     goodput_fairness,
+    job_completions_s,
     predict_from_flows,
     rank_hosts,
     receiver_utilization,
@@ -96,6 +97,7 @@ class Metrics:
     efficiency: float | None
     prediction: Prediction | None
     uplinks: UplinkLoad | None
+    job_completions_s: tuple[float, ...]
     fairness: float | None
     receiver_utilization: float | None
     latency: Latency | None
@@ -128,6 +130,7 @@ def measure(run: RunRecord) -> Metrics:
         efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
         prediction=predict_from_flows(run.topology, pairs, tables.flows),
         uplinks=uplink_load(run),
+        job_completions_s=job_completions_s(run),
         fairness=goodput_fairness(tables.transfers),
         receiver_utilization=receiver_utilization(
             run, counting_windows(run), sum(row.completion_s for row in iterations)

@@ -73,6 +73,20 @@ def goodput_fairness(transfers: Sequence[TransferRow]) -> float | None:
     return median(indices) if indices else None
 
 
+def job_completions_s(run: RunRecord) -> tuple[float, ...]:
+    """Return for each job the median over measured iterations of its last rank's end - common start; () without any."""
+    jobs = run.scenario.workload.jobs
+    ends: dict[int, dict[int, float]] = {}
+    for row in run.tables.ranks:
+        if not row.warmup:
+            its_end = ends.setdefault(row.rank // run.scenario.job_ranks, {})
+            its_end[row.iteration] = max(its_end.get(row.iteration, 0.0), row.end_s)
+    starts = {row.iteration: row.start_s for row in run.tables.iterations if not row.warmup}
+    if not starts or any(starts.keys() - ends.get(job, {}).keys() for job in range(jobs)):
+        return ()
+    return tuple(median(ends[job][iteration] - start_s for iteration, start_s in starts.items()) for job in range(jobs))
+
+
 def receiver_utilization(run: RunRecord, period: Sequence[Window], busy_s: float) -> float | None:
     """Return the busy fraction of the links to the hosts an incast is for; None without samples, or for other kinds.
 

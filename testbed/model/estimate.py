@@ -28,7 +28,6 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     pairs, pair_bytes = pattern.host_pairs(hosts), max(1, round(pattern.mean_pair_bytes(volume_bytes)))
     duration_s = ideal(topology, pairs, [pair_bytes]).ideal_s
     if scheme == "ecmp":
-        duration_s *= expected_ecmp(
-            topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS
-        ).slowdown.mean
+        hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
+        duration_s *= hashed.slowdown.mean
     return SETUP_S + PER_HOST_S * scenario.fabric.hosts + duration_s

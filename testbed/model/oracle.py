@@ -20,8 +20,9 @@ Max-min sharing matters else only for the mean hop rate, reported beside it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from random import Random
 from statistics import fmean, pstdev
@@ -34,7 +35,7 @@ from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
 
 # Workloads of which ``expected_ecmp`` is what to expect. With many flows on a host's link it is a bound only.
-EVEN_KINDS: frozenset[WorkloadKind] = frozenset({"allreduce_ring"})
+EVEN_KINDS: frozenset[WorkloadKind] = frozenset({"allreduce_ring", "permutation"})
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
 MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
@@ -177,12 +178,45 @@ def expected_ecmp(
     ``Band.high`` enclose 95% of such means (quantiles of resampled means, so also right for few runs of a
     few discrete outcomes).
     """
-    limit_mbps = ideal(topology, pairs, [1]).hop_rate_mbps
+    return _expected(topology, lambda _rng: pairs, flows_per_hop=flows_per_hop, runs=runs, rng=rng, trials=trials)
+
+
+def scenario_expectation(scenario: Scenario, *, runs: int, trials: int = 2000) -> Expectation | None:
+    """Return what hashing leads to in ``runs`` runs of a scenario, always the same for the same arguments.
+
+    None where the model does not hold: with background traffic or faults, for random placement, where every seed is a
+    ring of its own, and for workloads whose host links carry many flows: those TCP does not share evenly. Where each
+    seed has pairs of its own (permutation), each trial draws some.
+    """
+    work = scenario.workload
+    if scenario.background or scenario.faults or work.placement == "random" or work.kind not in EVEN_KINDS:
+        return None
+    topology, rng = Topology(scenario.fabric), Random(0)
+    hosts = place_ranks(topology, scenario.ranks, work.placement, rng)
+    fixed = None if work.kind == "permutation" else pattern_of(scenario, hosts, rng).host_pairs(hosts)
+
+    def draw(rng: Random) -> Sequence[HostPair]:
+        return pattern_of(scenario, hosts, rng).host_pairs(hosts) if fixed is None else fixed
+
+    return _expected(topology, draw, flows_per_hop=work.flows_per_hop, runs=runs, rng=rng, trials=trials)
+
+
+def _expected(
+    topology: Topology,
+    draw: Callable[[Random], Sequence[HostPair]],
+    *,
+    flows_per_hop: int,
+    runs: int,
+    rng: Random,
+    trials: int,
+) -> Expectation:
     capacities = {direction.name: direction.rate_mbps for direction in topology.directions}
-    choices = _pair_routes(topology, pairs)
+    routes_of = cache(lambda pair: _pair_routes(topology, pair))
     efficiencies, slowest, mean = [], [], []
     for trial in range(trials):
-        routes = [rng.choice(hop) for hop in choices for _ in range(flows_per_hop)]
+        pairs = draw(rng)
+        limit_mbps = ideal(topology, pairs, [1]).hop_rate_mbps
+        routes = [rng.choice(routes_of(pair)) for pair in pairs for _ in range(flows_per_hop)]
         flows_on = Counter(name for route in routes for name in route)
         slowest_flow_mbps = min(capacities[name] / flows for name, flows in flows_on.items())
         efficiencies.append(flows_per_hop * slowest_flow_mbps / limit_mbps)
@@ -198,21 +232,6 @@ def expected_ecmp(
         mean_hop=fmean(mean),
         trials=trials,
     )
-
-
-def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None:
-    """Return what hashing leads to in ``runs`` runs of a scenario, always the same for the same arguments.
-
-    None where the model does not hold: with background traffic or faults, for random placement, where every seed is a
-    ring of its own, and for workloads whose host links carry many flows: those TCP does not share evenly.
-    """
-    work = scenario.workload
-    if scenario.background or scenario.faults or work.placement == "random" or work.kind not in EVEN_KINDS:
-        return None
-    topology, rng = Topology(scenario.fabric), Random(0)
-    hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)
-    pairs = pattern_of(scenario, hosts, rng).host_pairs(hosts)
-    return expected_ecmp(topology, pairs, flows_per_hop=scenario.workload.flows_per_hop, runs=runs, rng=rng)
 
 
 def max_min_rates(routes: Sequence[Sequence[str]], capacities: Mapping[str, float]) -> list[float]:
@@ -254,15 +273,13 @@ def parse_path(topology: Topology, name: str) -> FlowPath:
     raise ValueError(f"{name!r} is not a path of this fabric, expected e.g. {topology.path_name(0)}")
 
 
-def _pair_routes(topology: Topology, pairs: Sequence[HostPair]) -> list[list[tuple[str, ...]]]:
-    """Return every route each pair could take, all equally likely under hashing."""
+def _pair_routes(topology: Topology, pair: HostPair) -> list[tuple[str, ...]]:
+    """Return every route a pair could take, all equally likely under hashing."""
+    src, dst = pair
+    if src.leaf == dst.leaf:
+        return [_route(topology, src, dst, None)]
     links = range(topology.fabric.links_per_pair)
-    return [
-        [_route(topology, src, dst, FlowPath(up, down)) for up in range(topology.fabric.paths) for down in links]
-        if src.leaf != dst.leaf
-        else [_route(topology, src, dst, None)]
-        for src, dst in pairs
-    ]
+    return [_route(topology, src, dst, FlowPath(up, down)) for up in range(topology.fabric.paths) for down in links]
 
 
 def _route(topology: Topology, src: Host, dst: Host, path: FlowPath | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ kind           a rank's ``size_bytes`` are              bytes of a pair     busb
 ============== ======================================== =================== ==================================
 allreduce_ring its array, summed over all ranks         2(n-1)/n x size     2(n-1)/n
 all_to_all     what it has for all ranks together       size / n            (n-1)/n
+permutation    what it sends its partner               size                1 ("sendrecv")
 incast         what it sends rank 0; rank 0 only gets   size                n-1 ("gather" divides n x size by n)
 ============== ======================================== =================== ==================================
 
@@ -14,13 +15,13 @@ against the hardware. Every pair of a pattern moves the same number of bytes, bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
 from testbed.model.collectives import bus_factor
-from testbed.model.scenario import Scenario, WorkloadKind
+from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
 from testbed.model.streams import stream
 from testbed.model.topology import Host
 
@@ -54,13 +55,14 @@ class Pattern:
             "allreduce_ring": bus_factor(n),
             "all_to_all": (n - 1) / n,
             "incast": n - 1,
+            "permutation": 1,
         }
         return factors[self.kind]
 
     @property
     def bus_pairs(self) -> int:
         """Number of pairs whose bytes together make busbw: those of the busiest host link end."""
-        return 1 if self.kind == "allreduce_ring" else self.job_ranks - 1
+        return self.job_ranks - 1 if self.kind in ("all_to_all", "incast") else 1
 
     def mean_pair_bytes(self, size_bytes: int) -> float:
         """Return the payload bytes of a pair in an iteration: exact when chunks are equal, else their mean."""
@@ -100,10 +102,48 @@ def ring(n_ranks: int) -> Pattern:
 
 
 def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Pattern:
-    """Return the pattern of a scenario whose ranks run on ``hosts``; what is random about it comes from ``rng``."""
-    members = tuple(range(len(hosts)))
-    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs, "incast": _incast_pairs}[scenario.workload.kind]
-    return Pattern(scenario.workload.kind, (members,), pairs(members))
+    """Return the pattern of a scenario whose ranks run on ``hosts``; what is random about it comes from ``rng``.
+
+    Jobs are blocks of consecutive ranks: with placement ``cross_leaf`` each is dealt out over all leaves, so that jobs
+    share leaves and uplinks.
+    """
+    work, n = scenario.workload, scenario.job_ranks
+    jobs = tuple(tuple(range(first, first + n)) for first in range(0, len(hosts), n))
+    pairs = tuple(pair for job in jobs for pair in _job_pairs(work, job, hosts, rng))
+    return Pattern(work.kind, jobs, pairs)
+
+
+def _job_pairs(work: WorkloadSpec, job: tuple[int, ...], hosts: Sequence[Host], rng: Random) -> tuple[Pair, ...]:
+    if work.kind == "permutation":
+        leaf_of = {rank: hosts[rank].leaf if work.partners == "other_leaf" else rank for rank in job}
+        return permutation_pairs(leaf_of, rng)
+    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs, "incast": _incast_pairs}
+    return pairs[work.kind](job)
+
+
+def permutation_pairs(group_of: Mapping[int, int], rng: Random) -> tuple[Pair, ...]:
+    """Return a permutation drawn from ``rng`` that leads every rank to one of another group, so never to itself.
+
+    Ranks choose in random order; one that finds all its choices taken makes another choose again (augmenting paths:
+    Kuhn's matching). Not exactly uniform over such permutations. Raises ValueError where there is none, which is where
+    a group has more than half of the ranks.
+    """
+    taken_by: dict[int, int] = {}
+
+    def choose(rank: int, tried: set[int]) -> bool:
+        for peer in rng.sample(sorted(group_of), len(group_of)):
+            if group_of[peer] == group_of[rank] or peer in tried:
+                continue
+            tried.add(peer)
+            if peer not in taken_by or choose(taken_by[peer], tried):
+                taken_by[peer] = rank
+                return True
+        return False
+
+    for rank in rng.sample(sorted(group_of), len(group_of)):
+        if not choose(rank, set()):
+            raise ValueError(f"rank {rank} has no partner outside its group")
+    return tuple(sorted((rank, peer) for peer, rank in taken_by.items()))
 
 
 def seeded_pattern(scenario: Scenario, hosts: Sequence[Host], seed: int) -> Pattern:

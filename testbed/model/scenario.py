@@ -50,7 +50,8 @@ SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 Placement = Literal["cross_leaf", "leaf_local", "random"]
-WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast"]
+WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation"]
+Partners = Literal["other_leaf", "any"]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
@@ -141,6 +142,10 @@ class WorkloadSpec(_Spec):
     slice_bytes: SizeBytes | None = Field(
         None, ge=4, le=64 * 1024 * KIB, description="pipelining unit; unset: a quarter chunk, 4..64 KiB"
     )
+    jobs: Count = Field(
+        1, ge=1, le=64, description="independent jobs of the same kind the ranks are divided into, started together"
+    )
+    partners: Partners = Field("other_leaf", description="permutation: where a rank's partner may be")
     announce: bool = Field(True, description="tell GSOS the job's flows before they start")
 
     @model_validator(mode="after")
@@ -256,15 +261,27 @@ class Scenario(_Spec):
         """Number of ranks: ``workload.ranks`` or one per host."""
         return self.fabric.hosts if self.workload.ranks is None else self.workload.ranks
 
+    @property
+    def job_ranks(self) -> int:
+        """Number of ranks of each job."""
+        return self.ranks // self.workload.jobs
+
+    @property
+    def _wraps_within_a_leaf(self) -> bool:
+        """Whether the last and the first rank of a ring dealt across leaves are on one leaf."""
+        whole = self.ranks % self.workload.jobs == 0 and self.job_ranks > 1
+        return self.workload.kind == "allreduce_ring" and whole and (self.job_ranks - 1) % self.fabric.leaves == 0
+
     def _rank_mistakes(self) -> Iterable[str]:
         if self.ranks < 2:
             yield f"the fabric has {self.fabric.hosts} host; expected at least 2 ranks"
         if self.ranks > self.fabric.hosts:
             yield f"workload.ranks={self.ranks}; expected at most one per host ({self.fabric.hosts})"
+        yield from self._job_mistakes()
         if self.workload.size_bytes < 4 * self.ranks:
             size_bytes = self.workload.size_bytes
             yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
-        peers = 1 if self.workload.kind == "allreduce_ring" else self.ranks - 1
+        peers = self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
         if peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
             yield (
                 f"workload.flows_per_hop={self.workload.flows_per_hop} with {peers} peers per rank; expected at most "
@@ -273,10 +290,24 @@ class Scenario(_Spec):
         if self.workload.placement == "cross_leaf":
             if self.fabric.leaves < 2:
                 yield "workload.placement=cross_leaf; expected fabric.leaves >= 2"
-            elif self.workload.kind == "allreduce_ring" and (self.ranks - 1) % self.fabric.leaves == 0:
+            elif self._wraps_within_a_leaf:
+                of_job = " of a job" if self.workload.jobs > 1 else ""
                 yield (
-                    f"workload.placement=cross_leaf with ranks={self.ranks}: the last and the first rank share a leaf; "
-                    f"expected a number of ranks other than 1 modulo leaves={self.fabric.leaves}"
+                    f"workload.placement=cross_leaf with ranks={self.job_ranks}{of_job}: the last and the first rank "
+                    f"share a leaf; expected a number of ranks other than 1 modulo leaves={self.fabric.leaves}"
+                )
+
+    def _job_mistakes(self) -> Iterable[str]:
+        jobs, ranks = self.workload.jobs, self.ranks
+        if jobs > 1 and (ranks % jobs or ranks < 2 * jobs):
+            yield f"workload.jobs={jobs} of {ranks} ranks; expected jobs of equally many ranks, two or more"
+        elif self.workload.kind == "permutation" and self.workload.partners == "other_leaf":
+            cross = self.workload.placement == "cross_leaf"
+            on_a_leaf = -(-self.job_ranks // self.fabric.leaves) if cross else self.fabric.hosts_per_leaf
+            if min(on_a_leaf, self.job_ranks) > self.job_ranks / 2:
+                yield (
+                    f"workload.partners=other_leaf with up to {min(on_a_leaf, self.job_ranks)} of {self.job_ranks} "
+                    "ranks of a job on one leaf; expected at most half, or workload.partners=any"
                 )
 
     def _host_mistakes(self) -> Iterable[str]:

@@ -42,6 +42,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "busbw_limit_mbps": metrics.ideal.busbw_limit_mbps,
         "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
+        **_jobs(metrics, run),
         **_pairs(metrics, run),
         "latency_ms": _latency(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
@@ -68,6 +69,14 @@ def _agents(run: Run) -> dict[str, Any]:
         "agent_cpu_s": totals["cpu_s"],
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
+
+
+def _jobs(metrics: Metrics, run: Run) -> dict[str, Any]:
+    """Return when each job was done; nothing where there is one only."""
+    if run.scenario.workload.jobs == 1:
+        return {}
+    done_s = list(metrics.job_completions_s)
+    return {"jobs": {"completion_s": done_s, "first_s": min(done_s, default=None), "last_s": max(done_s, default=None)}}
 
 
 def _pairs(metrics: Metrics, run: Run) -> dict[str, float | None]:

@@ -38,7 +38,6 @@ from testbed.fabric.unixctl import Unixctl
 from testbed.measurement.calibrate import calibrate
 from testbed.measurement.instruments import Instruments
 from testbed.model.oracle import path_name
-from testbed.model.ranks import Flow
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
 from testbed.runs.plan import Plan
@@ -50,7 +49,6 @@ from testbed.workload.traffic import Job, flows_between
 
 log = logging.getLogger(__name__)
 Emit = Callable[[dict[str, Any]], None]
-JOB = "allreduce"
 
 
 class Experiment:
@@ -162,8 +160,10 @@ class Experiment:
         )
         job.start_ranks()
         if plan.scenario.workload.announce:
-            announced = gsos.call("announce", job=JOB, flows=[_flow_json(flow) for pair in plan.flows for flow in pair])
-            write_json(self.directory.raw / "announced.json", {"job": JOB, "answer": announced})
+            for number, (name, flows) in enumerate(plan.announcements.items(), start=1):
+                answer = gsos.call("announce", job=name, flows=[asdict(flow) for flow in flows])
+                file = f"announced{'' if number == 1 else f'-{number}'}.json"
+                write_json(self.directory.raw / file, {"job": name, "answer": answer})
         job.connect()
         if job.congestion_control != {CONGESTION_CONTROL}:
             raise WorkloadError(
@@ -255,10 +255,6 @@ class Experiment:
         finally:
             gsos.close()
         return None
-
-
-def _flow_json(flow: Flow) -> dict[str, Any]:
-    return asdict(flow)
 
 
 def _print_event(event: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ ITERATION_NAMES: dict[WorkloadKind, str] = {
     "allreduce_ring": "all-reduce",
     "all_to_all": "all-to-all",
     "incast": "incast",
+    "permutation": "permutation",
 }
 VERDICTS = ("VALID", "SUSPECT", INVALID)
 
@@ -170,12 +171,13 @@ def describe(scenario: Scenario) -> str:
         else f"host links {fabric.host_link_mbps:g} Mbit/s, uplinks {fabric.uplink_mbps:g} Mbit/s"
     )
     parallel = f", {fabric.links_per_pair} links per leaf-spine pair" if fabric.links_per_pair > 1 else ""
+    jobs = f" in {work.jobs} jobs" if work.jobs > 1 else ""
     per = "hop" if work.kind == "allreduce_ring" else "pair"
     flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per {per}"
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
         f"MTU {fabric.mtu_bytes}; {iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over "
-        f"{scenario.ranks} ranks, "
+        f"{scenario.ranks} ranks{jobs}, "
         f"{work.placement}, {flows}"
     )
 

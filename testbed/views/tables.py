@@ -105,35 +105,45 @@ def _run_row(entry: Entry, faults: bool) -> tuple[str, ...]:
 
 def scheme_grid(comparison: Comparison) -> Grid:
     """Return one column per scheme: mean (smallest..largest) over its runs, beside what to expect."""
-    lines: list[tuple[str, Callable[[Comparison, str], str]]] = [
-        ("runs", _runs),
-        ("completion time, s", lambda c, scheme: _times(c.spread(scheme, "completion_s"))),
-        ("ideal time, s", lambda c, scheme: _times(c.spread(scheme, "ideal_s"))),
-        ("busbw, Mbit/s", lambda c, scheme: _spread(c.spread(scheme, "busbw_mbps"), 2)),
-        ("efficiency", lambda c, scheme: _spread(c.spread(scheme, "efficiency"), 3)),
-        ("  expected of hashing", _expected),
-        ("  its paths allow", lambda c, scheme: _spread(c.spread(scheme, "predicted_efficiency"), 3)),
-        (f"speed-up over {comparison.schemes[0]}", _speedup),
-        ("loaded uplinks used", lambda c, scheme: _spread(c.spread(scheme, "uplink_utilization"), 3)),
-        ("latency p50, ms", lambda c, scheme: _spread(c.spread(scheme, "latency_ms", "p50"), 1)),
-        ("latency p99, ms", lambda c, scheme: _spread(c.spread(scheme, "latency_ms", "p99"), 1)),
-        ("packets dropped", lambda c, scheme: _spread(c.spread(scheme, "dropped_packets"), 0)),
-        ("segments resent", lambda c, scheme: _spread(c.spread(scheme, "retransmitted_segments"), 0)),
-    ]
-    kind = comparison.scenario.workload.kind
-    if kind == "incast":
-        name = "receiver's link used"
-        lines.insert(9, (name, lambda c, scheme: _spread(c.spread(scheme, "receiver_utilization"), 3)))
-    if kind != "allreduce_ring":
-        lines.insert(9, ("fairness of pairs (Jain)", lambda c, scheme: _spread(c.spread(scheme, "fairness"), 3)))
-    if comparison.scenario.faults:
-        lines.append(("outage, ms", lambda c, scheme: _spread(c.spread(scheme, "outage_ms"), 0)))
+    lines = _scheme_lines(comparison)
     return Grid(
         title=f"{comparison.scenario.name}: schemes compared",
         headers=("", *comparison.schemes),
         rows=tuple((name, *(cell(comparison, scheme) for scheme in comparison.schemes)) for name, cell in lines),
         notes=tuple(_scheme_notes(comparison)),
     )
+
+
+def _scheme_lines(comparison: Comparison) -> list[tuple[str, Callable[[Comparison, str], str]]]:
+    """Return the lines of a comparison: a name, and the cell of a scheme."""
+
+    def times(*keys: str) -> Callable[[Comparison, str], str]:
+        return lambda c, scheme: _times(c.spread(scheme, *keys))
+
+    def numbers(digits: int, *keys: str) -> Callable[[Comparison, str], str]:
+        return lambda c, scheme: _spread(c.spread(scheme, *keys), digits)
+
+    scenario = comparison.scenario
+    kind, several = scenario.workload.kind, scenario.workload.jobs > 1
+    return [
+        ("runs", _runs),
+        ("completion time, s", times("completion_s")),
+        *((("  of the first job, s", times("jobs", "first_s")),) if several else ()),
+        ("ideal time, s", times("ideal_s")),
+        ("busbw, Mbit/s", numbers(2, "busbw_mbps")),
+        ("efficiency", numbers(3, "efficiency")),
+        ("  expected of hashing", _expected),
+        ("  its paths allow", numbers(3, "predicted_efficiency")),
+        (f"speed-up over {comparison.schemes[0]}", _speedup),
+        *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if kind != "allreduce_ring" else ()),
+        *((("receiver's link used", numbers(3, "receiver_utilization")),) if kind == "incast" else ()),
+        ("loaded uplinks used", numbers(3, "uplink_utilization")),
+        ("latency p50, ms", numbers(1, "latency_ms", "p50")),
+        ("latency p99, ms", numbers(1, "latency_ms", "p99")),
+        ("packets dropped", numbers(0, "dropped_packets")),
+        ("segments resent", numbers(0, "retransmitted_segments")),
+        *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
+    ]
 
 
 def _scheme_notes(comparison: Comparison) -> Iterator[str]:

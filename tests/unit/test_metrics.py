@@ -19,7 +19,7 @@ from testbed.evaluation.metrics import (
     uplink_load,
     usual_pause_s,
 )
-from testbed.evaluation.pairs import goodput_fairness
+from testbed.evaluation.pairs import goodput_fairness, job_completions_s
 from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow, TransferRow
 from testbed.evaluation.series import Series, direction_series, rate_series_mbps, total
 from testbed.evaluation.usage import busiest_thread, machine_usage, role_usage, usage
@@ -462,3 +462,16 @@ def test_the_receivers_link_is_judged_for_incast_only() -> None:
     assert measure(run).receiver_utilization == pytest.approx(PACE, abs=0.01)
     assert measure(with_rows(run, links=())).receiver_utilization is None
     assert measure(healthy(scenario_of(workload={"kind": "all_to_all"}))).receiver_utilization is None
+
+
+def test_each_job_is_done_when_its_last_rank_is() -> None:
+    run = healthy(scenario_of(workload={"jobs": 2, "iterations": 1, "placement": "leaf_local"}))
+    (iteration,) = (row for row in run.tables.iterations if not row.warmup)
+    assert job_completions_s(run) == pytest.approx((iteration.completion_s,) * 2)
+    early = [
+        replace(row, end_s=row.end_s - 0.1 * (row.rank + 1)) if row.rank < 2 else row for row in run.tables.ranks
+    ]  # ranks 0 and 1 are the first job
+    assert job_completions_s(with_rows(run, ranks=early)) == pytest.approx(
+        (iteration.completion_s - 0.1, iteration.completion_s)
+    )
+    assert job_completions_s(with_rows(run, ranks=[row for row in early if row.rank < 2])) == ()

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.oracle import FlowPath, expected_ecmp, ideal, max_min_rates, parse_path, path_name, predict
-from testbed.model.pattern import ring
+from testbed.model.oracle import (
+    FlowPath,
+    expected_ecmp,
+    ideal,
+    max_min_rates,
+    parse_path,
+    path_name,
+    predict,
+    scenario_expectation,
+)
+from testbed.model.pattern import ring, seeded_pattern
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import FabricSpec
+from testbed.model.scenario import FabricSpec, Scenario
 from testbed.model.topology import Topology
 
 
@@ -231,3 +240,60 @@ def test_path_names_are_read_back(spines: int, links: int, data: st.DataObject) 
 def test_a_path_the_fabric_does_not_have_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a path"):
         parse_path(fabric(2, 2, 1), name)
+
+
+# -- other patterns -------------------------------------------------------------------------------------------
+
+
+def scenario(kind: str, **workload: object) -> Scenario:
+    return Scenario.model_validate({"name": "x", "workload": {"kind": kind, **workload}})
+
+
+def limit_of(kind: str, topology: Topology, size_bytes: int):
+    hosts = cross_leaf(topology)
+    spec = scenario(kind).model_copy(update={"fabric": topology.fabric})
+    found = seeded_pattern(spec, hosts, 1)
+    sizes = found.pair_bytes(size_bytes)
+    return ideal(topology, found.host_pairs(hosts), sizes, bus_pairs=found.bus_pairs)
+
+
+def test_an_all_to_all_is_limited_by_what_a_host_sends() -> None:
+    found = limit_of("all_to_all", fabric(4, 4, 4), 16 << 20)
+    assert found.bottleneck == "host links"
+    assert found.hop_rate_mbps == pytest.approx(10 / 15)
+    assert found.busbw_limit_mbps == pytest.approx(10 * 8948 / 9014)
+    assert found.ideal_s == pytest.approx(15 * (1 << 20) * 8 / 1e6 / (10 * 8948 / 9014))
+
+
+def test_an_all_to_all_over_few_uplinks_is_limited_by_those() -> None:
+    found = limit_of("all_to_all", fabric(4, 2, 4), 16 << 20)  # 4 x 12 pairs leave a leaf over 2 x 10 Mbit/s
+    assert found.bottleneck == "uplinks of l1"
+    assert found.hop_rate_mbps == pytest.approx(20 / 48)
+
+
+def test_an_incast_is_limited_by_the_receivers_link() -> None:
+    found = limit_of("incast", fabric(4, 4, 4), 1 << 20)
+    assert found.bottleneck == "host link of h1"
+    assert found.busbw_limit_mbps == pytest.approx(10 * 8948 / 9014)
+    assert found.ideal_s == pytest.approx(15 * (1 << 20) * 8 / 1e6 / (10 * 8948 / 9014))
+
+
+def test_a_permutation_is_limited_by_host_links() -> None:
+    assert limit_of("permutation", fabric(4, 4, 4), 1 << 20).hop_rate_mbps == 10
+
+
+def test_hashing_a_permutation_draws_pairs_and_paths() -> None:
+    small = scenario("permutation").model_copy(update={"fabric": FabricSpec(leaves=2, spines=2, hosts_per_leaf=2)})
+    found = scenario_expectation(small, runs=5)
+    # whoever the partners are, two flows go each way over two paths: free in 1/4 of cases, else one half
+    assert found is not None
+    assert found.efficiency.mean == pytest.approx(0.25 * 1 + 0.75 * 0.5, abs=0.02)
+    large, ring_like = (scenario_expectation(scenario(kind), runs=5) for kind in ("permutation", "allreduce_ring"))
+    assert large is not None and ring_like is not None
+    # in a ring all flows from a leaf meet again on the way down; here they also meet those of other leaves
+    assert large.efficiency.mean < ring_like.efficiency.mean
+
+
+@pytest.mark.parametrize("kind", ["all_to_all", "incast"])
+def test_nothing_is_expected_where_hosts_share_their_links_among_many(kind: str) -> None:
+    assert scenario_expectation(scenario(kind), runs=5) is None

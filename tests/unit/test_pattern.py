@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model.collectives import RingAllReduce
-from testbed.model.pattern import Pattern, ring, seeded_pattern
+from testbed.model.pattern import Pattern, permutation_pairs, ring, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import parse_scenario
 from testbed.model.streams import Direct, stream
@@ -90,3 +90,49 @@ def test_an_incast_is_everyone_to_the_first_rank(ranks: int) -> None:
     assert found.pairs == tuple((rank, 0) for rank in range(1, ranks))
     assert set(found.pair_bytes(4096)) == {4096}
     assert found.bus_factor * 4096 == (ranks - 1) * 4096  # what the receiver's link carries
+
+
+@given(st.integers(2, 24), st.integers(0, 2**32))
+def test_a_permutation_gives_every_rank_one_partner_and_is_nobodys_own(ranks: int, seed: int) -> None:
+    pairs = permutation_pairs({rank: rank for rank in range(ranks)}, Random(seed))
+    assert [src for src, _dst in pairs] == list(range(ranks))
+    assert sorted(dst for _src, dst in pairs) == list(range(ranks))
+    assert all(src != dst for src, dst in pairs)
+    assert pairs == permutation_pairs({rank: rank for rank in range(ranks)}, Random(seed))
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 2**32))
+def test_a_permutation_leaves_the_group_wherever_that_is_possible(sizes: list[int], seed: int) -> None:
+    groups = dict(enumerate(group for group, size in enumerate(sizes) for _ in range(size)))
+    if max(sizes) > sum(sizes) / 2:
+        with pytest.raises(ValueError, match="has no partner outside its group"):
+            permutation_pairs(groups, Random(seed))
+    else:
+        pairs = permutation_pairs(groups, Random(seed))
+        assert sorted(dst for _src, dst in pairs) == sorted(groups)
+        assert all(groups[src] != groups[dst] for src, dst in pairs)
+
+
+def test_permutations_differ_between_seeds_and_are_spread() -> None:
+    found = {permutation_pairs({rank: rank for rank in range(8)}, Random(seed)) for seed in range(50)}
+    assert len(found) > 45
+    assert {pairs[0][1] for pairs in found} == set(range(1, 8))  # rank 0 gets every partner at times
+
+
+@pytest.mark.parametrize("kind", ["allreduce_ring", "all_to_all", "incast", "permutation"])
+@pytest.mark.parametrize("jobs", [2, 4])
+def test_jobs_keep_to_themselves_and_are_alike(kind: str, jobs: int) -> None:
+    found = pattern(kind, 16, jobs=jobs, partners="any")
+    alone = pattern(kind, 16 // jobs, partners="any")
+    assert [len(job) for job in found.jobs] == [16 // jobs] * jobs
+    assert sorted(rank for job in found.jobs for rank in job) == list(range(16))
+    assert all(found.job_of(src) == found.job_of(dst) for src, dst in found.pairs)
+    assert len(found.pairs) == jobs * len(alone.pairs)
+    assert (found.bus_factor, found.bus_pairs) == (alone.bus_factor, alone.bus_pairs)
+    assert found.pair_bytes(4096) == alone.pair_bytes(4096) * jobs
+    assert list(found.pairs) == sorted(found.pairs, key=lambda pair: pair[0])
+
+
+def test_every_stream_of_a_ring_job_forwards_within_its_job() -> None:
+    """Rank 3 of the job (3, 4, 5) sends what rank 0 of a ring of three would."""
+    assert stream("allreduce_ring", (3, 4, 5), (3, 4), 48, 8) == RingAllReduce(3, 48, 8).hop(0)

@@ -138,3 +138,27 @@ def test_a_spine_fault_covers_all_its_links() -> None:
 def test_the_published_schema_is_the_current_one() -> None:
     published = Path(__file__).resolve().parents[2] / "docs" / "scenario.schema.json"
     assert json.loads(published.read_text()) == json_schema()
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        ({"jobs": 3}, "got workload.jobs=3 of 16 ranks, expected jobs of equally many ranks, two or more"),
+        ({"jobs": 16}, "got workload.jobs=16 of 16 ranks, expected jobs of equally many ranks, two or more"),
+        ({"jobs": 2, "ranks": 10}, "ranks=5 of a job: the last and the first rank share a leaf"),
+        ({"kind": "alltoall"}, "workload.kind: not valid; got 'alltoall', expected 'allreduce_ring', 'all_to_all'"),
+        ({"kind": "all_to_all", "flows_per_hop": 27}, "flows_per_hop=27 with 15 peers per rank, expected at most 400"),
+        (
+            {"kind": "permutation", "placement": "leaf_local", "ranks": 6},
+            "partners=other_leaf with up to 4 of 6 ranks of a job on one leaf, expected at most half",
+        ),
+        ({"kind": "permutation", "ranks": 3, "placement": "leaf_local", "jobs": 1}, "with up to 3 of 3 ranks"),
+    ],
+)
+def test_a_workload_that_cannot_be_is_refused_with_what_can(workload: dict[str, Any], said: str) -> None:
+    (problem,) = problems_of({"workload": workload})
+    assert said in problem
+
+
+def test_ranks_that_share_a_leaf_matter_to_rings_only() -> None:
+    assert parse_scenario({"name": "x", "workload": {"kind": "all_to_all", "ranks": 5}}, source="x").ranks == 5

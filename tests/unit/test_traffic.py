@@ -24,7 +24,8 @@ from testbed.model.pattern import ring, seeded_pattern
 from testbed.model.ranks import pair_flows
 from testbed.model.scenario import parse_scenario
 from testbed.system.supervisor import Supervisor
-from testbed.workload.traffic import Job, Patience, StallWatch, flows_between
+from testbed.workload.stall import Patience, StallWatch
+from testbed.workload.traffic import Job, flows_between
 
 MakeJob = Callable[..., Job]
 
@@ -58,14 +59,16 @@ def make_job(supervisor: Supervisor, tmp_path: Path) -> MakeJob:
     return make
 
 
-def direct_job(supervisor: Supervisor, tmp_path: Path, kind: str, *, ranks: int, flows: int = 1) -> Job:
+def direct_job(
+    supervisor: Supervisor, tmp_path: Path, kind: str, *, ranks: int, flows: int = 1, **workload: Any
+) -> Job:
     """Return a job of ``kind`` whose ranks are connected."""
     hosts = loopback_hosts(ranks)
     scenario = parse_scenario(
         {
             "name": "x",
             "fabric": {"leaves": 2, "hosts_per_leaf": ranks},
-            "workload": {"kind": kind, "ranks": ranks, "flows_per_hop": flows},
+            "workload": {"kind": kind, "ranks": ranks, "flows_per_hop": flows, **workload},
         },
         source="test",
     )
@@ -237,6 +240,21 @@ def test_an_incast_is_received_by_the_first_rank_only(supervisor: Supervisor, tm
     }
     assert [row.max_gap_s is None for row in result.ranks] == [False, True, True, True]
     assert max(row.end_s for row in result.transfers) == pytest.approx(result.row.end_s, abs=0.05)
+    job.stop()
+
+
+def test_two_jobs_of_a_ring_add_their_own_arrays_only(supervisor: Supervisor, tmp_path: Path) -> None:
+    job = direct_job(supervisor, tmp_path, "allreduce_ring", ranks=6, jobs=2, placement="leaf_local")
+    assert job.run_iteration(1, 65_536, 4096, 30).row.wrong_elements == 0
+    job.stop()
+
+
+def test_a_permutation_reaches_every_partner(supervisor: Supervisor, tmp_path: Path) -> None:
+    job = direct_job(supervisor, tmp_path, "permutation", ranks=4, partners="any")
+    result = job.run_iteration(1, 65_536, 4096, 30)
+    assert result.row.wrong_elements == 0
+    assert [row.size_bytes for row in result.transfers] == [65_536] * 4
+    assert {row.src_rank for row in result.transfers} == {row.dst_rank for row in result.transfers} == {0, 1, 2, 3}
     job.stop()
 
 
