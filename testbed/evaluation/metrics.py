@@ -27,7 +27,7 @@ from testbed.evaluation.pairs import (
     receiver_utilization,
     run_pattern,
 )
-from testbed.evaluation.records import IterationRow, ProbeRow, RunRecord
+from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.model.oracle import Ideal, Prediction, ideal
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
@@ -46,7 +46,7 @@ _T95 = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """One-way latency of the probes sent while the collective ran; percentiles by nearest rank over those received."""
+    """One-way latency of what was sent in the measured iterations; percentiles by nearest rank over what arrived."""
 
     p50_ms: float | None
     p99_ms: float | None
@@ -101,6 +101,7 @@ class Metrics:
     fairness: float | None
     receiver_utilization: float | None
     latency: Latency | None
+    mice: Latency | None
     dropped_packets: int | None
     retransmitted_segments: int | None
     out_of_order_packets: int | None
@@ -114,11 +115,11 @@ def measure(run: RunRecord) -> Metrics:
     scenario, tables = run.scenario, run.tables
     iterations = measured(tables.iterations)
     hosts = rank_hosts(run)
-    pattern = run_pattern(run)
-    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(scenario.workload.size_bytes)
+    pattern, bulk_bytes = run_pattern(run), scenario.workload.bulk_bytes
+    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(bulk_bytes)
     limit = ideal(run.topology, pairs, sizes, bus_pairs=pattern.bus_pairs)
-    completion_s = median(row.completion_s for row in iterations) if iterations else None
-    algbw_mbps = bytes_to_mbps(scenario.workload.size_bytes, completion_s) if completion_s else None
+    completion_s = median(row.completion_s for row in iterations) if iterations and bulk_bytes else None
+    algbw_mbps = bytes_to_mbps(bulk_bytes, completion_s) if completion_s else None
     busbw_mbps = algbw_mbps * pattern.bus_factor if algbw_mbps is not None else None
     return Metrics(
         iterations=len(iterations),
@@ -136,6 +137,7 @@ def measure(run: RunRecord) -> Metrics:
             run, counting_windows(run), sum(row.completion_s for row in iterations)
         ),
         latency=latency(tables.probes, windows(iterations)),
+        mice=latency(tables.messages, windows(iterations)),
         dropped_packets=dropped_packets(run),
         retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
         out_of_order_packets=_whole(total(row.out_of_order_packets for row in tables.flows)),
@@ -177,6 +179,8 @@ def uplink_load(run: RunRecord) -> UplinkLoad | None:
     if len(moved) < len(uplinks) or wire_bytes is None or packets is None:
         return None
     least = LOADED_FRACTION * busiest_host_bytes(run) * len(iterations)
+    if not least:
+        return None
     loaded = [direction for direction in uplinks if moved[direction.name] >= least]
     if not loaded:
         return None
@@ -197,10 +201,11 @@ def counting_windows(run: RunRecord) -> tuple[Window, ...]:
     """Return the windows over which to count what the measured iterations sent.
 
     With nothing else on the network that is the whole measured part, widened to the samples that enclose
-    it: no interpolation. Where background traffic runs on between iterations, each iteration by itself, as far as
+    it: no interpolation. Where other traffic runs on between iterations, each iteration by itself, as far as
     interpolation knows it.
     """
-    return windows(measured(run.tables.iterations)) if run.scenario.background else enclosing_window(run)
+    disturbed = run.scenario.background or run.scenario.workload.mice_interval_ms
+    return windows(measured(run.tables.iterations)) if disturbed else enclosing_window(run)
 
 
 def enclosing_window(run: RunRecord) -> tuple[Window, ...]:
@@ -216,9 +221,9 @@ def enclosing_window(run: RunRecord) -> tuple[Window, ...]:
     return ((before if before >= warm_end_s else start_s, after),)
 
 
-def latency(probes: Sequence[ProbeRow], during: Sequence[Window]) -> Latency | None:
-    """Return the latency of probes sent in ``during``, None when no probe was sent."""
-    sent = [row for row in probes if any(start <= row.sent_s <= end for start, end in during)]
+def latency(rows: Sequence[ProbeRow] | Sequence[MessageRow], during: Sequence[Window]) -> Latency | None:
+    """Return the latency of probes or messages sent in ``during``, None when none was sent."""
+    sent = [row for row in rows if any(start <= row.sent_s <= end for start, end in during)]
     if not sent:
         return None
     got = sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)

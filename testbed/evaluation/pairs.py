@@ -31,7 +31,7 @@ def run_pattern(run: RunRecord) -> Pattern:
 def crossing_bytes(run: RunRecord) -> int:
     """Return the payload bytes that cross leaves in one iteration, exact for uneven chunks."""
     pattern, hosts = run_pattern(run), rank_hosts(run)
-    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    sizes = pattern.pair_bytes(run.scenario.workload.bulk_bytes)
     pairs = zip(pattern.host_pairs(hosts), sizes, strict=True)
     return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
 
@@ -40,7 +40,7 @@ def busiest_host_bytes(run: RunRecord) -> int:
     """Return the payload bytes the host that receives most receives in one iteration."""
     pattern = run_pattern(run)
     received: Counter[int] = Counter()
-    sizes = pattern.pair_bytes(run.scenario.workload.size_bytes)
+    sizes = pattern.pair_bytes(run.scenario.workload.bulk_bytes)
     for (_src, dst), size in zip(pattern.pairs, sizes, strict=True):
         received[dst] += size
     return max(received.values())

@@ -189,6 +189,20 @@ class ProbeRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow(Row):
+    """One small message; ``latency_s`` is None when it had not arrived when the run was over."""
+
+    FILE: ClassVar[str] = "messages.csv"
+    sent_s: float
+    src_host: str
+    dst_host: str
+    seq: int
+    size_bytes: int
+    latency_s: float | None
+    send_lateness_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationRow(Row):
     """The rate of one link direction, as configured and as measured before the run."""
 
@@ -213,6 +227,7 @@ class Tables:
     threads: tuple[ThreadRow, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
     calibration: tuple[CalibrationRow, ...] = ()
 
 

@@ -19,15 +19,19 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
     """Yield what the scenario asks for and the run does not have."""
     run, metrics = evidence.run, evidence.metrics
     tables, measure = run.tables, run.scenario.measure
-    crosses = crossing_bytes(run) > 0
+    crosses, bulk = crossing_bytes(run) > 0, run.scenario.workload.bulk_bytes > 0
     faults = [outage for outage in metrics.outages if outage.action in BREAKS]
     asked = {
-        "completion times": metrics.completion_s is not None,
+        "completion times": metrics.completion_s is not None or not bulk,
         "wrong elements": metrics.wrong_elements is not None,
         "read-back settings": "read_back" in run.network,
         "calibration": bool(tables.calibration) or not measure.calibrate,
         "uplink counters": metrics.uplinks is not None or not crosses,
-        "transfers of pairs": metrics.fairness is not None or run.scenario.workload.kind == "allreduce_ring",
+        "transfers of pairs": metrics.fairness is not None
+        or run.scenario.workload.kind == "allreduce_ring"
+        or not bulk,
+        "latency of small messages": (metrics.mice is not None and metrics.mice.count > 0)
+        or not run.scenario.workload.mice_interval_ms,
         "load of the receiver's link": metrics.receiver_utilization is not None
         or run.scenario.workload.kind != "incast",
         "queue drops": metrics.dropped_packets is not None,

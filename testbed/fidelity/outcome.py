@@ -7,7 +7,6 @@ from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
-from testbed.model.oracle import EVEN_KINDS
 from testbed.model.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
@@ -75,7 +74,7 @@ def check_impossible(evidence: Evidence) -> Finding | None:
 def check_beyond_placement(evidence: Evidence) -> Finding | None:
     """Not faster than the recorded paths allow; paths that changed during the run cannot be judged so."""
     metrics, scenario = evidence.metrics, evidence.run.scenario
-    if metrics.efficiency is None or metrics.prediction is None or scenario.faults or scenario.background:
+    if metrics.efficiency is None or metrics.prediction is None or scenario.faults or scenario.is_disturbed:
         return None
     if check_impossible(evidence) is not None:
         return None
@@ -90,16 +89,16 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
 def check_short_of_paths(evidence: Evidence) -> Finding | None:
     """Not slower than the recorded paths allow, but for start-up, and for what TCP loses where flows share a link.
 
-    Judged only where what paths allow is what to expect, no mere bound (``EVEN_KINDS``), and nothing else explains a
-    difference: no faults, no other traffic, no delay or loss on links, and
-    not several flows per hop on shared links (slices dealt in turn wait for the flow TCP treats worst).
+    Judged only where what paths allow is what to expect, no mere bound (``WorkloadSpec.even``), and nothing else
+    explains a difference: no faults, no other traffic, no delay or loss on links, and not several flows per pair on
+    shared links (slices dealt in turn wait for the flow TCP treats worst).
     """
     metrics, scenario = evidence.metrics, evidence.run.scenario
     prediction, fabric = metrics.prediction, scenario.fabric
     impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
     if metrics.efficiency is None or prediction is None or not metrics.completion_s:
         return None
-    if scenario.faults or scenario.background or impaired or scenario.workload.kind not in EVEN_KINDS:
+    if scenario.faults or scenario.is_disturbed or impaired or not scenario.workload.even:
         return None
     shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
     if shared and scenario.workload.flows_per_hop > 1:
@@ -132,18 +131,19 @@ def _burst_share(evidence: Evidence) -> float:
 def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     """The uplinks carried what the workload moves: payload = bytes - packets x headers, acknowledgements cancel out.
 
-    Retransmitted segments may cross again; with background traffic only too little is wrong.
+    Retransmitted segments may cross again; with other traffic only too little is wrong.
     """
     run, load = evidence.run, evidence.metrics.uplinks
-    if load is None:
+    expected = crossing_bytes(run) * len(measured(run.tables.iterations))
+    if load is None or not expected:
         return None
     mtu = run.scenario.fabric.mtu_bytes
     overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
     got = load.wire_bytes - load.packets * overhead - _gse_bytes(run, load.packets, overhead)
     got -= _probe_surplus_bytes(run, overhead)
-    expected = crossing_bytes(run) * len(measured(run.tables.iterations))
     repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
-    too_much = 0.0 if run.scenario.background else max(got - expected - repeated, 0.0)
+    others = run.scenario.background or run.scenario.workload.mice_interval_ms
+    too_much = 0.0 if others else max(got - expected - repeated, 0.0)
     off = max(expected - got, too_much) / expected
     return grade(
         "uplink_bytes",

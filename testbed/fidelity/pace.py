@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from testbed.evaluation.metrics import percentile
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
-from testbed.model.oracle import EVEN_KINDS
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
 
@@ -26,7 +25,7 @@ def check_switch_bound(evidence: Evidence) -> Finding | None:
     metrics, scenario, full = evidence.metrics, evidence.run.scenario, _full(evidence)
     if full is None or metrics.efficiency is None or metrics.prediction is None:
         return None
-    if scenario.faults or scenario.background or scenario.workload.kind not in EVEN_KINDS:
+    if scenario.faults or scenario.is_disturbed or not scenario.workload.even:
         return None
     short = 1 - metrics.efficiency / metrics.prediction.efficiency
     return grade(

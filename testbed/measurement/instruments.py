@@ -1,4 +1,4 @@
-"""The sampler and the probes of a run: start them, tell them what to do, collect what they say at the end."""
+"""What runs beside a run: sampler, probes, small messages. Start them, tell them what to do, collect what they say."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBE_PARTNERS = 2
 
 
 class Instruments:
-    """Measuring processes of one run."""
+    """Measuring processes of one run. ``mice`` is what to tell ``testbed.workload.mice``, None: there are none."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Instruments:
         supervisor: Supervisor,
         directory: RunDirectory,
         t0_s: float,
+        mice: Mapping[str, Any] | None,
     ) -> None:
         self._scenario = scenario
         self._topology = topology
@@ -43,11 +44,12 @@ class Instruments:
         self._supervisor = supervisor
         self._directory = directory
         self._t0_s = t0_s
-        self._said: dict[str, dict[str, dict[str, Any]]] = {"sampler": {}, "probes": {}}
+        self._mice = mice
+        self._said: dict[str, dict[str, dict[str, Any]]] = {"sampler": {}, "probes": {}, "mice": {}}
         self._children: dict[str, Child] = {}
 
     def start(self, roles: Mapping[int, str]) -> None:
-        """Start both processes; returns when the sampler's first sample is on disk and the probes are ready."""
+        """Start them; returns when the sampler's first sample is on disk and the others are ready."""
         config = {
             "run_dir": str(self._directory.path),
             "t0_s": self._t0_s,
@@ -59,9 +61,6 @@ class Instruments:
         awaited = [("sampler", "sampling")]
         if self._scenario.measure.probe_interval_ms > 0:
             pairs = choose_pairs(self._topology, per_host=PROBE_PARTNERS, rng=Random("probes"))
-            hosts = {
-                host.name: {"pid": self._network.pid_of(host.name), "ip": host.ip} for host in self._topology.hosts
-            }
             self._start(
                 "probes",
                 {
@@ -69,12 +68,19 @@ class Instruments:
                     "t0_s": self._t0_s,
                     "interval_s": self._scenario.measure.probe_interval_ms / 1e3,
                     "probe_bytes": self._scenario.measure.probe_bytes,
-                    "hosts": hosts,
+                    "hosts": self._hosts(),
                     "pairs": pairs,
                     "linger_s": linger_s(self._topology),
                 },
             )
             awaited.append(("probes", "ready"))
+        if self._mice is not None:
+            self._start(
+                "mice",
+                {"run_dir": str(self._directory.path), "t0_s": self._t0_s, **self._mice, "hosts": self._hosts()},
+                room="workload",
+            )
+            awaited.append(("mice", "ready"))
         self._await(awaited)
 
     def begin_measured(self) -> None:
@@ -82,17 +88,27 @@ class Instruments:
         self._packet_sockets()
         self._children["sampler"].send({"command": "sample"})
         self._await([("sampler", "sampled")])
-        if "probes" in self._children:
-            self._children["probes"].send({"command": "start"})
+        for name in self._senders:
+            self._children[name].send({"command": "start"})
 
-    def end_measured(self) -> dict[str, Any]:
-        """Mark its end: the last probes are collected. Return what the probes say about themselves."""
-        if "probes" in self._children:
-            self._children["probes"].may_exit = True
-            self._children["probes"].send({"command": "stop"})
-            self._await([("probes", "stopped")])
+    def end_measured(self) -> dict[str, dict[str, Any]]:
+        """Mark its end: the last probes and messages are collected. Return what each sender says about itself."""
+        for name in self._senders:
+            self._children[name].may_exit = True
+            self._children[name].send({"command": "stop"})
+        self._await([(name, "stopped") for name in self._senders])
         self._packet_sockets()
-        return {name: value for name, value in self._said["probes"].get("stopped", {}).items() if name != "event"}
+        return {
+            name: {key: value for key, value in self._said[name]["stopped"].items() if key != "event"}
+            for name in self._senders
+        }
+
+    @property
+    def _senders(self) -> list[str]:
+        return [name for name in ("probes", "mice") if name in self._children]
+
+    def _hosts(self) -> dict[str, dict[str, Any]]:
+        return {host.name: {"pid": self._network.pid_of(host.name), "ip": host.ip} for host in self._topology.hosts}
 
     def stop(self) -> dict[str, Any]:
         """Stop the sampler and return what it says about its own lateness."""
@@ -110,13 +126,13 @@ class Instruments:
             for drops in packet_socket_drops(text)
         )
 
-    def _start(self, name: str, config: Mapping[str, Any]) -> None:
+    def _start(self, name: str, config: Mapping[str, Any], *, room: str = "measurement") -> None:
         path = Path(self._directory.raw, f"{name}.json")
         path.write_text(json.dumps(config))
         said = self._said[name]
         self._children[name] = self._supervisor.start(
             name,
-            [sys.executable, "-m", f"testbed.measurement.{name}", "--config", str(path)],
+            [sys.executable, "-m", f"testbed.{room}.{name}", "--config", str(path)],
             log_path=self._directory.raw / f"{name}.log",
             on_event=lambda event: said.__setitem__(event["event"], event),
         )

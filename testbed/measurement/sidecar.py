@@ -26,6 +26,11 @@ class Commands:
         self._reader = LineReader(stdin)
         self._waiting: deque[str] = deque()
 
+    @property
+    def fd(self) -> int:
+        """The descriptor commands come from: readable when there may be one."""
+        return self._reader.fd
+
     def wait(self, until_s: float | None = None) -> str | None:
         """Return the next command, None when there is none until ``until_s`` (monotonic; None: wait for ever).
 

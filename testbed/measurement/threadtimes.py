@@ -26,6 +26,7 @@ ROLE_OF_MODULE: Final = {
     "testbed.runs.experiment": "runner",
     "testbed.prompt.interactive": "runner",
     "testbed.measurement.probes": "probes",
+    "testbed.workload.mice": "mice",
     "testbed.measurement.sampler": "sampler",
 }
 

@@ -29,13 +29,11 @@ from statistics import fmean, pstdev
 
 from testbed.model.pattern import HostPair, pattern_of
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import Scenario, WorkloadKind
+from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
 
-# Workloads of which ``expected_ecmp`` is what to expect. With many flows on a host's link it is a bound only.
-EVEN_KINDS: frozenset[WorkloadKind] = frozenset({"allreduce_ring", "permutation"})
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
 MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
@@ -189,7 +187,9 @@ def scenario_expectation(scenario: Scenario, *, runs: int, trials: int = 2000) -
     seed has pairs of its own (permutation), each trial draws some.
     """
     work = scenario.workload
-    if scenario.background or scenario.faults or work.placement == "random" or work.kind not in EVEN_KINDS:
+    if scenario.is_disturbed or scenario.faults or work.placement == "random":
+        return None
+    if not work.even or not work.bulk_bytes:
         return None
     topology, rng = Topology(scenario.fabric), Random(0)
     hosts = place_ranks(topology, scenario.ranks, work.placement, rng)

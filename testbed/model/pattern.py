@@ -151,6 +151,14 @@ def seeded_pattern(scenario: Scenario, hosts: Sequence[Host], seed: int) -> Patt
     return pattern_of(scenario, hosts, Random(f"{seed}/pattern"))
 
 
+def mice_pairs(hosts: Sequence[Host], seed: int) -> list[HostPair]:
+    """Return which host sends small messages to which: a permutation of a run's own, off the leaf where that can be."""
+    leaves = [host.leaf for host in hosts]
+    across = max(map(leaves.count, leaves)) <= len(hosts) / 2
+    groups = {rank: leaf if across else rank for rank, leaf in enumerate(leaves)}
+    return [(hosts[src], hosts[dst]) for src, dst in permutation_pairs(groups, Random(f"{seed}/mice"))]
+
+
 def _ring_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
     return tuple((rank, members[(index + 1) % len(members)]) for index, rank in enumerate(members))
 

@@ -28,6 +28,7 @@ from testbed.units import GIB, KIB, MIB, text_to_bytes
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
 MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
+NEGLIGIBLE_LOAD = 0.02  # of a host link, small messages beside the bulk: as much as links' rates are off
 MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
@@ -146,7 +147,33 @@ class WorkloadSpec(_Spec):
         1, ge=1, le=64, description="independent jobs of the same kind the ranks are divided into, started together"
     )
     partners: Partners = Field("other_leaf", description="permutation: where a rank's partner may be")
+    mice_bytes: SizeBytes = Field(2 * KIB, ge=8, le=64 * KIB, description="size of a small message beside the bulk")
+    mice_interval_ms: float = Field(
+        0.0, ge=0, le=60_000, description="mean time between two small messages of a host (Poisson); 0: none"
+    )
+    mice_only_s: float | None = Field(
+        None, gt=0, le=3600, description="permutation: no bulk at all, small messages alone for so long an iteration"
+    )
     announce: bool = Field(True, description="tell GSOS the job's flows before they start")
+
+    @property
+    def bulk_bytes(self) -> int:
+        """``size_bytes``, or 0 where small messages are alone."""
+        return self.size_bytes if self.mice_only_s is None else 0
+
+    @property
+    def even(self) -> bool:
+        """Whether few flows share a host's link, so that what paths allow is what to expect, no mere bound."""
+        return self.kind in ("allreduce_ring", "permutation")
+
+    @model_validator(mode="after")
+    def _mice_alone(self) -> WorkloadSpec:
+        if self.mice_only_s is not None and (self.kind != "permutation" or not self.mice_interval_ms):
+            raise ValueError(
+                f"mice_only_s={self.mice_only_s:g} with kind={self.kind}, mice_interval_ms={self.mice_interval_ms:g}; "
+                "expected kind=permutation and mice_interval_ms > 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_floats(self) -> WorkloadSpec:
@@ -265,6 +292,13 @@ class Scenario(_Spec):
     def job_ranks(self) -> int:
         """Number of ranks of each job."""
         return self.ranks // self.workload.jobs
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether traffic other than the workload's bulk takes a share of links that numbers would show."""
+        work = self.workload
+        load_mbps = work.mice_bytes * 8 / 1e3 / work.mice_interval_ms if work.mice_interval_ms else 0.0
+        return bool(self.background) or load_mbps > NEGLIGIBLE_LOAD * self.fabric.host_link_mbps
 
     @property
     def _wraps_within_a_leaf(self) -> bool:

@@ -54,11 +54,11 @@ def stream(
 
     ``size_bytes`` is the workload's (see ``testbed.model.pattern``). Raises ValueError for sizes that cannot be.
     """
+    if kind not in ("allreduce_ring", "all_to_all"):
+        return Direct(size_bytes, slice_bytes)
     array = RingAllReduce(len(members), size_bytes, slice_bytes)
     src, dst = pair
     if kind == "allreduce_ring":
         return array.hop(members.index(src))
-    if kind == "all_to_all":
-        start, end = array.chunk(members.index(dst))
-        return Direct(end - start, slice_bytes)
-    return Direct(size_bytes, slice_bytes)
+    start, end = array.chunk(members.index(dst))
+    return Direct(end - start, slice_bytes)

@@ -28,6 +28,7 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     LinkRow,
+    MessageRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -191,6 +192,7 @@ class Run:
             threads=load_rows(self.path, ThreadRow),
             sockets=load_rows(self.path, SocketRow),
             probes=load_rows(self.path, ProbeRow),
+            messages=load_rows(self.path, MessageRow),
             calibration=load_rows(self.path, CalibrationRow),
         )
 

@@ -79,13 +79,15 @@ def _jobs(metrics: Metrics, run: Run) -> dict[str, Any]:
     return {"jobs": {"completion_s": done_s, "first_s": min(done_s, default=None), "last_s": max(done_s, default=None)}}
 
 
-def _pairs(metrics: Metrics, run: Run) -> dict[str, float | None]:
-    """Return what is asked where pairs do not go in step; nothing for a ring."""
-    found: dict[str, float | None] = {}
+def _pairs(metrics: Metrics, run: Run) -> dict[str, Any]:
+    """Return what is asked where pairs do not go in step or small messages are sent; nothing for a ring alone."""
+    found: dict[str, Any] = {}
     if run.scenario.workload.kind != "allreduce_ring":
         found["fairness"] = metrics.fairness
     if run.scenario.workload.kind == "incast":
         found["receiver_utilization"] = metrics.receiver_utilization
+    if run.scenario.workload.mice_interval_ms:
+        found["mice_latency_ms"] = _latency(metrics.mice)
     return found
 
 

@@ -45,7 +45,7 @@ from testbed.system import capsule
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
-from testbed.workload.traffic import Job, flows_between
+from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
 
 log = logging.getLogger(__name__)
 Emit = Callable[[dict[str, Any]], None]
@@ -98,7 +98,7 @@ class Experiment:
                 gsos_process.on_death = "record"  # from here on the fabric forwards without it
                 roles = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", gsos_process.pid: "gsos"}
                 instruments = Instruments(
-                    plan.scenario, plan.topology, network, self.supervisor, self.directory, self.t0_s
+                    plan.scenario, plan.topology, network, self.supervisor, self.directory, self.t0_s, plan.mice
                 )
                 roles.update(dict.fromkeys(agents.pids, "gsp"))
                 instruments.start({**roles, **dict.fromkeys(job.pids.values(), "rank"), os.getpid(): "runner"})
@@ -193,16 +193,15 @@ class Experiment:
         )
         first = scenario.workload.warmup_iterations
         for iteration in range(first, first + scenario.workload.iterations):
-            self._iterate(job, iteration, scenario.workload.size_bytes, warmup=False)
+            self._iterate(job, iteration, scenario.workload.bulk_bytes, warmup=False)
         self.phase("evaluation")
         with Unixctl(vswitchd_pid) as unixctl:
             self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
         self._store_agents(agents_before, agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
-        probes = instruments.end_measured()
-        if probes:
-            self.emit("probes_stopped", **probes)
+        for name, said in instruments.end_measured().items():
+            self.emit(f"{name}_stopped", **said)
         self.emit("sampler_stopped", **instruments.stop())
         after = self.directory.raw / "after"
         after.mkdir()
@@ -216,8 +215,17 @@ class Experiment:
             timeout_s=self.plan.iteration_timeout_s(size_bytes),
             warmup=warmup,
         )
+        if not warmup and self.plan.scenario.workload.mice_only_s is not None:
+            result = self._prolonged(result, self.plan.scenario.workload.mice_only_s)
         self.directory.append(result.rows)
         self.emit("iteration", iteration=iteration, warmup=warmup, completion_s=result.row.completion_s)
+
+    def _prolonged(self, result: IterationResult, duration_s: float) -> IterationResult:
+        """Let an iteration in which no bulk is moved last ``duration_s``, while small messages go on."""
+        end_s, over = result.row.start_s + duration_s, threading.Event()
+        self.supervisor.call_at(self.t0_s + end_s, over.set)
+        self.supervisor.run_until(over.is_set, duration_s + ANSWER_TIMEOUT_S, "the time to pass", lambda: ["clock"])
+        return replace(result, row=replace(result.row, end_s=end_s, completion_s=duration_s))
 
     def _store_flows(self, rows: Sequence[FlowRow], tracer: PathTracer) -> None:
         """Store the flows with the path each takes at the end, as the switches say."""

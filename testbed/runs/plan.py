@@ -12,10 +12,11 @@ from typing import Any
 
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
+from testbed.measurement.probes import linger_s
 from testbed.model.collectives import default_slice_bytes
 from testbed.model.oracle import Ideal, ideal
-from testbed.model.pattern import Pattern, seeded_pattern
-from testbed.model.ranks import Flow, pair_flows, place_ranks
+from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
+from testbed.model.ranks import SOURCE_PORTS, Flow, pair_flows, place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
 from testbed.model.topology import Host, Topology
@@ -91,6 +92,22 @@ class Plan:
         for (src, _dst), own in zip(self.pattern.pairs, self.flows, strict=True):
             flows[names[self.pattern.job_of(src)]] += own
         return {name: tuple(own) for name, own in flows.items()}
+
+    @property
+    def mice(self) -> dict[str, Any] | None:
+        """What ``testbed.workload.mice`` is told; None where nobody sends small messages."""
+        work = self.scenario.workload
+        if not work.mice_interval_ms:
+            return None
+        rng = Random(f"{self.seed}/mice ports")
+        pairs = mice_pairs(self.rank_hosts, self.seed)
+        return {
+            "seed": self.seed,
+            "interval_s": work.mice_interval_ms / 1e3,
+            "message_bytes": work.mice_bytes,
+            "mice": [[src.name, dst.name, rng.choice(SOURCE_PORTS)] for src, dst in pairs],
+            "linger_s": linger_s(self.topology),
+        }
 
     @property
     def settings(self) -> SchemeSettings:

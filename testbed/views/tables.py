@@ -124,7 +124,7 @@ def _scheme_lines(comparison: Comparison) -> list[tuple[str, Callable[[Compariso
         return lambda c, scheme: _spread(c.spread(scheme, *keys), digits)
 
     scenario = comparison.scenario
-    kind, several = scenario.workload.kind, scenario.workload.jobs > 1
+    kind, several, mice = scenario.workload.kind, scenario.workload.jobs > 1, scenario.workload.mice_interval_ms
     return [
         ("runs", _runs),
         ("completion time, s", times("completion_s")),
@@ -140,6 +140,8 @@ def _scheme_lines(comparison: Comparison) -> list[tuple[str, Callable[[Compariso
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency p50, ms", numbers(1, "latency_ms", "p50")),
         ("latency p99, ms", numbers(1, "latency_ms", "p99")),
+        *((("small messages p50, ms", numbers(2, "mice_latency_ms", "p50")),) if mice else ()),
+        *((("small messages p99, ms", numbers(2, "mice_latency_ms", "p99")),) if mice else ()),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),

@@ -22,6 +22,7 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     LinkRow,
+    MessageRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -33,7 +34,7 @@ from testbed.evaluation.records import (
     TransferRow,
 )
 from testbed.model.oracle import FlowPath, ideal, path_name, predict
-from testbed.model.pattern import Pattern, seeded_pattern
+from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import pair_flows, place_ranks
 from testbed.model.scenario import Scenario, parse_scenario
 from testbed.model.topology import Direction, Host, Topology
@@ -69,10 +70,11 @@ def healthy(
     rng = Random(seed)
     hosts = place_ranks(topology, scenario.ranks, scenario.workload.placement, rng)
     pattern = seeded_pattern(scenario, hosts, seed)
-    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(scenario.workload.size_bytes)
+    work = scenario.workload
+    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(work.bulk_bytes)
     paths = _paths(topology, pairs, scenario.workload.flows_per_hop, scheme, rng)
     best = predict(topology, pairs, paths).efficiency
-    duration_s = ideal(topology, pairs, sizes).ideal_s / best / PACE
+    duration_s = work.mice_only_s or ideal(topology, pairs, sizes).ideal_s / best / PACE
     windows, clock_s = [], LEAD_S
     for index in range(scenario.workload.iterations):
         windows.append((clock_s, clock_s + duration_s * slow(index)))
@@ -95,6 +97,7 @@ def healthy(
             SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
         ),
         probes=probes,
+        messages=_messages(scenario, hosts, windows, seed),
         calibration=tuple(
             CalibrationRow(direction=d.name, configured_mbps=d.rate_mbps, measured_mbps=d.rate_mbps, error_fraction=0.0)
             for d in topology.directions
@@ -223,7 +226,7 @@ def _iterations(scenario: Scenario, windows: Sequence[tuple[float, float]]) -> t
             IterationRow(
                 iteration=i,
                 warmup=False,
-                size_bytes=scenario.workload.size_bytes,
+                size_bytes=scenario.workload.bulk_bytes,
                 start_s=start,
                 end_s=end,
                 completion_s=end - start,
@@ -272,6 +275,28 @@ def _transfers(
         for i, (start, end) in enumerate(windows)
         for (src, dst), size in zip(pattern.pairs, sizes, strict=True)
         if pattern.kind != "allreduce_ring"
+    )
+
+
+def _messages(
+    scenario: Scenario, hosts: Sequence[Host], windows: Sequence[tuple[float, float]], seed: int
+) -> tuple[MessageRow, ...]:
+    """One message of every host each mean interval, all of them 10 ms under way."""
+    interval_s = scenario.workload.mice_interval_ms / 1e3
+    if not interval_s:
+        return ()
+    return tuple(
+        MessageRow(
+            sent_s=seq * interval_s,
+            src_host=src.name,
+            dst_host=dst.name,
+            seq=seq,
+            size_bytes=scenario.workload.mice_bytes,
+            latency_s=0.010,
+            send_lateness_s=0.0001,
+        )
+        for src, dst in mice_pairs(hosts, seed)
+        for seq in range(int(windows[-1][1] / interval_s))
     )
 
 
@@ -352,7 +377,7 @@ def _queues(
     windows: Sequence[tuple[float, float]],
     times: Sequence[float],
 ) -> Iterable[QueueRow]:
-    most = max(size for size, _packets in moved.values())
+    most = max(size for size, _packets in moved.values()) or 1
     for t_s, intf, out, _into in _ends(topology, times):
         size, packets = moved[out]
         waiting = round(8 * size / most) if _busy(windows, t_s) else 0

@@ -39,12 +39,32 @@ def found(run: RunRecord) -> dict[str, str]:
         scenario_of(measure={"probe_interval_ms": 0}),
         scenario_of(workload={"size_bytes": 65_536}, measure={"probe_interval_ms": 1}),
         scenario_of(workload={"kind": "all_to_all"}),
+        scenario_of(workload={"kind": "permutation", "mice_interval_ms": 50.0}),
+        scenario_of(workload={"kind": "permutation", "mice_interval_ms": 5.0}),
+        scenario_of(workload={"kind": "permutation", "mice_interval_ms": 50.0, "mice_only_s": 5.0}),
+        scenario_of(workload={"jobs": 2, "placement": "leaf_local"}),
         scenario_of(workload={"kind": "incast", "placement": "leaf_local"}),
     ],
 )
 def test_healthy_run_is_valid(scenario: Scenario, scheme: str) -> None:
     result = verdict(healthy(scenario, scheme=scheme))
     assert result == Verdict(Level.VALID, ())
+
+
+def test_what_was_not_measured_of_a_workload_is_missing() -> None:
+    mice = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 50.0}))
+    (finding,) = verdict(with_rows(mice, messages=(), transfers=())).findings
+    assert finding.text == "not measured: transfers of pairs, latency of small messages"
+    incast = healthy(scenario_of(workload={"kind": "incast", "placement": "leaf_local"}))
+    assert "load of the receiver's link" in verdict(with_rows(incast, links=())).findings[0].text
+
+
+def test_a_workload_whose_paths_give_a_bound_only_is_not_called_slow() -> None:
+    slow = {"slow": lambda _iteration: 1.5}
+    assert verdict(healthy(scenario_of(workload={"kind": "all_to_all"}), **slow)).level is Level.VALID
+    assert "short_of_paths" in found(healthy(scenario_of(workload={"kind": "permutation"}), **slow))
+    many_mice = scenario_of(workload={"kind": "permutation", "mice_interval_ms": 5.0})  # 3.3 of 10 Mbit/s
+    assert verdict(healthy(many_mice, **slow)).level is Level.VALID
 
 
 # --- one spoiled thing each -----------------------------------------------------------------------------

@@ -475,3 +475,24 @@ def test_each_job_is_done_when_its_last_rank_is() -> None:
         (iteration.completion_s - 0.1, iteration.completion_s)
     )
     assert job_completions_s(with_rows(run, ranks=[row for row in early if row.rank < 2])) == ()
+
+
+def test_small_messages_are_summed_up_like_probes() -> None:
+    run = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 10.0}))
+    found = measure(run).mice
+    assert found is not None
+    assert (found.p50_ms, found.p99_ms, found.lost) == (10, 10, 0)
+    few = [row for row in run.tables.messages if row.seq % 40 == 0]
+    lost = [replace(row, latency_s=None) if row.src_host == "h1" else row for row in few]
+    rare = measure(with_rows(run, messages=lost)).mice
+    assert rare is not None
+    assert rare.p99_ms is None, "fewer than a hundred"
+    assert rare.lost == rare.count / 3  # one of four hosts
+
+
+def test_a_run_of_small_messages_alone_has_no_completion_time() -> None:
+    run = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 10.0, "mice_only_s": 3.0}))
+    found = measure(run)
+    assert (found.completion_s, found.algbw_mbps, found.busbw_mbps, found.efficiency) == (None,) * 4
+    assert found.uplinks is None
+    assert found.mice is not None and found.mice.count > 1000

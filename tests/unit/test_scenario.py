@@ -152,6 +152,8 @@ def test_the_published_schema_is_the_current_one() -> None:
             {"kind": "permutation", "placement": "leaf_local", "ranks": 6},
             "partners=other_leaf with up to 4 of 6 ranks of a job on one leaf, expected at most half",
         ),
+        ({"mice_only_s": 5}, "got mice_only_s=5 with kind=allreduce_ring, mice_interval_ms=0"),
+        ({"kind": "permutation", "mice_only_s": 5}, "expected kind=permutation and mice_interval_ms > 0"),
         ({"kind": "permutation", "ranks": 3, "placement": "leaf_local", "jobs": 1}, "with up to 3 of 3 ranks"),
     ],
 )

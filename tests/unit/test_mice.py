@@ -1,0 +1,129 @@
+"""The program of the small messages, hosts played by loopback addresses in our own namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import loopback_hosts
+
+from testbed.evaluation.records import MessageRow
+from testbed.results.store import load_rows
+from testbed.workload.mice import Config
+
+PROJECT = Path(__file__).resolve().parents[2]
+T0_S = 100.0
+
+
+def config(run_dir: Path, **changes: Any) -> dict[str, Any]:
+    hosts = loopback_hosts(3)
+    return {
+        "run_dir": str(run_dir),
+        "t0_s": T0_S,
+        "seed": 1,
+        "interval_s": 0.01,
+        "message_bytes": 2048,
+        "hosts": {host.name: {"pid": os.getpid(), "ip": host.ip} for host in hosts},
+        "mice": [["h1", "h2", 40_001], ["h2", "h3", 40_002], ["h3", "h1", 40_003]],
+        "linger_s": 2.0,
+        **changes,
+    }
+
+
+class Program:
+    def __init__(self, tmp_path: Path, fields: dict[str, Any]) -> None:
+        path = tmp_path / "mice.json"
+        path.write_text(json.dumps(fields))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "testbed.workload.mice", "--config", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=PROJECT,
+        )
+
+    def hear(self, timeout_s: float = 20) -> dict[str, Any]:
+        assert self.process.stdout
+        assert select.select([self.process.stdout], [], [], timeout_s)[0], "it says nothing"
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def tell(self, command: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"command": command}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+
+
+needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
+
+
+@needs_namespaces
+@pytest.mark.parametrize("message_bytes", [8, 2048, 65_536])
+def test_every_message_is_accounted_for_once_and_in_order(tmp_path: Path, message_bytes: int) -> None:
+    with Program(tmp_path, config(tmp_path, message_bytes=message_bytes)) as program:
+        assert program.hear() == {"event": "ready", "mice": 3}
+        program.tell("start")
+        time.sleep(0.6)
+        program.tell("stop")
+        stopped = program.hear()
+        assert program.process.wait(10) == 0
+    rows = load_rows(tmp_path, MessageRow)
+    assert stopped["sent"] == stopped["received"] == len(rows)
+    assert stopped["missing"] == 0
+    assert 60 < len(rows) < 500  # 180 expected of three hosts at 10 ms
+    for host in ("h1", "h2", "h3"):
+        own = [row for row in rows if row.src_host == host]
+        assert sorted(row.seq for row in own) == list(range(len(own)))
+        gaps = [b.sent_s - a.sent_s for a, b in zip(own, own[1:], strict=False)]
+        assert len({round(gap, 4) for gap in gaps}) > len(gaps) / 4, "random times, not a beat"
+    assert {row.size_bytes for row in rows} == {message_bytes}
+    assert all(row.latency_s is not None and 0 <= row.latency_s < 1 for row in rows)
+
+
+@needs_namespaces
+def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None:
+    with Program(tmp_path, config(tmp_path)) as program:
+        program.hear()
+        program.tell("stop")
+        assert program.hear()["sent"] == 0
+        assert program.process.wait(10) == 0
+    assert load_rows(tmp_path, MessageRow) == ()
+
+
+@needs_namespaces
+def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    fields = config(tmp_path)
+    fields["hosts"]["h2"]["ip"] = "192.0.2.1"  # nobody's here
+    with Program(tmp_path, fields) as program:
+        message = program.hear()["message"]
+        assert "no connection from h1" in message and "to h2" in message
+        assert program.process.wait(10) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mice": []}, "mice name no host"),
+        ({"mice": [["h1", "h9", 1]]}, r"mice name \['h9'\], expected some of h1, h2, h3"),
+        ({"interval_s": 0}, "interval_s is 0.0"),
+        ({"message_bytes": 7}, "message_bytes 7, expected > 0, >= 8"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Config.from_json(config(tmp_path, **changes))
