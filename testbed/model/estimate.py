@@ -24,10 +24,12 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     hosts = place_ranks(topology, scenario.ranks, work.placement, rng)
     warmup_bytes = min(work.size_bytes, MIB) if work.warmup_size_bytes is None else work.warmup_size_bytes
     volume_bytes = work.iterations * work.size_bytes + work.warmup_iterations * warmup_bytes
+    if work.mice_only_s is not None:
+        return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
     pattern = pattern_of(scenario, hosts, rng)
     pairs, pair_bytes = pattern.host_pairs(hosts), max(1, round(pattern.mean_pair_bytes(volume_bytes)))
     duration_s = ideal(topology, pairs, [pair_bytes]).ideal_s
-    if scheme == "ecmp":
+    if scheme == "ecmp" and work.even:
         hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
         duration_s *= hashed.slowdown.mean
     return SETUP_S + PER_HOST_S * scenario.fabric.hosts + duration_s

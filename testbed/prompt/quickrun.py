@@ -22,6 +22,8 @@ from testbed.workload.traffic import Job
 
 JOB = "prompt"
 WARMUP_BYTES = 256 * KIB  # opens the congestion windows
+# whatever the scenario asks for, the prompt's all-reduce is one ring over every rank
+RING = {"workload.kind": "allreduce_ring", "workload.jobs": 1, "workload.mice_only_s": None}
 
 
 def allreduce_once(
@@ -32,7 +34,7 @@ def allreduce_once(
     Raises ScenarioError or MachineError when the size cannot be, WorkloadError or ControllerError when it cannot
     be finished; however it ends, its ranks end with it.
     """
-    plan = replace(plan, scenario=_checked(override(plan.scenario, {"workload.size_bytes": size_bytes})))
+    plan = replace(plan, scenario=_checked(override(plan.scenario, {**RING, "workload.size_bytes": size_bytes})))
     with Supervisor(t0_s=time.monotonic()) as supervisor:
         yield from _run(plan, network, gsos, tracer, supervisor)
 

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.metrics import measured, span, windows
-from testbed.evaluation.records import IterationRow, ProbeRow
+from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow
 from testbed.evaluation.series import Series, queue_series, rate_series_mbps
 from testbed.model.oracle import Band
 from testbed.results.store import Run, load_rows, write_json
@@ -157,6 +157,8 @@ def _caption(comparison: Comparison, text: str) -> str:
 def completion(comparison: Comparison) -> tuple[Figure, str] | None:
     """Bars of completion time and bus bandwidth per scheme, every run a point, with limit and expectation."""
     entries = comparison.entries
+    if all(entry.number("completion_s") is None for entry in entries):
+        return None
     ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
     figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
@@ -330,11 +332,22 @@ def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
 
 def latency(comparison: Comparison) -> tuple[Figure, str] | None:
     """Distribution of one-way probe latency per scheme, all its runs together; lost probes never arrive."""
+    return _distribution(comparison, ProbeRow, "probe", "small probes")
+
+
+def messages(comparison: Comparison) -> tuple[Figure, str] | None:
+    """The same of small messages over TCP, where the workload has some."""
+    return _distribution(comparison, MessageRow, "message", "small messages over TCP")
+
+
+def _distribution(
+    comparison: Comparison, row_type: type[ProbeRow] | type[MessageRow], noun: str, what: str
+) -> tuple[Figure, str] | None:
     figure = _figure(comparison, ONE_COLUMN_CM, 6.2)
     axes = figure.subplots()
     drawn = False
     for scheme in comparison.schemes:
-        sent, arrived_ms = _probes(comparison.of(scheme))
+        sent, arrived_ms = _latencies(comparison.of(scheme), row_type)
         if not arrived_ms:
             continue
         drawn = True
@@ -342,7 +355,7 @@ def latency(comparison: Comparison) -> tuple[Figure, str] | None:
         # A curve of this many steps looks the same with more; the last, the slowest probe, is always there.
         stride = max(len(arrived_ms) // CURVE_STEPS, 1)
         ranks = sorted({*range(0, len(arrived_ms), stride), len(arrived_ms) - 1})
-        label = f"{scheme} ({sent} probes{lost})"
+        label = f"{scheme} ({sent} {noun}s{lost})"
         axes.step(
             [arrived_ms[i] for i in ranks],
             [(i + 1) / sent for i in ranks],
@@ -354,23 +367,23 @@ def latency(comparison: Comparison) -> tuple[Figure, str] | None:
         return None
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("one-way latency of a probe (ms)")
-    axes.set_ylabel("share of probes that arrived within")
+    axes.set_xlabel(f"one-way latency of a {noun} (ms)")
+    axes.set_ylabel(f"share of {noun}s that arrived within")
     axes.set_ylim(0, 1.01)
     axes.grid(visible=True, which="both", axis="x", lw=0.3, color="0.85")
     figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
     name = iteration_name(comparison.scenario)
-    text = f"One-way latency of small probes sent while the {name} ran, all runs of a scheme together."
+    text = f"One-way latency of {what} sent while the {name} ran, all runs of a scheme together."
     return figure, _caption(comparison, text)
 
 
-def _probes(entries: Sequence[Entry]) -> tuple[int, list[float]]:
-    """Return how many probes were sent during measured iterations, and the latencies in ms that arrived, ascending."""
+def _latencies(entries: Sequence[Entry], row_type: type[ProbeRow] | type[MessageRow]) -> tuple[int, list[float]]:
+    """Return how many were sent during measured iterations, and the latencies in ms that arrived, ascending."""
     sent = [
         row
         for entry in entries
         for during in [windows(measured(load_rows(entry.run.path, IterationRow)))]
-        for row in load_rows(entry.run.path, ProbeRow)
+        for row in load_rows(entry.run.path, row_type)
         if any(start <= row.sent_s <= end for start, end in during)
     ]
     return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
@@ -425,4 +438,10 @@ def _longest_queues(entry: Entry) -> dict[str, Series]:
     return found
 
 
-FIGURES: dict[str, Draw] = {"completion": completion, "uplinks": uplinks, "latency": latency, "queues": queues}
+FIGURES: dict[str, Draw] = {
+    "completion": completion,
+    "uplinks": uplinks,
+    "latency": latency,
+    "messages": messages,
+    "queues": queues,
+}

@@ -30,13 +30,12 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from testbed.errors import TestbedError, WorkloadError
-from testbed.model.scenario import WorkloadKind
 from testbed.model.streams import Stream, stream
 from testbed.workload.cargo import Cargo, Messages, ReducedArray
+from testbed.workload.endpoint_config import Config, Receiver
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
 from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
@@ -51,55 +50,6 @@ Connections = dict[tuple[int, int], socket.socket]  # (peer, flow)
 
 class Leave(Exception):
     """The parent said goodbye or is gone."""
-
-
-@dataclass(frozen=True)
-class Receiver:
-    """A rank to send to: where it listens, and the source port of each connection to it."""
-
-    rank: int
-    ip: str
-    port: int
-    source_ports: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Sender:
-    """A rank to receive from, over ``flows`` connections it makes."""
-
-    rank: int
-    flows: int
-
-
-@dataclass(frozen=True)
-class Config:
-    """Who this rank is, and with whom it exchanges what. ``members`` are the ranks of its job, itself included."""
-
-    rank: int
-    kind: WorkloadKind
-    members: tuple[int, ...]
-    host: str
-    bind_ip: str
-    listen_port: int
-    receivers: tuple[Receiver, ...]
-    senders: tuple[Sender, ...]
-    t0_s: float  # monotonic; times in events count from it
-    wake_bytes: int | None = None  # resolution of max_gap_s; None: one slice
-
-    @classmethod
-    def from_json(cls, fields: Command) -> Config:
-        """Read the first line. Raises WorkloadError naming a field that is missing or unknown."""
-        try:
-            config = cls(**fields)
-            receivers = tuple(
-                Receiver(**{**receiver, "source_ports": tuple(receiver["source_ports"])})
-                for receiver in fields["receivers"]
-            )
-            senders = tuple(Sender(**sender) for sender in fields["senders"])
-        except (TypeError, KeyError) as error:
-            said = str(error).replace(".__init__()", ":").removeprefix("Config: ")
-            raise WorkloadError(f"endpoint configuration: {said}") from None
-        return replace(config, members=tuple(config.members), receivers=receivers, senders=senders)
 
 
 class CommandStream:

@@ -19,7 +19,8 @@ import pytest
 from loopback import loopback_hosts
 
 from testbed.errors import WorkloadError
-from testbed.workload.endpoint import HELLO, MAGIC, CommandStream, Config, Leave
+from testbed.workload.endpoint import HELLO, MAGIC, CommandStream, Leave
+from testbed.workload.endpoint_config import Config
 from testbed.workload.payload import make_base
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,12 @@ import pytest
 from testbed.errors import ResultsError
 from testbed.model.scenario import SCHEMES
 from testbed.views.comparison import compare
-from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency
+from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
 
-EVERYTHING = sorted(f"{name}.{suffix}" for name in FIGURES for suffix in ("json", "png", "svg"))
+# of a ring without small messages
+EVERYTHING = sorted(f"{name}.{suffix}" for name in FIGURES if name != "messages" for suffix in ("json", "png", "svg"))
 
 
 def width_of_png(path: Path) -> int:
@@ -122,3 +123,33 @@ def test_lost_probes_keep_the_curve_below_one(tmp_path: Path) -> None:
 def test_every_scheme_has_a_colour_of_its_own() -> None:
     assert set(SCHEMES) <= set(SCHEME_COLOURS)
     assert len(set(SCHEME_COLOURS.values())) == len(SCHEME_COLOURS)
+
+
+def test_small_messages_are_drawn_where_there_are_some(tmp_path: Path) -> None:
+    run = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 50.0}))
+    (comparison,) = compare(stored(tmp_path, run), allow_invalid=False)
+    drawn = messages(comparison)
+    assert drawn is not None
+    assert "small messages over TCP sent while the permutation ran" in drawn[1]
+    (curve,) = drawn[0].axes[0].lines
+    assert set(curve.get_xdata()) == {10.0}  # ms, all alike in this run
+    (without,) = compare(stored(tmp_path / "ring", healthy(scenario_of())), allow_invalid=False)
+    assert messages(without) is None
+
+
+def test_nothing_is_drawn_of_completion_where_nothing_completes(tmp_path: Path) -> None:
+    alone = {"kind": "permutation", "mice_interval_ms": 20.0, "mice_only_s": 3.0}
+    runs = stored(tmp_path, healthy(scenario_of(workload=alone)))
+    (comparison,) = compare(runs, allow_invalid=False)
+    assert completion(comparison) is None
+    written = draw_all(runs, tmp_path / "figures", allow_invalid=False)
+    assert {path.stem for path in written} == {"latency", "messages"}
+
+
+@pytest.mark.parametrize(("kind", "word"), [("all_to_all", "All-to-all"), ("incast", "Incast")])
+def test_captions_name_the_workload(tmp_path: Path, kind: str, word: str) -> None:
+    (comparison,) = compare(stored(tmp_path, healthy(scenario_of(workload={"kind": kind}))), allow_invalid=False)
+    drawn = completion(comparison)
+    assert drawn is not None
+    assert drawn[1].startswith(f"{word}: mean over seeds")
+    assert "expected here" not in drawn[1]
