@@ -10,20 +10,22 @@ Whether *this machine* can honour a valid scenario is decided in ``testbed.syste
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
 from testbed.errors import Problem, ScenarioError
+from testbed.model.fields import Count, SizeBytes, Spec
 from testbed.model.wire import frame_bytes
-from testbed.units import GIB, KIB, MIB, text_to_bytes
+from testbed.model.workload_spec import Placement as Placement
+from testbed.model.workload_spec import WorkloadKind as WorkloadKind
+from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
+from testbed.units import GIB, KIB, MIB
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
@@ -33,26 +35,6 @@ MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
 
-def _size(value: object) -> object:
-    try:
-        return text_to_bytes(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise ValueError(f"{error}; expected a whole number of bytes, e.g. 64K, 8MiB or 4194304") from None
-
-
-def _strict_int(value: object) -> object:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("not a whole number; expected a whole number")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_strict_int)]
-SizeBytes = Annotated[
-    int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
-]
-Placement = Literal["cross_leaf", "leaf_local", "random"]
-WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation"]
-Partners = Literal["other_leaf", "any"]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
@@ -61,11 +43,7 @@ DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
 WITHOUT_AGENTS: frozenset[SchemeName] = frozenset({"ecmp", "gse1"})
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FabricSpec(_Spec):
+class FabricSpec(Spec):
     """A two-tier leaf-spine fabric. Rates count Ethernet frames without FCS (see testbed.model.wire)."""
 
     leaves: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of leaf switches (GSP)")
@@ -121,70 +99,7 @@ class FabricSpec(_Spec):
         return self
 
 
-class WorkloadSpec(_Spec):
-    """The measured traffic: what the ranks, one per host, send each other."""
-
-    kind: WorkloadKind = Field("allreduce_ring", description="who sends to whom; see docs/results-format.md")
-    size_bytes: SizeBytes = Field(
-        8 * 1024 * KIB,
-        ge=64,
-        le=GIB,
-        description="allreduce_ring: array per rank (float32, summed in place); all_to_all: what a rank has for all "
-        "ranks together",
-    )
-    iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
-    warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")
-    warmup_size_bytes: SizeBytes | None = Field(
-        None, ge=64, le=GIB, description="array of a warm-up iteration; unset: size_bytes, at most 1 MiB"
-    )
-    flows_per_hop: Count = Field(1, ge=1, le=64, description="TCP connections per pair of ranks")
-    placement: Placement = Field("cross_leaf", description="which host a rank runs on")
-    ranks: Count | None = Field(None, ge=2, description="number of ranks; unset: every host")
-    slice_bytes: SizeBytes | None = Field(
-        None, ge=4, le=64 * 1024 * KIB, description="pipelining unit; unset: a quarter chunk, 4..64 KiB"
-    )
-    jobs: Count = Field(
-        1, ge=1, le=64, description="independent jobs of the same kind the ranks are divided into, started together"
-    )
-    partners: Partners = Field("other_leaf", description="permutation: where a rank's partner may be")
-    mice_bytes: SizeBytes = Field(2 * KIB, ge=8, le=64 * KIB, description="size of a small message beside the bulk")
-    mice_interval_ms: float = Field(
-        0.0, ge=0, le=60_000, description="mean time between two small messages of a host (Poisson); 0: none"
-    )
-    mice_only_s: float | None = Field(
-        None, gt=0, le=3600, description="permutation: no bulk at all, small messages alone for so long an iteration"
-    )
-    announce: bool = Field(True, description="tell GSOS the job's flows before they start")
-
-    @property
-    def bulk_bytes(self) -> int:
-        """``size_bytes``, or 0 where small messages are alone."""
-        return self.size_bytes if self.mice_only_s is None else 0
-
-    @property
-    def even(self) -> bool:
-        """Whether few flows share a host's link, so that what paths allow is what to expect, no mere bound."""
-        return self.kind in ("allreduce_ring", "permutation")
-
-    @model_validator(mode="after")
-    def _mice_alone(self) -> WorkloadSpec:
-        if self.mice_only_s is not None and (self.kind != "permutation" or not self.mice_interval_ms):
-            raise ValueError(
-                f"mice_only_s={self.mice_only_s:g} with kind={self.kind}, mice_interval_ms={self.mice_interval_ms:g}; "
-                "expected kind=permutation and mice_interval_ms > 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _whole_floats(self) -> WorkloadSpec:
-        for name in ("size_bytes", "warmup_size_bytes", "slice_bytes"):
-            value = getattr(self, name)
-            if value is not None and value % 4:
-                raise ValueError(f"{name}={value}; expected a multiple of 4 (float32)")
-        return self
-
-
-class ElephantSpec(_Spec):
+class ElephantSpec(Spec):
     """One background iperf3 transfer, running as long as the measured iterations."""
 
     src: str = Field(description="host that sends, e.g. h1")
@@ -193,7 +108,7 @@ class ElephantSpec(_Spec):
     parallel: Count = Field(1, ge=1, le=64, description="parallel TCP streams")
 
 
-class FaultSpec(_Spec):
+class FaultSpec(Spec):
     """Something that breaks or is mended while the measured iterations run."""
 
     t_s: float = Field(ge=0, description="seconds after the first measured iteration starts")
@@ -205,7 +120,7 @@ class FaultSpec(_Spec):
     fraction: float = Field(0.1, gt=0, lt=1, description="what slow leaves of the rate")
 
 
-class MeasureSpec(_Spec):
+class MeasureSpec(Spec):
     """What is recorded beside the collective itself."""
 
     sample_interval_s: float = Field(0.1, ge=0.01, le=60, description="period of link, queue and CPU samples")
@@ -214,7 +129,7 @@ class MeasureSpec(_Spec):
     calibrate: bool = Field(True, description="check every link's rate before measuring")
 
 
-class GsosSpec(_Spec):
+class GsosSpec(Spec):
     """Settings of the controller (scheme gse1)."""
 
     poll_interval_s: float = Field(0.5, ge=0.05, le=60, description="period of port and flow counters")
@@ -227,7 +142,7 @@ class GsosSpec(_Spec):
     restore_hold_s: float = Field(1.0, ge=0, le=3600, description="clean seconds before a mended path is used")
 
 
-class GspSpec(_Spec):
+class GspSpec(Spec):
     """Settings of the GSP agents (schemes with agents). Unset: derived from the fabric, see testbed.model.schemes."""
 
     container_bytes: SizeBytes | None = Field(
@@ -249,7 +164,7 @@ class GspSpec(_Spec):
     )
 
 
-class Scenario(_Spec):
+class Scenario(Spec):
     """One question and everything needed to answer it."""
 
     name: str = Field(

@@ -1,0 +1,34 @@
+"""What the fields of specifications have in common: frozen models, whole numbers, sizes with units. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from testbed.units import text_to_bytes
+
+
+def _size(value: object) -> object:
+    try:
+        return text_to_bytes(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{error}; expected a whole number of bytes, e.g. 64K, 8MiB or 4194304") from None
+
+
+def _strict_int(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError("not a whole number; expected a whole number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_strict_int)]
+SizeBytes = Annotated[
+    int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
+]
+
+
+class Spec(BaseModel):
+    """A frozen specification that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
