@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"  workload  {work.kind} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, {work.placement}, "
         f"{work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
+        + (f", {work.jobs} jobs" if work.jobs > 1 else "")
+        + (f", {work.mice_bytes} B every {work.mice_interval_ms:g} ms and host" if work.mice_interval_ms else "")
     )
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
     return 0

@@ -60,18 +60,17 @@ class WorkloadSpec(Spec):
         return self.kind in ("allreduce_ring", "permutation")
 
     @model_validator(mode="after")
-    def _mice_alone(self) -> WorkloadSpec:
+    def _fits_together(self) -> WorkloadSpec:
+        mistakes = [
+            f"{name}={value}; expected a multiple of 4 (float32)"
+            for name in ("size_bytes", "warmup_size_bytes", "slice_bytes")
+            if (value := getattr(self, name)) is not None and value % 4
+        ]
         if self.mice_only_s is not None and (self.kind != "permutation" or not self.mice_interval_ms):
-            raise ValueError(
+            mistakes.append(
                 f"mice_only_s={self.mice_only_s:g} with kind={self.kind}, mice_interval_ms={self.mice_interval_ms:g}; "
                 "expected kind=permutation and mice_interval_ms > 0"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _whole_floats(self) -> WorkloadSpec:
-        for name in ("size_bytes", "warmup_size_bytes", "slice_bytes"):
-            value = getattr(self, name)
-            if value is not None and value % 4:
-                raise ValueError(f"{name}={value}; expected a multiple of 4 (float32)")
+        if mistakes:
+            raise ValueError("\x1f".join(mistakes))
         return self

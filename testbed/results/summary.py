@@ -35,7 +35,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "verdict": verdict.level.value,
         "reasons": list(verdict.reasons),
         "completion_s": metrics.completion_s,
-        "ideal_s": metrics.ideal.ideal_s,
+        "ideal_s": metrics.ideal.ideal_s or None,  # 0 where no bulk is moved
         "efficiency": metrics.efficiency,
         "algbw_mbps": metrics.algbw_mbps,
         "busbw_mbps": metrics.busbw_mbps,

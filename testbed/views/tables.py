@@ -56,7 +56,7 @@ def markdown(runs: Sequence[Run]) -> str:
 def run_grid(comparison: Comparison) -> Grid:
     """Return one line per run; what is constant and the reasons of verdicts stand below."""
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
-    faults = bool(comparison.scenario.faults)
+    faults, mice = bool(comparison.scenario.faults), bool(comparison.scenario.workload.mice_interval_ms)
     ideal_s = _time(entries[0].number("ideal_s"))
     limit_mbps = _number(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
@@ -69,6 +69,7 @@ def run_grid(comparison: Comparison) -> Grid:
         + ("; with faults or other traffic no bound" if disturbed else ""),
         "p50, p99: latency of probes, the wait in their own host's queue included: a host that sends at line rate "
         "keeps one, a host held up elsewhere does not",
+        *(("mice p50, p99: latency of the small messages, from hand-over to the last byte's arrival",) if mice else ()),
         *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
     reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
@@ -76,16 +77,18 @@ def run_grid(comparison: Comparison) -> Grid:
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
             *("scheme", "seed", "verdict", "time\ns", "busbw\nMbit/s", "of\nlimit", "paths\nallow", "uplinks\nused"),
-            *("p50\nms", "p99\nms", "dropped/\nresent/\nreordered"),
+            *("p50\nms", "p99\nms"),
+            *(("mice p50\nms", "mice p99\nms") if mice else ()),
+            "dropped/\nresent/\nreordered",
             *(("outage\nms",) if faults else ()),
         ),
-        rows=tuple(_run_row(entry, faults) for entry in entries),
+        rows=tuple(_run_row(entry, faults=faults, mice=mice) for entry in entries),
         notes=(*notes, *reasons),
         labels=3,
     )
 
 
-def _run_row(entry: Entry, faults: bool) -> tuple[str, ...]:
+def _run_row(entry: Entry, *, faults: bool, mice: bool) -> tuple[str, ...]:
     packets = ("dropped_packets", "retransmitted_segments", "out_of_order_packets")
     return (
         entry.scheme,
@@ -98,6 +101,7 @@ def _run_row(entry: Entry, faults: bool) -> tuple[str, ...]:
         _number(entry.number("uplink_utilization"), 3),
         _number(entry.number("latency_ms", "p50"), 1),
         _number(entry.number("latency_ms", "p99"), 1),
+        *((_number(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
         "/".join(_number(entry.number(key), 0) for key in packets),
         *((_number(entry.number("outage_ms"), 0),) if faults else ()),
     )

@@ -164,3 +164,17 @@ def test_a_workload_that_cannot_be_is_refused_with_what_can(workload: dict[str, 
 
 def test_ranks_that_share_a_leaf_matter_to_rings_only() -> None:
     assert parse_scenario({"name": "x", "workload": {"kind": "all_to_all", "ranks": 5}}, source="x").ranks == 5
+
+
+def test_every_mistake_of_a_workload_is_reported_at_once() -> None:
+    said = problems_of({"workload": {"size_bytes": 66, "slice_bytes": 6, "mice_only_s": 1}})
+    assert [problem.split(",")[0].rpartition("got ")[2] for problem in said] == [
+        "size_bytes=66",
+        "slice_bytes=6",
+        "mice_only_s=1 with kind=allreduce_ring",
+    ]
+    together = problems_of({"workload": {"kind": "all_to_all", "flows_per_hop": 64, "ranks": 18, "jobs": 4}})
+    assert [problem.rpartition("got ")[2].partition(",")[0] for problem in together] == [
+        "workload.ranks=18",
+        "workload.jobs=4 of 18 ranks",
+    ]

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, load
 from testbed.views.comparison import compare, describe, left_out_text
-from testbed.views.tables import markdown, run_table, scheme_table
+from testbed.views.tables import markdown, run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
 
@@ -195,3 +196,34 @@ def test_description_names_the_scale() -> None:
         "2x2x2 leaves x spines x hosts per leaf, 2 links per leaf-spine pair, host links 10 Mbit/s, uplinks 25 Mbit/s, "
         "MTU 9000; all-reduce of 1 MiB over 4 ranks, cross_leaf, 1 flow per hop"
     )
+
+
+def test_workloads_show_what_is_asked_of_them(tmp_path: Path) -> None:
+    def lines(workload: dict[str, Any], folder: str) -> dict[str, tuple[str, ...]]:
+        run = healthy(scenario_of(workload=workload))
+        (comparison,) = compare([load(store(tmp_path / folder, run))], allow_invalid=False)
+        return {row[0].strip(): row[1:] for row in scheme_grid(comparison).rows}
+
+    ring = lines({}, "ring")
+    assert not {"fairness of pairs (Jain)", "receiver's link used", "small messages p50, ms"} & ring.keys()
+    incast = lines({"kind": "incast"}, "incast")
+    assert incast["fairness of pairs (Jain)"] == ("1.000",)
+    assert incast["receiver's link used"] == ("0.985",)
+    jobs = lines({"jobs": 2, "placement": "leaf_local"}, "jobs")
+    assert jobs["of the first job, s"] == jobs["completion time, s"]
+    alone = {"kind": "permutation", "mice_interval_ms": 20.0, "mice_only_s": 3.0}
+    mice = lines(alone, "mice")
+    assert (mice["completion time, s"], mice["ideal time, s"], mice["small messages p50, ms"]) == (
+        ("-",),
+        ("-",),
+        ("10.00",),
+    )
+
+
+def test_a_line_per_run_has_small_messages_where_there_are_some(tmp_path: Path) -> None:
+    run = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 20.0}))
+    (comparison,) = compare([load(store(tmp_path, run))], allow_invalid=False)
+    grid = run_grid(comparison)
+    (row,) = grid.rows
+    cells = dict(zip(grid.headers, row, strict=True))
+    assert cells["mice p50\nms"] == "10.0"
