@@ -179,10 +179,12 @@ class Endpoint:
         for stranger in self._ungreeted:
             self._selector.unregister(stranger)
             stranger.close()
-        self._sends = [SendFlow(sock, peer) for (peer, _flow), sock in sorted(self._outgoing.items())]
-        self._receives = [ReceiveFlow(sock, peer) for (peer, _flow), sock in sorted(self._incoming.items())]
-        self._exchange = Exchange(self._selector, self._sends, self._receives, config.rank)
-        emit("connected", congestion_control=sorted({_congestion_control(flow.sock) for flow in self._sends}))
+        # in the order of the configuration: which peer a rank begins with is the pattern's business
+        to, of = config.receivers, config.senders
+        sends = [SendFlow(self._outgoing[r.rank, flow], r.rank) for r in to for flow in range(len(r.source_ports))]
+        receives = [ReceiveFlow(self._incoming[s.rank, flow], s.rank) for s in of for flow in range(s.flows)]
+        self._exchange = Exchange(self._selector, sends, receives, config.rank)
+        emit("connected", congestion_control=sorted({_congestion_control(flow.sock) for flow in sends}))
 
     def _connect_to(self, receiver: Receiver, flow: int) -> None:
         sock = _bound_socket(self._config.bind_ip, receiver.source_ports[flow])

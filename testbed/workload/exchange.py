@@ -82,9 +82,9 @@ FlowT = TypeVar("FlowT", SendFlow, ReceiveFlow)
 class Exchange:
     """Moves one iteration: ``begin``, ``start``, turn the selector until ``finished``, ``end``.
 
-    Flows are ordered by peer, then by number. ``max_gap_s`` is the longest pause between two receptions, the first
-    counted from the start, None for a rank that receives nothing; its resolution is the time ``wake_bytes`` take to
-    arrive. ``arrived_s`` (monotonic) is when the last byte of each peer had come.
+    Flows of a peer are ordered by number; peers are begun with in the order given. ``max_gap_s`` is the longest pause
+    between two receptions, the first counted from the start, None for a rank that receives nothing; its resolution is
+    the time ``wake_bytes`` take to arrive. ``arrived_s`` (monotonic) is when the last byte of each peer had come.
     """
 
     def __init__(
