@@ -6,7 +6,7 @@ SCENARIO = Scenario(
     name="mice_alone",
     question="What does each scheme's machinery cost small messages on an idle fabric?",
     expectation=(
-        "Without agents a message of 2 KiB takes tenths of a millisecond: an idle link's token bucket lets two frames "
+        "Without agents a message of 2 KiB takes tenths of a millisecond: an idle link's token bucket lets a frame "
         "pass at once, so this is switching, not the line rate. Under GSE2.0 a quiet queue's message waits for a "
         "request and a grant, unless it has standing credit, and for the agents' own processing."
     ),
