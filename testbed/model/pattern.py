@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from testbed.model.collectives import bus_factor
+from testbed.model.collectives import FLOAT_BYTES, bus_factor
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
 from testbed.model.streams import stream
 from testbed.model.topology import Host
@@ -70,10 +70,12 @@ class Pattern:
 
     def pair_bytes(self, size_bytes: int) -> tuple[int, ...]:
         """Return the payload bytes of each pair in an iteration, exact also for uneven chunks."""
-        whole = max(size_bytes, 4)
-        return tuple(
-            stream(self.kind, self.members(src), (src, dst), size_bytes, whole).size_bytes for src, dst in self.pairs
-        )
+        end = 0 if self.kind == "allreduce_ring" else 1  # of the pair: the one that decides
+        sizes = {pair[end]: self._stream_bytes(pair, size_bytes) for pair in {p[end]: p for p in self.pairs}.values()}
+        return tuple(sizes[pair[end]] for pair in self.pairs)
+
+    def _stream_bytes(self, pair: Pair, size_bytes: int) -> int:
+        return stream(self.kind, self.members(pair[0]), pair, size_bytes, max(size_bytes, FLOAT_BYTES)).size_bytes
 
     def members(self, rank: int) -> tuple[int, ...]:
         """Return the ranks of the job ``rank`` is in, itself included."""
@@ -85,11 +87,20 @@ class Pattern:
 
     def sent_by(self, rank: int) -> tuple[int, ...]:
         """Return the indices into ``pairs`` of those ``rank`` sends."""
-        return tuple(index for index, (src, _dst) in enumerate(self.pairs) if src == rank)
+        return self._by_end[0].get(rank, ())
 
     def received_by(self, rank: int) -> tuple[int, ...]:
         """Return the indices into ``pairs`` of those ``rank`` receives."""
-        return tuple(index for index, (_src, dst) in enumerate(self.pairs) if dst == rank)
+        return self._by_end[1].get(rank, ())
+
+    @cached_property
+    def _by_end(self) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+        found: tuple[dict[int, list[int]], dict[int, list[int]]] = ({}, {})
+        for index, pair in enumerate(self.pairs):
+            for ends, rank in zip(found, pair, strict=True):
+                ends.setdefault(rank, []).append(index)
+        sent, received = ({rank: tuple(own) for rank, own in ends.items()} for ends in found)
+        return sent, received
 
     def host_pairs(self, hosts: Sequence[Host]) -> list[HostPair]:
         """Return the pairs as hosts; ``hosts`` are those of the ranks."""

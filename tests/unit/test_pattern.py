@@ -136,3 +136,15 @@ def test_jobs_keep_to_themselves_and_are_alike(kind: str, jobs: int) -> None:
 def test_every_stream_of_a_ring_job_forwards_within_its_job() -> None:
     """Rank 3 of the job (3, 4, 5) sends what rank 0 of a ring of three would."""
     assert stream("allreduce_ring", (3, 4, 5), (3, 4), 48, 8) == RingAllReduce(3, 48, 8).hop(0)
+
+
+@pytest.mark.parametrize("kind", ["allreduce_ring", "all_to_all", "incast", "permutation"])
+def test_pairs_are_found_by_either_end_and_have_their_streams_bytes(kind: str) -> None:
+    found = pattern(kind, 12, jobs=2, partners="any")
+    for rank in range(12):
+        assert [found.pairs[index][0] for index in found.sent_by(rank)] == [rank] * len(found.sent_by(rank))
+        assert [found.pairs[index][1] for index in found.received_by(rank)] == [rank] * len(found.received_by(rank))
+    for end in (found.sent_by, found.received_by):
+        assert sorted(index for rank in range(12) for index in end(rank)) == list(range(len(found.pairs)))
+    for pair, size_bytes in zip(found.pairs, found.pair_bytes(1004), strict=True):
+        assert size_bytes == stream(found.kind, found.members(pair[0]), pair, 1004, 8).size_bytes
