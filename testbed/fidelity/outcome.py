@@ -89,7 +89,7 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
 def check_short_of_paths(evidence: Evidence) -> Finding | None:
     """Not slower than the recorded paths allow, but for start-up, and for what TCP loses where flows share a link.
 
-    Judged only where what paths allow is what to expect, no mere bound (``WorkloadSpec.even``), and nothing else
+    Judged only where what paths allow is what to expect, no mere bound (``WorkloadSpec.in_step``), and nothing else
     explains a difference: no faults, no other traffic, no delay or loss on links, and not several flows per pair on
     shared links (slices dealt in turn wait for the flow TCP treats worst).
     """
@@ -98,7 +98,7 @@ def check_short_of_paths(evidence: Evidence) -> Finding | None:
     impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
     if metrics.efficiency is None or prediction is None or not metrics.completion_s:
         return None
-    if scenario.faults or scenario.is_disturbed or impaired or not scenario.workload.even:
+    if scenario.faults or scenario.is_disturbed or impaired or not scenario.workload.in_step:
         return None
     shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
     if shared and scenario.workload.flows_per_hop > 1:

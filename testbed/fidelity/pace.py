@@ -25,7 +25,7 @@ def check_switch_bound(evidence: Evidence) -> Finding | None:
     metrics, scenario, full = evidence.metrics, evidence.run.scenario, _full(evidence)
     if full is None or metrics.efficiency is None or metrics.prediction is None:
         return None
-    if scenario.faults or scenario.is_disturbed or not scenario.workload.even:
+    if scenario.faults or scenario.is_disturbed or not scenario.workload.in_step:
         return None
     short = 1 - metrics.efficiency / metrics.prediction.efficiency
     return grade(

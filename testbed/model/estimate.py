@@ -29,7 +29,7 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     pattern = pattern_of(scenario, hosts, rng)
     pairs, pair_bytes = pattern.host_pairs(hosts), max(1, round(pattern.mean_pair_bytes(volume_bytes)))
     duration_s = ideal(topology, pairs, [pair_bytes]).ideal_s
-    if scheme == "ecmp" and work.even:
+    if scheme == "ecmp" and pattern.bus_pairs == 1:
         hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
         duration_s *= hashed.slowdown.mean
     return SETUP_S + PER_HOST_S * scenario.fabric.hosts + duration_s

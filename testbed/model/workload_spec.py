@@ -55,9 +55,13 @@ class WorkloadSpec(Spec):
         return self.size_bytes if self.mice_only_s is None else 0
 
     @property
-    def even(self) -> bool:
-        """Whether few flows share a host's link, so that what paths allow is what to expect, no mere bound."""
-        return self.kind in ("allreduce_ring", "permutation")
+    def in_step(self) -> bool:
+        """Whether all pairs of a job move at one rate, so that what paths allow is what to expect.
+
+        Where every pair is on its own it is a bound: TCP shares links unevenly, and may leave one idle while its
+        acknowledgements wait behind data.
+        """
+        return self.kind == "allreduce_ring"
 
     @model_validator(mode="after")
     def _fits_together(self) -> WorkloadSpec:

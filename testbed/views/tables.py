@@ -158,7 +158,7 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
         yield "expected: Monte Carlo mean, and where 95% of the means over as many seeds fall"
     elif "ecmp" in comparison.schemes:
         yield (
-            "nothing is expected of ecmp with background traffic, faults, random placement, many flows to a host link "
+            "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
             "or no usable run"
         )
     if len(comparison.schemes) > 1:
