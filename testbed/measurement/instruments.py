@@ -115,6 +115,8 @@ class Instruments:
         self._children["sampler"].may_exit = True
         self._children["sampler"].send({"command": "stop"})
         self._await([("sampler", "stopped")])
+        if "mice" in self._children:
+            self._children["mice"].send({"command": "stop"})
         return {name: value for name, value in self._said["sampler"]["stopped"].items() if name != "event"}
 
     def _packet_sockets(self) -> None:

@@ -4,7 +4,8 @@ Every host sends messages of ``message_bytes`` to one other host over a TCP conn
 times (a Poisson process, so that messages do not keep step with anything periodic). A message that is due is sent
 whatever became of the one before. One process holds the sockets of all hosts, so that one clock tells both ends.
 
-Commands: ``start``, ``stop``. Events: ``ready``, ``stopped``; a failure is an ``error`` event and exit status 1.
+Commands: ``start``, ``stop``, ``stop`` again to leave. Events: ``ready``, ``stopped``; a failure is an ``error`` event
+and exit status 1.
 
 Latency counts from just before the message is handed to the kernel until its last byte was there for the receiver,
 by the kernel's stamps of arriving frames (``testbed.measurement.arrival``): this process waking up late does not
@@ -293,7 +294,11 @@ def send_until_stopped(mice: Mice, commands: Commands) -> None:
 
 
 def run(config: Config, commands: Commands) -> None:
-    """Wait for ``start``, send until ``stop``, wait for stragglers. Raises TestbedError or OSError."""
+    """Wait for ``start``, send until ``stop``, wait for stragglers, leave at the next ``stop``.
+
+    Connections stay open until then: closing them makes frames, which whoever counts frames would find under way.
+    Raises TestbedError or OSError.
+    """
     with Mice(config) as mice:
         emit("ready", mice=len(config.mice))
         command = commands.wait()
@@ -302,15 +307,16 @@ def run(config: Config, commands: Commands) -> None:
         if command == START:
             send_until_stopped(mice, commands)
         missing = mice.await_stragglers()
-    lateness_s = [late_s for one in mice.connections for late_s in one.lateness_s]
-    emit(
-        "stopped",
-        sent=sum(one.sent for one in mice.connections),
-        received=mice.received,
-        missing=missing,
-        send_lateness_p99_s=nearest_rank(lateness_s, 99),
-        receive_error_estimate_s=mice.offset.error_ns / 1e9,
-    )
+        lateness_s = [late_s for one in mice.connections for late_s in one.lateness_s]
+        emit(
+            "stopped",
+            sent=sum(one.sent for one in mice.connections),
+            received=mice.received,
+            missing=missing,
+            send_lateness_p99_s=nearest_rank(lateness_s, 99),
+            receive_error_estimate_s=mice.offset.error_ns / 1e9,
+        )
+        commands.wait()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def test_every_message_is_accounted_for_once_and_in_order(tmp_path: Path, messag
         time.sleep(0.6)
         program.tell("stop")
         stopped = program.hear()
+        assert program.process.poll() is None, "it keeps its connections until told once more"
+        program.tell("stop")
         assert program.process.wait(10) == 0
     rows = load_rows(tmp_path, MessageRow)
     assert stopped["sent"] == stopped["received"] == len(rows)
@@ -101,6 +103,8 @@ def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None
         program.hear()
         program.tell("stop")
         assert program.hear()["sent"] == 0
+        assert program.process.stdin
+        program.process.stdin.close()  # the end of stdin is a stop
         assert program.process.wait(10) == 0
     assert load_rows(tmp_path, MessageRow) == ()
 
