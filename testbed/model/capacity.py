@@ -15,6 +15,7 @@ from testbed.model.oracle import ideal
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
+from testbed.model.streams import forwards
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
@@ -70,7 +71,7 @@ def need(scenario: Scenario) -> Need:
 def _data_bytes(scenario: Scenario) -> int:
     """Return the memory for what all ranks move: whole arrays where they are kept, else what is on its way."""
     work = scenario.workload
-    if work.kind == "allreduce_ring":
+    if forwards(work.kind):
         return scenario.ranks * ARRAYS_PER_RANK * work.size_bytes
     return len(_pattern(scenario).pairs) * work.flows_per_hop * MEMORY_PER_FLOW_BYTES
 

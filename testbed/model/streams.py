@@ -47,6 +47,11 @@ class Direct:
             )
 
 
+def forwards(kind: WorkloadKind) -> bool:
+    """Return whether ranks keep an array, and send on what they receive from the one rank that sends to them."""
+    return kind == "allreduce_ring"
+
+
 def stream(
     kind: WorkloadKind, members: Sequence[int], pair: tuple[int, int], size_bytes: int, slice_bytes: int
 ) -> Stream:

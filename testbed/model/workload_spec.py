@@ -12,6 +12,8 @@ from testbed.units import GIB, KIB
 Placement = Literal["cross_leaf", "leaf_local", "random"]
 WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation"]
 Partners = Literal["other_leaf", "any"]
+# A rank forwards what it receives, so no pair is ahead of another.
+IN_STEP: frozenset[WorkloadKind] = frozenset({"allreduce_ring"})
 
 
 class WorkloadSpec(Spec):
@@ -61,7 +63,7 @@ class WorkloadSpec(Spec):
         Where every pair is on its own it is a bound: TCP shares links unevenly, and may leave one idle while its
         acknowledgements wait behind data.
         """
-        return self.kind == "allreduce_ring"
+        return self.kind in IN_STEP
 
     @model_validator(mode="after")
     def _fits_together(self) -> WorkloadSpec:

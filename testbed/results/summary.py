@@ -82,7 +82,7 @@ def _jobs(metrics: Metrics, run: Run) -> dict[str, Any]:
 def _pairs(metrics: Metrics, run: Run) -> dict[str, Any]:
     """Return what is asked where pairs do not go in step or small messages are sent; nothing for a ring alone."""
     found: dict[str, Any] = {}
-    if run.scenario.workload.kind != "allreduce_ring":
+    if not run.scenario.workload.in_step:
         found["fairness"] = metrics.fairness
     if run.scenario.workload.kind == "incast":
         found["receiver_utilization"] = metrics.receiver_utilization

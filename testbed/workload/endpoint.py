@@ -33,7 +33,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from testbed.errors import TestbedError, WorkloadError
-from testbed.model.streams import Stream, stream
+from testbed.model.streams import Stream, forwards, stream
 from testbed.workload.cargo import Cargo, Messages, ReducedArray
 from testbed.workload.endpoint_config import Config, Receiver
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
@@ -251,7 +251,7 @@ class Endpoint:
     def _load(self, size_bytes: int) -> Cargo:
         """Return what this rank brings to the iteration."""
         config, iteration = self._config, int(self._iteration or 0)
-        if config.kind == "allreduce_ring":
+        if forwards(config.kind):
             members = config.members
             return ReducedArray(len(members), members.index(config.rank), size_bytes, iteration)
         expected_bytes = sum(stream.size_bytes for stream in self._into.values())
@@ -262,12 +262,11 @@ class Endpoint:
         if exchange is None or command["iteration"] != self._iteration:
             raise WorkloadError(f"start of iteration {command['iteration']}, but {self._iteration} is prepared")
         t0_s, at_s = self._config.t0_s, float(command["at_s"])
-        ring = self._config.kind == "allreduce_ring"
         exchange.begin(
             self._cargo,
             self._out,
             self._into,
-            forwarded_from=self._config.senders[0].rank if ring else None,
+            forwarded_from=self._config.senders[0].rank if forwards(self._config.kind) else None,
             slice_bytes=self._slice_bytes,
             wake_bytes=self._config.wake_bytes,
         )
