@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import flows_on, gse_run, manifest, most_flows, table
+from gse_runs import gse_run, manifest, most_flows, table
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ def completion_s(run: dict[str, Any]) -> float:
 
 
 def test_all_to_all_reaches_everyone(tmp_path: Path) -> None:
-    runs = runs_of(tmp_path, "all_to_all", "ecmp,gse1,gse2-n2n", size_bytes=262_144)
+    runs = runs_of(tmp_path, "all_to_all", "gse1,gse2-n2n", size_bytes=262_144)
     for run in runs.values():
         rows = transfers(run)
         assert {(row["src_rank"], row["dst_rank"]) for row in rows} == {
@@ -51,11 +51,10 @@ def test_all_to_all_reaches_everyone(tmp_path: Path) -> None:
         assert run["fairness"] == pytest.approx(jain)
         assert len(table(run, "flows")) == 12
     assert most_flows(runs["gse1"]) == (2, 2)  # four flows leave a leaf over two uplinks, and arrive over two
-    assert sum(flows_on(runs["ecmp"])["uplink"].values()) == 8
 
 
 def test_incast_fills_the_receivers_link(tmp_path: Path) -> None:
-    runs = runs_of(tmp_path, "incast", "ecmp,gse2-n2n", size_bytes=262_144)
+    runs = runs_of(tmp_path, "incast", "gse2-n2n", size_bytes=262_144)
     for run in runs.values():
         assert {row["dst_host"] for row in transfers(run)} == {"h1"}
         assert len(transfers(run)) == 3
@@ -78,7 +77,7 @@ def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
 
 
 def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
-    runs = runs_of(tmp_path, "permutation", "ecmp,gse1", size_bytes=524_288, mice_interval_ms=10.0, mice_bytes=64)
+    runs = runs_of(tmp_path, "permutation", "gse1", size_bytes=524_288, mice_interval_ms=10.0, mice_bytes=64)
     for run in runs.values():
         pairs = {(row["src_host"], row["dst_host"]) for row in transfers(run)}
         assert len(pairs) == 4
@@ -90,16 +89,14 @@ def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
         assert run["mice_latency_ms"]["lost"] == 0
         assert run["mice_latency_ms"]["count"] <= len(rows)
         assert any(event["event"] == "mice_stopped" for event in manifest(run)["events"])
-    said = [{(row["src_host"], row["dst_host"]) for row in transfers(run)} for run in runs.values()]
-    assert said[0] == said[1], "the same partners for every scheme of a seed"
 
 
 def test_small_messages_alone_show_what_asking_first_costs(tmp_path: Path) -> None:
-    settings = {"mice_interval_ms": 10.0, "mice_only_s": 2.0}
+    settings = {"mice_interval_ms": 10.0, "mice_only_s": 1.0}
     runs = runs_of(tmp_path, "mice_alone", "ecmp,gse2-n2n", **settings)
     for run in runs.values():
         assert (run["completion_s"], run["efficiency"], run["uplink_utilization"]) == (None, None, None)
-        assert run["mice_latency_ms"]["count"] > 400  # of 800
+        assert run["mice_latency_ms"]["count"] > 200  # of 400
         latencies = [float(row["latency_s"]) for row in table(run, "messages") if row["latency_s"]]
         assert min(latencies) > 0
         assert run["mice_latency_ms"]["p50"] == pytest.approx(statistics.median(latencies) * 1000, rel=0.1)
