@@ -129,7 +129,7 @@ def measure(run: RunRecord) -> Metrics:
         busbw_mbps=busbw_mbps,
         ideal=limit,
         efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
-        prediction=predict_from_flows(run.topology, pairs, tables.flows),
+        prediction=predict_from_flows(run.topology, pairs, tables.flows) if bulk_bytes else None,
         uplinks=uplink_load(run),
         job_completions_s=job_completions_s(run),
         fairness=goodput_fairness(tables.transfers),

@@ -35,7 +35,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "queue drops": metrics.dropped_packets is not None,
         "retransmitted segments": metrics.retransmitted_segments is not None,
         "out-of-order packets": metrics.out_of_order_packets is not None,
-        "paths of flows": metrics.prediction is not None or run.settings.attachment != "none",
+        "paths of flows": metrics.prediction is not None or run.settings.attachment != "none" or not bulk,
         "counters of the agents": bool(run.events_named("agents")) or run.settings.attachment == "none",
         "latency": (metrics.latency is not None and metrics.latency.count > 0) or not measure.probe_interval_ms,
         "CPU of cores": evidence.usage.machine is not None,

@@ -171,13 +171,24 @@ def describe(scenario: Scenario) -> str:
         else f"host links {fabric.host_link_mbps:g} Mbit/s, uplinks {fabric.uplink_mbps:g} Mbit/s"
     )
     parallel = f", {fabric.links_per_pair} links per leaf-spine pair" if fabric.links_per_pair > 1 else ""
-    jobs = f" in {work.jobs} jobs" if work.jobs > 1 else ""
-    per = "hop" if work.kind == "allreduce_ring" else "pair"
-    flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per {per}"
+    what = [_bulk(scenario)] if work.mice_only_s is None else []
+    if work.mice_interval_ms:
+        alone = "" if what else " alone"
+        mice = f"{bytes_to_text(work.mice_bytes)} every {work.mice_interval_ms:g} ms and host"
+        what.append(f"small messages{alone} of {mice}")
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
-        f"MTU {fabric.mtu_bytes}; {iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over "
-        f"{scenario.ranks} ranks{jobs}, "
+        f"MTU {fabric.mtu_bytes}; {', '.join(what)}"
+    )
+
+
+def _bulk(scenario: Scenario) -> str:
+    work = scenario.workload
+    jobs = f" in {work.jobs} jobs" if work.jobs > 1 else ""
+    per = "hop" if work.in_step else "pair"
+    flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per {per}"
+    return (
+        f"{iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks{jobs}, "
         f"{work.placement}, {flows}"
     )
 

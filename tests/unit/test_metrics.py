@@ -494,5 +494,5 @@ def test_a_run_of_small_messages_alone_has_no_completion_time() -> None:
     run = healthy(scenario_of(workload={"kind": "permutation", "mice_interval_ms": 10.0, "mice_only_s": 3.0}))
     found = measure(run)
     assert (found.completion_s, found.algbw_mbps, found.busbw_mbps, found.efficiency) == (None,) * 4
-    assert found.uplinks is None
+    assert (found.uplinks, found.prediction) == (None, None)
     assert found.mice is not None and found.mice.count > 1000

@@ -227,3 +227,27 @@ def test_a_line_per_run_has_small_messages_where_there_are_some(tmp_path: Path) 
     (row,) = grid.rows
     cells = dict(zip(grid.headers, row, strict=True))
     assert cells["mice p50\nms"] == "10.0"
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        ({}, "all-reduce of 1 MiB over 4 ranks, cross_leaf, 1 flow per hop"),
+        (
+            {"jobs": 2, "placement": "leaf_local"},
+            "all-reduce of 1 MiB over 4 ranks in 2 jobs, leaf_local, 1 flow per hop",
+        ),
+        ({"kind": "all_to_all", "flows_per_hop": 2}, "all-to-all of 1 MiB over 4 ranks, cross_leaf, 2 flows per pair"),
+        (
+            {"kind": "permutation", "mice_interval_ms": 50.0},
+            "permutation of 1 MiB over 4 ranks, cross_leaf, 1 flow per pair, "
+            "small messages of 2 KiB every 50 ms and host",
+        ),
+        (
+            {"kind": "permutation", "mice_interval_ms": 50.0, "mice_only_s": 2.0},
+            "small messages alone of 2 KiB every 50 ms and host",
+        ),
+    ],
+)
+def test_a_workload_is_described_in_one_line(workload: dict[str, Any], said: str) -> None:
+    assert describe(scenario_of(workload=workload)).endswith(f"; {said}")
