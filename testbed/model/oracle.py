@@ -32,6 +32,7 @@ from testbed.units import mbps_to_bytes_per_s
 
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
+MAX_ROUTES = 8192  # flows x paths of a ring whose expectation is drawn; more take minutes
 MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
 
 
@@ -192,8 +193,10 @@ def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None
     """Return what hashing leads to in ``runs`` runs of a scenario, always the same for the same arguments.
 
     None where the model does not hold: with background traffic or faults, and for random placement,
-    where every seed is a ring of its own.
+    where every seed is a ring of its own. None too beyond MAX_ROUTES.
     """
+    if scenario.ranks * scenario.workload.flows_per_hop * scenario.fabric.paths > MAX_ROUTES:
+        return None
     if scenario.background or scenario.faults or scenario.workload.placement == "random":
         return None
     topology, rng = Topology(scenario.fabric), Random(0)

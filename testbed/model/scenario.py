@@ -9,6 +9,7 @@ Whether *this machine* can honour a valid scenario is decided in ``testbed.syste
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -27,6 +28,10 @@ from testbed.units import GIB, KIB, MIB, text_to_bytes
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
+MAX_HOSTS = 4096  # with MAX_LINKS: far beyond what one machine emulates, and arithmetic on it takes seconds, not hours
+MAX_LINKS = 16_384  # between leaves and spines
+MAX_SEED = 2**31 - 1
+MAX_SEEDS = 10_000  # more runs than anyone waits for
 MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
@@ -45,6 +50,7 @@ def _strict_int(value: object) -> object:
 
 
 Count = Annotated[int, BeforeValidator(_strict_int)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_strict_int)]
 SizeBytes = Annotated[
     int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
@@ -59,6 +65,14 @@ WITHOUT_AGENTS: frozenset[SchemeName] = frozenset({"ecmp", "gse1"})
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Mistakes(ValueError):
+    """Several broken rules at once."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__(" | ".join(mistakes))
 
 
 class FabricSpec(_Spec):
@@ -106,6 +120,21 @@ class FabricSpec(_Spec):
     def hosts(self) -> int:
         """Number of hosts in the fabric."""
         return self.leaves * self.hosts_per_leaf
+
+    @model_validator(mode="after")
+    def _can_be_counted(self) -> FabricSpec:
+        links = self.leaves * self.paths
+        mistakes = [
+            f"{product}={number}; expected at most {most}"
+            for product, number, most in (
+                ("leaves x hosts_per_leaf", self.hosts, MAX_HOSTS),
+                ("leaves x spines x links_per_pair", links, MAX_LINKS),
+            )
+            if number > most
+        ]
+        if mistakes:
+            raise _Mistakes(mistakes)
+        return self
 
     @model_validator(mode="after")
     def _queue_holds_frames(self) -> FabricSpec:
@@ -225,7 +254,9 @@ class Scenario(_Spec):
     gsos: GsosSpec = GsosSpec()
     gsp: GspSpec = GspSpec()
     schemes: tuple[SchemeName, ...] = Field(DEFAULT_SCHEMES, min_length=1, description="compared with each other")
-    seeds: tuple[Count, ...] = Field((1, 2, 3), min_length=1, description="one run per scheme and seed")
+    seeds: tuple[Seed, ...] = Field(
+        (1, 2, 3), min_length=1, max_length=MAX_SEEDS, description="one run per scheme and seed"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
@@ -237,10 +268,10 @@ class Scenario(_Spec):
         ]
         for name in ("schemes", "seeds"):
             values = getattr(self, name)
-            if len(set(values)) != len(values):
-                mistakes.append(f"{name}={list(values)} names one twice; expected each once")
+            if twice := [value for value, count in Counter(values).items() if count > 1]:
+                mistakes.append(f"{name} names {twice[0]} twice; expected each once")
         if mistakes:
-            raise ValueError("\x1f".join(mistakes))
+            raise _Mistakes(mistakes)
         return self
 
     @property
@@ -380,7 +411,8 @@ def problems_from(error: ValidationError, source: str, model: Any = None) -> lis
         elif kind == "missing":
             problems.append(Problem("field missing", where, "nothing", "a value"))
         elif kind == "value_error":
-            for mistake in item["msg"].removeprefix("Value error, ").split("\x1f"):
+            broken = item["ctx"]["error"]
+            for mistake in broken.mistakes if isinstance(broken, _Mistakes) else [str(broken)]:
                 said, _, expected = mistake.partition("; expected ")
                 several = isinstance(item["input"], (dict, BaseModel))  # a rule between fields was broken
                 what, shown = ("inconsistent", said) if expected and several else (said, got)

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
 from testbed.views.comparison import VERDICTS, Comparison, Entry, Spread, compare, describe, left_out_text
 
@@ -125,7 +126,10 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
     if comparison.ecmp_expectation is not None:
         yield "expected: Monte Carlo mean, and where 95% of the means over as many seeds fall"
     elif "ecmp" in comparison.schemes:
-        yield "nothing is expected of ecmp with background traffic, faults, random placement or no usable run"
+        yield (
+            "nothing is expected of ecmp with background traffic, faults, random placement, "
+            f"more than {MAX_ROUTES} flows x paths or no usable run"
+        )
     if len(comparison.schemes) > 1:
         yield "speed-up: geometric mean of time ratios paired by seed (95% confidence interval)"
     if left_out := left_out_text(comparison):

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.oracle import FlowPath, expected_ecmp, ideal, max_min_rates, parse_path, path_name, predict
+from testbed.model.oracle import (
+    FlowPath,
+    expected_ecmp,
+    ideal,
+    max_min_rates,
+    parse_path,
+    path_name,
+    predict,
+    scenario_expectation,
+)
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import FabricSpec
+from testbed.model.scenario import FabricSpec, parse_scenario
 from testbed.model.topology import Topology
 
 
@@ -213,3 +222,8 @@ def test_path_names_are_read_back(spines: int, links: int, data: st.DataObject) 
 def test_a_path_the_fabric_does_not_have_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a path"):
         parse_path(fabric(2, 2, 1), name)
+
+
+def test_a_fabric_too_large_to_draw_from_has_no_expectation() -> None:
+    fields = {"name": "x", "fabric": {"leaves": 64, "spines": 16, "hosts_per_leaf": 64, "links_per_pair": 16}}
+    assert scenario_expectation(parse_scenario(fields, source="x"), runs=1) is None
