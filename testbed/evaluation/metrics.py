@@ -28,6 +28,7 @@ from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
 LOADED_FRACTION = 0.01
 P99_MIN_SAMPLES = 100  # fewer say nothing about one in a hundred
+LEAST_S = 1e-9  # what takes less has not been measured
 FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing
 
 # Two-sided 95% quantiles of Student's t for 1..30 degrees of freedom.
@@ -314,20 +315,26 @@ class Ratio:
 
 def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float]) -> Ratio | None:
     """Compare completion times (seed -> s); None when no seed is in both."""
-    ratios = [reference_s[seed] / other_s[seed] for seed in sorted(reference_s.keys() & other_s.keys())]
+    pairs = [(reference_s[seed], other_s[seed]) for seed in sorted(reference_s.keys() & other_s.keys())]
+    ratios = [reference / other for reference, other in pairs if min(reference, other) >= LEAST_S]
     if not ratios:
         return None
     logs = [math.log(ratio) for ratio in ratios]
     mean = fmean(logs)
     reach = _t95(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
     return Ratio(
-        mean=math.exp(mean),
-        low=None if reach is None else math.exp(mean - reach),
-        high=None if reach is None else math.exp(mean + reach),
+        mean=_exp(mean),
+        low=None if reach is None else _exp(mean - reach),
+        high=None if reach is None else _exp(mean + reach),
         smallest=min(ratios),
         largest=max(ratios),
         pairs=len(ratios),
     )
+
+
+def _exp(value: float) -> float:
+    """Return e to a power: a number even where two runs hardly have a ratio."""
+    return math.exp(min(value, 700.0))
 
 
 def _t95(degrees: int) -> float:

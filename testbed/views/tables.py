@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.errors import printable
 from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
 from testbed.views.comparison import VERDICTS, Comparison, Entry, Spread, compare, describe, left_out_text
@@ -52,7 +53,7 @@ def run_grid(comparison: Comparison) -> Grid:
     ideal_s = _time(entries[0].number("ideal_s"))
     limit_mbps = _number(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
-    bottleneck = details.get("bottleneck") if isinstance(details, Mapping) else "unknown"
+    bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
     disturbed = comparison.scenario.faults or comparison.scenario.background
     notes = (
         f"time: median all-reduce, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",

@@ -186,7 +186,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "alias of itself": ("f.yml", b"background: &b [*b]", "background.0: not valid; got a value of type list"),
     "exploding aliases": ("f.yml", ALIASES.encode() + b"background: *j\nname: *j\nseeds: *j", "name: not valid"),
     "exploding merges": ("f.yml", MERGES.encode(), "more than 1000 fields"),
-    "too long": ("f.yml", b"#" * 200_001, "more than 200,000 characters"),
+    "too long": ("f.yml", b"#" * 200_001, "cannot be read; got 200,001 bytes, more than 200,000"),
 }
 
 
@@ -212,7 +212,7 @@ def test_a_bad_file_is_explained_quickly(gse: Gse, tmp_path: Path, name: str) ->
         ("nosuch.yml", "nosuch.yml: cannot be read; got No such file or directory"),
         ("./nosuch", "nosuch: cannot be read; got No such file or directory"),
         ("./", "cannot be read; got Is a directory"),
-        ("/dev/zero", "/dev/zero: is not a scenario; got more than 200,000 characters"),
+        ("/dev/zero", "/dev/zero: cannot be read; got a device, not a regular file"),
         ("/etc/passwd/x.yml", "cannot be read; got Not a directory"),
         ("a\x00b.yml", "cannot be read; got embedded null byte"),
     ],
