@@ -33,6 +33,25 @@ def check_processes(evidence: Evidence) -> Finding | None:
     return grade("process_died", len(died), f"died during the run: {shown}")
 
 
+def check_stopped(evidence: Evidence) -> Finding | None:
+    """Nothing was stopped, not even shortly; what was for long has died, as far as a run is concerned."""
+    stopped = evidence.run.events_named("process_stopped")
+    shown = ", ".join(str(event["name"]) for event in stopped[:3])
+    return grade("process_stopped", len(stopped), f"stopped for a time (SIGSTOP or a debugger): {shown}")
+
+
+def check_jobs(evidence: Evidence) -> Finding | None:
+    """GSOS had the job that was announced from start to end, and no other."""
+    changed = [
+        job
+        for event in evidence.run.events_named("gsos_jobs")
+        for job in sorted(event["before"].keys() | event["after"].keys())
+        if event["before"].get(job) != event["after"].get(job)
+    ]
+    shown = ", ".join(changed[:3])
+    return grade("jobs", len(changed), f"jobs withdrawn, replaced or announced during the run: {shown}")
+
+
 def check_iterations(evidence: Evidence) -> Finding | None:
     """Every iteration was measured."""
     wanted, got = evidence.run.scenario.workload.iterations, evidence.metrics.iterations

@@ -19,11 +19,13 @@ from attacks import (
     close_stdout,
     interrupt,
     leave_things,
+    pause,
     pester_gsos,
     soak,
     strike,
     strike_prompt,
     two_at_once,
+    withdraw_job,
 )
 from lab import in_lab
 
@@ -185,6 +187,25 @@ def test_gsos_stopped_while_ranks_work_makes_the_run_invalid(tmp_path: Path) -> 
     )
     assert_nothing_left(told)
     assert_finished_without_gsos(told)
+
+
+@pytest.mark.parametrize("kind", ["rank", "ovs-vswitchd"])
+def test_a_stop_of_a_moment_is_a_doubt(tmp_path: Path, kind: str) -> None:
+    told = in_lab(tmp_path / "results", pause, kind=kind, pause_s=0.1)
+    assert_nothing_left(told)
+    assert told["status"] == 0, told["stderr"]
+    (summary,) = told["summaries"]
+    assert summary["verdict"] in ("SUSPECT", "INVALID")
+    assert any(reason.startswith("stopped for a time") and kind in reason for reason in summary["reasons"]), summary
+
+
+def test_a_job_taken_from_gsos_makes_the_run_invalid(tmp_path: Path) -> None:
+    told = in_lab(tmp_path / "results", withdraw_job)
+    assert told["answer"]["ok"]
+    assert_nothing_left(told)
+    (summary,) = told["summaries"]
+    assert summary["verdict"] == "INVALID"
+    assert "jobs withdrawn, replaced or announced during the run: allreduce" in summary["reasons"]
 
 
 # --- interrupted --------------------------------------------------------------------------------------
