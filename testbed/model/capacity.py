@@ -38,6 +38,11 @@ MEMORY_PER_HOST_BYTES: Final = 5_000_000  # the host's shell
 MEMORY_PER_RANK_BYTES: Final = 40_000_000  # a Python process (27 MB) and its socket buffers
 ARRAYS_PER_RANK: Final = 4  # data, original, expected sum, comparison
 PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
+FILES_BASE: Final = 100
+FILES_PER_NODE: Final = (
+    8  # pipes, terminal and pidfd of a host's shell, a rank or an agent; the sampler's of its threads
+)
+FILES_PER_LINK: Final = 4  # packet sockets of ovs-vswitchd
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Need:
     crossings_per_s: float
     memory_bytes: int
     processes: int
+    files: int  # open at once in the process that has most
 
 
 def need(scenario: Scenario) -> Need:
@@ -60,6 +66,9 @@ def need(scenario: Scenario) -> Need:
         + fabric.hosts * MEMORY_PER_HOST_BYTES
         + scenario.ranks * (MEMORY_PER_RANK_BYTES + ARRAYS_PER_RANK * workload.size_bytes),
         processes=PROCESSES_BASE + switches + fabric.hosts + scenario.ranks + 3 * len(scenario.background),
+        files=FILES_BASE
+        + FILES_PER_NODE * (switches + fabric.hosts + scenario.ranks)
+        + FILES_PER_LINK * (fabric.hosts + fabric.leaves * fabric.paths),
     )
 
 

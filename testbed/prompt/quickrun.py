@@ -61,8 +61,8 @@ def _run(plan: Plan, network: Network, gsos: Northbound, tracer: PathTracer, sup
     )
     job.start_ranks()
     flows = [flow for hop in plan.flows for flow in hop]
+    gsos.call("announce", job=JOB, flows=[asdict(flow) for flow in flows])
     try:
-        gsos.call("announce", job=JOB, flows=[asdict(flow) for flow in flows])
         job.connect()
         job.run_iteration(0, WARMUP_BYTES, plan.slice_bytes(WARMUP_BYTES), plan.iteration_timeout_s(WARMUP_BYTES))
         limit = ideal(plan.topology, plan.rank_hosts, [round(mean_bytes_per_hop(ranks, size_bytes))] * ranks)
