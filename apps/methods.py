@@ -45,7 +45,7 @@ class _Announce(_Params):
 
 
 class _Withdraw(_Params):
-    job: str
+    job: str = Field(min_length=1, max_length=200)
     timeout_s: Timeout = 5.0
 
 

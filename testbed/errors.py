@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Return text of several lines, such as a tool's own words, each of them printable."""
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with an input, complete enough to be mended without reading code."""

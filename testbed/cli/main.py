@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from testbed import __version__
 from testbed.cli import streams
-from testbed.errors import InputError, MachineError, Problem, TestbedError, printable
+from testbed.errors import InputError, MachineError, Problem, TestbedError, printable_lines
 from testbed.system.interrupts import Interrupted
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _explain(error: TestbedError) -> int:
         if (more := len(error.problems) - len(lines)) > 0:
             lines.append(f"... and {more} more")
     else:
-        lines = ["\n".join(printable(line) for line in str(error).splitlines())]
+        lines = [printable_lines(str(error))]
     for line in lines:
         print(f"gse: {line}", file=sys.stderr)
     return error.exit_status

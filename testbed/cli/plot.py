@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
     runs = load_all(args.paths)
-    out = args.out if args.out is not None else _default_out(runs[0])
+    out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))
     console.print(scheme_table(runs))
@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _default_out(run: Run) -> Path:
-    out = run.path.parent / "figures"
+def figures_of(folder: Path) -> Path:
+    """Return where a scenario's figures go. Raises ResultsError when that is a link: whoever made it chose where to."""
+    out = folder / "figures"
     if out.is_symlink():
         what, got = "figures would go elsewhere", "a symbolic link"
         raise ResultsError(Problem(what, str(out), got, "a folder, or --out with where to put them"))

@@ -232,6 +232,8 @@ def close_stdout(lab: Lab) -> dict[str, Any]:
         "gone": f"{{ sleep 0.5; {words} 1,; echo $? >/mnt/status; }} 2>/mnt/stderr | true",
         "both into head": f"{{ {words} 2,; echo $? >/mnt/status; }} 2>&1 | head -1 >/mnt/stdout",
         "closed": f"{words} 3, <&- >&- 2>&-; echo $? >/mnt/status",
+        "full": f"{words} 4, >/dev/full 2>/mnt/stderr; echo $? >/mnt/status",
+        "messages lost": f"{words} 5, --json >/mnt/stdout 2>/dev/full; echo $? >/mnt/status",
     }
     found: dict[str, Any] = {}
     for way, command_line in ways.items():

@@ -254,7 +254,15 @@ def test_a_reader_that_leaves_costs_no_run(tmp_path: Path) -> None:
     assert told["both into head"]["stdout"] == "run 1/1 gse1 seed 2\n"
     assert told["closed"] == {"status": "0\n", "stdout": "", "stderr": ""}
     assert "Traceback" not in told["gone"]["stderr"]
-    assert [re.sub(r".*-(seed\d)-[^.]*", r"\1", name) for name in told["directories"]] == ["seed1", "seed2", "seed3"]
+    assert told["full"]["status"] == "2\n"
+    assert told["full"]["stderr"].endswith(
+        "gse: standard output: cannot be written; got No space left on device, expected room for it\n"
+    )
+    assert told["messages lost"]["status"] == "0\n"
+    assert '"seed": 5' in told["messages lost"]["stdout"]
+    assert [re.sub(r".*-(seed\d)-[^.]*", r"\1", name) for name in told["directories"]] == [
+        f"seed{n}" for n in range(1, 6)
+    ]
 
 
 # --- beside each other, one after the other -----------------------------------------------------------
