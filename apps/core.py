@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from apps.compat import RUNTIME, hub
@@ -46,6 +47,8 @@ class Core:
         self._round_ports: dict[tuple[int, int], PortCounter] = {}
         self._round_flows: dict[FlowKey, int] = {}
         self._names = {switch.dpid: switch.name for switch in plan.topology.switches}
+        self._jobs: dict[str, int] = {}  # announced to this process; one announced again has another number
+        self._job_numbers = count(1)
         self._policy = self._recovered_policy()
 
     def _recovered_policy(self) -> Policy:
@@ -217,6 +220,7 @@ class Core:
         """Place a job's flows; return where, once the switches have confirmed. Raises InputError, ControllerError."""
         with self._lock:
             self._note(self._policy.job_announced(job, flows, time.monotonic()))
+            self._jobs[job] = next(self._job_numbers)
             self._settle()
             self._store.save(self._policy.snapshot())
             sent = self._unconfirmed()
@@ -228,6 +232,7 @@ class Core:
         """Forget a job; return once the switches have confirmed. Raises InputError, ControllerError."""
         with self._lock:
             self._note(self._policy.job_withdrawn(job, time.monotonic()))
+            self._jobs.pop(job, None)
             self._settle()
             self._store.save(self._policy.snapshot())
             sent = self._unconfirmed()
@@ -264,6 +269,7 @@ class Core:
                 "not_ready": waiting,
                 "failed_links": self._policy.failed_links(),
                 "failed_ports": [f"{self._names[dpid]}-eth{port}" for dpid, port in sorted(self._ports_down)],
+                "jobs": dict(self._jobs),
                 "placed_flows": len(self._policy.placement()),
                 "rules": {self._names[dpid]: len(self._policy.rules(dpid)) for dpid in self._names},
                 "switch_errors": list(self._errors),

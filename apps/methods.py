@@ -12,6 +12,7 @@ from apps.core import Core
 from testbed.errors import InputError, Problem
 from testbed.model.ranks import Flow
 
+MAX_DEMAND_BYTES = 2**53  # whole numbers up to here are exact as floats, which weights are made of
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Timeout = Annotated[float, Field(gt=0, le=3600)]
 Address = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")]
@@ -31,7 +32,7 @@ class _FlowParam(_Params):
     proto: Literal[6, 17]
     src_port: Port
     dst_port: Port
-    demand_bytes: int = Field(0, ge=0)
+    demand_bytes: int = Field(0, ge=0, le=MAX_DEMAND_BYTES)
 
     def flow(self) -> Flow:
         return Flow(self.src_ip, self.dst_ip, self.proto, self.src_port, self.dst_port, self.demand_bytes)
@@ -44,7 +45,7 @@ class _Announce(_Params):
 
 
 class _Withdraw(_Params):
-    job: str
+    job: str = Field(min_length=1, max_length=200)
     timeout_s: Timeout = 5.0
 
 

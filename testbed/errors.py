@@ -20,6 +20,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def printable(text: str) -> str:
+    """Return text on one line, with whatever would steer a terminal (escapes, line ends) written out as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, such as a tool's own words, each of them printable."""
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with an input, complete enough to be mended without reading code."""
@@ -30,7 +44,7 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}; got {self.got}, expected {self.expected}"
+        return printable(f"{self.where}: {self.what}; got {self.got}, expected {self.expected}")
 
 
 class TestbedError(Exception):

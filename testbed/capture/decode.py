@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from testbed.capture import layers
+from testbed.errors import printable
 
 
 def lines(packets: Iterable[Any]) -> Iterator[str]:
@@ -19,7 +20,14 @@ def lines(packets: Iterable[Any]) -> Iterator[str]:
 
 
 def describe(packet: Any) -> str:
-    """Return a packet in words; a GSE frame with every number an engineer asks for."""
+    """Return a packet in words; a GSE frame with every number an engineer asks for. Raises nothing, whatever it is."""
+    try:
+        return printable(_described(packet))
+    except Exception as error:  # scapy's decoders of what is inside raise whatever a stranger's bytes lead to
+        return printable(f"malformed frame of {len(packet.original)} B: {type(error).__name__}: {error}")
+
+
+def _described(packet: Any) -> str:
     if layers.GseData in packet:
         return _data(packet[layers.GseData])
     if layers.GseControl in packet:
@@ -46,6 +54,9 @@ def _control(head: Any) -> str:
     body = head.payload
     where = f"{layers.KINDS.get(head.kind, head.kind)} {_gsp(head.src)} > {_gsp(head.dst)}"
     if isinstance(body, layers.GseGrant):
+        held = [entry for entry in body.entries if isinstance(entry, layers.GseGrantEntry)]
+        if len(held) != head.qid:
+            return f"{where} malformed: {len(held)} entries, {head.qid} promised"
         return where + "".join(f" queue {entry.qid}: {entry.grant}" for entry in body.entries)
     if isinstance(body, layers.GseRequest):
         return (

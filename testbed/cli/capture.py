@@ -16,12 +16,13 @@ import argparse
 import logging
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from testbed.errors import MachineError, Problem, ResultsError
+from testbed.results.files import MAX_CAPTURE_BYTES, open_input
 from testbed.system.capsule import require_root
 from testbed.system.running import Capsule, running_capsules
 
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Capture, or read a file; return the exit status."""
     if args.read is not None:
-        return _print(_packets_of(args.read))
+        with _capture_file(args.read) as file:
+            return _print(_packets_of(file, args.read))
     if args.node is None:
         print("gse capture: expected a NODE of the running fabric, or --read FILE", file=sys.stderr)
         return 2
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as tcpdump:
         assert tcpdump.stdout is not None
         try:
-            return _print(_packets_of(tcpdump.stdout)) or (tcpdump.wait() if args.count else 0)
+            return _print(_packets_of(tcpdump.stdout, args.node)) or (tcpdump.wait() if args.count else 0)
         finally:
             tcpdump.terminate()
 
@@ -84,8 +86,15 @@ def _choose(capsules: list[Capsule], pid: int | None) -> Capsule:
     return chosen[0]
 
 
-def _packets_of(source: Any) -> Iterable[Any]:
-    """Return the packets of a capture file or stream. Raises ResultsError when it is none."""
+def _capture_file(path: Path) -> BinaryIO:
+    try:
+        return open_input(path, MAX_CAPTURE_BYTES)
+    except OSError as error:
+        raise ResultsError(Problem("cannot be read", str(path), str(error.strerror), "a pcap file")) from None
+
+
+def _packets_of(source: Any, name: object) -> Iterator[Any]:
+    """Yield the packets of a capture. Raises ResultsError when it is none, or damaged further on."""
     logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
     from scapy.utils import PcapReader
 
@@ -93,9 +102,9 @@ def _packets_of(source: Any) -> Iterable[Any]:
 
     layers.load()  # before the reader decides what a frame of this kind of capture is
     try:
-        return PcapReader(str(source) if isinstance(source, Path) else source)  # type: ignore[no-any-return]
-    except Exception as error:  # scapy raises its own for what is no capture, OSError for what cannot be read
-        raise ResultsError(Problem("cannot be read", str(source), str(error), "a pcap file")) from None
+        yield from PcapReader(source)
+    except Exception as error:  # scapy raises its own for what is no capture, and whatever damaged ones lead to
+        raise ResultsError(Problem("cannot be read", str(name), str(error), "a pcap file")) from None
 
 
 def _print(packets: Iterable[Any]) -> int:

@@ -10,7 +10,7 @@ import argparse
 
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
-from testbed.cli.plot import draw
+from testbed.cli.plot import draw, figures_of
 from testbed.cli.run import run_scenario
 from testbed.model.scenario import override
 from testbed.results.store import load
@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
     outcomes = run_scenario(scenario, args, json_only=False)
     runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
     if runs:
-        for path in draw(runs, args.results / scenario.name / "figures", allow_invalid=False):
+        for path in draw(runs, figures_of(args.results / scenario.name), allow_invalid=False):
             console.print(f"wrote {path}", markup=False, highlight=False)
     return max(outcome.exit_status for outcome in outcomes)

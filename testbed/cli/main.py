@@ -14,8 +14,11 @@ import sys
 from collections.abc import Sequence
 
 from testbed import __version__
-from testbed.errors import InputError, TestbedError
+from testbed.cli import streams
+from testbed.errors import InputError, MachineError, Problem, TestbedError, printable_lines
 from testbed.system.interrupts import Interrupted
+
+log = logging.getLogger(__name__)
 
 # name -> one line for --help; each lives in testbed/cli/<name>.py with add_arguments(parser) and run(args)
 COMMANDS = {
@@ -29,6 +32,7 @@ COMMANDS = {
     "demo": "ring all-reduce under ecmp and gse1 with 3 seeds, a table and figures",
     "test": "the whole test suite",
 }
+MOST_PROBLEMS = 50  # printed at once: nobody mends more before trying again
 EXAMPLES = """\
 examples:
   sudo ./gse demo                                    the two-minute tour
@@ -66,45 +70,68 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``gse`` and return its exit status."""
-    _fill_standard_streams()
-    args = build_parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its warnings are about its own caches
+    streams.prepare()
     try:
-        status = args.run(args)
+        status = _run(argv)
         sys.stdout.flush()
-        sys.stderr.flush()
-        return int(status)
-    except InputError as error:
-        for problem in error.problems:
-            print(f"gse: {problem}", file=sys.stderr)
-        return error.exit_status
+        return status
+    except streams.OutputError as error:
+        streams.discard_output()
+        return _explain(error)
+    except BrokenPipeError:  # the reader of our output left; nothing to tell it
+        streams.discard_output()
+        return 141
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Do what ``argv`` says; return the exit status once problems have been explained."""
+    try:
+        _require_directory()
+        args = build_parser().parse_args(argv)
+        logging.basicConfig(
+            level=logging.DEBUG if args.verbose else logging.WARNING,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its warnings are about its own caches
+        return int(args.run(args))
+    except SystemExit as end:  # argparse has printed help, or what is wrong with the arguments
+        return int(end.code or 0)
+    except streams.OutputError:
+        raise
     except TestbedError as error:
-        print(f"gse: {error}", file=sys.stderr)
-        return error.exit_status
+        return _explain(error)
     except Interrupted as stop:
         print(f"gse: {stop}", file=sys.stderr)
         return stop.exit_status
     except KeyboardInterrupt:
         print("gse: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output left; nothing to tell it
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # what is still buffered for it would fail once more at exit
-            os.dup2(nowhere, stream.fileno())
-        return 141
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # nobody has said what it means: a sentence for the user, the traceback with --verbose
+        log.debug("failed", exc_info=True)
+        return _explain(TestbedError(str(error)))
+    except MemoryError:
+        return _explain(MachineError(Problem("out of memory", "gse", "no more", "more memory, or smaller input")))
 
 
-def _fill_standard_streams() -> None:
-    """Open /dev/null where the caller has closed stdin, stdout or stderr: no file of ours may get their number."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as the program runs
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+def _require_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        problem = Problem("working directory is gone", "gse", "a deleted directory", "cd to one that exists")
+        raise MachineError(problem) from None
+
+
+def _explain(error: TestbedError) -> int:
+    """Print what is wrong and return the exit status."""
+    if isinstance(error, InputError):
+        lines = [str(problem) for problem in error.problems[:MOST_PROBLEMS]]
+        if (more := len(error.problems) - len(lines)) > 0:
+            lines.append(f"... and {more} more")
+    else:
+        lines = [printable_lines(str(error))]
+    for line in lines:
+        print(f"gse: {line}", file=sys.stderr)
+    return error.exit_status

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import Problem, ScenarioError
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import MAX_SEEDS, Scenario, override
 from testbed.runs.scenario_files import load
-
-MAX_SEEDS = 10_000  # more runs than anyone waits for
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from testbed.cli.console import Console
-from testbed.errors import Problem, ResultsError
+from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import Run, is_run, list_runs, load
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
     runs = load_all(args.paths)
-    out = args.out if args.out is not None else runs[0].path.parent / "figures"
+    out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))
     console.print(scheme_table(runs))
@@ -37,10 +37,19 @@ def run(args: argparse.Namespace) -> int:
         console.print("\nseveral questions, a folder of figures each:")
         for comparison in comparisons:
             line = f"{out / comparison.scenario_hash}: {describe(comparison.scenario)}"
-            console.print(line, markup=False, highlight=False)
+            console.print(printable(line), markup=False, highlight=False)
     for path in draw(runs, out, allow_invalid=args.allow_invalid):
-        console.print(f"wrote {path}", markup=False, highlight=False)
+        console.print(printable(f"wrote {path}"), markup=False, highlight=False)
     return 0
+
+
+def figures_of(folder: Path) -> Path:
+    """Return where a scenario's figures go. Raises ResultsError when that is a link: whoever made it chose where to."""
+    out = folder / "figures"
+    if out.is_symlink():
+        what, got = "figures would go elsewhere", "a symbolic link"
+        raise ResultsError(Problem(what, str(out), got, "a folder, or --out with where to put them"))
+    return out
 
 
 def load_all(paths: list[Path]) -> list[Run]:

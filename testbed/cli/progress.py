@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from testbed.cli.console import Console
+from testbed.errors import printable_lines
 
 REFRESH_PER_S = 4
 
@@ -77,7 +78,7 @@ class CampaignProgress:
             self._update()
 
     def _show_failure(self, event: dict[str, Any]) -> None:
-        text = f"  failed: {event['error'].splitlines()[0]}\n  kept: {event['run_dir']}"
+        text = printable_lines(f"  failed: {event['error'].splitlines()[0]}\n  kept: {event['run_dir']}")
         if self._interactive:
             self._console.print(text, markup=False, highlight=False)
         else:

@@ -19,7 +19,7 @@ from typing import Any
 from testbed.cli.console import Console
 from testbed.cli.options import add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.progress import CampaignProgress
-from testbed.errors import MachineError
+from testbed.errors import MachineError, printable_lines
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.results.store import load
@@ -87,7 +87,8 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
     for outcome in outcomes:
         if outcome.error is not None:
             what = f"{outcome.plan.scheme} seed {outcome.plan.seed}"
-            print(f"gse: {what} failed: {outcome.error} (kept in {outcome.run_dir})", file=sys.stderr)
+            reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
+            print(f"gse: {what} failed: {reason}", file=sys.stderr)
 
 
 def document(scenario: Scenario, outcomes: list[Outcome]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from testbed.evaluation.pairs import (
     receiver_utilization,
     run_pattern,
 )
-from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow, RunRecord
+from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.model.oracle import Ideal, Prediction, ideal
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
@@ -307,20 +307,26 @@ class Ratio:
 
 def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float]) -> Ratio | None:
     """Compare completion times (seed -> s); None when no seed is in both."""
-    ratios = [reference_s[seed] / other_s[seed] for seed in sorted(reference_s.keys() & other_s.keys())]
+    pairs = [(reference_s[seed], other_s[seed]) for seed in sorted(reference_s.keys() & other_s.keys())]
+    ratios = [reference / other for reference, other in pairs if min(reference, other) >= LEAST_S]
     if not ratios:
         return None
     logs = [math.log(ratio) for ratio in ratios]
     mean = fmean(logs)
     reach = _t95(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
     return Ratio(
-        mean=math.exp(mean),
-        low=None if reach is None else math.exp(mean - reach),
-        high=None if reach is None else math.exp(mean + reach),
+        mean=_exp(mean),
+        low=None if reach is None else _exp(mean - reach),
+        high=None if reach is None else _exp(mean + reach),
         smallest=min(ratios),
         largest=max(ratios),
         pairs=len(ratios),
     )
+
+
+def _exp(value: float) -> float:
+    """Return e to a power: a number even where two runs hardly have a ratio."""
+    return math.exp(min(value, 700.0))
 
 
 def _t95(degrees: int) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
-from testbed.evaluation.records import FlowRow, RunRecord, TransferRow
+from testbed.evaluation.records import LEAST_S, FlowRow, RunRecord, TransferRow
 from testbed.evaluation.series import Window, direction_series, total
 from testbed.model.oracle import FlowPath, Prediction, parse_path, predict
 from testbed.model.pattern import HostPair, Pattern, seeded_pattern
@@ -67,7 +67,7 @@ def goodput_fairness(transfers: Sequence[TransferRow]) -> float | None:
     """
     goodputs: dict[int, list[float]] = {}
     for row in transfers:
-        if not row.warmup and row.end_s > row.start_s:
+        if not row.warmup and row.end_s - row.start_s >= LEAST_S:
             goodputs.setdefault(row.iteration, []).append(row.size_bytes / (row.end_s - row.start_s))
     indices = [sum(one) ** 2 / (len(one) * sum(x * x for x in one)) for one in goodputs.values() if any(one)]
     return median(indices) if indices else None

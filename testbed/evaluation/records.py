@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +17,10 @@ from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings
 from testbed.model.topology import Topology
 
+MOST = 1e18  # beyond every count and every time a run can have; sums of such numbers are still finite
+LEAST_S = 1e-9  # what takes less has not been measured
+INTEGER_CHARACTERS = 20  # counters have 64 bits
+SIGNED = frozenset({"error_fraction", "iteration"})  # other numbers are counts, times or rates: not below 0
 _Converter = Callable[[str], Any]
 
 
@@ -272,7 +276,7 @@ def cells_from_row(row: Row) -> list[str]:
     return [_cell(getattr(row, name)) for name in columns(type(row))]
 
 
-def rows_from_columns(row_type: type[RowT], header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[RowT]:
+def rows_from_columns(row_type: type[RowT], header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[RowT]:
     """Read many rows at once. Raises ValueError with the 1-based number of the offending row.
 
     The header must name exactly the table's columns, in any order.
@@ -307,15 +311,20 @@ def _cell(value: object) -> str:
 
 def _converters(row_type: type[Row]) -> dict[str, _Converter]:
     hints = typing.get_type_hints(row_type)
-    return {name: _converter(hints[name]) for name in columns(row_type)}
+    return {name: _converter(hints[name], signed=name in SIGNED) for name in columns(row_type)}
 
 
-def _converter(hint: Any) -> _Converter:
+def _converter(hint: Any, *, signed: bool) -> _Converter:
     if isinstance(hint, types.UnionType):
         (inner,) = (argument for argument in typing.get_args(hint) if argument is not type(None))
-        convert = _converter(inner)
+        convert = _converter(inner, signed=signed)
         return lambda text: None if text == "" else convert(text)
-    converters: dict[type, _Converter] = {bool: _bool, int: int, float: _finite, str: _text}
+    converters: dict[type, _Converter] = {
+        bool: _bool,
+        int: _integer if signed else _count,
+        float: _finite if signed else _measured,
+        str: _text,
+    }
     return converters[hint]
 
 
@@ -327,8 +336,28 @@ def _bool(text: str) -> bool:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text!r} is not a finite number")
+    if not abs(value) <= MOST:  # nan too
+        raise ValueError(f"{text[:40]!r} is not a finite number of at most {MOST:g}")
+    return value
+
+
+def _measured(text: str) -> float:
+    value = _finite(text)
+    if value < 0:
+        raise ValueError(f"{text[:40]!r} is negative")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > INTEGER_CHARACTERS:
+        raise ValueError(f"{text[:40]!r} is too large a number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    value = _integer(text)
+    if value < 0:
+        raise ValueError(f"{text[:40]!r} is negative")
     return value
 
 

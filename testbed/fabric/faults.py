@@ -40,10 +40,12 @@ def apply_fault(network: Network, fault: FaultSpec) -> dict[str, Any]:
         network.set_forwarding(links, on=False)
     elif fault.action == "slow":
         network.set_rates(links, fraction=fault.fraction)
-    else:
+    elif fault.action == "heal":
         network.set_rates(links, fraction=1.0)
         network.set_forwarding(links, on=True)
         network.set_links(links, up=True)
+    else:
+        raise ValueError(f"nothing is known of the fault {fault.action!r}")
     log.info("%s %s", fault.action, fault.target)
     return {
         "event": "fault",

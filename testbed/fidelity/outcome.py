@@ -34,6 +34,27 @@ def check_processes(evidence: Evidence) -> Finding | None:
     return grade("process_died", len(died), f"died during the run: {shown}")
 
 
+def check_stopped(evidence: Evidence) -> Finding | None:
+    """Nothing was stopped, not even shortly; what was for long has died, as far as a run is concerned."""
+    stopped = evidence.run.events_named("process_stopped")
+    shown = ", ".join(str(event["name"]) for event in stopped[:3])
+    return grade("process_stopped", len(stopped), f"stopped for a time (SIGSTOP or a debugger): {shown}")
+
+
+def check_jobs(evidence: Evidence) -> Finding | None:
+    """GSOS had exactly the jobs that were announced, from then to the end."""
+    work = evidence.run.scenario.workload
+    announced = set(work.job_names) if work.announce else set()
+    changed = [
+        job
+        for event in evidence.run.events_named("gsos_jobs")
+        for job in sorted(announced | event["before"].keys() | event["after"].keys())
+        if (job in event["before"]) != (job in announced) or event["before"].get(job) != event["after"].get(job)
+    ]
+    shown = ", ".join(changed[:3])
+    return grade("jobs", len(changed), f"jobs withdrawn, replaced or announced during the run: {shown}")
+
+
 def check_iterations(evidence: Evidence) -> Finding | None:
     """Every iteration was measured."""
     wanted, got = evidence.run.scenario.workload.iterations, evidence.metrics.iterations

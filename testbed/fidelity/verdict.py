@@ -37,6 +37,8 @@ class Threshold:
 THRESHOLDS = {
     "wrong_elements": Threshold(None, 0, "a wrong sum means the collective did not take place as described"),
     "process_died": Threshold(None, 0, "what died took its part of the experiment with it"),
+    "process_stopped": Threshold(0, None, "what stood still for a moment kept everybody else waiting for as long"),
+    "jobs": Threshold(None, 0, "a scheme that places flows was not told, or told of others, what to place"),
     "iterations": Threshold(None, 0, "the scenario asked for more iterations than were measured"),
     "calibration": Threshold(0.03, 0.10, "rates are the scale of every result; tbf holds 2% when it works"),
     "settings": Threshold(None, 0, "a network that is not as specified answers another question"),

@@ -16,7 +16,7 @@ def announcement_problems(
 ) -> list[Problem]:
     """Return what is wrong with an announcement; ``owners`` says which job has announced which flow already."""
     where = f"announcement of job {job}"
-    problems = []
+    problems = [] if flows else [Problem("announces no flows", where, "an empty list", "at least one flow")]
     seen = set()
     for flow in flows:
         for name, address in (("source", flow.src_ip), ("destination", flow.dst_ip)):
@@ -42,6 +42,18 @@ def check_announcement(
     problems = announcement_problems(topology, job, flows, owners)
     if problems:
         raise InputError(problems)
+
+
+def flow_owners(jobs: Mapping[str, Sequence[Flow]]) -> dict[tuple[str, str, int, int, int], str]:
+    """Return which job has announced which flow."""
+    return {flow.key: job for job, flows in jobs.items() for flow in flows}
+
+
+def check_known(job: str, jobs: Mapping[str, Sequence[Flow]]) -> None:
+    """Raise InputError when no such job is announced."""
+    if job not in jobs:
+        known = ", ".join(sorted(jobs)) or "no job is announced"
+        raise InputError(Problem("unknown job", "withdraw", job, known))
 
 
 def expected_fractions(topology: Topology, flows: Sequence[Flow]) -> list[float]:

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from testbed.errors import InputError, Problem
-from testbed.gse.announced import check_announcement, expected_fractions
+from testbed.gse.announced import check_announcement, check_known, expected_fractions, flow_owners
 from testbed.gse.answers import failed_json, flow_json, link_decision, paths_json, pin_json
 from testbed.gse.balance import Balancer, HotLinks, Move
 from testbed.gse.liveness import Liveness
@@ -152,8 +151,7 @@ class Gse1Policy:
 
     def job_announced(self, job: str, flows: Sequence[Flow], now_s: float) -> Decisions:
         """Place the job's flows between leaves together. A job announced again is placed anew."""
-        owners = {flow.key: name for name, known in self._jobs.items() for flow in known}
-        check_announcement(self._topology, job, flows, owners)
+        check_announcement(self._topology, job, flows, flow_owners(self._jobs))
         self._forget_job(job)
         crossing = []
         for flow, weight in zip(flows, expected_fractions(self._topology, flows), strict=True):
@@ -207,9 +205,7 @@ class Gse1Policy:
 
     def job_withdrawn(self, job: str, now_s: float) -> Decisions:
         """Forget a job and its rules."""
-        if job not in self._jobs:
-            known = ", ".join(sorted(self._jobs)) or "no job is announced"
-            raise InputError(Problem("unknown job", "withdraw", job, known))
+        check_known(job, self._jobs)
         count = self._forget_job(job)
         return (Decision(t_s=now_s, kind="withdrawn", subject=job, action=f"{count} rules dropped", reason="asked to"),)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from testbed.gse.announced import check_announcement, check_known, flow_owners
 from testbed.gse.answers import failed_json, flow_json, paths_json
 from testbed.gse.liveness import Liveness
 from testbed.gse.load import LoadMonitor
@@ -43,14 +44,16 @@ class StaticPolicy:
 
     def job_announced(self, job: str, flows: Sequence[Flow], now_s: float) -> Decisions:
         """Remember the job; its flows are not placed."""
+        check_announcement(self._topology, job, flows, flow_owners(self._jobs))
         self._jobs[job] = tuple(flows)
         reason = f"{self.scheme} places nothing: {self.path_of_flows}"
         return (Decision(t_s=now_s, kind="announced", subject=job, action=f"{len(flows)} flows", reason=reason),)
 
     def job_withdrawn(self, job: str, now_s: float) -> Decisions:
-        """Forget the job, if it is known."""
-        self._jobs.pop(job, None)
-        return ()
+        """Forget the job."""
+        check_known(job, self._jobs)
+        del self._jobs[job]
+        return (Decision(t_s=now_s, kind="withdrawn", subject=job, action="forgotten", reason="asked to"),)
 
     def first_packet(self, dpid: int, in_port: int, flow: Flow, now_s: float) -> Decisions:
         """Do nothing: no rule sends packets to GSOS."""

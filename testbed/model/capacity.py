@@ -42,6 +42,11 @@ MEMORY_PER_RANK_BYTES: Final = 40_000_000  # a Python process (27 MB) and its so
 ARRAYS_PER_RANK: Final = 4  # of an all-reduce: data, original, expected sum, comparison
 MEMORY_PER_FLOW_BYTES: Final = 500_000  # elsewhere: socket buffers at both ends, a slice
 PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
+FILES_BASE: Final = 100
+FILES_PER_NODE: Final = (
+    8  # pipes, terminal and pidfd of a host's shell, a rank or an agent; the sampler's of its threads
+)
+FILES_PER_LINK: Final = 4  # packet sockets of ovs-vswitchd
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Need:
     crossings_per_s: float
     memory_bytes: int
     processes: int
+    files: int  # open at once in the process that has most
 
 
 def need(scenario: Scenario) -> Need:
@@ -65,6 +71,12 @@ def need(scenario: Scenario) -> Need:
         + scenario.ranks * MEMORY_PER_RANK_BYTES
         + _data_bytes(scenario),
         processes=PROCESSES_BASE + switches + fabric.hosts + scenario.ranks + 3 * len(scenario.background),
+        files=FILES_BASE
+        + max(
+            FILES_PER_NODE * (switches + fabric.hosts + scenario.ranks)
+            + FILES_PER_LINK * (fabric.hosts + fabric.leaves * fabric.paths),
+            2 * scenario.peers * scenario.workload.flows_per_hop,  # a rank's connections, to and from its peers
+        ),
     )
 
 

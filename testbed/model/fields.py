@@ -16,15 +16,16 @@ def _size(value: object) -> object:
         raise ValueError(f"{error}; expected a whole number of bytes, e.g. 64K, 8MiB or 4194304") from None
 
 
-def _strict_int(value: object) -> object:
+def strict_int(value: object) -> object:
+    """Refuse what only looks like a whole number, such as true or 1.5. Raises ValueError."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError("not a whole number; expected a whole number")
     return value
 
 
-Count = Annotated[int, BeforeValidator(_strict_int)]
+Count = Annotated[int, BeforeValidator(strict_int)]
 SizeBytes = Annotated[
-    int, BeforeValidator(_strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
+    int, BeforeValidator(strict_int), BeforeValidator(_size), Field(json_schema_extra={"unit": "bytes; also '8MiB'"})
 ]
 
 
@@ -32,3 +33,11 @@ class Spec(BaseModel):
     """A frozen specification that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mistakes(ValueError):
+    """Several broken rules at once, for a validator to raise; each is "what; expected ..."."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__(" | ".join(mistakes))

@@ -37,6 +37,7 @@ from testbed.units import mbps_to_bytes_per_s
 
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
+MAX_ROUTES = 8192  # pairs x flows x paths of a workload whose expectation is drawn; more take minutes
 MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
 
 
@@ -204,7 +205,7 @@ def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None
     """Return what hashing leads to in ``runs`` runs of a scenario, always the same for the same arguments.
 
     None where the model does not hold: with other traffic or faults, for random placement, where every seed is a
-    ring of its own, and for workloads whose pairs do not go in step.
+    ring of its own, and for workloads whose pairs do not go in step. None too beyond MAX_ROUTES.
     """
     work = scenario.workload
     if scenario.is_disturbed or scenario.faults or work.placement == "random" or not work.in_step:
@@ -212,6 +213,8 @@ def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None
     topology, rng = Topology(scenario.fabric), Random(0)
     hosts = place_ranks(topology, scenario.ranks, work.placement, rng)
     pairs = pattern_of(scenario, hosts, rng).host_pairs(hosts)
+    if len(pairs) * work.flows_per_hop * scenario.fabric.paths > MAX_ROUTES:
+        return None
     return expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=runs, rng=rng)
 
 

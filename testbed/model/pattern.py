@@ -15,7 +15,7 @@ against the hardware. Every pair of a pattern moves the same number of bytes, bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -141,18 +141,32 @@ def permutation_pairs(group_of: Mapping[int, int], rng: Random) -> tuple[Pair, .
     """
     taken_by: dict[int, int] = {}
 
-    def choose(rank: int, tried: set[int]) -> bool:
-        for peer in rng.sample(sorted(group_of), len(group_of)):
-            if group_of[peer] == group_of[rank] or peer in tried:
+    ranks = sorted(group_of)
+
+    def choices(rank: int) -> tuple[int, Iterator[int]]:
+        return rank, iter(rng.sample(ranks, len(ranks)))
+
+    def choose(first: int) -> bool:
+        tried: set[int] = set()
+        chosen: list[int] = []  # by all but the last of those who choose
+        choosing = [choices(first)]  # no recursion: there may be thousands
+        while choosing:
+            rank, peers = choosing[-1]
+            peer = next((peer for peer in peers if group_of[peer] != group_of[rank] and peer not in tried), None)
+            if peer is None:
+                choosing.pop()
+                del chosen[-1:]
                 continue
             tried.add(peer)
-            if peer not in taken_by or choose(taken_by[peer], tried):
-                taken_by[peer] = rank
+            chosen.append(peer)
+            if peer not in taken_by:
+                taken_by.update(zip(chosen, (rank for rank, _peers in choosing), strict=True))
                 return True
+            choosing.append(choices(taken_by[peer]))
         return False
 
-    for rank in rng.sample(sorted(group_of), len(group_of)):
-        if not choose(rank, set()):
+    for rank in rng.sample(ranks, len(ranks)):
+        if not choose(rank):
             raise ValueError(f"rank {rank} has no partner outside its group")
     return tuple(sorted((rank, peer) for peer, rank in taken_by.items()))
 

@@ -9,18 +9,20 @@ Whether *this machine* can honour a valid scenario is decided in ``testbed.syste
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Field,
     ValidationError,
     model_validator,
 )
 
 from testbed.errors import Problem, ScenarioError
-from testbed.model.fields import Count, SizeBytes, Spec
+from testbed.model.fields import Count, Mistakes, SizeBytes, Spec, strict_int
 from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
@@ -31,10 +33,15 @@ MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
 MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
 NEGLIGIBLE_LOAD = 0.02  # of a host link, small messages beside the bulk: as much as links' rates are off
+MAX_HOSTS = 4096  # with MAX_LINKS: far beyond what one machine emulates, and arithmetic on it takes seconds, not hours
+MAX_LINKS = 16_384  # between leaves and spines
+MAX_SEED = 2**31 - 1
+MAX_SEEDS = 10_000  # more runs than anyone waits for
 MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
 
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(strict_int)]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
@@ -88,6 +95,21 @@ class FabricSpec(Spec):
     def hosts(self) -> int:
         """Number of hosts in the fabric."""
         return self.leaves * self.hosts_per_leaf
+
+    @model_validator(mode="after")
+    def _can_be_counted(self) -> FabricSpec:
+        links = self.leaves * self.paths
+        mistakes = [
+            f"{product}={number}; expected at most {most}"
+            for product, number, most in (
+                ("leaves x hosts_per_leaf", self.hosts, MAX_HOSTS),
+                ("leaves x spines x links_per_pair", links, MAX_LINKS),
+            )
+            if number > most
+        ]
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
 
     @model_validator(mode="after")
     def _queue_holds_frames(self) -> FabricSpec:
@@ -180,7 +202,9 @@ class Scenario(Spec):
     gsos: GsosSpec = GsosSpec()
     gsp: GspSpec = GspSpec()
     schemes: tuple[SchemeName, ...] = Field(DEFAULT_SCHEMES, min_length=1, description="compared with each other")
-    seeds: tuple[Count, ...] = Field((1, 2, 3), min_length=1, description="one run per scheme and seed")
+    seeds: tuple[Seed, ...] = Field(
+        (1, 2, 3), min_length=1, max_length=MAX_SEEDS, description="one run per scheme and seed"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
@@ -192,10 +216,10 @@ class Scenario(Spec):
         ]
         for name in ("schemes", "seeds"):
             values = getattr(self, name)
-            if len(set(values)) != len(values):
-                mistakes.append(f"{name}={list(values)} names one twice; expected each once")
+            if twice := [value for value, count in Counter(values).items() if count > 1]:
+                mistakes.append(f"{name} names {twice[0]} twice; expected each once")
         if mistakes:
-            raise ValueError("\x1f".join(mistakes))
+            raise Mistakes(mistakes)
         return self
 
     @property
@@ -207,6 +231,11 @@ class Scenario(Spec):
     def job_ranks(self) -> int:
         """Number of ranks of each job."""
         return self.ranks // self.workload.jobs
+
+    @property
+    def peers(self) -> int:
+        """Most ranks that one rank sends to, or receives from."""
+        return self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
 
     @property
     def is_disturbed(self) -> bool:
@@ -230,11 +259,10 @@ class Scenario(Spec):
         if self.workload.size_bytes < 4 * self.ranks:
             size_bytes = self.workload.size_bytes
             yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
-        peers = self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
-        if peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
+        if self.peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
             yield (
-                f"workload.flows_per_hop={self.workload.flows_per_hop} with {peers} peers per rank; expected at most "
-                f"{MAX_PEER_FLOWS} connections of a rank"
+                f"workload.flows_per_hop={self.workload.flows_per_hop} with {self.peers} peers per rank; "
+                f"expected at most {MAX_PEER_FLOWS} connections of a rank"
             )
         if self.workload.placement == "cross_leaf":
             if self.fabric.leaves < 2:
@@ -374,7 +402,8 @@ def problems_from(error: ValidationError, source: str, model: Any = None) -> lis
         elif kind == "missing":
             problems.append(Problem("field missing", where, "nothing", "a value"))
         elif kind == "value_error":
-            for mistake in item["msg"].removeprefix("Value error, ").split("\x1f"):
+            broken = item["ctx"]["error"]
+            for mistake in broken.mistakes if isinstance(broken, Mistakes) else [str(broken)]:
                 said, _, expected = mistake.partition("; expected ")
                 several = isinstance(item["input"], (dict, BaseModel))  # a rule between fields was broken
                 what, shown = ("inconsistent", said) if expected and several else (said, got)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, SizeBytes, Spec
+from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.units import GIB, KIB
 
 Placement = Literal["cross_leaf", "leaf_local", "random"]
@@ -57,6 +57,12 @@ class WorkloadSpec(Spec):
         return self.size_bytes if self.mice_only_s is None else 0
 
     @property
+    def job_names(self) -> tuple[str, ...]:
+        """What the jobs are called where they are announced, in order."""
+        name = "allreduce" if self.kind == "allreduce_ring" else self.kind
+        return (name,) if self.jobs == 1 else tuple(f"{name}-{number}" for number in range(1, self.jobs + 1))
+
+    @property
     def in_step(self) -> bool:
         """Whether all pairs of a job move at one rate, so that what paths allow is what to expect.
 
@@ -78,5 +84,5 @@ class WorkloadSpec(Spec):
                 "expected kind=permutation and mice_interval_ms > 0"
             )
         if mistakes:
-            raise ValueError("\x1f".join(mistakes))
+            raise Mistakes(mistakes)
         return self

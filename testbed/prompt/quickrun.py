@@ -62,8 +62,8 @@ def _run(plan: Plan, network: Network, gsos: Northbound, tracer: PathTracer, sup
     )
     job.start_ranks()
     flows = [flow for pair in plan.flows for flow in pair]
+    gsos.call("announce", job=JOB, flows=[asdict(flow) for flow in flows])
     try:
-        gsos.call("announce", job=JOB, flows=[asdict(flow) for flow in flows])
         job.connect()
         job.run_iteration(0, WARMUP_BYTES, plan.slice_bytes(WARMUP_BYTES), plan.iteration_timeout_s(WARMUP_BYTES))
         limit = plan.limit(size_bytes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import Problem, ResultsError
+from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.evaluation.records import (
     CalibrationRow,
     CpuRow,
@@ -44,8 +45,10 @@ from testbed.evaluation.records import (
     rows_from_columns,
 )
 from testbed.model.scenario import Scenario, parse_scenario
+from testbed.results.checks import FORMAT_VERSION as FORMAT_VERSION  # part of what this module tells
+from testbed.results.checks import manifest_problems, parse_json, summary_problems, table_problems
+from testbed.results.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_caller, open_input, read_input
 
-FORMAT_VERSION = 1
 PARTIAL = ".partial"
 FAILED = ".failed"
 REMEDIES = {
@@ -53,18 +56,6 @@ REMEDIES = {
     errno.EDQUOT: "free quota",
     errno.EROFS: "a writable file system",
     errno.EACCES: "permission for this user",
-}
-EVENT_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "fault": {"t_s": (int, float), "action": str, "target": str},
-    "process_died": {"t_s": (int, float), "role": str},
-}
-MANIFEST_FIELDS: dict[str, type] = {
-    "run_id": str,
-    "scenario": dict,
-    "scheme": str,
-    "seed": int,
-    "events": list,
-    "network": dict,
 }
 
 
@@ -90,8 +81,8 @@ class RunDirectory:
             claims = (_claim(parent, base if attempt == 1 else f"{base}-{attempt}") for attempt in count(1))
             directory = cls(next(path for path in claims if path is not None))
             directory.raw.mkdir()
-            _give_to_caller(directory.path)
-            _give_to_caller(directory.raw)
+            give_to_caller(directory.path)
+            give_to_caller(directory.raw)
         return directory
 
     @property
@@ -143,7 +134,7 @@ class RunDirectory:
         with _os_errors("cannot rename the run directory", self.path):
             for root, directories, files in os.walk(self.path):
                 for entry in (*directories, *files):
-                    _give_to_caller(Path(root, entry))
+                    give_to_caller(Path(root, entry))
             self.path.rename(target)
         return target
 
@@ -182,19 +173,27 @@ class Run:
     def tables(self) -> Tables:
         """Every row of every table. Raises ResultsError naming file and row when one cannot be read."""
         return Tables(
-            iterations=load_rows(self.path, IterationRow),
-            ranks=load_rows(self.path, RankRow),
-            flows=load_rows(self.path, FlowRow),
-            transfers=load_rows(self.path, TransferRow),
-            links=load_rows(self.path, LinkRow),
-            queues=load_rows(self.path, QueueRow),
-            cpu=load_rows(self.path, CpuRow),
-            threads=load_rows(self.path, ThreadRow),
-            sockets=load_rows(self.path, SocketRow),
-            probes=load_rows(self.path, ProbeRow),
-            messages=load_rows(self.path, MessageRow),
-            calibration=load_rows(self.path, CalibrationRow),
+            iterations=self.rows(IterationRow),
+            ranks=self.rows(RankRow),
+            flows=self.rows(FlowRow),
+            transfers=self.rows(TransferRow),
+            links=self.rows(LinkRow),
+            queues=self.rows(QueueRow),
+            cpu=self.rows(CpuRow),
+            threads=self.rows(ThreadRow),
+            sockets=self.rows(SocketRow),
+            probes=self.rows(ProbeRow),
+            messages=self.rows(MessageRow),
+            calibration=self.rows(CalibrationRow),
         )
+
+    def rows(self, row_type: type[RowT]) -> tuple[RowT, ...]:
+        """Every row of one table. Raises ResultsError for rows that cannot be read, or cannot be on this fabric."""
+        rows = load_rows(self.path, row_type)
+        problems = list(table_problems(rows, self.scenario, str(self.path / row_type.FILE)))
+        if problems:
+            raise ResultsError(problems)
+        return rows
 
     @cached_property
     def record(self) -> RunRecord:
@@ -243,65 +242,55 @@ def is_run(path: Path) -> bool:
 
 
 def load(path: Path) -> Run:
-    """Load a run directory. Raises ResultsError when it is missing, damaged or of another format version."""
-    manifest = _read_json(path / "manifest.json")
+    """Load a run directory. Raises InputError when it is missing, damaged, unfinished or of another format version."""
     where = path / "manifest.json"
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ResultsError(
-            Problem("unknown result format", f"{where}: format_version", repr(version), str(FORMAT_VERSION))
-        )
-    problems = [
-        Problem("missing or of a wrong type", f"{where}: {name}", repr(manifest.get(name))[:60], kind.__name__)
-        for name, kind in MANIFEST_FIELDS.items()
-        if not isinstance(manifest.get(name), kind)
-    ]
-    events = manifest.get("events")
-    problems += [
-        Problem("not an event", f"{where}: events.{index}", repr(event)[:60], "see docs/results-format.md")
-        for index, event in enumerate(events if isinstance(events, list) else ())
-        if not _is_event(event)
-    ]
+    manifest = _read_json(where)
+    problems = list(manifest_problems(manifest, str(where)))
     if problems:
         raise ResultsError(problems)
-    summary = path / "summary.json"
-    return Run(path, manifest, _read_json(summary) if summary.exists() else None)
-
-
-def _is_event(event: object) -> bool:
-    """Return whether this is an event; of those that numbers depend on, all their fields must be there."""
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        return False
-    needed = EVENT_FIELDS.get(event["event"], {})
-    return all(isinstance(event.get(name), kind) for name, kind in needed.items())
+    where = path / "summary.json"
+    summary = _read_json(where) if where.exists() else None
+    run = Run(path, manifest, summary)
+    problems = [] if summary is None else list(summary_problems(summary, manifest, str(where)))
+    try:
+        assert run.scenario
+    except ScenarioError as error:
+        problems += error.problems
+    if problems:
+        raise ResultsError(problems)
+    return run
 
 
 def load_rows(path: Path, row_type: type[RowT]) -> tuple[RowT, ...]:
     """Read one table of a run; () when the file does not exist. Raises ResultsError naming file and row."""
     file_path = path / row_type.FILE
     try:
-        with file_path.open(newline="") as file:
-            lines = list(csv.reader(file))
+        with io.TextIOWrapper(open_input(file_path, MAX_TABLE_BYTES), encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            header = next(lines, None)
+            return () if header is None else tuple(rows_from_columns(row_type, header, lines))
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ResultsError(Problem("cannot read a table", str(file_path), str(error), "a CSV file")) from None
-    if not lines:
-        return ()
-    try:
-        return tuple(rows_from_columns(row_type, lines[0], lines[1:]))
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ResultsError(Problem("cannot read a table", str(file_path), reason, "a CSV file")) from None
     except ValueError as error:
         raise ResultsError(Problem("damaged table", str(file_path), str(error), "see docs/results-format.md")) from None
 
 
+def json_text(value: Mapping[str, Any]) -> str:
+    """Return JSON as all our files have it: indented, readable, no NaN."""
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON atomically, indented. Raises ResultsError."""
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json_text(value)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with _os_errors("cannot write", path):
         try:
-            temporary.write_text(text)
-            _give_to_caller(temporary)
+            temporary.write_text(text, encoding="utf-8")
+            give_to_caller(temporary)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -310,7 +299,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = parse_json(read_input(path, MAX_JSON_BYTES).decode())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ResultsError(Problem("cannot read a result", str(path), reason, "a finished run directory")) from None
@@ -342,14 +331,7 @@ def _make_parents(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _give_to_caller(folder)
-
-
-def _give_to_caller(path: Path) -> None:
-    """Under sudo, hand a file to the user who called sudo, so that results can be deleted without root."""
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() == 0 and uid.isdigit() and gid.isdigit():
-        os.chown(path, int(uid), int(gid), follow_symlinks=False)
+        give_to_caller(folder)
 
 
 @contextmanager

@@ -20,13 +20,16 @@ def summarise(run: Run) -> dict[str, Any]:
     Raises ResultsError when the rows contradict the scenario (a rank or a path that cannot be).
     """
     try:
-        evidence = Evidence(run=run.record, metrics=measure(run.record), usage=usage(run.record))
-        verdict = judge(evidence)
-    except (ValueError, KeyError) as error:
+        return _summary(run)
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ResultsError(
-            Problem("rows do not fit the scenario", str(run.path), str(error), "rows of this scenario")
-        ) from None
-    metrics = evidence.metrics
+            Problem("rows do not fit the scenario", str(run.path), str(error), "rows and events of this scenario")
+        ) from error
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    evidence = Evidence(run=run.record, metrics=measure(run.record), usage=usage(run.record))
+    verdict, metrics = judge(evidence), evidence.metrics
     return {
         "format_version": FORMAT_VERSION,
         "scenario": run.scenario.name,

@@ -60,6 +60,7 @@ class Experiment:
         self.directory = RunDirectory(plan.run_dir)
         self.supervisor = Supervisor(t0_s=self.t0_s)
         self._emit = emit
+        self._jobs: dict[str, int] = {}  # of GSOS once all of ours are announced
 
     def emit(self, event: str, **fields: Any) -> None:
         """Report something that happened, now unless ``t_s`` says when."""
@@ -105,8 +106,11 @@ class Experiment:
                 self._warm_up(job)
                 self._measure(job, network, instruments, agents, daemons.vswitchd_pid)
                 silence = self._keep_gsos_story(gsos)
+                self.supervisor.look_for_stops()
                 self.phase("stop")
                 job.stop()
+            for process, noticed_s in self.supervisor.stops.items():
+                self.emit("process_stopped", role=process.role, name=str(process), noticed_s=round(noticed_s, 6))
             for death in self.supervisor.deaths:
                 self.emit(
                     "process_died", role=death.role, name=death.name, pid=death.pid, how=death.how, died_s=death.t_s
@@ -164,6 +168,7 @@ class Experiment:
                 answer = gsos.call("announce", job=name, flows=[asdict(flow) for flow in flows])
                 file = f"announced{'' if number == 1 else f'-{number}'}.json"
                 write_json(self.directory.raw / file, {"job": name, "answer": answer})
+            self._jobs = gsos.call("status")["jobs"]
         job.connect()
         if job.congestion_control != {CONGESTION_CONTROL}:
             raise WorkloadError(
@@ -256,8 +261,10 @@ class Experiment:
         if self._gsos_died():
             return None
         try:
-            for method in ("placement", "events", "status"):
-                write_json(self.directory.raw / f"gsos-{method}.json", {"answer": gsos.call(method)})
+            answers = {method: gsos.call(method) for method in ("placement", "events", "status")}
+            for method, answer in answers.items():
+                write_json(self.directory.raw / f"gsos-{method}.json", {"answer": answer})
+            self.emit("gsos_jobs", before=self._jobs, after=answers["status"]["jobs"])
         except ControllerError as error:
             return {"how": str(error), "died_s": round(time.monotonic() - self.t0_s, 6)}
         finally:

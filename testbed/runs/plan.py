@@ -85,9 +85,7 @@ class Plan:
     @property
     def announcements(self) -> dict[str, tuple[Flow, ...]]:
         """What each job tells GSOS: job name -> its flows."""
-        kind, jobs = self.scenario.workload.kind, self.pattern.jobs
-        first = "allreduce" if kind == "allreduce_ring" else kind
-        names = [first] if len(jobs) == 1 else [f"{first}-{number}" for number in range(1, len(jobs) + 1)]
+        names = self.scenario.workload.job_names
         flows: dict[str, list[Flow]] = {name: [] for name in names}
         for (src, _dst), own in zip(self.pattern.pairs, self.flows, strict=True):
             flows[names[self.pattern.job_of(src)]] += own

@@ -17,9 +17,10 @@ import scenarios
 from testbed.errors import Problem, ScenarioError
 from testbed.model import scenario as specifications
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario, override, parse_scenario, problems_from
+from testbed.results.files import read_input
 
 SUFFIXES = (".yml", ".yaml", ".json")
-MAX_FILE_CHARACTERS = 200_000  # a scenario is some kB; more is a log, a device or a mistake
+MAX_FILE_BYTES = 200_000  # a scenario is some kB; more is a log, a device or a mistake
 MAX_FIELDS = 1000  # of one mapping
 # What PyYAML raises on texts that are no YAML: its own errors, and those of the constructors behind its tags.
 NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -83,14 +84,10 @@ def load_builtin(name: str) -> Scenario:
 def load_file(path: Path) -> Scenario:
     """Return the scenario in a YAML or JSON file. Raises ScenarioError with every problem."""
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_FILE_CHARACTERS + 1)
+        text = read_input(path, MAX_FILE_BYTES).decode()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL in it
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ScenarioError(Problem("cannot be read", str(path), str(reason), "a readable UTF-8 file")) from None
-    if len(text) > MAX_FILE_CHARACTERS:
-        got = f"more than {MAX_FILE_CHARACTERS:,} characters"
-        raise ScenarioError(Problem("is not a scenario", str(path), got, "a mapping of scenario fields"))
     is_json = path.suffix == ".json"
     try:
         fields = _load_json(text) if is_json else _load_yaml(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,27 @@ def available_processes(limits: Limits) -> int:
     if limits.processes is not None:
         bounds.append(limits.processes)
     return max(0, min(bounds) - used)
+
+
+def open_files_limit() -> int:
+    """Return how many files a process may have open; the soft limit can be raised up to this."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def address_space_limit() -> int | None:
+    """Return the bytes of memory a process may map (``ulimit -v``); None: not limited."""
+    return _soft_limit(resource.RLIMIT_AS)
+
+
+def file_size_limit() -> int | None:
+    """Return the bytes a file may grow to (``ulimit -f``); None: not limited."""
+    return _soft_limit(resource.RLIMIT_FSIZE)
+
+
+def _soft_limit(which: int) -> int | None:
+    soft, _hard = resource.getrlimit(which)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def proc_field(path: str, name: str) -> str | None:

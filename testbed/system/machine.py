@@ -23,9 +23,12 @@ from testbed.system import genetlink
 from testbed.system.capsule import capsule_argv
 from testbed.system.command import run
 from testbed.system.limits import (
+    address_space_limit,
     available_memory_bytes,
     available_processes,
     cgroup_limits,
+    file_size_limit,
+    open_files_limit,
     proc_field,
     read_text,
     usable_cores,
@@ -56,6 +59,8 @@ TOOLS: Final = {
 NET_SYSCTLS: Final = Path("/proc/sys/net")
 CONGESTION_CONTROL: Final = "cubic"
 MIN_FREE_DISK_BYTES: Final = 200_000_000
+MIN_ADDRESS_SPACE_BYTES: Final = 4_000_000_000  # threads and libraries map far more than they use
+MIN_FILE_SIZE_BYTES: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ class Machine:
     cores: float
     memory_available_bytes: int
     processes_available: int
+    open_files: int
+    address_space_bytes: int | None  # None: not limited, as the next
+    file_size_bytes: int | None
     capsule_error: str | None
     capsule_tried: bool
     datapath: Datapath
@@ -122,6 +130,9 @@ def inspect_machine(results_dir: Path = Path("results")) -> Machine:
         cores=usable_cores(limits),
         memory_available_bytes=available_memory_bytes(limits),
         processes_available=available_processes(limits),
+        open_files=open_files_limit(),
+        address_space_bytes=address_space_limit(),
+        file_size_bytes=file_size_limit(),
         capsule_error=_try_capsule() if tried else None,
         capsule_tried=tried,
         datapath=find_datapath(),
@@ -185,7 +196,19 @@ def check_machine(machine: Machine) -> list[Problem]:
                 f"at least {MIN_FREE_DISK_BYTES / 1e6:.0f} MB",
             )
         )
-    return problems
+    return problems + _resource_limits(machine)
+
+
+def _resource_limits(machine: Machine) -> list[Problem]:
+    limits = (
+        ("memory a process may map is limited", "ulimit -v", machine.address_space_bytes, MIN_ADDRESS_SPACE_BYTES),
+        ("size of files is limited", "ulimit -f", machine.file_size_bytes, MIN_FILE_SIZE_BYTES),
+    )
+    return [
+        Problem(what, where, f"{limit / 1e6:,.0f} MB", f"at least {least / 1e6:,.0f} MB, or unlimited")
+        for what, where, limit, least in limits
+        if limit is not None and limit < least
+    ]
 
 
 def check_scenario(scenario: Scenario, machine: Machine) -> list[Problem]:
@@ -237,6 +260,15 @@ def _too_much(scenario: Scenario, machine: Machine, where: str) -> list[Problem]
                 f"{where}: fabric",
                 f"about {need.processes}",
                 f"at most {machine.processes_available} (pid_max, ulimit -u or a container's limit)",
+            )
+        )
+    if need.files > machine.open_files:
+        problems.append(
+            Problem(
+                "more open files than this machine allows",
+                f"{where}: fabric",
+                f"about {need.files}",
+                f"at most {machine.open_files} (ulimit -n)",
             )
         )
     return problems

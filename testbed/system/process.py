@@ -71,6 +71,15 @@ class Process:
         except OSError:  # gone
             return False
 
+    def was_continued(self) -> bool:
+        """Return whether it has been stopped and let go on since the last call; known of our children only.
+
+        The kernel keeps that until it is asked for, however short the stop was.
+        """
+        with suppress(OSError):  # not our child, or gone
+            return os.waitid(os.P_PIDFD, self.pidfd, os.WCONTINUED | os.WNOHANG) is not None
+        return False
+
     def reap(self) -> int | None:
         """Return the exit status as subprocess has it; None for a process that is not our child."""
         with suppress(ChildProcessError):

@@ -55,6 +55,9 @@ class Supervisor:
 
     def __init__(self, t0_s: float) -> None:
         self.deaths: list[Death] = []  # every unexpected one, fatal or not, in order of notice
+        self.stops: dict[
+            Process, float
+        ] = {}  # processes somebody has stopped, however shortly, and when it was noticed
         self._t0_s = t0_s
         self._selector = selectors.DefaultSelector()
         self._processes: list[Process] = []
@@ -324,11 +327,21 @@ class Supervisor:
         if now_s < self._next_look_s and patience_s > 0:
             return
         self._next_look_s = now_s + STOPPED_CHECK_S
-        stopped = [process for process in self._processes if process.alive and process.is_stopped()]
+        stopped = self.look_for_stops()
         self._stopped_since_s = {process: self._stopped_since_s.get(process, now_s) for process in stopped}
         for process, since_s in self._stopped_since_s.items():
             if now_s - since_s >= patience_s:
                 self._fail(process, "has been stopped (by SIGSTOP or a debugger)")
+
+    def look_for_stops(self) -> list[Process]:
+        """Note in ``stops`` who is, or since the last look was, stopped; return who is."""
+        t_s = time.monotonic() - self._t0_s
+        watched = [process for process in self._processes if process.alive and not process.stopping]
+        stopped = [process for process in watched if process.is_stopped()]
+        for process in watched:
+            if process.was_continued() or process in stopped:
+                self.stops.setdefault(process, t_s)
+        return stopped
 
     def _hear_the_rest(self) -> None:
         """Handle what else happens in GRACE_S: one death makes others fail."""

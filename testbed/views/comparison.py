@@ -12,8 +12,9 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from testbed.errors import Problem, ResultsError
+from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.metrics import Ratio, paired_speedup
+from testbed.evaluation.records import MOST
 from testbed.model.oracle import Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.store import Run
@@ -21,6 +22,7 @@ from testbed.results.summary import summarise
 from testbed.units import bytes_to_text
 
 INVALID = "INVALID"
+MAX_REASON_CHARACTERS = 1000
 # What one iteration of a workload is called, and what its flows belong to.
 ITERATION_NAMES: dict[WorkloadKind, str] = {
     "allreduce_ring": "all-reduce",
@@ -71,7 +73,7 @@ class Entry:
         reasons = self.summary.get("reasons")
         if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
             raise self._wrong("reasons", reasons, "a list of texts")
-        return tuple(reasons)
+        return tuple(printable(reason[:MAX_REASON_CHARACTERS]) for reason in reasons)
 
     def number(self, *keys: str) -> float | None:
         """Return a number of the summary, e.g. ``number("latency_ms", "p50")``; None when not measured.
@@ -81,8 +83,10 @@ class Entry:
         value: Any = self.summary
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise self._wrong(".".join(keys), value, "a number or null")
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
+            raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
         return value
 
     def _wrong(self, where: str, got: object, expected: str) -> ResultsError:

@@ -7,6 +7,7 @@ from which runs, code and scenario it was made. Same runs, same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from math import nan
 from pathlib import Path
 from textwrap import wrap
@@ -23,13 +24,14 @@ from testbed.evaluation.metrics import measured, span, windows
 from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow
 from testbed.evaluation.series import Series, queue_series, rate_series_mbps
 from testbed.model.oracle import Band
-from testbed.results.store import Run, load_rows, write_json
+from testbed.results.files import write_together
+from testbed.results.store import Run, json_text
 from testbed.units import KIB
 from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
-FORMATS = ("png", "svg")
+FORMATS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}  # without what would change
 
 # Okabe and Ito's palette (distinguishable with any colour vision), one colour per scheme for ever.
 SCHEME_COLOURS = {
@@ -86,15 +88,20 @@ def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list
                 "nothing to draw", str(out_dir), f"{len(runs)} run(s), all INVALID", "a VALID run, or --allow-invalid"
             )
         )
-    written = []
+    contents: dict[str, bytes] = {}
     for comparison in comparisons:
-        folder = out_dir if len(comparisons) == 1 else out_dir / comparison.scenario_hash
+        folder = "" if len(comparisons) == 1 else f"{comparison.scenario_hash}/"
         for name, draw in FIGURES.items():
             with matplotlib.rc_context(STYLE):
                 drawn = draw(comparison)
                 if drawn is not None:
-                    written += _save(drawn[0], folder, name, provenance(comparison, drawn[1]))
-    return written
+                    files = _files(drawn[0], provenance(comparison, drawn[1]))
+                    contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
+    try:
+        return write_together(out_dir, contents)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResultsError(Problem("cannot write a figure", str(out_dir), reason, "a writable directory")) from None
 
 
 def provenance(comparison: Comparison, caption: str) -> dict[str, Any]:
@@ -116,17 +123,14 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
     return [value for index, value in enumerate(values) if value not in values[:index]]
 
 
-def _save(figure: Figure, folder: Path, name: str, sidecar: dict[str, Any]) -> list[Path]:
-    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResultsError(Problem("cannot write a figure", str(folder), reason, "a writable directory")) from None
-    write_json(folder / f"{name}.json", sidecar)
-    return [*paths, folder / f"{name}.json"]
+def _files(figure: Figure, sidecar: dict[str, Any]) -> dict[str, bytes]:
+    """Return suffix -> content of the files of one figure."""
+    files = {}
+    for suffix, metadata in FORMATS.items():
+        buffer = BytesIO()
+        figure.savefig(buffer, format=suffix, metadata=metadata)
+        files[suffix] = buffer.getvalue()
+    return {**files, "json": json_text(sidecar).encode()}
 
 
 def _figure(comparison: Comparison, width_cm: float, height_cm: float) -> Figure:
@@ -382,8 +386,8 @@ def _latencies(entries: Sequence[Entry], row_type: type[ProbeRow] | type[Message
     sent = [
         row
         for entry in entries
-        for during in [windows(measured(load_rows(entry.run.path, IterationRow)))]
-        for row in load_rows(entry.run.path, row_type)
+        for during in [windows(measured(entry.run.rows(IterationRow)))]
+        for row in entry.run.rows(row_type)
         if any(start <= row.sent_s <= end for start, end in during)
     ]
     return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.errors import printable
+from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
 from testbed.views.comparison import (
     VERDICTS,
@@ -60,7 +62,7 @@ def run_grid(comparison: Comparison) -> Grid:
     ideal_s = _time(entries[0].number("ideal_s"))
     limit_mbps = _number(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
-    bottleneck = details.get("bottleneck") if isinstance(details, Mapping) else "unknown"
+    bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
     disturbed = comparison.scenario.faults or comparison.scenario.background
     name = iteration_name(comparison.scenario)
     notes = (
@@ -159,7 +161,7 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
     elif "ecmp" in comparison.schemes:
         yield (
             "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
-            "or no usable run"
+            f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
         )
     if len(comparison.schemes) > 1:
         yield "speed-up: geometric mean of time ratios paired by seed (95% confidence interval)"

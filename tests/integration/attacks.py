@@ -160,6 +160,27 @@ def strike(
     return report(lab, run, timeout_s=timeout_s)
 
 
+def pause(lab: Lab, *, kind: str, pause_s: float) -> dict[str, Any]:
+    """Stop one process of a run for a moment while it is measured, and report."""
+    run = Run([*SMALL, "--set", "workload.iterations=8"])
+    assert run.await_event("measurement"), run.text
+    pid = await_process(lab, kind, run)
+    assert pid is not None, run.text
+    os.kill(pid, signal.SIGSTOP)
+    run.lives_for(pause_s)
+    os.kill(pid, signal.SIGCONT)
+    return report(lab, run, timeout_s=60)
+
+
+def withdraw_job(lab: Lab) -> dict[str, Any]:
+    """Take the job of a run from GSOS while it is measured, and report."""
+    run = Run([*SMALL, "--set", "workload.iterations=8"])
+    assert run.await_event("measurement"), run.text
+    path = f"/proc/{lab.find('GSOS')}/root/run/gse/gsos.sock"
+    answer = ask(path, b'{"method": "withdraw", "params": {"job": "allreduce"}}')
+    return {"answer": answer, **report(lab, run, timeout_s=60)}
+
+
 def interrupt(lab: Lab, *, point: str, number: int, whole_group: bool, times: int = 1) -> dict[str, Any]:
     """Ask a run to end by a signal to the program, or like a terminal to its process group."""
     run = Run(SMALL)
@@ -211,6 +232,8 @@ def close_stdout(lab: Lab) -> dict[str, Any]:
         "gone": f"{{ sleep 0.5; {words} 1,; echo $? >/mnt/status; }} 2>/mnt/stderr | true",
         "both into head": f"{{ {words} 2,; echo $? >/mnt/status; }} 2>&1 | head -1 >/mnt/stdout",
         "closed": f"{words} 3, <&- >&- 2>&-; echo $? >/mnt/status",
+        "full": f"{words} 4, >/dev/full 2>/mnt/stderr; echo $? >/mnt/status",
+        "messages lost": f"{words} 5, --json >/mnt/stdout 2>/dev/full; echo $? >/mnt/status",
     }
     found: dict[str, Any] = {}
     for way, command_line in ways.items():

@@ -70,6 +70,11 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
         "h1 ping -c 1 h5",
         "h1 echo inside",
         "dpctl dump-ports-desc",
+        "dpctl dump-flows",
+        "py net.hosts",
+        "sh date",
+        "link l1 s3 down",
+        "link l1 s3 up",
         "link l1 s2 down",
         "h1 ping -c 2 h5",
         "gsos status",
@@ -94,6 +99,10 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
     assert (answers["py 6*7"], answers["sh echo outside"], answers["h1 echo inside"]) == ("42", "outside", "inside")
     assert "1 received" in answers["h1 ping -c 1 h5"]
     assert answers["dpctl dump-ports-desc"].count("*** ") == 6 and "(l1-eth1)" in answers["dpctl dump-ports-desc"]
+    assert answers["dpctl dump-flows"].count("*** ") == 6 and "priority=200" in answers["dpctl dump-flows"]
+    assert answers["py net.hosts"].count("<") == 8
+    assert re.search(r"\d\d:\d\d:\d\d", answers["sh date"])
+    assert answers["link l1 s3 down"] == answers["link l1 s3 up"] == ""
     assert "2 received" in answers["h1 ping -c 2 h5"]  # with a link less
     assert re.search(r"^failed +l1-s2$", answers["gsos status"], re.MULTILINE)
 

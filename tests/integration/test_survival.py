@@ -19,11 +19,13 @@ from attacks import (
     close_stdout,
     interrupt,
     leave_things,
+    pause,
     pester_gsos,
     soak,
     strike,
     strike_prompt,
     two_at_once,
+    withdraw_job,
 )
 from lab import in_lab
 
@@ -187,6 +189,25 @@ def test_gsos_stopped_while_ranks_work_makes_the_run_invalid(tmp_path: Path) -> 
     assert_finished_without_gsos(told)
 
 
+@pytest.mark.parametrize("kind", ["rank", "ovs-vswitchd"])
+def test_a_stop_of_a_moment_is_a_doubt(tmp_path: Path, kind: str) -> None:
+    told = in_lab(tmp_path / "results", pause, kind=kind, pause_s=0.1)
+    assert_nothing_left(told)
+    assert told["status"] == 0, told["stderr"]
+    (summary,) = told["summaries"]
+    assert summary["verdict"] in ("SUSPECT", "INVALID")
+    assert any(reason.startswith("stopped for a time") and kind in reason for reason in summary["reasons"]), summary
+
+
+def test_a_job_taken_from_gsos_makes_the_run_invalid(tmp_path: Path) -> None:
+    told = in_lab(tmp_path / "results", withdraw_job)
+    assert told["answer"]["ok"]
+    assert_nothing_left(told)
+    (summary,) = told["summaries"]
+    assert summary["verdict"] == "INVALID"
+    assert "jobs withdrawn, replaced or announced during the run: allreduce" in summary["reasons"]
+
+
 # --- interrupted --------------------------------------------------------------------------------------
 
 
@@ -233,7 +254,15 @@ def test_a_reader_that_leaves_costs_no_run(tmp_path: Path) -> None:
     assert told["both into head"]["stdout"] == "run 1/1 gse1 seed 2\n"
     assert told["closed"] == {"status": "0\n", "stdout": "", "stderr": ""}
     assert "Traceback" not in told["gone"]["stderr"]
-    assert [re.sub(r".*-(seed\d)-[^.]*", r"\1", name) for name in told["directories"]] == ["seed1", "seed2", "seed3"]
+    assert told["full"]["status"] == "2\n"
+    assert told["full"]["stderr"].endswith(
+        "gse: standard output: cannot be written; got No space left on device, expected room for it\n"
+    )
+    assert told["messages lost"]["status"] == "0\n"
+    assert '"seed": 5' in told["messages lost"]["stdout"]
+    assert [re.sub(r".*-(seed\d)-[^.]*", r"\1", name) for name in told["directories"]] == [
+        f"seed{n}" for n in range(1, 6)
+    ]
 
 
 # --- beside each other, one after the other -----------------------------------------------------------

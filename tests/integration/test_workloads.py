@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import gse_run, manifest, most_flows, table
+from gse_runs import events, gse_run, manifest, most_flows, table
 
 pytestmark = pytest.mark.root
 
@@ -17,6 +17,7 @@ SMALL = {
     "fabric.hosts_per_leaf": 2,
     "workload.iterations": 1,
     "workload.warmup_iterations": 1,
+    "workload.warmup_size_bytes": 4096,
     "measure.calibrate": False,
     "measure.probe_interval_ms": 0,
 }
@@ -74,6 +75,10 @@ def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
     assert run["completion_s"] == pytest.approx(max(expected))
     raw = Path(run["run_dir"], "raw")
     assert (raw / "announced.json").exists() and (raw / "announced-2.json").exists()
+    (said,) = events(run, "gsos_jobs")
+    assert set(said["before"]) == {"allreduce-1", "allreduce-2"}
+    assert said["after"] == said["before"]
+    assert not [reason for reason in run["reasons"] if reason.startswith("jobs ")]
 
 
 def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
 
 
 def test_small_messages_alone_show_what_asking_first_costs(tmp_path: Path) -> None:
-    settings = {"mice_interval_ms": 10.0, "mice_only_s": 1.0}
+    settings = {"mice_interval_ms": 5.0, "mice_only_s": 0.5}
     runs = runs_of(tmp_path, "mice_alone", "ecmp,gse2-n2n", **settings)
     for run in runs.values():
         assert (run["completion_s"], run["efficiency"], run["uplink_utilization"]) == (None, None, None)

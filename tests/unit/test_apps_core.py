@@ -307,3 +307,19 @@ def test_events_since_a_time():
     core.first_packet(switches[L1], 1, Flow("10.0.1.1", "10.0.2.1", UDP, 1, 2))
     assert [event["event"] for event in core.events(before_s)] == ["link down", "placed"]
     assert core.events(time.monotonic()) == []
+
+
+def test_status_tells_a_job_that_was_replaced_from_one_that_stayed():
+    core = core_of()
+    for switch in connect_all(core).values():
+        confirm_everything(core, switch)
+    core.announce("one", [FLOW], 5.0)
+    before = core.status()["jobs"]
+    assert before == {"one": 1}
+    core.announce("one", [FLOW], 5.0)
+    assert core.status()["jobs"] != before
+    core.withdraw("one", 5.0)
+    assert core.status()["jobs"] == {}
+    with pytest.raises(InputError, match="announces no flows"):
+        core.announce("two", [], 5.0)
+    assert core.status()["jobs"] == {}

@@ -192,6 +192,8 @@ def test_parameters_become_values():
         ("announce", {"job": "j", "flows": [{**FLOW, "src_ip": "h1"}]}, r"flows.0.src_ip"),
         ("announce", {"job": "j", "flows": [{**FLOW, "proto": 1}]}, r"flows.0.proto"),
         ("announce", {"job": "j", "flows": [{**FLOW, "demand_bytes": -1}]}, r"flows.0.demand_bytes"),
+        ("announce", {"job": "j", "flows": [{**FLOW, "demand_bytes": 10**400}]}, r"flows.0.demand_bytes"),
+        ("announce", {"job": "j", "flows": [{**FLOW, "demand_bytes": 2**53 + 1}]}, r"flows.0.demand_bytes"),
         ("wait_ready", {"timeout_s": 0}, "wait_ready: timeout_s"),
         ("withdraw", {"job": "gone"}, "unknown job; got gone"),
     ],

@@ -76,3 +76,10 @@ def test_slower_burst_lowers_what_to_expect_and_a_faster_one_does_not_raise_it()
     assert capacity.expected_crossings_per_s("userspace", 2, reference * 4) == ceiling
     assert capacity.expected_crossings_per_s("kernel", 4, 10_000) == 20_000
     assert capacity.expected_crossings_per_s("kernel", 4, 1e9) == capacity.ceiling_crossings_per_s("kernel", 4)
+
+
+def test_a_rank_with_many_connections_needs_as_many_open_files() -> None:
+    ring = capacity.need(DEFAULT)
+    many = capacity.need(with_settings(workload__kind="all_to_all", workload__flows_per_hop=26))
+    assert many.files == capacity.FILES_BASE + 2 * 15 * 26 > ring.files
+    assert capacity.need(with_settings(workload__kind="all_to_all")).files == ring.files

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
@@ -46,3 +50,24 @@ def test_times_count_from_the_first_frame() -> None:
     first, second = (Ether(wire.control_frame(wire.Hello(L1, L1, 2, n), 2)) for n in (1, 2))
     first.time, second.time = 1000.0, 1000.25
     assert [line.split()[0] for line in lines([first, second])] == ["0.000000", "0.250000"]
+
+
+MACS = bytes.fromhex("024753000100") + bytes.fromhex("024753000200")
+SHORT_GRANT = struct.pack("!BBHHHHBBI", 16, 2, 0, 0x200, 0x100, 5, 0, 0, 0) + 10 * b"\0"
+
+
+def test_a_grant_that_promises_more_than_it_holds_is_malformed() -> None:
+    frames = [Ether(MACS + b"\x88\xb6" + SHORT_GRANT), Ether(wire.control_frame(wire.Hello(L1, L1, 2, 77), 2))]
+    said = list(lines(frames))
+    assert said[0].endswith("GRANT l2 > l1 malformed: 1 entries, 5 promised")
+    assert "HELLO" in said[1]
+
+
+@given(kind=st.sampled_from([b"\x88\xb5", b"\x88\xb6", b"\x08\x00"]), body=st.binary(max_size=120))
+def test_no_frame_is_more_than_malformed(kind: bytes, body: bytes) -> None:
+    assert describe(Ether(MACS + kind + body)).isprintable()
+
+
+@given(first=st.binary(max_size=2), kind=st.integers(0, 8), rest=st.binary(max_size=60))
+def test_no_control_message_is_more_than_malformed(first: bytes, kind: int, rest: bytes) -> None:
+    assert describe(Ether(MACS + b"\x88\xb6" + bytes([16, kind]) + first + rest)).isprintable()

@@ -15,6 +15,7 @@ from gse_command import Gse, as_nobody, assert_refused, nobody_can_read_the_proj
 from synthetic_runs import healthy, scenario_of, store
 
 from testbed.cli.main import COMMANDS
+from testbed.evaluation.records import MessageRow, TransferRow, columns
 from testbed.runs.scenario_files import builtin_names
 
 
@@ -201,6 +202,30 @@ def remove(name: str) -> Callable[[Path], None]:
     return lambda run: (run / name).unlink()
 
 
+def append(name: str, line: str) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        with (run / name).open("a") as file:
+            file.write(line)
+
+    return lambda run: both(remove("summary.json"), damage)(run)  # or the rows are not looked at
+
+
+def make_pipe(name: str) -> Callable[[Path], None]:
+    return both(remove(name), lambda run: os.mkfifo(run / name))
+
+
+def make_device(name: str) -> Callable[[Path], None]:
+    return both(remove(name), lambda run: (run / name).symlink_to("/dev/zero"))
+
+
+def both(*damages: Callable[[Path], None]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        for one in damages:
+            one(run)
+
+    return damage
+
+
 def make_folder(name: str) -> Callable[[Path], None]:
     def damage(run: Path) -> None:
         (run / name).unlink()
@@ -210,6 +235,7 @@ def make_folder(name: str) -> Callable[[Path], None]:
 
 
 # What a crash, a full disk, an editor or another version may leave; -> what the message says.
+TRANSFERS_HEADER, MESSAGES_HEADER = (",".join(columns(row_type)) + "\n" for row_type in (TransferRow, MessageRow))
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest cut": (cut("manifest.json"), "manifest.json: damaged JSON"),
     "manifest empty": (write("manifest.json", b""), "manifest.json: damaged JSON"),
@@ -247,9 +273,95 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "table with a NUL": (replace_text("links.csv", r"^[0-9.]+,", "\x00,"), "links.csv: "),
     "table of an unknown interface": (replace_text("links.csv", r",l1-eth3,", ",l9-eth3,"), ""),
     "probes of an unknown host": (replace_text("probes.csv", r",h1,", ",h99,"), ""),
-    "negative latency": (replace_text("probes.csv", r"^([0-9.]+,h[0-9],h[0-9],[0-9]+),[^,]*,", r"\1,-1,"), ""),
-    "infinite time": (replace_text("links.csv", r"^[0-9.]+,", "inf,"), ""),
-    "time not a number": (replace_text("links.csv", r"^[0-9.]+,", "nan,"), ""),
+    "negative latency": (
+        replace_text("probes.csv", r"^([0-9.]+,h[0-9],h[0-9],[0-9]+),[^,]*,", r"\1,-1,"),
+        "column latency_s: '-1' is negative",
+    ),
+    "infinite time": (replace_text("links.csv", r"^[0-9.]+,", "inf,"), "column t_s: 'inf' is not a finite number"),
+    "time not a number": (replace_text("links.csv", r"^[0-9.]+,", "nan,"), "column t_s: 'nan' is not a finite number"),
+    "time without end": (replace_text("links.csv", r"^[0-9.]+,", "1e300,"), "is not a finite number of at most 1e+18"),
+    "huge counter": (
+        replace_text("links.csv", r"(eth3),[0-9]+,", r"\1," + 400 * "9" + ","),
+        "column tx_bytes: '9999",
+    ),
+    "iteration that ends before it begins": (
+        append("iterations.csv", "9,0,262144,5,4,1.0,0\n"),
+        "column end_s: not possible here; got 4.0, expected at least start_s=5",
+    ),
+    "rank of another scenario": (append("ranks.csv", "1,0,99,h1,1,2,0,,,\n"), "column rank: not possible here; got 99"),
+    "transfer of a rank there is not": (
+        append("transfers.csv", TRANSFERS_HEADER + "1,0,0,99,h1,h2,64,1,2\n"),
+        "transfers.csv: row 1, column dst_rank: not possible here; got 99, expected 0..3",
+    ),
+    "transfer to a host there is not": (
+        append("transfers.csv", TRANSFERS_HEADER + "1,0,0,1,h1,h99,64,1,2\n"),
+        "transfers.csv: row 1, column dst_host: not possible here; got 'h99', expected h1..h4",
+    ),
+    "transfer that ends before it begins": (
+        append("transfers.csv", TRANSFERS_HEADER + "1,0,0,1,h1,h2,64,2,1\n"),
+        "transfers.csv: row 1, column end_s: not possible here; got 1.0, expected at least start_s=2",
+    ),
+    "transfer of less than nothing": (
+        append("transfers.csv", TRANSFERS_HEADER + "1,0,0,1,h1,h2,-64,1,2\n"),
+        "row 1, column size_bytes: '-64' is negative",
+    ),
+    "message from a host there is not": (
+        append("messages.csv", MESSAGES_HEADER + "1,h99,h2,0,64,0.1,0\n"),
+        "messages.csv: row 1, column src_host: not possible here; got 'h99', expected h1..h4",
+    ),
+    "message that takes for ever": (
+        append("messages.csv", MESSAGES_HEADER + "1,h1,h2,0,64,inf,0\n"),
+        "row 1, column latency_s: 'inf' is not a finite number",
+    ),
+    "path of another fabric": (
+        append("flows.csv", "1,0,h1,h2,10.0.1.1,10.0.2.1,1,2,s99,0,0,0,0\n"),
+        "column path: not possible here; got 's99'",
+    ),
+    "table a pipe": (make_pipe("links.csv"), "links.csv: cannot read a table; got a FIFO, not a regular file"),
+    "table without end": (make_device("links.csv"), "links.csv: cannot read a table; got a device"),
+    "manifest a pipe": (make_pipe("manifest.json"), "manifest.json: cannot read a result; got a FIFO"),
+    "manifest without end": (make_device("manifest.json"), "manifest.json: cannot read a result; got a device"),
+    "summary a pipe": (make_pipe("summary.json"), "summary.json: cannot read a result; got a FIFO"),
+    "run not finished": (
+        edit("manifest.json", status="running"),
+        "status: not valid; got 'running', expected finished",
+    ),
+    "scheme nobody has": (
+        edit("manifest.json", scheme="../\x1b[2J"),
+        "manifest.json: scheme: not valid; got '../\\x1b[2J', expected one of ecmp,",
+    ),
+    "seed true": (edit("manifest.json", seed=True), "manifest.json: seed: missing or of a wrong type; got True"),
+    "seed huge": (edit("manifest.json", seed=10**400), "manifest.json: damaged JSON"),
+    "seed large": (edit("manifest.json", seed=2**31), "manifest.json: seed: not valid; got 2147483648"),
+    "versions with NaN": (edit("manifest.json", versions={"a": float("nan")}), "manifest.json: damaged JSON; got NaN"),
+    "versions a list": (edit("manifest.json", versions=[1]), "manifest.json: versions: missing or of a wrong type"),
+    "differences a number": (
+        edit("manifest.json", events=[{"event": "read_back", "differences": 5}]),
+        "events.0: not an event",
+    ),
+    "fabric without end": (
+        edit(
+            "manifest.json",
+            scenario={
+                "name": "x",
+                "fabric": {"leaves": 255, "spines": 255, "hosts_per_leaf": 254, "links_per_pair": 16},
+            },
+        ),
+        "leaves x hosts_per_leaf=64770, expected at most 4096",
+    ),
+    "summary of another seed": (
+        edit("summary.json", seed=99),
+        "summary.json: seed: not what the manifest says; got 99",
+    ),
+    "summary of another scheme": (edit("summary.json", scheme="uet"), "summary.json: scheme: not what the manifest"),
+    "summary of the future": (edit("summary.json", format_version=77), "format_version: not what the manifest says"),
+    "time huge": (edit("summary.json", completion_s=10**400), "summary.json: damaged JSON"),
+    "time infinite": (edit("summary.json", completion_s=float("inf")), "summary.json: damaged JSON; got Infinity"),
+    "time negative": (edit("summary.json", completion_s=-1), "completion_s: not valid; got -1"),
+    "summary missing, agents silent": (
+        both(remove("summary.json"), edit("manifest.json", events=[{"event": "agents"}])),
+        "rows do not fit the scenario",
+    ),
     "table missing": (remove("links.csv"), ""),
     "every table missing": (lambda run: [path.unlink() for path in run.glob("*.csv")] and None, ""),
     "summary missing": (remove("summary.json"), ""),
@@ -268,6 +380,7 @@ def test_a_damaged_run_is_refused_or_drawn_as_far_as_it_goes(gse: Gse, stored: P
     answer = gse("plot", str(run), "--out", str(tmp_path / "figures"))
     if said:
         assert_refused_after_tables(answer, said)
+        assert not (tmp_path / "figures").exists()
     else:  # what is not there or is strange need not stop the rest
         assert answer.status in (0, 2), answer
         assert "Traceback" not in answer.err
@@ -294,6 +407,9 @@ def test_results_that_may_not_be_read_are_refused(reference: Path, public_folder
     runs = Path(shutil.copytree(reference, public_folder / "allreduce_ring"))
     (min(runs.iterdir()) / "links.csv").chmod(0o600)
     plotted = as_nobody("plot", str(runs), "--out", str(public_folder / "figures"), may_read_all=False)
+    assert_refused_after_tables(plotted, "links.csv: cannot read a table; got Permission denied")
+    (min(runs.iterdir()) / "links.csv").chmod(0o644)
+    plotted = as_nobody("plot", str(runs), "--out", str(public_folder / "figures"), may_read_all=False)
     assert_refused_after_tables(plotted, "figures: cannot write a figure; got Permission denied")
     assert not (public_folder / "figures").exists()
     (min(runs.iterdir()) / "manifest.json").chmod(0o600)
@@ -317,3 +433,49 @@ def test_figures_that_cannot_be_written_are_refused(gse: Gse, stored: Path, out:
 
 def test_list_of_results_that_are_no_folder_is_refused(gse: Gse) -> None:
     assert_refused(gse("list", "--results", "/etc/passwd"), "/etc/passwd: cannot list runs; got Not a directory")
+
+
+def test_figures_replace_links_and_never_follow_them(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (stored / "figures").mkdir()
+    for name in ("completion.png", "completion.json"):
+        (stored / "figures" / name).symlink_to(victim)
+    assert gse("plot", str(stored)).status == 0
+    assert victim.read_text() == "precious"
+    assert not (stored / "figures" / "completion.png").is_symlink()
+    assert (stored / "figures" / "completion.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in stored.iterdir() if path.name.startswith(".")]
+
+
+def test_figures_do_not_go_where_a_link_points(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (stored / "figures").symlink_to(tmp_path / "elsewhere")
+    assert_refused(gse("plot", str(stored)), "figures: figures would go elsewhere; got a symbolic link")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_damaged_input_leaves_the_figures_there_are(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    assert gse("plot", str(stored)).status == 0
+    before = {path.name: path.read_bytes() for path in (stored / "figures").iterdir()}
+    cut("queues.csv")(min(stored.glob("2*")))
+    assert gse("plot", str(stored)).status == 2
+    assert {path.name: path.read_bytes() for path in (stored / "figures").iterdir()} == before
+
+
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    for run in stored.glob("2*"):
+        edit("summary.json", reasons=["\x1b]0;pwned\x07\x1b[2J"], details={"bottleneck": "\x1b[2J"})(run)
+    answer = gse("plot", str(stored), "--out", str(tmp_path / "figures"))
+    assert answer.status == 0
+    assert "\x1b" not in answer.out
+    assert "\\x1b[2J" in answer.out
+
+
+def test_a_capture_that_is_no_file_is_refused_at_once(gse: Gse, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(gse("capture", "--read", str(tmp_path / "pipe")), "pipe: cannot be read; got a FIFO, not a regular")
+    assert_refused(gse("capture", "--read", "/dev/zero"), "/dev/zero: cannot be read; got a device")
+    assert_refused(gse("check", str(tmp_path / "pipe")), "pipe: cannot be read; got a FIFO")
+    (tmp_path / "text").write_text("no capture")
+    assert_refused(gse("capture", "--read", str(tmp_path / "text")), "text: cannot be read; got ")

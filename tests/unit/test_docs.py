@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.evaluation.agents import SUMMED
+from testbed.gse.dataplane.counters import Counters
+from testbed.model.scenario import SCHEMES
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("scenarios/*.md"), *PROJECT.glob("results/*.md")]
@@ -22,3 +26,31 @@ def test_every_relative_link_and_image_leads_somewhere(page: Path) -> None:
 def test_every_file_of_ours_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:testbed|apps|tests|docs|tools|scenarios)/[\w/.-]+\.\w+)`", page.read_text())
     assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+def test_every_counter_of_an_agent_is_explained() -> None:
+    section = (PROJECT / "docs" / "gse.md").read_text().partition("## What agents count")[2].partition("\n## ")[0]
+    first_cells = " ".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+    explained = set(re.findall(r"`(\w+)`", first_cells))
+    assert set(Counters().to_json()) - explained == set()
+    assert {"foreign", "faults_heard", "congestion_heard"} <= set(SUMMED) <= explained
+
+
+def test_tables_have_no_gap_that_ends_them() -> None:
+    for page in PAGES:
+        lines = page.read_text().splitlines()
+        for before, gap, after, below in zip(lines, lines[1:], lines[2:], lines[3:], strict=False):
+            broken = before.startswith("|") and gap == "" and after.startswith("|") and not below.startswith("|---")
+            assert not broken, f"{page}: {after}"
+
+
+def test_what_a_new_scheme_needs_names_every_file_that_names_schemes() -> None:
+    row = next(
+        line for line in (PROJECT / "docs/architecture.md").read_text().splitlines() if line.startswith("| a scheme |")
+    )
+    naming = {
+        str(path.relative_to(PROJECT))
+        for path in (PROJECT / "testbed").rglob("*.py")
+        if sum(f'"{scheme}"' in path.read_text() for scheme in SCHEMES) >= 4
+    }
+    assert {name for name in naming if name not in row} == set()

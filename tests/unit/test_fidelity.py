@@ -198,6 +198,10 @@ def rate_changed(run: RunRecord) -> RunRecord:
     return replace(run, events=(*run.events, {"event": "read_back", "t_s": 9.0, "differences": [said]}))
 
 
+def event(kind: str, /, **fields: object) -> Spoil:
+    return lambda run: replace(run, events=(*run.events, {"event": kind, "t_s": 9.0, **fields}))
+
+
 def sampler_late(run: RunRecord) -> RunRecord:
     return replace(run, events=({"event": "sampler_stopped", "t_s": 9.0, "lateness_p99_s": 0.13},))  # of 0.25
 
@@ -271,6 +275,28 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
     ("rate changed", rate_changed, "settings_after", Level.INVALID, "l1-eth5: rate (bytes/s) is 1000000"),
+    (
+        "stopped for a moment",
+        event("process_stopped", role="rank", name="rank 3 on h4 (pid 7)"),
+        "process_stopped",
+        Level.SUSPECT,
+        "stopped for a time (SIGSTOP or a debugger): rank 3 on h4 (pid 7)",
+    ),
+    (
+        "job withdrawn",
+        event("gsos_jobs", before={"allreduce": 1}, after={}),
+        "jobs",
+        Level.INVALID,
+        "jobs withdrawn, replaced or announced during the run: allreduce",
+    ),
+    ("job replaced", event("gsos_jobs", before={"allreduce": 1}, after={"allreduce": 2}), "jobs", Level.INVALID, ""),
+    (
+        "another job",
+        event("gsos_jobs", before={"allreduce": 1}, after={"allreduce": 1, "else": 2}),
+        "jobs",
+        Level.INVALID,
+        "run: else",
+    ),
     ("late sampler", sampler_late, "sampler_lateness", Level.SUSPECT, "130 ms late"),
     (
         "sockets",
@@ -294,6 +320,26 @@ def test_spoiling_one_thing_trips_one_check(spoil: Spoil, check: str, level: Lev
     assert [(finding.check, finding.level) for finding in result.findings] == [(check, level)]
     assert text in result.reasons[0]
     assert result.level is level
+
+
+def test_several_jobs_are_no_doubt_when_gsos_has_exactly_those() -> None:
+    run = healthy(scenario_of(workload={"jobs": 2}, fabric={"hosts_per_leaf": 4}))
+    both = {"allreduce-1": 1, "allreduce-2": 2}
+    assert found(event("gsos_jobs", before=both, after=both)(run)) == {}
+    one = {"allreduce-1": 1}
+    assert found(event("gsos_jobs", before=one, after=one)(run)) == {"jobs": "INVALID"}
+    more = {**both, "allreduce": 3}
+    assert found(event("gsos_jobs", before=more, after=more)(run)) == {"jobs": "INVALID"}
+
+
+def test_a_run_that_announces_nothing_is_in_doubt_when_gsos_has_a_job() -> None:
+    run = healthy(scenario_of(workload={"announce": False}))
+    assert found(event("gsos_jobs", before={}, after={})(run)) == {}
+    assert found(event("gsos_jobs", before={}, after={"allreduce": 1})(run)) == {"jobs": "INVALID"}
+
+
+def test_a_job_that_stays_is_no_doubt() -> None:
+    assert found(event("gsos_jobs", before={"allreduce": 1}, after={"allreduce": 1})(healthy(scenario_of()))) == {}
 
 
 def test_a_full_core_is_only_a_doubt_until_it_slows_the_collective() -> None:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
+import pytest
+
+from testbed.system import limits
 from testbed.system.limits import (
     Limits,
     available_memory_bytes,
@@ -74,3 +78,10 @@ def test_field_of_a_proc_file_is_its_first_value(tmp_path: Path) -> None:
     assert proc_field(str(path), "model name") == "First CPU"
     assert proc_field(str(path), "MemFree") == "12 kB"
     assert proc_field(str(path), "nothing") is None
+
+
+def test_limits_of_this_process_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {resource.RLIMIT_NOFILE: (20, 300), resource.RLIMIT_AS: (5, 6), resource.RLIMIT_FSIZE: (-1, -1)}
+    monkeypatch.setattr(limits.resource, "getrlimit", told.__getitem__)
+    assert limits.open_files_limit() == 300  # the soft one is raised by a run
+    assert (limits.address_space_limit(), limits.file_size_limit()) == (5, None)

@@ -39,6 +39,8 @@ def test_good_machine_has_no_problem() -> None:
         (without_tool("iperf3"), "program missing: iperf3", "apt-get install iperf3"),
         (without_tool("mnexec"), "program missing: mnexec", "apt-get install mininet"),
         (replace(GOOD, capsule_error="unshare: Operation not permitted"), "namespaces", "privileged container"),
+        (replace(GOOD, address_space_bytes=10**9), "memory a process may map", "at least 4,000 MB"),
+        (replace(GOOD, file_size_bytes=10**6), "size of files is limited", "at least 1,000 MB"),
         (replace(GOOD, tun=False), "tap devices", "/dev/net/tun"),
         (replace(GOOD, qdiscs={**(GOOD.qdiscs or {}), "tbf": False}), "shaped", "sch_tbf"),
         (replace(GOOD, congestion_controls=("reno",)), "congestion control", "modprobe tcp_cubic"),
@@ -116,3 +118,8 @@ def test_versions_are_what_the_programs_say() -> None:
 def test_generic_netlink_knows_its_own_controller_and_nothing_invented() -> None:
     assert genetlink.family_exists("nlctrl")
     assert not genetlink.family_exists("gse_nonsense")
+
+
+def test_too_few_open_files_are_named_before_the_run() -> None:
+    problem = only(check_scenario(SCENARIO, replace(GOOD, open_files=256)))
+    assert str(problem).endswith("expected at most 256 (ulimit -n)")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.model import oracle
 from testbed.model.oracle import (
     FlowPath,
     expected_ecmp,
@@ -20,7 +21,7 @@ from testbed.model.oracle import (
 )
 from testbed.model.pattern import ring, seeded_pattern
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import FabricSpec, Scenario
+from testbed.model.scenario import FabricSpec, Scenario, parse_scenario
 from testbed.model.topology import Topology
 
 
@@ -240,6 +241,19 @@ def test_path_names_are_read_back(spines: int, links: int, data: st.DataObject) 
 def test_a_path_the_fabric_does_not_have_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a path"):
         parse_path(fabric(2, 2, 1), name)
+
+
+def test_pairs_times_flows_times_paths_bound_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = scenario("allreduce_ring", jobs=2, flows_per_hop=2)  # 16 pairs, 4 paths
+    monkeypatch.setattr(oracle, "MAX_ROUTES", 16 * 2 * 4)
+    assert scenario_expectation(asked, runs=1) is not None
+    monkeypatch.setattr(oracle, "MAX_ROUTES", 16 * 2 * 4 - 1)
+    assert scenario_expectation(asked, runs=1) is None
+
+
+def test_a_fabric_too_large_to_draw_from_has_no_expectation() -> None:
+    fields = {"name": "x", "fabric": {"leaves": 64, "spines": 16, "hosts_per_leaf": 64, "links_per_pair": 16}}
+    assert scenario_expectation(parse_scenario(fields, source="x"), runs=1) is None
 
 
 # -- other patterns -------------------------------------------------------------------------------------------

@@ -101,6 +101,12 @@ def test_a_permutation_gives_every_rank_one_partner_and_is_nobodys_own(ranks: in
     assert pairs == permutation_pairs({rank: rank for rank in range(ranks)}, Random(seed))
 
 
+def test_a_permutation_of_very_many_ranks_is_found() -> None:
+    """With few partners left a choice may have to be made again by hundreds of ranks in turn."""
+    pairs = permutation_pairs({rank: rank % 16 for rank in range(1200)}, Random(1))
+    assert sorted(dst for _src, dst in pairs) == list(range(1200))
+
+
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 2**32))
 def test_a_permutation_leaves_the_group_wherever_that_is_possible(sizes: list[int], seed: int) -> None:
     groups = dict(enumerate(group for group, size in enumerate(sizes) for _ in range(size)))

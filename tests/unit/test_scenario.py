@@ -47,7 +47,16 @@ def problems_of(fields: dict[str, Any]) -> list[str]:
             {"faults": [{"t_s": 1, "action": "fail", "target": "l9-s1"}]},
             "got faults.0.target=l9-s1, expected a spine s1..s4",
         ),
-        ({"schemes": ["ecmp", "ecmp"]}, "names one twice"),
+        ({"background": [{"src": "h1\x1fh2", "dst": "h2"}]}, r"got background.0.src=h1\x1fh2, expected a host h1..h16"),
+        ({"background": [{"src": "\x1b[2J", "dst": "h2"}]}, r"got background.0.src=\x1b[2J, expected a host"),
+        ({"seeds": [2**31]}, "seeds.0: not valid; got 2147483648, expected less than or equal to 2147483647"),
+        ({"seeds": [-1]}, "seeds.0: not valid; got -1, expected greater than or equal to 0"),
+        ({"seeds": list(range(10_001))}, "seeds: "),
+        (
+            {"fabric": {"leaves": 255, "spines": 255, "hosts_per_leaf": 2, "links_per_pair": 16}},
+            "got leaves x spines x links_per_pair=1040400, expected at most 16384",
+        ),
+        ({"schemes": ["ecmp", "ecmp"]}, "schemes names ecmp twice"),
         ({"fabric": {"queue_bytes": 9000}}, "expected >= 18028"),
     ],
 )
@@ -160,6 +169,13 @@ def test_the_published_schema_is_the_current_one() -> None:
 def test_a_workload_that_cannot_be_is_refused_with_what_can(workload: dict[str, Any], said: str) -> None:
     (problem,) = problems_of({"workload": workload})
     assert said in problem
+
+
+def test_every_mistake_of_a_workload_is_named() -> None:
+    said = problems_of({"workload": {"size_bytes": 1022, "slice_bytes": 6, "mice_only_s": 5}})
+    assert len(said) == 3
+    for problem, words in zip(said, ("size_bytes=1022", "slice_bytes=6", "mice_only_s=5"), strict=True):
+        assert f"got {words}" in problem
 
 
 def test_ranks_that_share_a_leaf_matter_to_rings_only() -> None:

@@ -392,6 +392,20 @@ def test_a_process_stopped_for_a_moment_is_left_alone(supervisor: Supervisor) ->
     os.kill(child.pid, signal.SIGCONT)
     run_for(supervisor, 1.6)
     assert supervisor.deaths == []
+    assert list(supervisor.stops) == [child]
+
+
+def test_a_stop_shorter_than_any_look_is_noticed(supervisor: Supervisor) -> None:
+    child, other = supervisor.start("rank", SLEEP), supervisor.start("rank", SLEEP)
+    supervisor.look_for_stops()
+    assert supervisor.stops == {}
+    os.kill(child.pid, signal.SIGSTOP)
+    while not child.is_stopped():
+        time.sleep(0.001)
+    os.kill(child.pid, signal.SIGCONT)
+    assert supervisor.look_for_stops() == []
+    assert list(supervisor.stops) == [child]
+    assert other.alive
 
 
 def test_a_stopped_process_whose_death_is_only_recorded_is_recorded_once(supervisor: Supervisor) -> None:

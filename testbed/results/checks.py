@@ -1,0 +1,148 @@
+"""Is what a result directory says possible? Results come from strangers too: everything is checked before use. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from testbed.errors import Problem
+from testbed.evaluation.records import (
+    INTEGER_CHARACTERS,
+    MOST,
+    FlowRow,
+    IterationRow,
+    MessageRow,
+    RankRow,
+    Row,
+    TransferRow,
+)
+from testbed.model.oracle import parse_path
+from testbed.model.scenario import MAX_SEED, SCHEMES, Scenario
+from testbed.model.topology import Topology
+
+FORMAT_VERSION = 1
+_NUMBER = (int, float)
+MANIFEST_FIELDS: Mapping[str, type] = {
+    "run_id": str,
+    "scenario": dict,
+    "scheme": str,
+    "seed": int,
+    "events": list,
+    "network": dict,
+    "versions": dict,
+}
+# Of events that numbers or verdicts depend on, the fields they use.
+EVENT_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "fault": {"t_s": _NUMBER, "action": str, "target": str},
+    "process_died": {"t_s": _NUMBER, "role": str},
+    "process_stopped": {"t_s": _NUMBER, "name": str},
+    "read_back": {"differences": list},
+    "gsos_jobs": {"before": dict, "after": dict},
+}
+
+
+def parse_json(text: str) -> Any:
+    """Return decoded JSON whose numbers are all finite and not absurd. Raises ValueError or RecursionError."""
+    return json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+
+
+def _integer(text: str) -> int:
+    if len(text) > INTEGER_CHARACTERS:
+        raise ValueError(f"{text[:20]}... is too large a number")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not abs(value) <= MOST:
+        raise ValueError(f"{text[:20]} is not a number of at most {MOST:g}")
+    return value
+
+
+def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what is wrong with a manifest; its scenario is for the scenario model to judge."""
+    if not _is(manifest.get("format_version"), int) or manifest["format_version"] != FORMAT_VERSION:
+        got = _shown(manifest.get("format_version"))
+        yield Problem("unknown result format", f"{where}: format_version", got, str(FORMAT_VERSION))
+        return
+    for name, kind in MANIFEST_FIELDS.items():
+        if not _is(manifest.get(name), kind):
+            got = _shown(manifest.get(name))
+            yield Problem("missing or of a wrong type", f"{where}: {name}", got, kind.__name__)
+    wanted = {
+        "status": (manifest.get("status") == "finished", "finished"),
+        "scheme": (manifest.get("scheme") in SCHEMES, f"one of {', '.join(SCHEMES)}"),
+        "seed": (_is(manifest.get("seed"), int) and 0 <= manifest["seed"] <= MAX_SEED, f"0..{MAX_SEED}"),
+    }
+    for name, (right, expected) in wanted.items():
+        if not right:
+            yield Problem("not valid", f"{where}: {name}", _shown(manifest.get(name)), expected)
+    events = manifest.get("events")
+    for index, event in enumerate(events if isinstance(events, list) else ()):
+        if not _is_event(event):
+            yield Problem("not an event", f"{where}: events.{index}", _shown(event), "see docs/results-format.md")
+
+
+def summary_problems(summary: Mapping[str, Any], manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield where a summary contradicts the manifest beside it."""
+    wanted = {name: manifest[name] for name in ("scheme", "seed")}
+    wanted |= {"format_version": FORMAT_VERSION, "scenario": manifest["scenario"].get("name")}
+    for name, value in wanted.items():
+        if summary.get(name) != value:
+            got = _shown(summary.get(name))
+            yield Problem("not what the manifest says", f"{where}: {name}", got, _shown(value))
+
+
+def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Iterator[Problem]:
+    """Yield what rows say that cannot be on this fabric."""
+    topology = Topology(scenario.fabric)
+    hosts = {host.name for host in topology.hosts}
+    for number, row in enumerate(rows, start=1):
+        for name, right, expected in _rules(row, scenario, topology, hosts):
+            if not right:
+                got = _shown(getattr(row, name))
+                yield Problem("not possible here", f"{where}: row {number}, column {name}", got, expected)
+
+
+def _rules(
+    row: Row, scenario: Scenario, topology: Topology, hosts: set[str]
+) -> Iterator[tuple[str, bool, str]]:
+    """Yield (column, whether it is possible, what was expected)."""
+    if isinstance(row, (IterationRow, RankRow, TransferRow)):
+        yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
+    if isinstance(row, (RankRow, FlowRow)):
+        yield "rank", row.rank < scenario.ranks, f"0..{scenario.ranks - 1}"
+    if isinstance(row, TransferRow):
+        for name in ("src_rank", "dst_rank"):
+            yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
+    if isinstance(row, RankRow):
+        yield "host", row.host in hosts, f"h1..h{len(hosts)}"
+    if isinstance(row, (TransferRow, MessageRow)):
+        for name in ("src_host", "dst_host"):
+            yield name, getattr(row, name) in hosts, f"h1..h{len(hosts)}"
+    if isinstance(row, FlowRow) and row.path is not None:
+        yield "path", _is_path(topology, row.path), "a path of this fabric"
+
+
+def _is_path(topology: Topology, name: str) -> bool:
+    try:
+        parse_path(topology, name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_event(event: object) -> bool:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    needed = EVENT_FIELDS.get(event["event"], {})
+    return all(_is(event.get(name), kind) for name, kind in needed.items())
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60] if not isinstance(value, (dict, list)) else f"a value of type {type(value).__name__}"
