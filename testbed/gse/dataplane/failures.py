@@ -43,17 +43,18 @@ class Failures:
         """Return when ``advance`` has something to do."""
         dues = [self._later[0][0]] if self._later else []
         if self._place.watches_paths:
-            dues.append(self.monitor.hello_due_s)
+            dues.append(self.monitor.due_s())
         return min(dues, default=None)
 
     def advance(self, now_s: float) -> None:
         """Send hellos and notices that are due, and judge the paths."""
         while self._later and self._later[0][0] <= now_s:
             self._outlet.control(self._later.pop(0)[1], now_s)
-        if self._place.watches_paths and now_s >= self.monitor.hello_due_s:
+        if self._place.watches_paths and now_s >= self.monitor.due_s():
             self.check(now_s)
-            hello = self.monitor.next_hello(now_s)
-            for path in range(self._place.paths):
+            hello, paths = self.monitor.asks(now_s)
+            for path in paths:
+                self._counters.hellos += 1
                 self._outlet.control(wire.Hello(self._place.gsp, self._place.gsp, path + 1, hello), now_s, path)
             if now_s >= self._refresh_s:
                 self._refresh_s = now_s + FAULT_REFRESH_S

@@ -46,6 +46,7 @@ class _Queue:
 
 
 _EPSILON_BYTES: Final = 1e-6
+EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
 class GrantScheduler:
@@ -123,14 +124,16 @@ class GrantScheduler:
 
     # -- what is granted --------------------------------------------------------------------------------------
 
-    def issue(self, now_s: float) -> list[Issued]:
-        """Return the grants that are due now."""
+    def issue(self, now_s: float, *, early: bool = False) -> list[Issued]:
+        """Return the grants that are due now; ``early``: also one that would be due before long, smaller for it."""
         self._refill(now_s)
         issued: dict[QueueKey, Issued] = {}
         while (chosen := self._next()) is not None:
             key, queue, amount = chosen
             if self._tokens + _EPSILON_BYTES < amount:
-                break
+                if not early or amount < self._profile.quantum_bytes or self._tokens < amount * EARLY_FRACTION:
+                    break
+                amount = int(self._tokens)
             self._tokens -= amount
             if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
                 queue.ahead = max(queue.ahead, min(2 * queue.ahead, self._most_ahead()))

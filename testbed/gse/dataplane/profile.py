@@ -45,7 +45,9 @@ class Profile(BaseModel):
     congestion_report_s: float = Field(0.1, gt=0, le=MOST_S, description="how often slow paths are reported")
     mark_bytes: int = Field(256 * KIB, ge=64, le=MOST_BYTES, description="a longer source queue marks ECN")
     limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
-    hello_s: float = Field(0.01, gt=0, le=60, description="period of path checks")
+    hello_s: float = Field(0.02, gt=0, le=60, description="period of path checks")
+    hello_wait_s: float = Field(0.0144, gt=0, le=60, description="a path has not answered after this: asked again")
+    hello_retry_s: float = Field(0.005, gt=0, le=60, description="and again after this")
     hello_misses: int = Field(3, ge=1, le=100, description="missing in a row: the path is dead")
     restore_s: float = Field(1.0, ge=0, le=3600, description="a path works for so long before it is used again")
 
