@@ -136,7 +136,9 @@ def valid_frame(rng: Random) -> bytes:
             wire.Grant(PEER, OWN, tuple(wire.GrantEntry(qid, epoch, u32) for _ in range(rng.randrange(1, 60)))),
             wire.Close(PEER, OWN, epoch, qid, 1, u32, u32),
             wire.Congestion(PEER, OWN, path, 2),
-            wire.Fault(PEER, OWN, rng.randrange(256), rng.randrange(256), rng.random() < 0.5, u32),
+            wire.Fault(
+                PEER, OWN, rng.randrange(1 << 16), rng.randrange(256), rng.randrange(256), rng.random() < 0.5, u32
+            ),
             wire.Hello(PEER, OWN, rng.randrange(256), u32),
             wire.Loss(PEER, OWN, epoch, qid, u32, rng.randrange(1, 0x1_0000), rng.random() < 0.5),
         ]

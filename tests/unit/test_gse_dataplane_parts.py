@@ -324,7 +324,7 @@ class Hellos:
     def run(self, from_s: float, until_s: float) -> None:
         """Serve what comes back and what is due; nothing before ``from_s`` (a process that stood still)."""
         for _ in range(200_000):
-            due_s = self.monitor.due_s()
+            due_s = self.monitor.due_s
             at_s = max(from_s, min(due_s, self._events[0][0] if self._events else due_s))
             if at_s > until_s:
                 return
@@ -338,7 +338,7 @@ class Hellos:
                     self.asked[path] += 1
                     if (back_s := self._back_s(path, at_s)) is not None:
                         heapq.heappush(self._events, (at_s + back_s, path, hello))
-            assert self.monitor.due_s() > at_s - 1e-9
+            assert self.monitor.due_s > at_s - 1e-9
         raise AssertionError("the monitor does not come to rest")
 
 

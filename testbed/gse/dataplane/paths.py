@@ -44,6 +44,7 @@ class PathMonitor:
         self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
         self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
         self._newest_heard_s = now_s
+        self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
         """Return whether a path is in use."""
@@ -56,10 +57,6 @@ class PathMonitor:
     def failures(self) -> int:
         """Return how often paths have failed so far."""
         return sum(path.failures for path in self._paths)
-
-    def due_s(self) -> float:
-        """Return when ``check`` and ``asks`` have something to do."""
-        return min([self._round_s, *(path.again_s for path in self._paths if path.up and path.unanswered)])
 
     def asks(self, now_s: float) -> tuple[int, list[int]]:
         """Return the paths to send a hello over now, and its number."""
@@ -75,6 +72,7 @@ class PathMonitor:
                 if number in asked or not (path.up and 0 < len(path.unanswered) < profile.hello_misses)
             ]
         if not asked:
+            self._reckon()
             return self.number, []
         self.number = (self.number + 1) & 0x7FFF_FFFF
         sent = _Sent(self.number, now_s)
@@ -86,6 +84,7 @@ class PathMonitor:
                 path.unanswered.append(sent)
                 between = 1 < missing < profile.hello_misses
                 path.again_s = now_s + (profile.hello_retry_s if between else profile.hello_wait_s)
+        self._reckon()
         return self.number, asked
 
     def heard(self, number: int, hello: int, now_s: float) -> None:
@@ -96,6 +95,8 @@ class PathMonitor:
         path = self._paths[number]
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
+        if path.again_s <= self.due_s:
+            self._reckon()
         if sent.sent_s > self._newest.sent_s:
             self._newest, self._newest_heard_s = sent, now_s
         silence_s = self._profile.hello_s * self._profile.hello_misses
@@ -112,6 +113,7 @@ class PathMonitor:
             path.unanswered.clear()
         else:
             path.clean_since_s = None
+        self._reckon()
 
     def check(self, now_s: float) -> list[tuple[int, bool]]:
         """Return the paths that changed, with whether they are up now."""
@@ -128,6 +130,9 @@ class PathMonitor:
             elif path.again_s <= now_s and len(path.unanswered) == self._profile.hello_misses:
                 path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
         return changed
+
+    def _reckon(self) -> None:
+        self.due_s = min([self._round_s, *(path.again_s for path in self._paths if path.up and path.unanswered)])
 
     def _asks_again(self, path: _Path, now_s: float) -> bool:
         missing = len(path.unanswered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from testbed.gse.dataplane import wire
@@ -17,6 +18,7 @@ from testbed.gse.dataplane.serial import unwrap
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
+RECLAIM_GAPS: Final = 2  # gap times after which what a silent queue was granted is granted to others
 CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
 MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
 
@@ -32,6 +34,7 @@ class SinkSide:
         self.schedulers = {port: GrantScheduler(profile, rate, now_s) for port, rate in place.ports.items()}
         self._changed: set[int] = set()  # ports whose scheduler has heard something since it was last asked
         self._dues_s: dict[int, float] = {}  # port -> when its scheduler has something to grant if it hears nothing
+        self._due_s = inf  # the first of them
         self._delays = PathDelays(profile.congestion_s)
         self._judge_s = now_s
         self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
@@ -111,11 +114,10 @@ class SinkSide:
 
         When one port grants, the others grant early: their next grants are due together, and share frames.
         """
-        due = self._changed
-        if any(due_s <= now_s for due_s in self._dues_s.values()):
-            due = due.union(port for port, due_s in self._dues_s.items() if due_s <= now_s)
-        if due:
-            self._issue(sorted(due), now_s)
+        if now_s >= self._due_s:
+            self._changed.update(port for port, due_s in self._dues_s.items() if due_s <= now_s)
+        if self._changed:
+            self._issue(sorted(self._changed), now_s)
         while self._answers:  # telling oneself may lead to more
             answers, self._answers = self._answers, {}
             for src, entries in answers.items():
@@ -124,12 +126,12 @@ class SinkSide:
                     grant = wire.Grant(self._place.gsp, src, tuple(entries[at : at + GRANTS_PER_FRAME]))
                     self._outlet.control(grant, now_s)
 
-    def grant_due_s(self) -> float | None:
-        """Return when ``grant`` will have something to do if nothing is heard before; 0: at once."""
-        return 0.0 if self._changed else min(self._dues_s.values(), default=None)
+    def grant_due_s(self) -> float:
+        """Return when ``grant`` will have something to do if nothing is heard before; 0: at once, inf: not before."""
+        return 0.0 if self._changed else self._due_s
 
     def _issue(self, ports: list[int], now_s: float) -> None:
-        self._changed = set()
+        self._changed.clear()
         issued = {port: self.schedulers[port].issue(now_s) for port in ports}
         if any(issued.values()) and len(self.schedulers) > 1:
             for port, scheduler in self.schedulers.items():
@@ -142,6 +144,7 @@ class SinkSide:
                 self._dues_s.pop(port, None)
             else:
                 self._dues_s[port] = due_s
+        self._due_s = min(self._dues_s.values(), default=inf)
 
     def _answer(self, issued: Issued) -> None:
         src, qid = issued.key
@@ -156,6 +159,9 @@ class SinkSide:
             for slow in self._delays.judge():
                 self._counters.congestion_told += 1
                 self._outlet.control(wire.Congestion(self._place.gsp, slow.src, slow.path, slow.level), now_s)
+            for port, scheduler in self.schedulers.items():
+                if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._profile.gap_s):
+                    self._changed.add(port)
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
