@@ -123,7 +123,8 @@ def test_queue_that_nobody_has_does_not_keep_others_from_the_port(demand: int) -
     def stranger() -> None:
         for qid in (60_001, 60_002):
             request = wire.Request(L2, L1, 1, qid, 1, 1, demand, 0, 0, 0)
-            fabric.turn(L1, lambda edge: edge.from_fabric(wire.control_frame(request, 1), fabric.now_s))
+            frame = wire.control_frame(request, 1)
+            fabric.turn(L1, lambda edge, frame=frame: edge.from_fabric(frame, fabric.now_s))
 
     for number in range(10):
         fabric.at(100.0 + 0.005 * number, stranger)
