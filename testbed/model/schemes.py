@@ -2,7 +2,7 @@
 
 A full frame takes ``frame_s`` on a link; a frame crosses four links, its grant four back. From that follow the window
 (one and a half times what a link carries in a round trip, RFC 8085's bandwidth-delay product and half as much again
-for uneven paths) and the timers. docs/gse.md has the sweeps behind the factors.
+for uneven paths) and the timers.
 """
 
 from __future__ import annotations
