@@ -35,7 +35,7 @@ def host_frame(src: tuple[int, int], dst: tuple[int, int], number: int, size: in
 def ipv4_frame(
     src: tuple[int, int], dst: tuple[int, int], size: int, *, tos: int = 0, src_port: int = 1000, number: int = 0
 ) -> bytes:
-    """Return an Ethernet frame with an IPv4 header that is right and a transport's ports; ``number`` is in the IP id."""
+    """Return an Ethernet frame with a right IPv4 header (``number`` is its identification) and a transport's ports."""
     addresses = bytes((10, 0, *src, 10, 0, *dst))
     head = struct.pack("!BBHHHBBH", 0x45, tos, size - 14, number, 0, 64, 6, 0) + addresses
     head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
@@ -52,7 +52,14 @@ def checksum(data: bytes) -> int:
 
 
 def data_frame(
-    src: tuple[int, int], dst: tuple[int, int], psn: int, *, qid: int = 0, epoch: int = 1, path: int = 1, size: int = 100
+    src: tuple[int, int],
+    dst: tuple[int, int],
+    psn: int,
+    *,
+    qid: int = 0,
+    epoch: int = 1,
+    path: int = 1,
+    size: int = 100,
 ) -> bytes:
     """Return a frame as a leaf's GSP would send it over the fabric; the host's frame in it carries ``psn``.
 

@@ -25,7 +25,9 @@ def test_open_container_leaves_a_path_that_dies() -> None:
     assert after
     assert path not in {header.path for header in after}
     assert fabric.numbers(H21, H11) == list(range(60))
-    containers = {header.csn: {other.path for _t, other in fabric.data() if other.csn == header.csn} for header in after}
+    containers: dict[int, set[int]] = {}
+    for _t_s, header in fabric.data():
+        containers.setdefault(header.csn, set()).add(header.path)
     assert all(len(paths) == 1 for paths in containers.values())  # still: one container, one path
 
 

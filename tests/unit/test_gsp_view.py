@@ -80,5 +80,10 @@ def test_agent_through_which_nothing_has_come(stats: list[dict[str, Any]]) -> No
     assert "wait in source queues     nothing waited yet" in list(gsp_lines(stats, "l2", TOPOLOGY))
 
 
+def test_wait_of_no_time_is_a_wait(stats: list[dict[str, Any]]) -> None:
+    at_once = {**stats[0], "dgsq_wait_ms": {"p50": 0.0, "p99": None}}
+    assert "wait in source queues     p50 0.0 ms" in list(gsp_lines([at_once], "l1", TOPOLOGY))
+
+
 def test_name_of_no_agent_is_a_mistake(stats: list[dict[str, Any]]) -> None:
     assert list(gsp_lines(stats, "l9", TOPOLOGY)) == ["*** gsp l9: expected one of l1, l2"]
