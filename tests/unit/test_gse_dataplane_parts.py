@@ -356,7 +356,7 @@ def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds(
     assert [change[:2] for change in hellos.changes] == [(dead, False), (dead, True)]
     (_, _, dead_s), (_, _, back_s) = hellos.changes
     if paths > 1:  # with one path only there is nothing to measure silence by but time
-        longest_s = PROFILE.hello_s + 2 * PROFILE.hello_wait_s + PROFILE.hello_retry_s + PROFILE.hello_wait_s / 2
+        longest_s = PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s  # judged every retry_s
         assert 2 * PROFILE.hello_wait_s < dead_s - dies_s + PROFILE.hello_s <= longest_s + PROFILE.hello_s
     assert 3.0 + PROFILE.restore_s <= back_s <= 3.0 + PROFILE.restore_s + 0.1
 
