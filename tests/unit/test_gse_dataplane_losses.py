@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -213,7 +214,34 @@ def told_of_a_loss(fabric: Fabric, *, psn: int, count: int = 1, epoch: int = 1, 
     return [int.from_bytes(frame[at : at + 4], "big") for frame in frames]
 
 
-def test_a_window_of_frames_is_kept_for_retransmission_and_no_more() -> None:
+@pytest.mark.parametrize("every_s,size", [(0.0001, 9014), (0.004, 3000), (0.02, 3000)])
+@pytest.mark.parametrize("lose_reports", [False, True])
+def test_several_losses_are_all_repaired_in_time(every_s: float, size: int, lose_reports: bool) -> None:
+    """Frames 40, 43 and 46 are lost once each; with ``lose_reports`` every second notice of a loss as well."""
+    lost: set[int] = set()
+    reports = itertools.count()
+
+    def fate(frame: bytes, _rng: Random) -> list[float]:
+        if not is_data(frame):
+            return [] if lose_reports and frame[15] == wire.Kind.LOSS and next(reports) % 2 == 0 else [0.0]
+        at = wire.DATA_OFFSET + 14
+        number = int.from_bytes(frame[at : at + 4], "big")
+        if number in {40, 43, 46} - lost:
+            lost.add(number)
+            return []
+        return [0.0]
+
+    fabric = Fabric(AGAIN, leaves=2, hosts=1, paths=2, fate=fate)
+    for number in range(400):
+        fabric.send(every_s * number, H11, H21, number, size)
+    fabric.run(20)
+    assert lost == {40, 43, 46}
+    assert fabric.numbers(H21, H11) == list(range(400))
+    assert fabric.total("skipped") == 0
+    assert 3 <= fabric.total("retransmitted") <= 6  # and little is sent twice
+
+
+def test_frames_are_kept_for_retransmission_while_they_are_waited_for_and_no_longer() -> None:
     fabric = Fabric(AGAIN, leaves=3, hosts=1)
     for number in range(400):
         fabric.send(0.0001 * number, H11, H21, number, 9014)
@@ -221,7 +249,8 @@ def test_a_window_of_frames_is_kept_for_retransmission_and_no_more() -> None:
     assert fabric.numbers(H21, H11) == list(range(400))
     kept = told_of_a_loss(fabric, psn=0, count=1000)
     assert kept == list(range(400 - len(kept), 400))
-    assert AGAIN.window_bytes <= len(kept) * 9014 <= AGAIN.window_bytes + 2 * 9014
+    waited_for = AGAIN.gap_s * RATE_BYTES_PER_S
+    assert waited_for <= len(kept) * 9014 <= min(AGAIN.reorder_buffer_bytes, 2 * waited_for) + AGAIN.quantum_bytes
 
 
 def test_loss_in_another_life_or_told_by_another_gsp_changes_nothing() -> None:

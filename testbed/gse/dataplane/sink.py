@@ -165,9 +165,9 @@ class SinkSide:
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
-                asks_since_s = order.asks_since_s if self._profile.retransmit else None
-                if asks_since_s is not None and now_s - asks_since_s >= self._profile.loss_report_s:
-                    self._report(key, inbound, order.ask(), final=False, now_s=now_s)
+                if self._profile.retransmit:
+                    for gap in order.ask(now_s, self._profile.loss_report_s):
+                        self._report(key, inbound, gap, final=False, now_s=now_s)
                 missing, ready, received = inbound.give_up(now_s)
                 self._report(key, inbound, missing, final=True, now_s=now_s)
                 self.schedulers[inbound.dst_port].received(key, received)
