@@ -33,6 +33,7 @@ setup(
             "pytest==9.2.0",
             "pytest-randomly==5.0.0",
             "pytest-timeout==2.4.0",
+            "pytest-xdist==3.8.0",
             "ruff==0.17.6",
             "types-PyYAML==6.0.12.20261113",
         ],

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
 def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
     """Return the command that runs the tests in ``tests/<part>``."""
     argv = [sys.executable, "-m", "pytest", f"tests/{part}"]
+    if part == "unit":
+        argv += ["-n", "auto"]  # on all cores; tests on real networks would disturb each other
     if not full:
         argv += ["-m", "not full"]
     if expression is not None:

@@ -19,6 +19,7 @@ class AgentStats(TypedDict):
 SUMMED = (
     "containers",
     "short_containers",
+    "hellos",
     "requests",
     "grant_frames",
     "gap_timeouts",

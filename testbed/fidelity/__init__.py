@@ -7,6 +7,7 @@ Thresholds, each with its reason, are in ``verdict.THRESHOLDS``.
 
 from __future__ import annotations
 
+from testbed.fidelity.alarms import check_agents, check_short_of_grants
 from testbed.fidelity.completeness import check_missing
 from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
 from testbed.fidelity.outcome import (
@@ -50,6 +51,8 @@ CHECKS: tuple[Check, ...] = (
     check_impossible,
     check_beyond_placement,
     check_short_of_paths,
+    check_agents,
+    check_short_of_grants,
     check_uplink_bytes,
     check_switch_core,
     check_switch_bound,

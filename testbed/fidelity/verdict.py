@@ -87,6 +87,11 @@ THRESHOLDS = {
         0.10,
         "slower than the recorded paths allow by more than start-up and TCP explain: something outside the fabric",
     ),
+    "agents": Threshold(0, None, "an alarm without a fault, or a frame of a stranger: something else was going on"),
+    # Measured: 0.930-0.970 at 8 MiB, 1.3-5% short; with switches stopped for 0.8 s of 2.8 s 0.457.
+    "short_of_grants": Threshold(
+        0.08, None, "so far below what grants allow that either the scheme failed or something outside the fabric did"
+    ),
     "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
     "missing": Threshold(0, None, "what was not measured could have told against the run"),
 }

@@ -180,10 +180,10 @@ class GspSpec(Spec):
     retransmit: bool = Field(False, description="repair lost frames from the source's queue")
     gap_ms: float | None = Field(None, gt=0, le=60_000, description="a gap in the order older than this is given up")
     flowlet_gap_ms: float | None = Field(None, gt=0, le=60_000, description="a flow silent for so long may change path")
-    hello_ms: float = Field(10.0, gt=0, le=60_000, description="period of path checks")
-    hello_misses: Count = Field(
-        3, ge=1, le=100, description="missing in a row, beside those a frame may hold up: the path is dead"
+    hello_ms: float = Field(
+        20.0, gt=0, le=60_000, description="period of path checks; a path that does not answer is asked again sooner"
     )
+    hello_misses: Count = Field(3, ge=1, le=100, description="hellos missing in a row: the path is dead")
 
 
 class Scenario(Spec):

@@ -2,14 +2,13 @@
 
 A full frame takes ``frame_s`` on a link; a frame crosses four links, its grant four back. From that follow the window
 (one and a half times what a link carries in a round trip, RFC 8085's bandwidth-delay product and half as much again
-for uneven paths) and the timers. docs/gse.md has the sweeps behind the factors.
+for uneven paths) and the timers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any, Final
 
 from testbed.gse.dataplane.profile import Profile
@@ -24,6 +23,7 @@ CONTAINER_FRAMES: Final = 4
 CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simulator
 CREDIT_FRAMES_OF_UET: Final = 2
 TIMER_LEAST_S: Final = 0.02
+HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello on
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
-        # a hello may wait for the frame that is just being sent, on the way up and on the way down: other paths' do not
-        "hello_misses": gsp.hello_misses + ceil(2 * frame_s / (gsp.hello_ms / 1e3)),
+        # a hello may wait for the frame that is just being sent, on the way up and on the way down
+        "hello_wait_s": max(2 * (frame_s + (fabric.delay_ms or 0.0) / 1e3), HELLO_WAIT_LEAST_S),
+        "hello_retry_s": gsp.hello_ms / 1e3 / 4,
+        "hello_misses": gsp.hello_misses,
         # three levels are more than three other containers ahead of one, which happens by chance under E2E
         "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
         "congestion_report_s": max(2 * container / rate, 0.1),

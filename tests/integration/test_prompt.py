@@ -133,6 +133,59 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
     assert "l1-s3" in answers["gsos events"]
 
 
+def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() -> None:
+    rate = "sh tc qdisc show dev l1-eth7"  # l1's uplink to s3
+    commands = ["gsp", rate, "pingall", "allreduce 256K", "gsp", "gsp l1", "gsp l9"]
+    commands += ["silence l1 s2", "sh sleep 1", "gsp", "gsos paths", "allreduce 64K", "heal l1 s2"]
+    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp"]
+    answers = said(commands, "--scheme", "gse2-n2n")
+    before, after, silent, healed = (rows(answers[name]) for name in ("gsp", "gsp #2", "gsp #3", "gsp #4"))
+    assert list(before) == list(after) == list(silent) == list(healed) == ["l1", "l2"]
+    for leaf in ("l1", "l2"):
+        assert int(after[leaf][3]) > int(before[leaf][3])  # grants
+        sent = [float(size.rstrip("M")) for size in after[leaf][9:13]]
+        assert min(sent) > 0.8 * max(sent) > 0  # over four paths
+        assert "dead:" not in before[leaf] + after[leaf] + healed[leaf]
+    assert "0% dropped" in answers["pingall"]
+    for name in ("host_in_frames", "data_out", "delivered_in_order", "bytes by path s4"):
+        assert number(rf"(?m)^{name} +(\d+)$", answers["gsp l1"]) > 0
+    assert re.search(r"^wait in source queues +p50 [\d.]+ ms  p99 [\d.]+ ms$", answers["gsp l1"], re.MULTILINE)
+    assert answers["gsp l9"] == "*** gsp l9: expected one of l1, l2"
+
+    assert re.fullmatch(r"l1-s2 silent in [\d.]+ ms", answers["silence l1 s2"])
+    assert silent["l1"][-2:] == ["dead:", "2"]
+    assert "dead:" not in silent["l2"]  # l2's own link to s2 works
+    assert "s2" in paths(answers["gsos paths"])  # the carrier is up: GSOS does not notice
+    assert ", 0 wrong elements" in answers["allreduce 64K"]
+    assert re.match(r"l1-s2 up in [\d.]+ ms", answers["heal l1 s2"])
+
+    assert re.fullmatch(r"l1-s3 slowed to a tenth in [\d.]+ ms", answers["slow l1 s3"])
+    mbps = [number(r"rate (\d+)Kbit", kbit_of(answers[name])) / 1000 for name in (rate, f"{rate} #2", f"{rate} #3")]
+    assert mbps[1] == pytest.approx(mbps[0] / 10, rel=0.01)
+    assert mbps[2] == mbps[0]
+
+
+def test_gsp_under_a_scheme_without_agents_and_silence_there() -> None:
+    way = "path h1 h5 tcp 40000 9000"
+    spine = number(r": path s(\d)", said([way], "--scheme", "ecmp")[way])
+    commands = ["gsp", way, f"silence s{spine:.0f}", way, f"heal s{spine:.0f}", way]
+    answers = said(commands, "--scheme", "ecmp")
+    assert answers["gsp"] == "*** gsp: scheme ecmp has no agents; start with --scheme gse2-n2n, for one"
+    assert f": path s{spine:.0f}" in answers[way]
+    assert "lost" in answers[f"{way} #2"]  # nobody notices: the carrier is up
+    assert f": path s{spine:.0f}" in answers[f"{way} #3"]
+
+
+def rows(answer: str) -> dict[str, list[str]]:
+    """Return the words of each line of ``gsp`` below its heading, by the agent's name."""
+    return {line.split()[0]: line.split()[1:] for line in answer.splitlines()[1:]}
+
+
+def kbit_of(answer: str) -> str:
+    """Return what ``tc`` shows with its rates in Kbit."""
+    return re.sub(r"rate (\d+)Mbit", lambda found: f"rate {int(found[1]) * 1000}Kbit", answer)
+
+
 def number(pattern: str, text: str) -> float:
     found = re.search(pattern, text)
     assert found, text
@@ -165,6 +218,8 @@ MISTAKES = {
     "fail l1": "*** fail: expected a link like 'l1 s2'",
     "fail l9 s1": "*** fail: expected a link like 'l1 s2'",
     "heal": "*** heal: expected a link like 'l1 s2'",
+    "silence l1": "*** silence: expected a link like 'l1 s2'",
+    "slow l1 h1": "*** slow: expected a link like 'l1 s2'",
     "switch s1 sideways": "invalid command",
     "xterm h1": "Cannot connect to display",
 }
@@ -191,7 +246,8 @@ def test_files_are_where_the_user_is_and_nothing_is_written_there(
 
 
 def test_our_commands_are_explained_by_help() -> None:
-    ours = ("gsos", "util", "queues", "path", "allreduce", "iperf", "iperfudp", "fail", "heal", "source")
+    ours = ["gsos", "gsp", "util", "queues", "path", "allreduce", "iperf", "iperfudp", "source"]
+    ours += ["fail", "silence", "slow", "heal"]
     answers = said([f"help {name}" for name in ours])
     for name in ours:
         assert answers[f"help {name}"].startswith(name), answers

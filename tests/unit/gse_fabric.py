@@ -1,12 +1,14 @@
 """A fabric of GSPs in virtual time, for tests: paths with delays, frames that are lost, doubled or late on purpose.
 
 Every path between two GSPs is a FIFO with a delay; egress ports send at their rate. Nothing reads a clock.
+With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -15,6 +17,7 @@ from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.edge import Edge
 from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.serial import wrap
 
 RATE_BYTES_PER_S = 1_250_000.0  # 10 Mbit/s
 
@@ -27,6 +30,47 @@ def host_frame(src: tuple[int, int], dst: tuple[int, int], number: int, size: in
     """Return an Ethernet frame (no IP) of ``size`` bytes that carries a number."""
     head = mac_of(*dst) + mac_of(*src) + b"\x88\xff" + number.to_bytes(4, "big")
     return head.ljust(size, b"x")
+
+
+def ipv4_frame(
+    src: tuple[int, int], dst: tuple[int, int], size: int, *, tos: int = 0, src_port: int = 1000, number: int = 0
+) -> bytes:
+    """Return an Ethernet frame with a right IPv4 header (``number`` is its identification) and a transport's ports."""
+    addresses = bytes((10, 0, *src, 10, 0, *dst))
+    head = struct.pack("!BBHHHBBH", 0x45, tos, size - 14, number, 0, 64, 6, 0) + addresses
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    ports = struct.pack("!HH", src_port, 9000)
+    return (mac_of(*dst) + mac_of(*src) + b"\x08\x00" + head + ports).ljust(size, b"x")
+
+
+def checksum(data: bytes) -> int:
+    """Return the internet checksum (RFC 1071) of an even number of bytes; 0 over a header that is right."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def data_frame(
+    src: tuple[int, int],
+    dst: tuple[int, int],
+    psn: int,
+    *,
+    qid: int = 0,
+    epoch: int = 1,
+    path: int = 1,
+    size: int = 100,
+) -> bytes:
+    """Return a frame as a leaf's GSP would send it over the fabric; the host's frame in it carries ``psn``.
+
+    All frames of the queue are ``size`` bytes long.
+    """
+    source, destination = wire.address(src[0]), wire.address(dst[0])
+    sent = wrap(psn * size)
+    header = wire.DataHeader(
+        0, 1, epoch, source, destination, dst[1], path, qid, psn, psn, 0, size, sent, wrap(sent + size), 0
+    )
+    return wire.data_prefix(header) + host_frame(src, dst, psn, size)
 
 
 Fate = Callable[[bytes, Random], list[float]]  # a frame -> extra delays of its copies; [] loses it
@@ -66,31 +110,38 @@ class Fabric:
             for leaf in range(1, self.leaves + 1)
             for port in range(1, self.hosts + 1)
         }
-        for gsp in sorted({where.gsp for where in self.where.values()}):
+        self._gsps = {where.gsp for where in self.where.values()}
+        if self.e2e and self.watches_paths:
+            self._gsps |= {wire.address(leaf) for leaf in range(1, self.leaves + 1)}
+        for gsp in sorted(self._gsps):
             self.start(gsp, epoch=1)
 
     def start(self, gsp: int, epoch: int) -> None:
         """Start a GSP, or start it again with nothing remembered."""
         ports = {where.port: RATE_BYTES_PER_S for where in self.where.values() if where.gsp == gsp}
-        peers = sorted({where.gsp for where in self.where.values()} - {gsp})
+        is_leaf = gsp & 0xFF == 0  # hosts do not watch paths
         place = Place(
             gsp=gsp,
             ports=ports,
             paths=self.paths,
             uplink_bytes_per_s=RATE_BYTES_PER_S,
             hosts=self.where,
-            peers=peers,
-            watches_paths=self.watches_paths,
+            peers=sorted(self._gsps - {gsp}),
+            watches_paths=self.watches_paths and is_leaf,
         )
         self.edges[gsp] = Edge(self.profile, place, epoch=epoch, rng=Random(f"{self.seed}/{gsp}"), now_s=self.now_s)
+        self.at(self.now_s, lambda: self.turn(gsp, lambda _edge: None))  # who only watches paths gets no frames
 
     def at(self, t_s: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._events, (t_s, next(self._order), act))
 
     def send(self, t_s: float, src: tuple[int, int], dst: tuple[int, int], number: int, size: int) -> None:
         """Let a host send a frame at ``t_s`` after the start."""
+        self.send_frame(t_s, src, host_frame(src, dst, number, size))
+
+    def send_frame(self, t_s: float, src: tuple[int, int], frame: bytes) -> None:
+        """Let a host send any frame at ``t_s`` after the start."""
         gsp = self.where[mac_of(*src)].gsp
-        frame = host_frame(src, dst, number, size)
         self.at(100.0 + t_s, lambda: self.turn(gsp, lambda edge: edge.from_host(src[1], frame, self.now_s)))
 
     def turn(self, gsp: int, act: Callable[[Edge], None]) -> None:
@@ -146,6 +197,12 @@ class Fabric:
         return [
             int.from_bytes(frame[14:18], "big") for frame in self.delivered.get(dst, []) if frame[6:12] == mac_of(*src)
         ]
+
+    def data(self, since_s: float = 0.0) -> list[tuple[float, wire.DataHeader]]:
+        """Return the data frames sent over the fabric from ``since_s`` after the start on, with when that was."""
+        sent = [(t_s - 100.0, frame) for t_s, frame in self.sent_frames if t_s >= 100.0 + since_s]
+        headers = [(t_s, wire.parse_data(frame)) for t_s, frame in sent if frame[12:14] == b"\x88\xb5"]
+        return [(t_s, header) for t_s, header in headers if header is not None]
 
     def total(self, name: str) -> int:
         """Return the sum of a counter over all GSPs."""

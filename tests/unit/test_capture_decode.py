@@ -36,7 +36,7 @@ def test_data_frame_in_words() -> None:
             wire.Request(L1, H, 7, 12, 3, 1, 9014, 0, 0, 1500),
             "REQUEST l1 > l2.3 port 3 class 1 queue 12: demand 9014, sent 0, oldest waits 1.5 ms",
         ),
-        (wire.Fault(L1, L2, 1, 3, False, 9), "FAULT l1 > l2 path 3 to l1 is dead"),
+        (wire.Fault(L1, L2, 7, 1, 3, False, 9), "FAULT l1 > l2 path 3 to l1 is dead"),
         (wire.Hello(L1, L1, 2, 77), "HELLO l1 > l1 number 77: path 2"),
         (wire.Loss(L2, L1, 7, 12, 34, 2, True), "LOSS l2 > l1 queue 12: psn 34, count 2, final 1"),
         (wire.Close(L1, L2, 7, 12, 3, 100, 4), "CLOSE l1 > l2 queue 12: sent 100, psn 4"),

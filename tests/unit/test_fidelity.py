@@ -13,6 +13,7 @@ from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord, SocketRow
 from testbed.evaluation.usage import usage
 from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
+from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.model.scenario import Scenario
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 
@@ -374,8 +375,36 @@ def test_a_single_lost_packet_among_many_is_a_doubt() -> None:
     assert found(sockets_lost(10_000)(run))["socket_drops"] == "INVALID"
 
 
+def under_gse2(run: RunRecord, **counts: int) -> RunRecord:
+    """The same run as if agents had carried it, with what they counted."""
+    quiet = dict.fromkeys((*ALARMS, *STRANGERS, "socket_drops", "data_out"), 0)
+    return replace(run, scheme="gse2-n2n", events=(*run.events, {"event": "agents", "t_s": 9.0, **quiet, **counts}))
+
+
+def test_agents_alarms_are_a_doubt_unless_the_scenario_breaks_something() -> None:
+    assert not {"agents", "short_of_grants"} & set(found(under_gse2(healthy(scenario_of()))))
+    for name, words in {**ALARMS, **STRANGERS}.items():
+        run = under_gse2(healthy(scenario_of()), **{name: 3})
+        assert found(run)["agents"] == "SUSPECT"
+        assert any(f"3 {words}" in reason for reason in verdict(run).reasons)
+        fault = {"faults": [{"t_s": 0.1, "action": "silence", "target": "l1-s1"}]}
+        broken = under_gse2(healthy(scenario_of(**fault)), **{name: 3})
+        assert ("agents" in found(broken)) == (name in STRANGERS)
+
+
+def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
+    run = under_gse2(healthy(scenario_of()))
+    assert "short_of_grants" not in found(completion_times(1.05)(run))
+    slow = completion_times(1.4)(run)
+    assert found(slow)["short_of_grants"] == "SUSPECT"
+    assert any("slower than grants allow (0.980)" in reason for reason in verdict(slow).reasons)
+    shared = scenario_of(fabric={"uplink_rate_mbps": 5.0})
+    assert "short_of_grants" not in found(completion_times(1.4)(under_gse2(healthy(shared))))
+    assert "short_of_grants" not in found(completion_times(1.4)(replace(run, scheme="ecmp-agents")))
+
+
 def test_every_check_of_the_table_is_tripped_by_some_case() -> None:
-    tripped = {case[2] for case in CASES} | {"switch_bound"}
+    tripped = {case[2] for case in CASES} | {"switch_bound", "agents", "short_of_grants"}
     assert tripped == set(THRESHOLDS)
     assert len(CHECKS) == len(THRESHOLDS)
 

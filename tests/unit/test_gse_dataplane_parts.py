@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import heapq
 import struct
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -309,21 +311,78 @@ def test_paths_that_are_slow_in_turn_are_not_called_slow() -> None:
 # -- paths ----------------------------------------------------------------------------------------------------
 
 
-def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds() -> None:
-    monitor = PathMonitor(PROFILE, 2, 0.0)
-    changes = []
-    for step in range(1, 400):
-        now_s = step * 0.01
-        hello = monitor.next_hello(now_s)
-        monitor.heard(0, hello, now_s)
-        if not 100 <= step < 200:
-            monitor.heard(1, hello, now_s)
-        changes += [(path, up, step) for path, up in monitor.check(now_s)]
-    (dead, back) = changes
-    assert dead[:2] == (1, False)
-    assert 102 <= dead[2] <= 104
-    assert back[:2] == (1, True)
-    assert 300 <= back[2] <= 302
+class Hellos:
+    """A monitor in virtual time: a hello over ``path`` comes back after ``back_s(path, now_s)``, None: never."""
+
+    def __init__(self, back_s: Callable[[int, float], float | None], paths: int = 2) -> None:
+        self.monitor = PathMonitor(PROFILE, paths, 0.0)
+        self.changes: list[tuple[int, bool, float]] = []
+        self.asked = [0] * paths
+        self._back_s = back_s
+        self._events: list[tuple[float, int, int]] = []  # when, path, hello
+
+    def run(self, from_s: float, until_s: float) -> None:
+        """Serve what comes back and what is due; nothing before ``from_s`` (a process that stood still)."""
+        for _ in range(200_000):
+            due_s = self.monitor.due_s
+            at_s = max(from_s, min(due_s, self._events[0][0] if self._events else due_s))
+            if at_s > until_s:
+                return
+            while self._events and self._events[0][0] <= at_s:
+                _back_s, path, hello = heapq.heappop(self._events)
+                self.monitor.heard(path, hello, at_s)
+            self.changes += [(path, up, at_s) for path, up in self.monitor.check(at_s)]
+            if due_s <= at_s:
+                hello, asked = self.monitor.asks(at_s)
+                for path in asked:
+                    self.asked[path] += 1
+                    if (back_s := self._back_s(path, at_s)) is not None:
+                        heapq.heappush(self._events, (at_s + back_s, path, hello))
+            assert self.monitor.due_s > at_s - 1e-9
+        raise AssertionError("the monitor does not come to rest")
+
+
+@given(
+    st.floats(1.0, 1.1),
+    st.integers(1, 8).flatmap(lambda paths: st.tuples(st.just(paths), st.integers(0, paths - 1))),
+    st.floats(0.0005, 0.014),
+)
+def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds(
+    dies_s: float, paths_and_dead: tuple[int, int], rtt_s: float
+) -> None:
+    paths, dead = paths_and_dead
+    hellos = Hellos(lambda path, now_s: None if path == dead and dies_s <= now_s < 3.0 else rtt_s, paths)
+    hellos.run(0.0, 5.0)
+    assert [change[:2] for change in hellos.changes] == [(dead, False), (dead, True)]
+    (_, _, dead_s), (_, _, back_s) = hellos.changes
+    if paths > 1:  # with one path only there is nothing to measure silence by but time
+        longest_s = PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s  # judged every retry_s
+        assert 2 * PROFILE.hello_wait_s < dead_s - dies_s + PROFILE.hello_s <= longest_s + PROFILE.hello_s
+    assert 3.0 + PROFILE.restore_s <= back_s <= 3.0 + PROFILE.restore_s + 0.1
+
+
+def test_path_that_answers_is_asked_once_a_period() -> None:
+    hellos = Hellos(lambda _path, _now_s: 0.012, paths=4)
+    hellos.run(0.0, 10.0)
+    assert hellos.changes == []
+    assert hellos.asked == [pytest.approx(10.0 / PROFILE.hello_s, abs=2)] * 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 10)), max_size=40))
+def test_a_lost_hello_now_and_then_is_no_failure(losses: list[tuple[int, float]]) -> None:
+    """Two losses in a row prove nothing; each here is at least three periods from the last of its path."""
+    last: dict[int, float] = {}
+
+    def back_s(path: int, now_s: float) -> float | None:
+        due = [at_s for lost, at_s in losses if lost == path and at_s <= now_s]
+        if due and max(due) > last.get(path, -1.0) and now_s - last.get(path, -1.0) > 3 * PROFILE.hello_s:
+            last[path] = now_s
+            return None
+        return 0.004
+
+    hellos = Hellos(back_s, paths=4)
+    hellos.run(0.0, 11.0)
+    assert hellos.changes == []
 
 
 def test_carrier_is_believed_at_once() -> None:
@@ -333,21 +392,32 @@ def test_carrier_is_believed_at_once() -> None:
     assert monitor.down_paths() == [1]
 
 
-def test_pause_that_holds_up_every_path_is_not_taken_for_silence() -> None:
-    monitor = PathMonitor(PROFILE, 2, 0.0)
-    for path in (0, 1):
-        monitor.heard(path, monitor.next_hello(0.0), 0.001)
-    hellos = [monitor.next_hello(0.01 * step) for step in range(1, 6)]
-    assert monitor.check(0.06) == []  # neither brought anything back
-    monitor.heard(0, hellos[-1], 0.061)
-    monitor.heard(1, hellos[-1], 0.062)
-    assert monitor.check(0.07) == []
+@given(st.floats(0.01, 0.6), st.floats(0.0005, 0.012))
+def test_pause_that_holds_up_every_path_is_not_taken_for_silence(pause_s: float, rtt_s: float) -> None:
+    hellos = Hellos(lambda path, _now_s: rtt_s + 0.001 * path, paths=4)
+    hellos.run(0.0, 1.0)
+    hellos.run(1.0 + pause_s, 3.0)
+    assert hellos.changes == []
+
+
+@given(st.floats(0.05, 0.6), st.lists(st.floats(0, 0.006), min_size=4, max_size=4))
+def test_switches_that_stand_still_are_not_taken_for_silence(pause_s: float, apart_s: list[float]) -> None:
+    """What is sent meanwhile comes back when they go on, over every path within a few ms."""
+
+    def back_s(path: int, now_s: float) -> float:
+        return max(0.003, 1.0 + pause_s - now_s) + apart_s[path] if now_s >= 1.0 else 0.003
+
+    hellos = Hellos(back_s, paths=4)
+    hellos.run(0.0, 3.0)
+    assert hellos.changes == []
 
 
 def test_when_every_path_is_silent_for_long_all_are_dead() -> None:
-    monitor = PathMonitor(PROFILE, 2, 0.0)
-    assert monitor.check(0.5) == []
-    assert monitor.check(0.7) == [(0, False), (1, False)]
+    hellos = Hellos(lambda _path, _now_s: None)
+    hellos.run(0.0, 0.95)
+    assert hellos.changes == []
+    hellos.run(0.95, 1.2)
+    assert [change[:2] for change in hellos.changes] == [(0, False), (1, False)]
 
 
 # -- inner frames ---------------------------------------------------------------------------------------------

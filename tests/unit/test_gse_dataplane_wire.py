@@ -32,7 +32,7 @@ messages = st.one_of(
     st.builds(wire.Grant, u16, u16, entries),
     st.builds(wire.Close, u16, u16, u16, u16, u8, u32, u32),
     st.builds(wire.Congestion, u16, u16, u8, st.integers(0, 3)),
-    st.builds(wire.Fault, u16, u16, u8, u8, st.booleans(), u32),
+    st.builds(wire.Fault, u16, u16, u16, u8, u8, st.booleans(), u32),
     st.builds(wire.Hello, u16, u16, u8, u32),
     st.builds(wire.Loss, u16, u16, u16, u16, u32, st.integers(1, 0xFFFF), st.booleans()),
 )

@@ -21,6 +21,7 @@ class Counters:
     local_frames: int = 0
     control_out: int = 0
     control_in: int = 0
+    hellos: int = 0
     requests: int = 0
     grant_frames: int = 0
     queues_made: int = 0

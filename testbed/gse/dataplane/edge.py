@@ -8,6 +8,7 @@ left in ``outlet`` for the caller to take. The work is done by ``source``, ``sin
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from random import Random
 from typing import Final
 
@@ -21,7 +22,7 @@ from testbed.gse.dataplane.sink import SinkSide
 from testbed.gse.dataplane.source import SourceSide
 from testbed.gse.dataplane.spread import Spreader
 
-SCAN_S: Final = 0.005  # resolution of all timers but grants and hellos
+SCAN_S: Final = 0.01  # resolution of all timers but grants and hellos
 _DATA: Final = wire.ETH_DATA.to_bytes(2, "big")
 _CONTROL: Final = wire.ETH_CONTROL.to_bytes(2, "big")
 
@@ -38,7 +39,7 @@ class Edge:
             profile, place, self.epoch, self.spread, self.outlet, self.counters, rng.getrandbits(32)
         )
         self.sink = SinkSide(profile, place, self.outlet, self.counters, now_s)
-        self.failures = Failures(profile, place, self.spread, self.outlet, self.counters, now_s)
+        self.failures = Failures(profile, place, self.epoch, self.spread, self.outlet, self.counters, now_s)
         self.outlet.hear, self.outlet.arrive = self._hear, self.sink.arrive
         self._peers = frozenset(place.peers) | {place.gsp}
         self._scan_s = now_s
@@ -94,9 +95,9 @@ class Edge:
 
     def due_s(self) -> float | None:
         """Return when ``advance`` has to be called next if no frame comes; None: not before one does."""
-        scan_s = None if self.source.at_rest and not self.sink.inbound else self._scan_s
-        dues = (self.sink.grant_due_s(), self.failures.due_s(), scan_s)
-        return min((due_s for due_s in dues if due_s is not None), default=None)
+        scan_s = inf if self.source.at_rest and not self.sink.inbound else self._scan_s
+        due_s = min(self.sink.grant_due_s(), self.failures.due_s(), scan_s)
+        return None if due_s == inf else due_s
 
     def totals(self) -> Counters:
         """Return the counters with what live queues have counted so far."""
@@ -117,7 +118,7 @@ class Edge:
         elif isinstance(message, wire.Hello):
             self.failures.hear_hello(message, now_s)
         elif isinstance(message, wire.Fault):
-            self.failures.hear_fault(message)
+            self.failures.hear_fault(message, now_s)
         elif isinstance(message, wire.Close):
             self.sink.hear_close(message, now_s)
         elif isinstance(message, wire.Congestion):

@@ -5,10 +5,12 @@ A path that another GSP calls slow gets less (multiplicative decrease), and more
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.grant import is_newer_epoch
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.paths import PathMonitor
 from testbed.gse.dataplane.place import Place
@@ -17,7 +19,8 @@ from testbed.gse.dataplane.spread import Spreader
 
 FAULT_COPIES: Final = 3
 FAULT_COPY_S: Final = 0.001
-FAULT_REFRESH_S: Final = 0.5  # a lost notice is healed by the next round
+FAULT_REFRESH_S: Final = 0.5  # a path that is down is told again this often
+FAULT_LIFE_S: Final = 2.0  # a notice not told again for so long is void: the path works, or its GSP is gone
 LEVEL_THAT_COUNTS: Final = 3  # below is what containers that meet by chance do to each other
 SLOW_DOWN: Final = 0.5
 CLEAN_REPORTS: Final = 5  # without a complaint before a path is given more, each time
@@ -28,32 +31,39 @@ class Failures:
     """See the module. Paths of a leaf are checked by one GSP only (``Place.watches_paths``)."""
 
     def __init__(
-        self, profile: Profile, place: Place, spread: Spreader, outlet: Outlet, counters: Counters, now_s: float
+        self,
+        profile: Profile,
+        place: Place,
+        epoch: int,
+        spread: Spreader,
+        outlet: Outlet,
+        counters: Counters,
+        now_s: float,
     ) -> None:
-        self._profile = profile
+        self._profile, self._epoch = profile, epoch
         self._place, self._spread, self._outlet, self._counters = place, spread, outlet, counters
         self._recover_s = now_s
         self.monitor = PathMonitor(profile, place.paths, now_s)
         self._seq = 0
-        self._heard: dict[tuple[int, int, int], int] = {}  # (source, leaf, path) -> latest notice
+        self._heard: dict[tuple[int, int], tuple[int, int]] = {}  # (source, path) -> epoch and number of its latest
+        self._told_down_s: dict[tuple[int, int], float] = {}  # (leaf, path) -> when it was last told to be down
         self._later: list[tuple[float, wire.Fault]] = []
         self._refresh_s = now_s + FAULT_REFRESH_S
 
-    def due_s(self) -> float | None:
-        """Return when ``advance`` has something to do."""
-        dues = [self._later[0][0]] if self._later else []
-        if self._place.watches_paths:
-            dues.append(self.monitor.hello_due_s)
-        return min(dues, default=None)
+    def due_s(self) -> float:
+        """Return when ``advance`` has something to do; inf: not before something is heard."""
+        told_s = self._later[0][0] if self._later else inf
+        return min(told_s, self.monitor.due_s) if self._place.watches_paths else told_s
 
     def advance(self, now_s: float) -> None:
         """Send hellos and notices that are due, and judge the paths."""
         while self._later and self._later[0][0] <= now_s:
             self._outlet.control(self._later.pop(0)[1], now_s)
-        if self._place.watches_paths and now_s >= self.monitor.hello_due_s:
+        if self._place.watches_paths and now_s >= self.monitor.due_s:
             self.check(now_s)
-            hello = self.monitor.next_hello(now_s)
-            for path in range(self._place.paths):
+            hello, paths = self.monitor.asks(now_s)
+            for path in paths:
+                self._counters.hellos += 1
                 self._outlet.control(wire.Hello(self._place.gsp, self._place.gsp, path + 1, hello), now_s, path)
             if now_s >= self._refresh_s:
                 self._refresh_s = now_s + FAULT_REFRESH_S
@@ -73,21 +83,23 @@ class Failures:
         if 1 <= message.path <= self._place.paths and message.src == self._place.gsp:
             self.monitor.heard(message.path - 1, message.seq, now_s)
 
-    def hear_fault(self, message: wire.Fault) -> None:
-        """Weigh a path as another GSP says, unless it has said otherwise since."""
-        key = (message.src, message.leaf, message.path)
+    def hear_fault(self, message: wire.Fault, now_s: float) -> None:
+        """Use a path or not as another GSP says, unless it has said otherwise since."""
         if not 1 <= message.path <= self._place.paths or message.leaf != message.src >> 8:
             self._counters.misdirected += 1
             return
-        last = self._heard.get(key)
-        if last is not None and not 0 < (message.seq - last) & 0xFFFF_FFFF < 0x8000_0000:
+        key = (message.src, message.path)
+        epoch, seq = self._heard.get(key, (message.epoch, message.seq - 1))
+        newer = 0 < (message.seq - seq) & 0xFFFF_FFFF < 0x8000_0000
+        if not (newer if epoch == message.epoch else is_newer_epoch(message.epoch, epoch)):
             return
-        self._heard[key] = message.seq
+        self._heard[key] = (message.epoch, message.seq)
         self._counters.faults_heard += 1
-        if message.leaf == self._place.leaf:  # a host's agent hears of its own leaf's uplinks
-            self._spread.set_local(message.path - 1, up=message.up)
-        else:
-            self._spread.set_weight(message.leaf, message.path - 1, 1.0 if message.up else 0.0)
+        if not message.up:
+            self._told_down_s[message.leaf, message.path] = now_s
+        elif self._told_down_s.pop((message.leaf, message.path), None) is None:
+            return
+        self._use(message.leaf, message.path, up=message.up)
 
     def hear_congestion(self, message: wire.Congestion, now_s: float) -> None:
         """Send less over a path that is slow towards the GSP that says so."""
@@ -101,13 +113,25 @@ class Failures:
             self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
 
     def recover(self, now_s: float) -> None:
-        """Trust slowed paths a little more while nobody complains."""
+        """Trust slowed paths a little more while nobody complains, and dead ones that nobody calls dead any more."""
+        if self._told_down_s:
+            for (leaf, path), told_s in list(self._told_down_s.items()):
+                if now_s - told_s > FAULT_LIFE_S:
+                    del self._told_down_s[leaf, path]
+                    self._use(leaf, path, up=True)
         if now_s >= self._recover_s:
             self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
             self._spread.recover(RECOVERY)
 
+    def _use(self, leaf: int, path: int, *, up: bool) -> None:
+        if leaf == self._place.leaf:  # a host's agent hears of its own leaf's uplinks
+            self._spread.set_local(path - 1, up=up)
+        else:
+            self._spread.set_weight(leaf, path - 1, 1.0 if up else 0.0)
+
     def _tell(self, path: int, up: bool, at_s: float) -> None:
         self._seq = (self._seq + 1) & 0xFFFF_FFFF
         for peer in self._place.peers:
-            self._later.append((at_s, wire.Fault(self._place.gsp, peer, self._place.leaf, path + 1, up, self._seq)))
+            fault = wire.Fault(self._place.gsp, peer, self._epoch, self._place.leaf, path + 1, up, self._seq)
+            self._later.append((at_s, fault))
         self._later.sort(key=lambda item: item[0])

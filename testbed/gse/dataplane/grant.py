@@ -46,6 +46,7 @@ class _Queue:
 
 
 _EPSILON_BYTES: Final = 1e-6
+EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
 class GrantScheduler:
@@ -54,7 +55,6 @@ class GrantScheduler:
     def __init__(self, profile: Profile, rate_bytes_per_s: float, now_s: float) -> None:
         self._profile = profile
         self._rate = rate_bytes_per_s * profile.pacing
-        self._scale = 1.0
         self._tokens = float(profile.quantum_bytes)
         self._tokens_s = now_s
         self._queues: dict[QueueKey, _Queue] = {}
@@ -67,16 +67,6 @@ class GrantScheduler:
     def outstanding_bytes(self) -> int:
         """Granted to all queues and not yet received."""
         return self._outstanding
-
-    @property
-    def queues(self) -> int:
-        """Number of queues known."""
-        return len(self._queues)
-
-    def set_scale(self, scale: float, now_s: float) -> None:
-        """Scale the paced rate (congestion on every path)."""
-        self._refill(now_s)
-        self._scale = scale
 
     # -- what is heard ----------------------------------------------------------------------------------------
 
@@ -111,10 +101,16 @@ class GrantScheduler:
         if queue is not None and queue.epoch == epoch:
             self._forget(key, queue)
 
-    def forget_silent(self, before_s: float) -> None:
-        """Forget queues not heard of since ``before_s``: their CLOSE was lost, or their source is gone."""
-        for key, queue in [item for item in self._queues.items() if item[1].heard_s < before_s]:
+    def forget_silent(self, before_s: float) -> int:
+        """Forget queues not heard of since ``before_s``, credit and all; return how many.
+
+        A living source asks, sends or closes well within that; one that is gone, or never was, must not keep others
+        from the port.
+        """
+        silent = [item for item in self._queues.items() if item[1].heard_s < before_s]
+        for key, queue in silent:
             self._forget(key, queue)
+        return len(silent)
 
     def current(self, key: QueueKey) -> Issued | None:
         """Return what a queue has been granted so far, as the answer to a repeated request."""
@@ -123,14 +119,16 @@ class GrantScheduler:
 
     # -- what is granted --------------------------------------------------------------------------------------
 
-    def issue(self, now_s: float) -> list[Issued]:
-        """Return the grants that are due now."""
+    def issue(self, now_s: float, *, early: bool = False) -> list[Issued]:
+        """Return the grants that are due now; ``early``: also one that would be due before long, smaller for it."""
         self._refill(now_s)
         issued: dict[QueueKey, Issued] = {}
         while (chosen := self._next()) is not None:
             key, queue, amount = chosen
             if self._tokens + _EPSILON_BYTES < amount:
-                break
+                if not early or amount < self._profile.quantum_bytes or self._tokens < amount * EARLY_FRACTION:
+                    break
+                amount = int(self._tokens)
             self._tokens -= amount
             if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
                 queue.ahead = max(queue.ahead, min(2 * queue.ahead, self._most_ahead()))
@@ -153,7 +151,7 @@ class GrantScheduler:
         if chosen is None:
             return None
         missing = chosen[2] - self._tokens
-        return self._tokens_s + max(0.0, missing) / (self._rate * self._scale)
+        return self._tokens_s + max(0.0, missing) / self._rate
 
     def _next(self) -> tuple[QueueKey, _Queue, int] | None:
         """Return the queue whose turn it is and what it would get; queues whose window is full lose their turn."""
@@ -210,7 +208,7 @@ class GrantScheduler:
 
     def _refill(self, now_s: float) -> None:
         if now_s > self._tokens_s:
-            earned = (now_s - self._tokens_s) * self._rate * self._scale
+            earned = (now_s - self._tokens_s) * self._rate
             self._tokens = min(float(self._profile.quantum_bytes), self._tokens + earned)
             self._tokens_s = now_s
 

@@ -1,42 +1,50 @@
 """Is each uplink path alive? Carrier at once, silence after a few missing hellos, back only after clean seconds.
 
-Hellos are numbered and go out over all paths together. A path is silent when others have brought back hellos that it
-has not: a machine that stands still, or an agent that was not scheduled, delays them all and proves nothing.
+Every path is asked now and then; one that has not answered is asked again soon. It is silent when several hellos in a
+row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
+scheduled, delays them all and proves nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
 
-ALL_SILENT_FACTOR: Final = 20
+ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves that all are dead
+SENT_KEPT: Final = 256  # hellos an answer may be late by
+
+
+class _Sent(NamedTuple):
+    number: int
+    sent_s: float
 
 
 @dataclass(slots=True)
 class _Path:
     up: bool = True
     carrier: bool = True
-    heard: int = 0  # number of the latest hello that came back
     heard_s: float = 0.0
+    unanswered: list[_Sent] = field(default_factory=list)  # the first ones, at most ``hello_misses``
+    again_s: float = 0.0  # with something unanswered: when it is asked again, or judged
     clean_since_s: float | None = None  # while it is down: since when it has answered without a break
     failures: int = 0
 
 
 class PathMonitor:
-    """State of one leaf's own paths, counted from 0. ``check`` returns what changed."""
+    """State of one leaf's own paths, counted from 0. ``check`` returns what changed, ``asks`` whom to send hellos."""
 
     def __init__(self, profile: Profile, paths: int, now_s: float) -> None:
         self._profile = profile
         self._paths = [_Path(heard_s=now_s) for _ in range(paths)]
-        self.hello_due_s = now_s
+        self._round_s = now_s
         self.number = 0  # of the latest hello
-
-    @property
-    def silence_s(self) -> float:
-        """A path silent for longer than all others is dead."""
-        return self._profile.hello_s * self._profile.hello_misses
+        self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
+        self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
+        self._newest_heard_s = now_s
+        self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
         """Return whether a path is in use."""
@@ -50,19 +58,49 @@ class PathMonitor:
         """Return how often paths have failed so far."""
         return sum(path.failures for path in self._paths)
 
-    def next_hello(self, now_s: float) -> int:
-        """One hello per path leaves now; return its number."""
+    def asks(self, now_s: float) -> tuple[int, list[int]]:
+        """Return the paths to send a hello over now, and its number."""
+        profile = self._profile
+        asked = [number for number, path in enumerate(self._paths) if self._asks_again(path, now_s)]
+        # the last one before a verdict goes over all paths: what the others bring back is what it is measured by
+        verdict = any(len(self._paths[number].unanswered) == profile.hello_misses - 1 for number in asked)
+        if now_s >= self._round_s or verdict:
+            self._round_s = now_s + profile.hello_s
+            asked = [
+                number
+                for number, path in enumerate(self._paths)
+                if number in asked or not (path.up and 0 < len(path.unanswered) < profile.hello_misses)
+            ]
+        if not asked:
+            self._reckon()
+            return self.number, []
         self.number = (self.number + 1) & 0x7FFF_FFFF
-        self.hello_due_s = now_s + self._profile.hello_s
-        return self.number
+        sent = _Sent(self.number, now_s)
+        self._sent.append(sent)
+        for number in asked:
+            path = self._paths[number]
+            missing = len(path.unanswered) + 1
+            if missing <= profile.hello_misses:  # else only its return is of interest
+                path.unanswered.append(sent)
+                between = 1 < missing < profile.hello_misses
+                path.again_s = now_s + (profile.hello_retry_s if between else profile.hello_wait_s)
+        self._reckon()
+        return self.number, asked
 
     def heard(self, number: int, hello: int, now_s: float) -> None:
-        """A hello came back over path ``number``; one that was never sent is ignored."""
-        if not 0 < hello <= self.number:
+        """A hello came back over path ``number``; one that was never sent, or long ago, is ignored."""
+        sent = next((sent for sent in reversed(self._sent) if sent.number == hello), None)
+        if sent is None:
             return
         path = self._paths[number]
-        path.heard = max(path.heard, hello)
-        if not path.up and (path.clean_since_s is None or now_s - path.heard_s > self.silence_s):
+        while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
+            path.unanswered.pop(0)
+        if path.again_s <= self.due_s:
+            self._reckon()
+        if sent.sent_s > self._newest.sent_s:
+            self._newest, self._newest_heard_s = sent, now_s
+        silence_s = self._profile.hello_s * self._profile.hello_misses
+        if not path.up and (path.clean_since_s is None or now_s - path.heard_s > silence_s):
             path.clean_since_s = now_s
         path.heard_s = now_s
 
@@ -71,19 +109,17 @@ class PathMonitor:
         path = self._paths[number]
         path.carrier = up
         if up:
-            path.heard_s, path.heard = now_s, self.number
+            path.heard_s = now_s
+            path.unanswered.clear()
         else:
             path.clean_since_s = None
+        self._reckon()
 
     def check(self, now_s: float) -> list[tuple[int, bool]]:
         """Return the paths that changed, with whether they are up now."""
         changed = []
-        newest = max(path.heard for path in self._paths)
         for number, path in enumerate(self._paths):
-            # when no path brings anything back, only long silence counts
-            silent = newest - path.heard >= self._profile.hello_misses or (
-                now_s - path.heard_s > ALL_SILENT_FACTOR * self.silence_s
-            )
+            silent = self._silent(path, now_s)
             if path.up and (silent or not path.carrier):
                 path.up, path.clean_since_s = False, None
                 path.failures += 1
@@ -91,7 +127,28 @@ class PathMonitor:
             elif not path.up and path.carrier and not silent and self._clean_long_enough(path, now_s):
                 path.up = True
                 changed.append((number, True))
+            elif path.again_s <= now_s and len(path.unanswered) == self._profile.hello_misses:
+                path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
         return changed
+
+    def _reckon(self) -> None:
+        self.due_s = min([self._round_s, *(path.again_s for path in self._paths if path.up and path.unanswered)])
+
+    def _asks_again(self, path: _Path, now_s: float) -> bool:
+        missing = len(path.unanswered)
+        return path.up and 0 < missing < self._profile.hello_misses and path.again_s <= now_s
+
+    def _silent(self, path: _Path, now_s: float) -> bool:
+        if now_s - path.heard_s > ALL_SILENT_S:
+            return True
+        if len(path.unanswered) < self._profile.hello_misses:
+            return False
+        last, wait_s = path.unanswered[-1], self._profile.hello_wait_s
+        return (
+            self._newest.sent_s >= last.sent_s
+            and now_s >= last.sent_s + wait_s
+            and now_s >= self._newest_heard_s + wait_s / 2  # paths differ by what is just being sent on them
+        )
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
         return path.clean_since_s is not None and now_s - path.clean_since_s >= self._profile.restore_s

@@ -1,7 +1,7 @@
 """Every setting of the data plane, in one value: what the schemes are, and what sweeps vary.
 
 Sizes count inner Ethernet frames. Defaults are for the default fabric (10 Mbit/s, MTU 9000, a frame takes 7.2 ms per
-link) and come from the sweeps in docs/gse.md.
+link); a run's are derived from its fabric by ``testbed.model.schemes.profile_of``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Profile(BaseModel):
     spread_slack_bytes: int = Field(0, ge=0, le=MOST_BYTES, description="paths this close are chosen among at random")
     flowlet_gap_s: float = Field(0.05, gt=0, le=MOST_S, description="a flow silent for so long may change path")
     pacing: float = Field(0.985, gt=0, le=1, description="grants per port, as a fraction of its rate")
-    quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant; deficit round robin quantum")
+    quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant: what a queue gets on its turn")
     window_bytes: int = Field(144_224, ge=64, le=MOST_BYTES, description="granted but not received, per queue, at most")
     port_window_bytes: int = Field(180_280, ge=64, le=MOST_BYTES, description="the same for all queues of a port")
     standing_credit_bytes: int = Field(1500, ge=0, le=MIB, description="credit an active queue keeps beyond its demand")
@@ -45,7 +45,9 @@ class Profile(BaseModel):
     congestion_report_s: float = Field(0.1, gt=0, le=MOST_S, description="how often slow paths are reported")
     mark_bytes: int = Field(256 * KIB, ge=64, le=MOST_BYTES, description="a longer source queue marks ECN")
     limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
-    hello_s: float = Field(0.01, gt=0, le=60, description="period of path checks")
+    hello_s: float = Field(0.02, gt=0, le=60, description="period of path checks")
+    hello_wait_s: float = Field(0.0144, gt=0, le=60, description="a path has not answered after this: asked again")
+    hello_retry_s: float = Field(0.005, gt=0, le=60, description="and again after this")
     hello_misses: int = Field(3, ge=1, le=100, description="missing in a row: the path is dead")
     restore_s: float = Field(1.0, ge=0, le=3600, description="a path works for so long before it is used again")
 

@@ -7,12 +7,14 @@ older than ``gap_s``, or they fill ``buffer_bytes``, the missing ones are given 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.serial import unwrap
 
 # A packet number this far ahead is nobody's: the buffer could never bridge it.
 MAX_AHEAD: Final = 1 << 20
+MOST_GAPS: Final = 32  # reported at once
 
 
 class Missing(NamedTuple):
@@ -20,6 +22,12 @@ class Missing(NamedTuple):
 
     psn: int
     packets: int
+
+
+class _Waiting(NamedTuple):
+    frame: bytes
+    start: int  # where it begins, in bytes of the queue
+    since_s: float
 
 
 @dataclass(slots=True)
@@ -38,9 +46,9 @@ class ReorderBuffer:
     depth_max_bytes: int = 0
     end_bytes: int = 0  # where the last delivered packet ended, in bytes of the queue
     lost_bytes: int = 0  # of the packets given up
-    _waiting: dict[int, tuple[bytes, int]] = field(default_factory=dict)  # packet number -> frame, where it begins
+    _waiting: dict[int, _Waiting] = field(default_factory=dict)  # by packet number
     _gap_since_s: float | None = None
-    _asked: bool = False  # whether the present gap has been reported
+    _asked_s: float = -inf  # when gaps were last reported
 
     def accept(self, psn: int, frame: bytes, start: int, now_s: float) -> list[bytes]:
         """Take a packet (32-bit number; ``start``: 32-bit count of the queue's bytes before it).
@@ -66,8 +74,8 @@ class ReorderBuffer:
 
     def _keep(self, number: int, frame: bytes, start: int, now_s: float) -> list[bytes]:
         if not self._waiting:
-            self._gap_since_s, self._asked = now_s, False
-        self._waiting[number] = (frame, unwrap(start, self.end_bytes))
+            self._gap_since_s = now_s
+        self._waiting[number] = _Waiting(frame, unwrap(start, self.end_bytes), now_s)
         self.depth_bytes += len(frame)
         self.depth_max_bytes = max(self.depth_max_bytes, self.depth_bytes)
         ready: list[bytes] = []
@@ -82,17 +90,22 @@ class ReorderBuffer:
         """When ``give_up`` has something to do, or None."""
         return None if self._gap_since_s is None else self._gap_since_s + self.gap_s
 
-    @property
-    def asks_since_s(self) -> float | None:
-        """Since when there has been a gap nobody has reported, or None."""
-        return None if self._asked else self._gap_since_s
+    def ask(self, now_s: float, after_s: float) -> list[Missing]:
+        """Return the gaps in front of packets that have waited for ``after_s``; again only after as long.
 
-    def ask(self) -> Missing | None:
-        """Return the gap in front of what waits, once per gap."""
-        if self._gap_since_s is None or self._asked:
-            return None
-        self._asked = True
-        return self._gap()
+        What is missing in front of younger ones may be on its way.
+        """
+        if self._gap_since_s is None or now_s - max(self._gap_since_s, self._asked_s) < after_s:
+            return []
+        self._asked_s = now_s
+        gaps, expected = [], self.expected
+        for number in sorted(self._waiting):
+            if number > expected and now_s - self._waiting[number].since_s >= after_s:
+                gaps.append(Missing(expected & 0xFFFF_FFFF, min(number - expected, 0xFFFF)))
+                if len(gaps) == MOST_GAPS:
+                    break
+            expected = number + 1
+        return gaps
 
     def give_up(self, now_s: float) -> tuple[Missing | None, list[bytes]]:
         """Skip a gap that is too old; return it (None: none is) and what may be delivered now."""
@@ -123,7 +136,7 @@ class ReorderBuffer:
 
     def flush(self) -> list[bytes]:
         """Return what waits, in order, and forget it: the epoch is over."""
-        ready = [self._waiting[number][0] for number in sorted(self._waiting)]
+        ready = [self._waiting[number].frame for number in sorted(self._waiting)]
         self._waiting.clear()
         self.depth_bytes, self._gap_since_s = 0, None
         self.delivered += len(ready)
@@ -135,7 +148,7 @@ class ReorderBuffer:
     def _skip(self, ready: list[bytes], now_s: float) -> None:
         first = min(self._waiting)
         self.skipped += first - self.expected
-        self.lost_bytes += max(0, self._waiting[first][1] - self.end_bytes)
+        self.lost_bytes += max(0, self._waiting[first].start - self.end_bytes)
         self.expected = first
         self._drain(ready, now_s)
 
@@ -143,9 +156,8 @@ class ReorderBuffer:
         """Deliver what is next. A gap that remains begins to age now: what it waits for may be on its way."""
         waiting = self._waiting
         while (item := waiting.pop(self.expected, None)) is not None:
-            frame, start = item
-            ready.append(frame)
-            self.depth_bytes -= len(frame)
-            self.end_bytes = start + len(frame)
+            ready.append(item.frame)
+            self.depth_bytes -= len(item.frame)
+            self.end_bytes = item.start + len(item.frame)
             self.expected += 1
-        self._gap_since_s, self._asked = (now_s if waiting else None), False
+        self._gap_since_s = now_s if waiting else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from testbed.gse.dataplane import wire
@@ -17,6 +18,7 @@ from testbed.gse.dataplane.serial import unwrap
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
+RECLAIM_GAPS: Final = 2  # gap times after which what a silent queue was granted is granted to others
 CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
 MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
 
@@ -30,6 +32,9 @@ class SinkSide:
         self._began_s = now_s
         self.inbound: dict[QueueKey, Inbound] = {}
         self.schedulers = {port: GrantScheduler(profile, rate, now_s) for port, rate in place.ports.items()}
+        self._changed: set[int] = set()  # ports whose scheduler has heard something since it was last asked
+        self._dues_s: dict[int, float] = {}  # port -> when its scheduler has something to grant if it hears nothing
+        self._due_s = inf  # the first of them
         self._delays = PathDelays(profile.congestion_s)
         self._judge_s = now_s
         self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
@@ -63,6 +68,7 @@ class SinkSide:
             scheduler = self.schedulers[header.dst_port]
             scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
             scheduler.received(key, received)
+            self._changed.add(header.dst_port)
         self._outlet.host(header.dst_port, ready)
 
     def hear_request(self, message: wire.Request, now_s: float) -> None:
@@ -76,6 +82,7 @@ class SinkSide:
         if inbound is None:
             return
         inbound.closed = False
+        self._changed.add(message.dst_port)
         news = scheduler.hear(
             key, epoch=message.epoch, tc=message.tc, demand=message.demand, sent=message.sent, now_s=now_s
         )
@@ -95,6 +102,7 @@ class SinkSide:
         if inbound is None or inbound.epoch != message.epoch:
             return
         self.schedulers[inbound.dst_port].close(key, message.epoch)
+        self._changed.add(inbound.dst_port)
         inbound.closed, inbound.heard_s = True, now_s
         if self._profile.retransmit:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
@@ -102,10 +110,14 @@ class SinkSide:
     # -- grants -----------------------------------------------------------------------------------------------
 
     def grant(self, now_s: float) -> None:
-        """Issue what is due and tell the sources, one frame for all queues of a source."""
-        for scheduler in self.schedulers.values():
-            for issued in scheduler.issue(now_s):
-                self._answer(issued)
+        """Issue what is due and tell the sources, one frame for all queues of a source.
+
+        When one port grants, the others grant early: their next grants are due together, and share frames.
+        """
+        if now_s >= self._due_s:
+            self._changed.update(port for port, due_s in self._dues_s.items() if due_s <= now_s)
+        if self._changed:
+            self._issue(sorted(self._changed), now_s)
         while self._answers:  # telling oneself may lead to more
             answers, self._answers = self._answers, {}
             for src, entries in answers.items():
@@ -114,10 +126,25 @@ class SinkSide:
                     grant = wire.Grant(self._place.gsp, src, tuple(entries[at : at + GRANTS_PER_FRAME]))
                     self._outlet.control(grant, now_s)
 
-    def grant_due_s(self) -> float | None:
-        """Return when ``grant`` will have something to do if nothing is heard before."""
-        dues = [due_s for scheduler in self.schedulers.values() if (due_s := scheduler.due_s()) is not None]
-        return min(dues, default=None)
+    def grant_due_s(self) -> float:
+        """Return when ``grant`` will have something to do if nothing is heard before; 0: at once, inf: not before."""
+        return 0.0 if self._changed else self._due_s
+
+    def _issue(self, ports: list[int], now_s: float) -> None:
+        self._changed.clear()
+        issued = {port: self.schedulers[port].issue(now_s) for port in ports}
+        if any(issued.values()) and len(self.schedulers) > 1:
+            for port, scheduler in self.schedulers.items():
+                issued[port] = issued.get(port, []) + scheduler.issue(now_s, early=True)
+        for port, grants in issued.items():
+            for grant in grants:
+                self._answer(grant)
+            due_s = self.schedulers[port].due_s()
+            if due_s is None:
+                self._dues_s.pop(port, None)
+            else:
+                self._dues_s[port] = due_s
+        self._due_s = min(self._dues_s.values(), default=inf)
 
     def _answer(self, issued: Issued) -> None:
         src, qid = issued.key
@@ -132,15 +159,19 @@ class SinkSide:
             for slow in self._delays.judge():
                 self._counters.congestion_told += 1
                 self._outlet.control(wire.Congestion(self._place.gsp, slow.src, slow.path, slow.level), now_s)
+            for port, scheduler in self.schedulers.items():
+                if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._profile.gap_s):
+                    self._changed.add(port)
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
-                asks_since_s = order.asks_since_s if self._profile.retransmit else None
-                if asks_since_s is not None and now_s - asks_since_s >= self._profile.loss_report_s:
-                    self._report(key, inbound, order.ask(), final=False, now_s=now_s)
+                if self._profile.retransmit:
+                    for gap in order.ask(now_s, self._profile.loss_report_s):
+                        self._report(key, inbound, gap, final=False, now_s=now_s)
                 missing, ready, received = inbound.give_up(now_s)
                 self._report(key, inbound, missing, final=True, now_s=now_s)
                 self.schedulers[inbound.dst_port].received(key, received)
+                self._changed.add(inbound.dst_port)
                 self._outlet.host(inbound.dst_port, ready)
             silent_s = now_s - inbound.heard_s
             patience_s = CLOSED_GAPS * self._profile.gap_s if inbound.closed else SILENT_S
@@ -189,6 +220,7 @@ class SinkSide:
 
     def _forget(self, key: QueueKey, inbound: Inbound) -> None:
         self.schedulers[inbound.dst_port].close(key, inbound.epoch)
+        self._changed.add(inbound.dst_port)
         if inbound.order is not None:
             self._counters.add_order(inbound.order)
         self._counters.swapped += inbound.swapped

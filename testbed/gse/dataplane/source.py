@@ -18,6 +18,7 @@ from testbed.gse.dataplane.spread import Spreader
 from testbed.gse.dataplane.unit import UnitChooser
 
 WAITS_KEPT: Final = 20_000
+KEPT_GAPS: Final = 2  # gap times a frame is kept: the first one begins when a later frame arrives
 REST_GAPS: Final = 2  # gap times a closed queue's numbers are kept; the destination keeps them longer
 
 
@@ -49,7 +50,7 @@ class SourceSide:
         self.queues: dict[QueueName, SourceQueue] = {}
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
-        self._kept: dict[int, deque[tuple[wire.DataHeader, bytes]]] = {}  # by qid, for retransmission
+        self._kept: dict[int, deque[tuple[float, wire.DataHeader, bytes]]] = {}  # by qid, with when it was sent
         # Closed queues rest for a while: one that is needed again goes on with its numbers, or its first packets
         # could overtake the last of its former life, which may still wait for order.
         self._resting: dict[QueueName, SourceQueue] = {}
@@ -91,9 +92,9 @@ class SourceSide:
         """Send again what is missing, as far as it is kept, by paths that live."""
         kept = self._kept.get(message.qid)
         self._counters.losses_told += 1
-        if message.final or not kept or message.epoch != self._epoch or kept[0][0].dst != message.src:
+        if message.final or not kept or message.epoch != self._epoch or kept[0][1].dst != message.src:
             return
-        for header, frame in list(kept):
+        for _sent_s, header, frame in list(kept):
             if (header.psn - message.psn) & 0xFFFF_FFFF >= message.count:
                 continue
             path = 1 + self._spread.choose(header.dst >> 8, now_s) if header.path else 0
@@ -172,14 +173,16 @@ class SourceSide:
             int(now_s * 1e6) & 0xFFFF_FFFF,
         )
         if self._profile.retransmit:
-            self._keep(queue.qid, header, frame)
+            self._keep(queue.qid, header, frame, now_s)
         self._outlet.data(header, frame, now_s)
 
-    def _keep(self, qid: int, header: wire.DataHeader, frame: bytes) -> None:
+    def _keep(self, qid: int, header: wire.DataHeader, frame: bytes, now_s: float) -> None:
+        """Keep a frame as long as its destination waits for it, and no more than that can hold."""
         kept = self._kept.setdefault(qid, deque())
-        kept.append((header, frame))
-        oldest = wrap(header.sent - self._profile.window_bytes)
-        while kept and unwrap(kept[0][0].sent, oldest) < oldest:
+        kept.append((now_s, header, frame))
+        oldest = wrap(header.sent - self._profile.reorder_buffer_bytes)
+        until_s = now_s - KEPT_GAPS * self._profile.gap_s
+        while kept and (kept[0][0] < until_s or unwrap(kept[0][1].sent, oldest) < oldest):
             kept.popleft()
 
     def _ask(self, queue: SourceQueue, now_s: float) -> None:

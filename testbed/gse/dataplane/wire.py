@@ -154,10 +154,11 @@ class Congestion:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """To all: ``path`` to ``leaf`` is dead, or works again. ``seq`` orders notices of one source."""
+    """To all: ``path`` to ``leaf`` is dead, or works again. ``epoch`` and ``seq`` order notices of one source."""
 
     src: int
     dst: int
+    epoch: int
     leaf: int
     path: int
     up: bool
@@ -221,7 +222,7 @@ def _body(message: Control) -> tuple[Kind, int, int, int, int, int, bytes]:
     if isinstance(message, Congestion):
         return Kind.CONG, 0, 0, 0, 0, 0, _CONG.pack(message.path, message.level)
     if isinstance(message, Fault):
-        return Kind.FAULT, 0, 0, 0, 0, message.seq, _FAULT.pack(message.leaf, message.path, message.up)
+        return Kind.FAULT, message.epoch, 0, 0, 0, message.seq, _FAULT.pack(message.leaf, message.path, message.up)
     if isinstance(message, Hello):
         return Kind.HELLO, 0, 0, 0, 0, message.seq, _HELLO.pack(message.path)
     body = _LOSS.pack(message.psn, message.count, message.final)
@@ -278,7 +279,7 @@ def _read_congestion(head: _Head, frame: bytes, at: int) -> Control | None:
 
 def _read_fault(head: _Head, frame: bytes, at: int) -> Control | None:
     leaf, path, up = _FAULT.unpack_from(frame, at)
-    return Fault(head.src, head.dst, leaf, path, up == 1, head.seq) if up <= 1 else None
+    return Fault(head.src, head.dst, head.epoch, leaf, path, up == 1, head.seq) if up <= 1 else None
 
 
 def _read_hello(head: _Head, frame: bytes, at: int) -> Control | None:

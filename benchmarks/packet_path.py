@@ -1,0 +1,126 @@
+"""What one packet costs in the pure data plane: ``python benchmarks/packet_path.py [--profile] [--frames N]``.
+
+Two GSPs in virtual time send to each other: every host frame becomes a data frame at one, is put in order at the
+other, is asked and granted for. Prints processor time per host frame, over both GSPs, without any socket. Times are of
+this process alone and say nothing about a whole run; compare them with each other on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import platform
+import pstats
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from testbed.gse.dataplane import wire  # noqa: E402
+from testbed.gse.dataplane.edge import Edge  # noqa: E402
+from testbed.gse.dataplane.place import Place, Where  # noqa: E402
+from testbed.gse.dataplane.profile import Profile  # noqa: E402
+
+RATE_BYTES_PER_S = 1.25e6  # 10 Mbit/s
+HOSTS = 4
+SIZE_BYTES = (9014, 66, 66)  # a full frame at MTU 9000 and acknowledgements the other way
+LATENCY_S = 0.03
+
+
+class Pair:
+    """Two GSPs with ``HOSTS`` hosts each; frames between them take ``LATENCY_S``."""
+
+    def __init__(self) -> None:
+        self._macs = {(leaf, port): bytes((2, 0, 0, 0, leaf, port)) for leaf in (1, 2) for port in range(1, HOSTS + 1)}
+        where = {mac: Where(wire.address(leaf), port) for (leaf, port), mac in self._macs.items()}
+        self.edges = {
+            wire.address(leaf): Edge(
+                Profile(),
+                Place(
+                    gsp=wire.address(leaf),
+                    ports=dict.fromkeys(range(1, HOSTS + 1), RATE_BYTES_PER_S),
+                    paths=4,
+                    uplink_bytes_per_s=RATE_BYTES_PER_S,
+                    hosts=where,
+                    peers=[wire.address(3 - leaf)],
+                    watches_paths=False,
+                ),
+                epoch=1,
+                rng=Random(leaf),
+                now_s=0.0,
+            )
+            for leaf in (1, 2)
+        }
+        self._on_the_way: list[tuple[float, int, bytes]] = []
+        self.delivered = 0
+
+    def run(self, frames: int) -> None:
+        """Let every host of leaf 1 send full frames at its link's rate, and be acknowledged."""
+        step_s = SIZE_BYTES[0] / RATE_BYTES_PER_S / HOSTS
+        one, two = self.edges
+        body = bytes(SIZE_BYTES[0] - 14)
+        for number in range(frames):
+            now_s, port = number * step_s, number % HOSTS + 1
+            forth = self._macs[2, port] + self._macs[1, port] + b"\x08\x00" + body
+            self.edges[one].from_host(port, forth, now_s)
+            self._advance(one, now_s)
+            if number % 5 < 2:  # two acknowledgements for five frames, as measured
+                back = self._macs[1, port] + self._macs[2, port] + b"\x08\x00" + body[: SIZE_BYTES[1] - 14]
+                self.edges[two].from_host(port, back, now_s)
+            self._advance(two, now_s)
+            while self._on_the_way and self._on_the_way[0][0] <= now_s:
+                _at_s, gsp, frame = self._on_the_way.pop(0)
+                self.edges[gsp].from_fabric(frame, now_s)
+                self._advance(gsp, now_s)
+
+    def _advance(self, gsp: int, now_s: float) -> None:
+        edge = self.edges[gsp]
+        edge.advance(now_s)
+        edge.due_s()
+        outlet = edge.outlet
+        for head, inner in outlet.to_fabric:
+            self._on_the_way.append((now_s + LATENCY_S, wire.address(frame_leaf(head)), head + inner))
+        outlet.to_fabric.clear()
+        self.delivered += len(outlet.to_hosts)
+        outlet.to_hosts.clear()
+
+
+def frame_leaf(frame: bytes) -> int:
+    """Return the leaf a frame is for, from its outer address."""
+    return frame[4]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=20_000, help="host frames to send (default: 20000)")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
+    options = parser.parse_args(argv)
+    pair = Pair()
+    profiler = cProfile.Profile() if options.profile else None
+    begin_s = time.process_time()
+    if profiler is not None:
+        profiler.runcall(pair.run, options.frames)
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
+    else:
+        pair.run(options.frames)
+    cpu_s = time.process_time() - begin_s
+    totals = [edge.totals() for edge in pair.edges.values()]
+    carried = sum(total.data_in for total in totals)
+    result = {
+        "python": platform.python_version(),
+        "frames": carried,
+        "us_per_frame": round(cpu_s / carried * 1e6, 2),
+        "requests_per_frame": round(sum(total.requests for total in totals) / carried, 4),
+        "grant_frames_per_frame": round(sum(total.grant_frames for total in totals) / carried, 4),
+    }
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

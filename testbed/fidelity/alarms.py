@@ -1,0 +1,60 @@
+"""Did the GSP agents see what nobody planned? Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.gse.dataplane.wire import OVERHEAD_BYTES
+from testbed.model.schemes import profile_of
+from testbed.model.wire import frame_bytes
+from testbed.units import mbps_to_bytes_per_s
+
+# what an agent counts -> what that means in a run that breaks nothing
+ALARMS: Final = {
+    "path_changes": "paths taken for dead or back",
+    "watchdog_alarms": "queues that waited for grants in vain",
+    "watchdog_drops": "frames dropped after waiting for grants in vain",
+}
+STRANGERS: Final = {"malformed": "malformed frames", "misdirected": "frames nobody of the run sends"}
+START_UP_ROUND_TRIPS: Final = 6  # asking, being granted little, TCP's own start
+
+
+def check_agents(evidence: Evidence) -> Finding | None:
+    """Agents met no frame of a stranger, and, in a scenario without faults, no failure."""
+    said = evidence.run.events_named("agents")
+    if not said or evidence.run.settings.passthrough:
+        return None
+    wanted = STRANGERS if evidence.run.scenario.faults else {**ALARMS, **STRANGERS}
+    seen = {name: int(said[-1][name]) for name in wanted if said[-1][name]}
+    shown = ", ".join(f"{count} {wanted[name]}" for name, count in seen.items())
+    return grade("agents", sum(seen.values()), f"the agents met what the scenario does not have: {shown}")
+
+
+def check_short_of_grants(evidence: Evidence) -> Finding | None:
+    """Not far below what grants allow, where every host may have its link's whole rate.
+
+    A scheme may be the reason as well as the machine: never more than a doubt.
+    """
+    run, metrics = evidence.run, evidence.metrics
+    scenario, fabric, settings = run.scenario, run.scenario.fabric, run.settings
+    profile = profile_of(run.scheme, fabric, scenario.gsp)
+    if scenario.faults or scenario.is_disturbed or not scenario.workload.in_step:
+        return None
+    if (fabric.delay_ms, fabric.loss_fraction) != (None, None):
+        return None
+    if fabric.hosts_per_leaf * fabric.host_link_mbps > fabric.paths * fabric.uplink_mbps:
+        return None  # grants are for hosts' links, not for uplinks that are shared
+    if metrics.efficiency is None or not metrics.completion_s:
+        return None
+    frame = frame_bytes(fabric.mtu_bytes)
+    rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
+    start_up = START_UP_ROUND_TRIPS * 8 * frame / rate / metrics.completion_s
+    allowed = profile.pacing * frame / (frame + OVERHEAD_BYTES)
+    short = 1 - metrics.efficiency / allowed
+    return grade(
+        "short_of_grants",
+        short - start_up,
+        f"{short:.1%} slower than grants allow ({allowed:.3f}); start-up explains {start_up:.1%} "
+        f"(beyond that {percent_limits('short_of_grants')})",
+    )
