@@ -49,6 +49,10 @@ class _Withdraw(_Params):
     timeout_s: Timeout = 5.0
 
 
+class _Authorised(_Params):
+    job: str = Field(min_length=1, max_length=200)
+
+
 class _WaitReady(_Params):
     timeout_s: Timeout = 30.0
 
@@ -68,6 +72,7 @@ class Methods:
             "announce": (_Announce, self._announce),
             "withdraw": (_Withdraw, self._withdraw),
             "placement": (_Nothing, lambda _params: core.ask(lambda policy: policy.placement())),
+            "authorised": (_Authorised, lambda params: core.ask(lambda policy: policy.authorised(params.job))),
             "paths": (_Nothing, lambda _params: core.ask(lambda policy: policy.paths())),
             "counters": (_Nothing, lambda _params: core.ask(lambda policy: policy.utilization())),
             "events": (_Events, lambda params: core.events(params.since)),

@@ -6,6 +6,7 @@
 * On a failure only the flows on dead paths move, to the least loaded live path; once their own path has been
   clean for ``restore_hold_s`` they go back.
 * Flows leave hot links (``balance``), with hysteresis.
+* With ``authorise``, announced flows are told what they may send where several hosts share a full link (``authorise``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from testbed.gse.announced import check_announcement, check_known, expected_fractions, flow_owners
 from testbed.gse.answers import failed_json, flow_json, link_decision, paths_json, pin_json
+from testbed.gse.authorise import Routed, authorised_rates
 from testbed.gse.balance import Balancer, HotLinks, Move
 from testbed.gse.liveness import Liveness
 from testbed.gse.load import LinkId, LoadMonitor, links_of_path
@@ -345,6 +347,26 @@ class Gse1Policy:
             within = flow_json(flow) | {"path": None, "reason": "stays on its leaf"}
             answer.append(self._pin_answer(pin) if pin is not None else within)
         return answer
+
+    def authorised(self, job: str) -> list[float | None]:
+        """See Policy. Rates are shared between the flows of all jobs."""
+        flows = self._jobs.get(job, ())
+        if not self._settings.authorise or not flows:
+            return [None] * len(flows)
+        others: dict[LinkId, float] = {}
+        for pin in self._pins:
+            if pin.job is None:
+                taken = self._load.flow_fraction(pin.flow.key) or 0.0
+                for link in links_of_path(pin.src_leaf, pin.dst_leaf, pin.path):
+                    others[link] = others.get(link, 0.0) + taken
+        routed = []
+        for flow in (flow for known in self._jobs.values() for flow in known):
+            held = self._pins.get(flow)
+            routed.append(Routed(flow, None if held is None else held.path))
+        rates = dict(
+            zip((item.flow.key for item in routed), authorised_rates(self._topology, routed, others), strict=True)
+        )
+        return [rates[flow.key] for flow in flows]
 
     def _pin_answer(self, pin: Pin) -> dict[str, Any]:
         return pin_json(self._topology, pin, self._load.flow_fraction(pin.flow.key))

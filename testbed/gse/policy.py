@@ -114,6 +114,10 @@ class Policy(Protocol):
         """Return the flows of one job with their paths, in the order announced."""
         ...
 
+    def authorised(self, job: str) -> list[float | None]:
+        """Return what each flow of a job may send, in Mbit/s on the wire, in the order announced; None: no limit."""
+        ...
+
     def paths(self) -> dict[str, list[str]]:
         """Return the live paths of each ordered pair of leaves."""
         ...

@@ -161,6 +161,9 @@ class GsosSpec(Spec):
         0.1, ge=0, le=1, description="hysteresis: a move must lower the flow's worst link by this much"
     )
     hold_s: float = Field(2.0, ge=0, le=3600, description="a moved flow stays put at least this long")
+    authorise: bool = Field(
+        False, description="tell announced flows what they may send where several hosts share a full link"
+    )
     restore_hold_s: float = Field(1.0, ge=0, le=3600, description="clean seconds before a mended path is used")
 
 

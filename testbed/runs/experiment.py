@@ -40,6 +40,7 @@ from testbed.measurement.instruments import Instruments
 from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
+from testbed.runs.authority import Authority
 from testbed.runs.plan import Plan
 from testbed.system import capsule
 from testbed.system.supervisor import Supervisor
@@ -174,6 +175,17 @@ class Experiment:
             raise WorkloadError(
                 f"ranks use congestion control {sorted(job.congestion_control)}, expected {CONGESTION_CONTROL}"
             )
+        if plan.scheme == "gse1" and plan.scenario.gsos.authorise and plan.scenario.workload.announce:
+            authority = Authority(
+                gsos,
+                job,
+                self.supervisor,
+                announcements=plan.announcements,
+                flows=plan.flows,
+                fabric=plan.scenario.fabric,
+                record=lambda told: self.emit(**told),
+            )
+            authority.follow(plan.scenario.gsos.poll_interval_s)
         return job
 
     def _warm_up(self, job: Job) -> None:

@@ -9,6 +9,7 @@ The first line on stdin is the configuration (see ``Config``); then come command
     verify {iteration}                        done {the same, wrong_elements}
     progress                                  progress {received_bytes, expected_bytes, silent_s, awaited}
                                               also while moving
+    pace {rates: [[peer, flow, bytes/s or null], ...]}   no answer; also while moving
     tcp_info                                  tcp_info {sent: [[peer, flow, counters], ...], received: [the same]}
     exit, or the end of stdin                 the process ends with status 0
 
@@ -42,6 +43,8 @@ from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_cou
 HELLO = struct.Struct("!4sHHI")  # magic, flow, flows, rank: the only bytes on a connection that are not data
 MAGIC = b"GSE1"
 MAX_COMMAND_BYTES = 1 << 20
+SO_MAX_PACING_RATE = 47
+NO_LIMIT = (1 << 8 * struct.calcsize("@L")) - 1
 COARSE_TIMER_S = 0.003  # a selector's timeout is whole milliseconds; the rest is slept precisely
 
 Command = dict[str, Any]
@@ -136,6 +139,8 @@ class Endpoint:
                 raise Leave
             if command.get("command") == "progress":
                 self._progress()
+            elif command.get("command") == "pace":
+                self._pace(command)
             else:
                 self._commands.append(command)
 
@@ -152,6 +157,12 @@ class Endpoint:
             silent_s=max(0.0, time.monotonic() - exchange.last_byte_s),
             awaited=exchange.awaited,
         )
+
+    def _pace(self, command: Command) -> None:
+        for peer, flow, bytes_per_s in command["rates"]:
+            rate = NO_LIMIT if bytes_per_s is None else max(1, round(bytes_per_s))
+            # an unsigned long: the kernel would take 32 bits for a rate of at most 4 GB/s
+            self._outgoing[peer, flow].setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@L", rate))
 
     # -- connections ------------------------------------------------------------------------------------------
 

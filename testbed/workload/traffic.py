@@ -128,6 +128,17 @@ class Job:
         self._ask("verify", "done", ANSWER_TIMEOUT_S, iteration)
         return self._result(iteration, size_bytes, warmup)
 
+    def pace(self, rates_bytes_per_s: Sequence[Sequence[float | None]]) -> None:
+        """Hold the flows of each pair to these rates of payload (None: no limit), at once, also while data moves."""
+        for rank in self._ranks:
+            rates = [
+                (self._pattern.pairs[pair][1], flow, rate)
+                for pair in self._pattern.sent_by(rank.rank)
+                for flow, rate in enumerate(rates_bytes_per_s[pair])
+            ]
+            if rates:
+                rank.child.send({"command": "pace", "rates": rates})
+
     def tcp_info(self) -> tuple[FlowRow, ...]:
         """Return every flow's counters since it was connected (see ``flows_between``); ``path`` is not known here."""
         self._ask("tcp_info", "tcp_info", ANSWER_TIMEOUT_S)

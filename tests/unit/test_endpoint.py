@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -267,6 +268,23 @@ def test_tcp_info_counts_the_bytes_of_each_flow(connected: Rank) -> None:
     assert [counters["bytes_sent"] for _peer, _flow, counters in info["sent"]] == [HELLO.size + 32]
     assert [counters["bytes_received"] for _peer, _flow, counters in info["received"]] == [HELLO.size + 32]
     assert info["sent"][0][2]["retransmitted_segments"] == 0
+
+
+def pacing_rate(rank: Rank) -> int:
+    """Return the pacing rate limit of its one connection, as ss tells it."""
+    rank.send({"command": "tcp_info"})  # answered after what was said before
+    rank.hear("tcp_info")
+    text = subprocess.run(["ss", "-tinH", "sport", "= :40000"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"pacing_rate \d+bps/(\d+)bps", text)
+    return int(found[1]) if found else 0
+
+
+def test_a_flow_is_held_to_a_rate_and_let_go_again(connected: Rank) -> None:
+    connected.send({"command": "pace", "rates": [[1, 0, 125_000.4]]})
+    assert pacing_rate(connected) == 1_000_000
+    connected.send({"command": "pace", "rates": [[1, 0, None]]})
+    assert pacing_rate(connected) == 0
+    connected.start(32, 8)  # and it says nothing that anybody waits for
 
 
 def test_the_congestion_control_is_read_back(connected: Rank) -> None:
