@@ -73,6 +73,15 @@ def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     return totals
 
 
+def path_changes(stats: AgentStats, t0_s: float) -> list[dict[str, Any]]:
+    """Return when each agent began or ceased to use a path, as far as it remembers; times count from ``t0_s``."""
+    return [
+        {"gsp": one["name"], "t_s": round(t_s - t0_s, 6), "leaf": leaf, "path": path, "up": up}
+        for one in stats["agents"]
+        for t_s, leaf, path, up in one["path_changes"]
+    ]
+
+
 def _nothing(stats: Stats) -> dict[str, Any]:
     """Return the stats of an agent that has just begun."""
     counters = dict.fromkeys(stats["counters"], 0)

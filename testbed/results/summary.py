@@ -10,6 +10,7 @@ from testbed.fidelity import Evidence, judge
 from testbed.evaluation.metrics import Latency, Metrics, measure
 from testbed.model.oracle import Prediction
 from testbed.results.store import FORMAT_VERSION, PARTIAL, Run
+from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.usage import Usage, usage
 from testbed.model.scenario import BREAKS
 
@@ -55,9 +56,20 @@ def _summary(run: Run) -> dict[str, Any]:
         "outage_ms": _outage_ms(metrics),
         "predicted_efficiency": metrics.prediction.efficiency if metrics.prediction else None,
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
+        **_recovery(run),
         **_agents(run),
         "details": _details(metrics, evidence.usage),
     }
+
+
+def _recovery(run: Run) -> dict[str, Any]:
+    """Return how long the slowest GSP used a path that had broken; nothing without agents or without such faults."""
+    found = recoveries(run.record)
+    if not found:
+        return {}
+    last_s = [one.last_s for one in found]
+    worst_s = None if None in last_s else max(one for one in last_s if one is not None)
+    return {"recovery_ms": None if worst_s is None else worst_s * 1000, "recoveries": [asdict(one) for one in found]}
 
 
 def _agents(run: Run) -> dict[str, Any]:

@@ -48,6 +48,12 @@ def test_everybody_hears_of_a_failure_and_of_its_end() -> None:
     assert lives(fabric, L2, 1, 0)
     fabric.run(9)
     assert lives(fabric, L2, 1, 1)
+    for gsp in (L1, L2):  # and everybody remembers, once each
+        story = [(change.leaf, change.path, change.up) for change in fabric.edges[gsp].failures.story]
+        assert story == [(1, 2, False), (1, 2, True)]
+    died_s, back_s = (change.t_s for change in fabric.edges[L2].failures.story)
+    assert 101.0 < died_s < 101.08
+    assert 105.9 < back_s < 106.3
 
 
 def test_path_is_used_again_although_every_notice_of_its_return_is_lost() -> None:

@@ -5,8 +5,9 @@ A path that another GSP calls slow gets less (multiplicative decrease), and more
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
@@ -23,8 +24,18 @@ FAULT_REFRESH_S: Final = 0.5  # a path that is down is told again this often
 FAULT_LIFE_S: Final = 2.0  # a notice not told again for so long is void: the path works, or its GSP is gone
 LEVEL_THAT_COUNTS: Final = 3  # below is what containers that meet by chance do to each other
 SLOW_DOWN: Final = 0.5
+STORY_KEPT: Final = 256  # latest changes
 CLEAN_REPORTS: Final = 5  # without a complaint before a path is given more, each time
 RECOVERY: Final = 1.2
+
+
+class PathChange(NamedTuple):
+    """From ``t_s`` on, ``path`` (from 1) to and from ``leaf`` is used, or not."""
+
+    t_s: float
+    leaf: int
+    path: int
+    up: bool
 
 
 class Failures:
@@ -47,6 +58,7 @@ class Failures:
         self._seq = 0
         self._heard: dict[tuple[int, int], tuple[int, int]] = {}  # (source, path) -> epoch and number of its latest
         self._told_down_s: dict[tuple[int, int], float] = {}  # (leaf, path) -> when it was last told to be down
+        self.story: deque[PathChange] = deque(maxlen=STORY_KEPT)
         self._later: list[tuple[float, wire.Fault]] = []
         self._refresh_s = now_s + FAULT_REFRESH_S
 
@@ -75,6 +87,7 @@ class Failures:
         for path, up in self.monitor.check(now_s):
             self._spread.set_local(path, up=up)
             self._counters.path_changes += 1
+            self.story.append(PathChange(now_s, self._place.leaf, path + 1, up))
             for copy in range(FAULT_COPIES):
                 self._tell(path, up, now_s + copy * FAULT_COPY_S)
 
@@ -95,11 +108,13 @@ class Failures:
             return
         self._heard[key] = (message.epoch, message.seq)
         self._counters.faults_heard += 1
+        known_down = (message.leaf, message.path) in self._told_down_s
         if not message.up:
             self._told_down_s[message.leaf, message.path] = now_s
-        elif self._told_down_s.pop((message.leaf, message.path), None) is None:
-            return
-        self._use(message.leaf, message.path, up=message.up)
+        else:
+            self._told_down_s.pop((message.leaf, message.path), None)
+        if known_down == message.up:  # else it is no news
+            self._use(message.leaf, message.path, up=message.up, now_s=now_s)
 
     def hear_congestion(self, message: wire.Congestion, now_s: float) -> None:
         """Send less over a path that is slow towards the GSP that says so."""
@@ -118,12 +133,13 @@ class Failures:
             for (leaf, path), told_s in list(self._told_down_s.items()):
                 if now_s - told_s > FAULT_LIFE_S:
                     del self._told_down_s[leaf, path]
-                    self._use(leaf, path, up=True)
+                    self._use(leaf, path, up=True, now_s=now_s)
         if now_s >= self._recover_s:
             self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
             self._spread.recover(RECOVERY)
 
-    def _use(self, leaf: int, path: int, *, up: bool) -> None:
+    def _use(self, leaf: int, path: int, *, up: bool, now_s: float) -> None:
+        self.story.append(PathChange(now_s, leaf, path, up))
         if leaf == self._place.leaf:  # a host's agent hears of its own leaf's uplinks
             self._spread.set_local(path - 1, up=up)
         else:

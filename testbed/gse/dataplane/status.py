@@ -17,6 +17,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
         "path_bytes": list(edge.spread.path_bytes),
         "paces": {str(leaf): paces for leaf, paces in edge.spread.paces().items()},
         "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
+        "path_changes": [list(change) for change in edge.failures.story],
         "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),
         "queues": [
             {

@@ -1,0 +1,63 @@
+"""When GSPs have left a path that broke."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from synthetic_runs import healthy, scenario_of
+
+from testbed.evaluation.agents import path_changes
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.recovery import recoveries
+from testbed.model.topology import Topology
+
+
+def run_with(action: str, target: str, changes: list[tuple[str, float, int, int, bool]]) -> RunRecord:
+    run = healthy(scenario_of(faults=[{"t_s": 0.1, "action": action, "target": target}]))
+    said = [{"gsp": gsp, "t_s": t_s, "leaf": leaf, "path": path, "up": up} for gsp, t_s, leaf, path, up in changes]
+    events: tuple[dict[str, Any], ...] = (
+        {"event": "fault", "t_s": 2.0, "done_s": 2.01, "action": action, "target": target},
+        {"event": "path_changes", "t_s": 9.0, "gsps": ["l1", "l2"], "changes": said},
+    )
+    return replace(run, scheme="gse2-n2n", events=(*run.events, *events))
+
+
+def test_recovery_is_when_the_last_gsp_has_left_the_path() -> None:
+    changes = [
+        ("l2", 0.5, 1, 2, False),  # before the fault: another story
+        ("l1", 2.04, 1, 2, False),
+        ("l1", 2.05, 1, 1, False),  # another path
+        ("l2", 2.06, 1, 2, False),
+        ("l2", 2.9, 1, 2, False),  # once more, later
+        ("l1", 3.5, 1, 2, True),
+    ]
+    (one,) = recoveries(run_with("silence", "l1-s2", changes))
+    assert (one.first_s, one.last_s) == (pytest.approx(0.04), pytest.approx(0.06))
+    assert (one.action, one.target, one.t_s) == ("silence", "l1-s2", 2.0)
+
+
+def test_recovery_is_missing_while_somebody_uses_the_path() -> None:
+    (one,) = recoveries(run_with("fail", "l1-s2", [("l1", 2.04, 1, 2, False), ("l2", 2.1, 1, 2, True)]))
+    assert one.first_s == pytest.approx(0.04)
+    assert one.last_s is None
+
+
+def test_spine_has_recovered_when_everybody_has_left_all_its_links() -> None:
+    changes = [(gsp, 2.0 + leaf / 100, leaf, 1, False) for gsp in ("l1", "l2") for leaf in (1, 2)]
+    (one,) = recoveries(run_with("fail", "s1", changes))
+    assert one.last_s == pytest.approx(0.02)
+    (one,) = recoveries(run_with("fail", "s1", changes[:-1]))
+    assert one.last_s is None
+
+
+def test_slow_links_and_runs_without_agents_have_no_recovery() -> None:
+    assert recoveries(run_with("slow", "l1-s2", [("l1", 2.04, 1, 2, False)])) == ()
+    assert recoveries(healthy(scenario_of(faults=[{"t_s": 0.1, "action": "fail", "target": "l1-s2"}]))) == ()
+
+
+def test_changes_are_told_in_the_runs_time() -> None:
+    stats: Any = {"cpu_s": [], "agents": [{"name": "l1", "path_changes": [[105.5, 2, 3, False]]}]}
+    assert path_changes(stats, 100.0) == [{"gsp": "l1", "t_s": 5.5, "leaf": 2, "path": 3, "up": False}]
+    assert Topology(scenario_of().fabric).path_id(1, 0) == 1  # path 2 of the wire is s2
