@@ -156,5 +156,9 @@ def test_path_that_fails_in_mid_collective_is_avoided_and_nothing_is_lost(
     assert run["wrong_elements"] == 0
     assert run["agents"][counter] > 0
     assert run["details"]["outages"][0]["action"] == action
+    if action == "slow":
+        assert "recovery_ms" not in run  # it is used less, not left
+    else:
+        assert 0 < run["recovery_ms"] < 500  # every GSP has left the path; 50 on a machine with nothing else to do
     if action != "slow":  # how soon a slow path is left is not yet what it should be: docs/roadmap.md
         assert run["details"]["completions_s"][1] < 1.5 * run["ideal_s"] * 4 / 3  # three paths of four are left

@@ -63,6 +63,19 @@ def test_incast_fills_the_receivers_link(tmp_path: Path) -> None:
         assert 0.6 < run["efficiency"] < run["receiver_utilization"] < 1.02
 
 
+def test_hosts_keep_to_what_gsos_authorises(tmp_path: Path) -> None:
+    settings = {**SMALL, "workload.size_bytes": 262_144, "gsos.authorise": True, "gsos.poll_interval_s": 0.2}
+    (run,) = gse_run(tmp_path, "incast", settings, schemes="gse1", seeds="1,").runs
+    told = events(run, "authorised")
+    assert told[0]["limited"] == told[0]["flows"] == 3
+    assert told[0]["least_mbps"] == pytest.approx(told[0]["most_mbps"])
+    assert told[0]["most_mbps"] == pytest.approx(0.98 * 10 / 3)
+    assert run["wrong_elements"] == 0
+    assert run["dropped_packets"] == 0
+    assert run["fairness"] > 0.99
+    assert 0.8 < run["efficiency"] < 1
+
+
 def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "two_jobs", "gse1", size_bytes=131_072, placement="leaf_local")
     run = runs["gse1"]
