@@ -372,7 +372,7 @@ def _distribution(
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(f"one-way latency of a {noun} (ms)")
-    axes.set_ylabel(f"share of {noun}s that arrived within")
+    axes.set_ylabel(f"share of {noun}s arrived")
     axes.set_ylim(0, 1.01)
     axes.grid(visible=True, which="both", axis="x", lw=0.3, color="0.85")
     figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
