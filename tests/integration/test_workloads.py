@@ -73,7 +73,7 @@ def test_hosts_keep_to_what_gsos_authorises(tmp_path: Path) -> None:
     assert run["wrong_elements"] == 0
     assert run["dropped_packets"] == 0
     assert run["fairness"] > 0.99
-    assert 0.8 < run["efficiency"] < 1
+    assert 0.8 < run["efficiency"] < 1.05  # full token buckets let the first frames pass for free
 
 
 def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
