@@ -54,6 +54,23 @@ def test_lost_end_of_a_burst_takes_no_window_from_its_queue_nor_from_others(reor
     assert fabric.edges[L2].sink.schedulers[1].outstanding_bytes == 0
 
 
+@pytest.mark.parametrize("lost", [{2}, {0, 2}, {1, 2}, {0, 1, 2}])
+def test_lost_end_is_sent_again_even_while_a_gap_before_it_is_being_repaired(lost: set[int]) -> None:
+    """The source closes its queue while something waits for order at the destination: nothing later shows the end."""
+
+    def fate(frame: bytes, _rng: Random) -> list[float]:
+        header = wire.parse_data(frame) if is_data(frame) else None
+        return [] if header and header.psn in lost and not header.flags & wire.FLAG_RETRANSMITTED else [0.0]
+
+    fabric = Fabric(PROFILE.model_copy(update={"retransmit": True}), fate=fate)
+    for number in range(3):
+        fabric.send(0.0, H21, H11, number, 60)
+    fabric.run(5)
+    assert fabric.numbers(H11, H21) == [0, 1, 2]
+    assert fabric.total("retransmitted") == len(lost)
+    assert fabric.total("skipped") == 0
+
+
 # -- a queue that has been idle -------------------------------------------------------------------------------
 
 

@@ -73,11 +73,8 @@ class Inbound:
         return self._newly_lost()
 
     def behind(self, psn: int) -> Missing | None:
-        """Return the packets before ``psn`` that have not come while nothing waits behind them."""
-        if self.order is None or self.order.depth_bytes:
-            return None
-        count = unwrap(psn, self.order.expected) - self.order.expected
-        return Missing(self.order.expected & 0xFFFF_FFFF, min(count, 0xFFFF)) if count > 0 else None
+        """Return the packets before ``psn`` that have not come, behind everything that has."""
+        return None if self.order is None else self.order.behind(psn)
 
     @property
     def empty(self) -> bool:

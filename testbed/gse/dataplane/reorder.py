@@ -107,6 +107,15 @@ class ReorderBuffer:
             expected = number + 1
         return gaps
 
+    def behind(self, psn: int) -> Missing | None:
+        """Return what is missing between the last packet that has come and ``psn`` (32 bits), the next at its source.
+
+        No later packet will show that gap: it is the end of what was sent.
+        """
+        first = max(self._waiting, default=self.expected - 1) + 1
+        count = unwrap(psn, first) - first
+        return Missing(first & 0xFFFF_FFFF, min(count, 0xFFFF)) if count > 0 else None
+
     def give_up(self, now_s: float) -> tuple[Missing | None, list[bytes]]:
         """Skip a gap that is too old; return it (None: none is) and what may be delivered now."""
         if self.due_s is None or now_s < self.due_s:
