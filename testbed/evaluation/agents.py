@@ -62,6 +62,10 @@ def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     }
     for name in ("grants", "socket_drops"):
         totals[name] = sum(late[name] - early[name] for early, late in both)
+    totals["unused_grant_bytes"] = {
+        cause: sum(late["unused_grant_bytes"][cause] - early["unused_grant_bytes"][cause] for early, late in both)
+        for cause in both[0][1]["unused_grant_bytes"]
+    }
     # a process that was started again has used less time than the one before it
     totals["cpu_s"] = sum(max(0.0, late - early) for early, late in zip(before["cpu_s"], after["cpu_s"], strict=True))
     totals["queue_full_frames"] = sum(_refused(late) - _refused(early) for early, late in both)
@@ -85,7 +89,15 @@ def path_changes(stats: AgentStats, t0_s: float) -> list[dict[str, Any]]:
 def _nothing(stats: Stats) -> dict[str, Any]:
     """Return the stats of an agent that has just begun."""
     counters = dict.fromkeys(stats["counters"], 0)
-    return {**stats, "counters": counters, "grants": 0, "socket_drops": 0, "queue_full": {}}
+    unused = dict.fromkeys(stats["unused_grant_bytes"], 0)
+    return {
+        **stats,
+        "counters": counters,
+        "grants": 0,
+        "socket_drops": 0,
+        "queue_full": {},
+        "unused_grant_bytes": unused,
+    }
 
 
 def _refused(stats: Stats) -> int:

@@ -90,6 +90,9 @@ class FlowRow(Row):
     out_of_order_packets: int | None
     bytes_acked: int | None
     bytes_received: int | None
+    busy_us: int | None = None
+    rwnd_limited_us: int | None = None
+    sndbuf_limited_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

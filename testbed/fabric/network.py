@@ -24,10 +24,9 @@ from testbed.fabric import nic as offloads
 from testbed.fabric.readback import differences
 from testbed.fabric.settings import (
     CONGESTION_CONTROL,
-    ECN_SYSCTL,
-    HOST_SYSCTLS,
     OPENFLOW_VERSION,
     SWITCH_SYSCTLS,
+    host_sysctls,
 )
 from testbed.mn import LeafSpineTopo
 from testbed.model.attachment import (
@@ -116,7 +115,10 @@ class Gsos(Controller):  # type: ignore[misc]
 
 
 class Network:
-    """A running fabric. Use as a context manager; ``settings`` holds what was read back."""
+    """A running fabric. Use as a context manager; ``settings`` holds what was read back.
+
+    ``marking``: the agents mark ECN, so hosts' TCP does it.
+    """
 
     def __init__(
         self,
@@ -124,12 +126,14 @@ class Network:
         *,
         datapath: Datapath,
         attachment: Attachment = "none",
+        marking: bool = False,
         openflow_port: int = 6653,
     ) -> None:
         self.topology = topology
         self.datapath = datapath
         self.attachment = attachment
         self.settings: dict[str, Any] = {}
+        self._marking = marking
         self._openflow_port = openflow_port
         self._net: Any = None
 
@@ -277,9 +281,8 @@ class Network:
 
     @property
     def host_sysctls(self) -> dict[str, str]:
-        """What a host's TCP is set to; ECN only where queues mark, else a marking queue would have to drop instead."""
-        marking = self.topology.fabric.ecn_threshold_bytes is not None
-        return {**HOST_SYSCTLS, ECN_SYSCTL: "1" if marking else "0"}
+        """What a host's TCP is set to."""
+        return host_sysctls(self.topology.fabric, marking=self._marking)
 
     def _configure_host(self, name: str) -> None:
         host = self.topology.host(name)

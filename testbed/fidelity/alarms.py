@@ -39,7 +39,7 @@ def check_short_of_grants(evidence: Evidence) -> Finding | None:
     run, metrics = evidence.run, evidence.metrics
     scenario, fabric, settings = run.scenario, run.scenario.fabric, run.settings
     profile = profile_of(run.scheme, fabric, scenario.gsp)
-    if settings.attachment == "none" or settings.passthrough or profile.admission != "dgsq":
+    if not settings.grants:
         return None
     if scenario.faults or scenario.is_disturbed or not scenario.workload.in_step:
         return None

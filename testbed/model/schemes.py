@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.attachment import Attachment
+from testbed.model.delay import SOFTWARE_S, frame_time_s, round_trip_s
 from testbed.model.scenario import FabricSpec, GspSpec
 from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
 
-LINKS_PER_PATH: Final = 4
-SOFTWARE_S: Final = 0.002  # wake-ups of switches and agents on one way
 CONTAINER_FRAMES: Final = 4
 CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simulator
 CREDIT_FRAMES_OF_UET: Final = 2
@@ -33,6 +32,11 @@ class SchemeSettings:
     attachment: Attachment = "none"
     passthrough: bool = False
     profile: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def grants(self) -> bool:
+        """Whether senders ask and a destination grants: then frames wait in source queues, which mark ECN."""
+        return self.attachment != "none" and not self.passthrough and self.profile.get("admission") != "none"
 
 
 _NO_ADMISSION: Final = {"admission": "none", "reorder": False}
@@ -53,8 +57,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     settings = SETTINGS[scheme]
     frame = frame_bytes(fabric.mtu_bytes)
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
-    frame_s = frame / rate
-    rtt_s = 2 * (LINKS_PER_PATH * (frame_s + (fabric.delay_ms or 0.0) / 1e3) + SOFTWARE_S)
+    frame_s, rtt_s = frame_time_s(fabric), round_trip_s(fabric)
     container = gsp.container_bytes or max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
     quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else container
     window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
@@ -80,7 +83,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         # three levels are more than three other containers ahead of one, which happens by chance under E2E
         "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
         "congestion_report_s": max(2 * container / rate, 0.1),
-        "mark_bytes": max(fabric.queue_bytes, 4 * frame),
+        "mark_s": max(8 * rtt_s, 0.5),
         "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
         "spread_slack_bytes": container if settings.attachment == "host" else 0,
         **settings.profile,

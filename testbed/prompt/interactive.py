@@ -358,7 +358,12 @@ def main(plan_json: str) -> int:
         handler.setStream(sys.stdout)  # Mininet prints what its commands find out as log messages
     with Supervisor(t0_s=time.monotonic()) as supervisor:
         daemons = ovs.start_daemons(plan.run_dir)
-        fabric_network = Network(plan.topology, datapath=plan.datapath, attachment=plan.settings.attachment)
+        fabric_network = Network(
+            plan.topology,
+            datapath=plan.datapath,
+            attachment=plan.settings.attachment,
+            marking=plan.settings.grants,
+        )
         _child, gsos = start_gsos(
             supervisor,
             plan.topology,

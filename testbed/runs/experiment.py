@@ -125,7 +125,12 @@ class Experiment:
         with ExitStack() as stack:
             with raised_by_end_of({"ovsdb-server": daemons.ovsdb_pid, "ovs-vswitchd": daemons.vswitchd_pid}):
                 network = stack.enter_context(
-                    Network(self.plan.topology, datapath=self.plan.datapath, attachment=self.plan.settings.attachment)
+                    Network(
+                        self.plan.topology,
+                        datapath=self.plan.datapath,
+                        attachment=self.plan.settings.attachment,
+                        marking=self.plan.settings.grants,
+                    )
                 )
                 network.verify(self.directory.raw)
             yield network

@@ -33,7 +33,15 @@ PROGRESS_INTERVAL_S = 2.0
 # numpy's linear algebra starts threads when it is imported, which nothing here needs
 ENDPOINT_ENV = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-COUNTERS = ("retransmitted_segments", "out_of_order_packets", "bytes_acked", "bytes_received")
+COUNTERS = (
+    "retransmitted_segments",
+    "out_of_order_packets",
+    "bytes_acked",
+    "bytes_received",
+    "busy_us",
+    "rwnd_limited_us",
+    "sndbuf_limited_us",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +314,9 @@ class Job:
             out_of_order_packets=received["out_of_order_packets"],
             bytes_acked=sent["bytes_acked"],
             bytes_received=received["bytes_received"],
+            busy_us=sent["busy_us"],
+            rwnd_limited_us=sent["rwnd_limited_us"],
+            sndbuf_limited_us=sent["sndbuf_limited_us"],
         )
 
 

@@ -16,6 +16,7 @@ def stats(name: str, epoch: int = 1, **counters: int) -> dict[str, Any]:
         "grants": counters.get("grants_", 5),
         "socket_drops": 0,
         "queue_full": {"l1-eth1": 2},
+        "unused_grant_bytes": {"no_demand": counters.get("unused_", 10), "window": 0, "late": 1},
         "dgsq_wait_ms": {"p50": 1.0, "p99": None},
     }
 
@@ -34,6 +35,7 @@ def test_totals_are_sums_of_differences() -> None:
     assert totals["reorder_depth_max_bytes"] == 700
     assert totals["dgsq_wait_ms"] == {"p50": 3.0, "p99": 9.0}  # of the agent with the longest waits
     assert totals["restarts"] == totals["queue_full_frames"] == 0
+    assert totals["unused_grant_bytes"] == {"no_demand": 0, "window": 0, "late": 0}
 
 
 def test_agent_that_was_started_again_counts_from_nothing() -> None:
@@ -41,6 +43,7 @@ def test_agent_that_was_started_again_counts_from_nothing() -> None:
     assert totals["containers"] == 7
     assert totals["restarts"] == 1
     assert totals["queue_full_frames"] == 2
+    assert totals["unused_grant_bytes"] == {"no_demand": 10, "window": 0, "late": 1}
 
 
 def test_other_agents_cannot_be_compared() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.gse.dataplane.delays import PathDelays
-from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
+from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.former import Former
-from testbed.gse.dataplane.grant import GrantScheduler, is_newer_epoch
+from testbed.gse.dataplane.grant import BUCKET_QUANTA, LATE, NO_DEMAND, WINDOW, GrantScheduler, is_newer_epoch
 from testbed.gse.dataplane.inner import flow_key, mark_congestion, traffic_class
 from testbed.gse.dataplane.paths import PathMonitor
 from testbed.gse.dataplane.profile import Profile
@@ -21,6 +21,7 @@ from testbed.gse.dataplane.spread import Spreader
 
 PROFILE = Profile()
 RATE = 1_250_000.0
+LATE_IS_HARMLESS_S = 0.5 * PROFILE.quantum_bytes / RATE  # what the bucket holds beyond a quantum
 
 
 # -- container ------------------------------------------------------------------------------------------------
@@ -123,6 +124,7 @@ def test_grants_stay_inside_rate_windows_and_demand(steps: list[tuple[float, int
     demand = dict.fromkeys(range(6), 0)
     granted = dict.fromkeys(range(6), 0)
     total = 0
+    story = [(now_s, 0)]
     for wait_s, queue, more in steps:
         now_s += wait_s
         demand[queue] += more
@@ -133,8 +135,17 @@ def test_grants_stay_inside_rate_windows_and_demand(steps: list[tuple[float, int
             granted[number] = issued.grant
             assert issued.grant <= demand[number] + PROFILE.quantum_bytes
             assert issued.grant <= PROFILE.window_bytes  # nothing has been received
-        assert total <= (now_s - 50.0) * RATE * PROFILE.pacing + PROFILE.quantum_bytes + 1
+        story.append((now_s, total))
         assert scheduler.outstanding_bytes == total <= PROFILE.port_window_bytes
+    for index, (from_s, before) in enumerate(story):  # whatever the window
+        for until_s, after in story[index + 1 :]:
+            bucket = BUCKET_QUANTA * PROFILE.quantum_bytes
+            assert after - before <= (until_s - from_s) * RATE * PROFILE.pacing + bucket + 1
+    # and what was earned is granted, unused for a reason, or still there
+    earned = PROFILE.quantum_bytes + (now_s - 50.0) * RATE * PROFILE.pacing
+    assert total + sum(scheduler.unused_bytes.values()) <= earned + 1
+    assert total + sum(scheduler.unused_bytes.values()) >= earned - BUCKET_QUANTA * PROFILE.quantum_bytes - 1
+    assert scheduler.unused_bytes[LATE] == 0 or max(wait_s for wait_s, _queue, _more in steps) > LATE_IS_HARMLESS_S
 
 
 def test_every_queue_with_demand_is_served_in_turn() -> None:
@@ -150,6 +161,44 @@ def test_every_queue_with_demand_is_served_in_turn() -> None:
         now_s = max(scheduler.due_s() or now_s, now_s + 1e-4)
     assert max(granted.values()) - min(granted.values()) <= PROFILE.quantum_bytes
     assert sum(granted.values()) == pytest.approx(20 * RATE * PROFILE.pacing, rel=0.01)
+
+
+@pytest.mark.parametrize(("late_s", "wasted"), [(0.0, False), (0.012, False), (0.04, True)])
+def test_grant_that_goes_out_late_takes_nothing_from_the_next_within_reason(late_s: float, wasted: bool) -> None:
+    """A busy machine asks the scheduler some ms after it was due; the port must not idle for it."""
+    now_s = granted = 0
+    scheduler = GrantScheduler(PROFILE, RATE, 0.0)
+    scheduler.hear((1, 0), epoch=1, tc=1, demand=10_000_000, sent=0, now_s=0.0)
+    while now_s < 5.0:
+        for issued in scheduler.issue(now_s):
+            scheduler.received(issued.key, issued.grant - granted)
+            granted = issued.grant
+        now_s = (scheduler.due_s() or now_s) + late_s
+    could = 5.0 * RATE * PROFILE.pacing
+    if wasted:
+        assert scheduler.unused_bytes[LATE] > 0.1 * could
+        assert granted + scheduler.unused_bytes[LATE] == pytest.approx(could, rel=0.03)
+    else:
+        assert granted == pytest.approx(could, rel=0.015)
+        assert scheduler.unused_bytes[LATE] == 0
+    assert scheduler.unused_bytes[WINDOW] == scheduler.unused_bytes[NO_DEMAND] == 0
+
+
+def test_what_a_port_could_have_granted_is_said_with_its_cause() -> None:
+    scheduler = GrantScheduler(PROFILE, RATE, 0.0)
+    scheduler.issue(10.0)
+    assert sum(scheduler.unused_bytes.values()) == 0  # nobody is here
+    scheduler.hear((1, 0), epoch=1, tc=1, demand=1000, sent=0, now_s=10.0)
+    scheduler.issue(10.0)
+    scheduler.issue(12.0)
+    assert scheduler.unused_bytes[NO_DEMAND] == pytest.approx(2.0 * RATE * PROFILE.pacing, rel=0.05)
+    scheduler.hear((1, 0), epoch=1, tc=1, demand=10_000_000, sent=1000, now_s=12.0)
+    t_s = 12.0
+    while t_s < 14.0:
+        t_s += 0.005
+        scheduler.issue(t_s)  # nothing arrives: the window is soon full
+    filled = PROFILE.window_bytes / (RATE * PROFILE.pacing)
+    assert scheduler.unused_bytes[WINDOW] == pytest.approx((2.0 - filled) * RATE * PROFILE.pacing, rel=0.05)
 
 
 def test_higher_class_goes_first() -> None:
@@ -194,11 +243,10 @@ def test_queue_asks_at_once_then_again_after_a_while() -> None:
     assert not q.granted(500, 2.0)
 
 
-def test_queue_marks_before_it_drops_and_drops_only_at_its_limit() -> None:
-    profile = Profile(mark_bytes=5000, limit_bytes=10_000)
+def test_queue_drops_only_at_its_limit() -> None:
+    profile = Profile(limit_bytes=10_000)
     q = SourceQueue(profile, qid=0, epoch=1, dst=512, dst_port=1, tc=1, now_s=0.0)
-    verdicts = [q.offer(bytes(1000), 0.0) for _ in range(12)]
-    assert verdicts == [Verdict.TAKEN] * 6 + [Verdict.MARK] * 4 + [Verdict.FULL] * 2
+    assert [q.offer(bytes(1000), 0.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert q.dropped_frames == 2
 
 

@@ -32,9 +32,10 @@ class TcpInfo(ctypes.Structure):
 def test_every_counter_is_read_from_its_place() -> None:
     info = TcpInfo(
         rtt=1, snd_cwnd=2, total_retrans=3, bytes_acked=2**40, data_segs_out=5, delivered=6, bytes_sent=7,
+        busy_time=2**42, rwnd_limited=14, sndbuf_limited=15,
         bytes_retrans=8, dsack_dups=9, reord_seen=10, bytes_received=2**41, data_segs_in=12, rcv_ooopack=13,
     )  # fmt: skip
-    assert list(sent_counters(bytes(info)).values()) == [1, 2, 3, 2**40, 5, 6, 7, 8, 9, 10]
+    assert list(sent_counters(bytes(info)).values()) == [1, 2, 3, 2**40, 5, 2**42, 14, 15, 6, 7, 8, 9, 10]
     assert list(received_counters(bytes(info)).values()) == [2**41, 12, 13]
 
 

@@ -336,12 +336,15 @@ def test_a_receiver_of_many_names_some_of_those_it_waits_for() -> None:
 ROW = FlowRow(
     rank=0, flow=0, src_host="h1", dst_host="h2", src_ip="10.0.1.1", dst_ip="10.0.2.1", src_port=40000,
     dst_port=20001, path=None, retransmitted_segments=2, out_of_order_packets=None, bytes_acked=100, bytes_received=90,
+    busy_us=10, rwnd_limited_us=1, sndbuf_limited_us=0,
 )  # fmt: skip
 
 
 def test_counters_are_counted_from_the_first_reading() -> None:
-    last = replace(ROW, retransmitted_segments=5, out_of_order_packets=3, bytes_acked=1100, bytes_received=1090)
+    last = replace(ROW, busy_us=510, rwnd_limited_us=200, sndbuf_limited_us=None)
+    last = replace(last, retransmitted_segments=5, out_of_order_packets=3, bytes_acked=1100, bytes_received=1090)
     (row,) = flows_between([ROW], [last])
+    assert (row.busy_us, row.rwnd_limited_us, row.sndbuf_limited_us) == (500, 199, None)
     assert (row.retransmitted_segments, row.bytes_acked, row.bytes_received) == (3, 1000, 1000)
     assert row.out_of_order_packets is None, "unknown at first means unknown"
 

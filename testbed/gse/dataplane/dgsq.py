@@ -8,7 +8,6 @@ cumulative bytes of inner frames. It decides when to ask and when to ask again; 
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from typing import Final
 
 from testbed.gse.dataplane.former import Former
@@ -16,14 +15,6 @@ from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.serial import unwrap
 
 WATCHDOG_ROUNDS: Final = 3  # alarms without a grant before the queue is given up
-
-
-class Verdict(Enum):
-    """What becomes of a frame offered to the queue."""
-
-    TAKEN = "taken"
-    MARK = "taken; mark congestion on it"
-    FULL = "dropped: the queue is at its limit"
 
 
 class SourceQueue:
@@ -39,7 +30,7 @@ class SourceQueue:
         self.path = 0
         self.psn = 0
         self.demand = self.sent = self.grant = 0
-        self.dropped_frames = self.marked_frames = self.alarms = self.closures = 0
+        self.dropped_frames = self.alarms = self.closures = 0
         self._frames: deque[tuple[bytes, float]] = deque()
         self._told = 0  # the demand the destination has been told, by a request or a data header
         self._told_s = now_s
@@ -56,25 +47,16 @@ class SourceQueue:
         """Frames that wait."""
         return len(self._frames)
 
-    def offer(self, frame: bytes, now_s: float) -> Verdict:
-        """Put a frame at the end, or refuse it. MARK: the caller is to exchange it for a marked copy."""
-        backlog = self.demand - self.sent
-        if backlog + len(frame) > self._profile.limit_bytes:
+    def offer(self, frame: bytes, now_s: float) -> bool:
+        """Put a frame at the end; return whether there was room for it."""
+        if self.demand - self.sent + len(frame) > self._profile.limit_bytes:
             self.dropped_frames += 1
-            return Verdict.FULL
+            return False
         if not self._frames:
             self._heard_s = now_s
         self._frames.append((frame, now_s))
         self.demand += len(frame)
-        if backlog > self._profile.mark_bytes:
-            return Verdict.MARK
-        return Verdict.TAKEN
-
-    def replace_last(self, frame: bytes) -> None:
-        """Exchange the frame offered last for its marked copy of the same length."""
-        _old, since_s = self._frames.pop()
-        self._frames.append((frame, since_s))
-        self.marked_frames += 1
+        return True
 
     def sendable(self) -> bool:
         """Return whether the frame in front may be sent now."""

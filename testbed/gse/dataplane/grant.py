@@ -46,6 +46,11 @@ class _Queue:
 
 
 _EPSILON_BYTES: Final = 1e-6
+NO_DEMAND: Final = "no_demand"  # no queue wanted more
+WINDOW: Final = "window"  # what had been granted had not arrived
+LATE: Final = "late"  # a grant was due, and nobody asked the scheduler
+UNUSED: Final = (NO_DEMAND, WINDOW, LATE)
+BUCKET_QUANTA: Final = 1.5  # a grant that goes out late, because the machine is busy, takes nothing from the next
 EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
@@ -62,6 +67,10 @@ class GrantScheduler:
         self._outstanding = 0
         self.granted_bytes = 0
         self.grants = 0
+        self.unused_bytes = dict.fromkeys(
+            UNUSED, 0.0
+        )  # tokens nobody got while queues lived here, by what was the cause
+        self._cause = NO_DEMAND  # why nothing more was granted when ``issue`` last ended
 
     @property
     def outstanding_bytes(self) -> int:
@@ -126,6 +135,7 @@ class GrantScheduler:
         while (chosen := self._next()) is not None:
             key, queue, amount = chosen
             if self._tokens + _EPSILON_BYTES < amount:
+                self._cause = LATE
                 if not early or amount < self._profile.quantum_bytes or self._tokens < amount * EARLY_FRACTION:
                     break
                 amount = int(self._tokens)
@@ -143,6 +153,9 @@ class GrantScheduler:
             queue.waiting = False
             self._enlist(key, queue)
             issued[key] = Issued(key, queue.epoch, wrap(queue.grant))
+        else:
+            wanted = any(queue.demand > queue.grant for queue in self._queues.values())
+            self._cause = WINDOW if wanted else NO_DEMAND
         return list(issued.values())
 
     def due_s(self) -> float | None:
@@ -209,7 +222,10 @@ class GrantScheduler:
     def _refill(self, now_s: float) -> None:
         if now_s > self._tokens_s:
             earned = (now_s - self._tokens_s) * self._rate
-            self._tokens = min(float(self._profile.quantum_bytes), self._tokens + earned)
+            tokens = self._tokens + earned
+            self._tokens = min(BUCKET_QUANTA * self._profile.quantum_bytes, tokens)
+            if self._queues:
+                self.unused_bytes[self._cause] += tokens - self._tokens
             self._tokens_s = now_s
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
-from testbed.gse.dataplane.dgsq import SourceQueue, Verdict
+from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.inner import mark_congestion, traffic_class
 from testbed.gse.dataplane.outlet import Outlet
@@ -70,13 +70,9 @@ class SourceSide:
     def take(self, port: int, frame: bytes, where: Where, now_s: float) -> None:
         """Take a frame from the host on ``port`` to the host at ``where``."""
         queue = self._queue(QueueName(port, where.gsp, where.port, traffic_class(frame)), now_s)
-        verdict = queue.offer(frame, now_s)
-        if verdict is Verdict.FULL:
+        if not queue.offer(frame, now_s):
             self._counters.queue_full_drops += 1
             return
-        if verdict is Verdict.MARK and (marked := mark_congestion(frame)) is not None:
-            queue.replace_last(marked)
-            self._counters.marked_frames += 1
         self._pump(queue, now_s)
 
     def hear_grant(self, message: wire.Grant, now_s: float) -> None:
@@ -152,6 +148,11 @@ class SourceSide:
         sent_before, psn = queue.sent, queue.psn
         frame, waited_s = queue.take(now_s)
         self.waits_s.append(waited_s)
+        # Marked as it leaves, by the time it waited: its sender hears of the queue a round trip later, not a round
+        # trip and the queue. In bytes it could not be said, for a host may share its port among many queues.
+        if waited_s > self._profile.mark_s and (marked := mark_congestion(frame)) is not None:
+            frame = marked
+            self._counters.marked_frames += 1
         choice = self._units.choose(queue, frame, leaf, local, now_s)
         if not queue.backlog_frames:
             queue.former.close()

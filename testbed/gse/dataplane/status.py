@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.gse.dataplane.edge import Edge
+from testbed.gse.dataplane.grant import UNUSED
 
 
 def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
@@ -14,6 +15,10 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
         "epoch": edge.epoch,
         "counters": edge.totals().to_json(),
         "grants": sum(scheduler.grants for scheduler in edge.sink.schedulers.values()),
+        "unused_grant_bytes": {
+            cause: round(sum(scheduler.unused_bytes[cause] for scheduler in edge.sink.schedulers.values()))
+            for cause in UNUSED
+        },
         "path_bytes": list(edge.spread.path_bytes),
         "paces": {str(leaf): paces for leaf, paces in edge.spread.paces().items()},
         "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
