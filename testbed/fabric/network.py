@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 Datapath = Literal["kernel", "userspace"]
 HOST_PREFIX_BITS = 8
 OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
+STACK_HEADROOM = 1.1  # how much faster than its link a host fills an agent's queues: they recover after a pause
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
 
 
@@ -314,8 +315,8 @@ class Network:
                 ]
             )
             offloads.disable_offloads(self.host_intfs(host))
-            setting = self.host_queue()
-            _tc_batch(tc_lines(host.intf, setting, self.topology.fabric.mtu_bytes))
+            queues = self.host_queues(host).items()
+            _tc_batch(line for queued, setting in queues for line in tc_lines(queued, setting, mtu))
 
     def host_intfs(self, host: TopologyHost) -> list[str]:
         """Return the interfaces in a host's namespace."""
@@ -334,10 +335,17 @@ class Network:
             return self.attachment == "host"
         return self.attachment != "none"
 
-    def host_queue(self) -> QueueSetting:
-        """Return the queue of every host's link end."""
-        rate_mbps = self.topology.fabric.host_link_mbps
-        return queue_setting(self.topology.fabric, rate_mbps, control_first=self._carries_control("host_tx"))
+    def host_queues(self, host: TopologyHost) -> dict[str, QueueSetting]:
+        """Return the queue of each of a host's interfaces that has one.
+
+        Its TCP feels a network interface of the link's rate in front of an agent in the host, too: without it TCP
+        would hand the agent all its window allows at once, and fifteen connections fill seconds of queues.
+        """
+        fabric, control_first = self.topology.fabric, self._carries_control("host_tx")
+        found = {host.intf: queue_setting(fabric, fabric.host_link_mbps, control_first=control_first, in_host=True)}
+        if self.attachment == "host":
+            found[stack_intf(host)] = queue_setting(fabric, STACK_HEADROOM * fabric.host_link_mbps, in_host=True)
+        return found
 
     def switch_queues(self) -> list[tuple[End, QueueSetting]]:
         """Return every switch's link end with its queue."""

@@ -42,11 +42,15 @@ def _switch_side(network: Network, raw_dir: Path) -> list[str]:
 
 def _host(network: Network, name: str) -> list[str]:
     host = network.topology.host(name)
-    setting = network.host_queue()
     with network_namespace_of(network.pid_of(name)):
-        qdiscs = json.loads(run(["tc", "-j", "qdisc", "show", "dev", host.intf]).stdout)
         return [
-            *tc_mismatches(host.intf, setting, qdiscs),
+            *(
+                wrong
+                for intf, setting in network.host_queues(host).items()
+                for wrong in tc_mismatches(
+                    intf, setting, json.loads(run(["tc", "-j", "qdisc", "show", "dev", intf]).stdout)
+                )
+            ),
             *_wrong_mtus(network.host_mtus(host)),
             *offloads.offloads_still_on(network.host_intfs(host)),
             *_wrong_sysctls(network.host_sysctls, name),

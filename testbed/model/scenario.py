@@ -66,7 +66,10 @@ class FabricSpec(Spec):
     )
     mtu_bytes: Count = Field(9000, ge=576, le=9216, description="IP MTU of every interface")
     queue_bytes: SizeBytes = Field(
-        256 * KIB, ge=2048, le=GIB, description="queue limit of every link end, bytes waiting to be sent"
+        256 * KIB,
+        ge=2048,
+        le=GIB,
+        description="queue limit of every switch port, bytes waiting to be sent; hosts hold a thousand frames",
     )
     delay_ms: float | None = Field(
         None, ge=0, le=10_000, description="one-way delay added to every link; needs sch_netem"

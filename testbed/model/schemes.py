@@ -21,6 +21,7 @@ from testbed.units import KIB, mbps_to_bytes_per_s
 CONTAINER_FRAMES: Final = 4
 CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simulator
 CREDIT_FRAMES_OF_UET: Final = 2
+RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
 TIMER_LEAST_S: Final = 0.02
 HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello on
 
@@ -58,8 +59,9 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     frame = frame_bytes(fabric.mtu_bytes)
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     frame_s, rtt_s = frame_time_s(fabric), round_trip_s(fabric)
-    container = gsp.container_bytes or max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
-    quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else container
+    usual = max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
+    container = gsp.container_bytes or usual
+    quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else usual
     window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
@@ -68,11 +70,13 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "quantum_bytes": quantum,
         "window_bytes": window,
         "port_window_bytes": gsp.port_window_bytes or window + quantum,
+        "release_bytes": RELEASE_FRAMES * frame,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
         "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
         "age_s": max(2 * rtt_s, 0.1),
-        "watchdog_s": max(8 * rtt_s, 0.5),
+        # twice the time it takes until every host's queue has had its turn at one port
+        "watchdog_s": max(8 * rtt_s, 0.5) + 2 * fabric.hosts * quantum / rate,
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,

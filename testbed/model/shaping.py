@@ -15,6 +15,7 @@ from testbed.units import KIB, mbps_to_bytes_per_s
 
 LATE_TIMER_S = 0.002  # a timer this late loses no tokens
 CONTROL_LIMIT_BYTES = 64 * KIB
+HOST_QUEUE_FRAMES = 1000
 _UNLIMITED = "100gbit"
 
 
@@ -31,14 +32,23 @@ class QueueSetting:
     control_first: bool = False  # GSE control frames have a queue of their own that is always served first
 
 
-def queue_setting(fabric: FabricSpec, rate_mbps: float, *, control_first: bool = False) -> QueueSetting:
-    """Return the queue of a link end of ``rate_mbps``."""
+def queue_setting(
+    fabric: FabricSpec, rate_mbps: float, *, control_first: bool = False, in_host: bool = False
+) -> QueueSetting:
+    """Return the queue of a link end of ``rate_mbps``.
+
+    A host's own end holds a thousand frames, as network interfaces do (txqueuelen): the host's TCP keeps that queue
+    short by itself, two frames for each connection, and many connections would overflow a switch's queue.
+    """
+    limit = (
+        max(fabric.queue_bytes, HOST_QUEUE_FRAMES * frame_bytes(fabric.mtu_bytes)) if in_host else fabric.queue_bytes
+    )
     rate = round(mbps_to_bytes_per_s(rate_mbps))
     burst = frame_bytes(fabric.mtu_bytes) + max(round(rate * LATE_TIMER_S), frame_bytes(fabric.mtu_bytes) // 4)
     return QueueSetting(
         rate_bytes_per_s=rate,
         burst_bytes=burst,
-        limit_bytes=fabric.queue_bytes,
+        limit_bytes=limit,
         delay_ms=fabric.delay_ms,
         loss_fraction=fabric.loss_fraction,
         ecn_threshold_bytes=fabric.ecn_threshold_bytes,

@@ -105,7 +105,7 @@ def test_what_was_not_measured_is_an_empty_cell_not_zero(tmp_path: Path) -> None
         bytes_acked=None,
         bytes_received=5,
     )
-    assert cells_from_row(row)[-5:] == ["", "", "0", "", "5"]
+    assert cells_from_row(row)[-8:] == ["", "", "0", "", "5", "", "", ""]
     directory = create(tmp_path)
     directory.append([row])
     assert load_rows(directory.path, FlowRow) == (row,)

@@ -61,3 +61,9 @@ def test_a_missing_queue_is_named() -> None:
     assert tc_mismatches("l1-eth1", queue_setting(FabricSpec(delay_ms=1), 10), [TBF]) == [
         "l1-eth1: no netem queue",
     ]
+
+
+def test_a_hosts_own_queue_holds_a_thousand_frames_and_a_larger_one_that_is_asked_for() -> None:
+    assert queue_setting(FabricSpec(), 10, in_host=True).limit_bytes == 1000 * 9014
+    assert queue_setting(FabricSpec(queue_bytes=20_000_000), 10, in_host=True).limit_bytes == 20_000_000
+    assert queue_setting(FabricSpec(mtu_bytes=1500), 10).limit_bytes == 262_144

@@ -36,7 +36,7 @@ class Edge:
         self.spread = Spreader(place.paths, place.uplink_bytes_per_s, rng, slack_bytes=profile.spread_slack_bytes)
         self.outlet = Outlet(place, self.spread, self.counters)
         self.source = SourceSide(
-            profile, place, self.epoch, self.spread, self.outlet, self.counters, rng.getrandbits(32)
+            profile, place, self.epoch, self.spread, self.outlet, self.counters, rng.getrandbits(32), now_s
         )
         self.sink = SinkSide(profile, place, self.outlet, self.counters, now_s)
         self.failures = Failures(profile, place, self.epoch, self.spread, self.outlet, self.counters, now_s)
@@ -86,6 +86,7 @@ class Edge:
     def advance(self, now_s: float) -> None:
         """Do what is due: grants, timers, hellos. Call after every batch of frames, and at ``due_s``."""
         self.sink.grant(now_s)
+        self.source.release(now_s)
         self.failures.advance(now_s)
         if now_s >= self._scan_s:
             self._scan_s = now_s + SCAN_S
@@ -96,7 +97,8 @@ class Edge:
     def due_s(self) -> float | None:
         """Return when ``advance`` has to be called next if no frame comes; None: not before one does."""
         scan_s = inf if self.source.at_rest and not self.sink.inbound else self._scan_s
-        due_s = min(self.sink.grant_due_s(), self.failures.due_s(), scan_s)
+        release_s = self.source.release_due_s()
+        due_s = min(self.sink.grant_due_s(), self.failures.due_s(), scan_s, inf if release_s is None else release_s)
         return None if due_s == inf else due_s
 
     def totals(self) -> Counters:

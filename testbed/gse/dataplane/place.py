@@ -27,6 +27,21 @@ class Place:
     watches_paths: bool  # whether it checks its leaf's uplinks with hellos
 
     @property
+    def in_host(self) -> bool:
+        """Whether it stands in a host, with one link to its leaf, and not for a leaf, with all its uplinks."""
+        return self.gsp & 0xFF != 0
+
+    @property
+    def egress_links(self) -> int:
+        """How many links into the fabric it has."""
+        return 1 if self.in_host else self.paths
+
+    @property
+    def egress_bytes_per_s(self) -> float:
+        """What its links into the fabric carry together."""
+        return sum(self.ports.values()) if self.in_host else self.paths * self.uplink_bytes_per_s
+
+    @property
     def leaf(self) -> int:
         """The leaf it is on, from 1."""
         return self.gsp >> 8

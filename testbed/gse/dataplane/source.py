@@ -13,6 +13,7 @@ from testbed.gse.dataplane.inner import mark_congestion, traffic_class
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.release import Release
 from testbed.gse.dataplane.serial import unwrap, wrap
 from testbed.gse.dataplane.spread import Spreader
 from testbed.gse.dataplane.unit import UnitChooser
@@ -43,10 +44,12 @@ class SourceSide:
         outlet: Outlet,
         counters: Counters,
         seed: int,
+        now_s: float,
     ) -> None:
         self._profile, self._place, self._epoch = profile, place, epoch
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
+        self._release = Release(place.egress_bytes_per_s, place.egress_links * profile.release_bytes, now_s)
         self.queues: dict[QueueName, SourceQueue] = {}
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
@@ -95,7 +98,21 @@ class SourceSide:
                 continue
             path = 1 + self._spread.choose(header.dst >> 8, now_s) if header.path else 0
             self._counters.retransmitted += 1
+            self._release.spend(len(frame) + wire.OVERHEAD_BYTES, now_s)
             self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)
+
+    def release(self, now_s: float) -> None:
+        """Send what is granted and what the links carry, queue by queue."""
+        while (queue := self._release.next(now_s)) is not None:
+            self._release.spend(self._send_next(queue, now_s) + wire.OVERHEAD_BYTES, now_s)
+            if queue.sendable():
+                self._release.enlist(queue)
+            else:
+                self._ask_if_due(queue, now_s)
+
+    def release_due_s(self) -> float | None:
+        """Return when ``release`` will have something to do; None: nothing that is granted waits."""
+        return self._release.due_s()
 
     def scan(self, now_s: float) -> None:
         """Do what timers ask: close, ask again, give up, forget."""
@@ -136,13 +153,22 @@ class SourceSide:
 
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
         """Send what may be sent, then ask for more if it is time."""
-        while queue.sendable():
-            self._send_next(queue, now_s)
+        if self._profile.admission == "dgsq" and queue.dst != self._place.gsp:
+            if queue.sendable():
+                self._release.enlist(queue)
+                self.release(now_s)
+        else:
+            while queue.sendable():
+                self._send_next(queue, now_s)
+        self._ask_if_due(queue, now_s)
+
+    def _ask_if_due(self, queue: SourceQueue, now_s: float) -> None:
         due_s = queue.ask_due_s() if self._profile.admission == "dgsq" else None
         if due_s is not None and due_s <= now_s:
             self._ask(queue, now_s)
 
-    def _send_next(self, queue: SourceQueue, now_s: float) -> None:
+    def _send_next(self, queue: SourceQueue, now_s: float) -> int:
+        """Send the frame in front; return its size."""
         leaf = queue.dst >> 8
         local = leaf == self._place.leaf  # no path to choose: the frame does not leave the leaf
         sent_before, psn = queue.sent, queue.psn
@@ -176,6 +202,7 @@ class SourceSide:
         if self._profile.retransmit:
             self._keep(queue.qid, header, frame, now_s)
         self._outlet.data(header, frame, now_s)
+        return len(frame)
 
     def _keep(self, qid: int, header: wire.DataHeader, frame: bytes, now_s: float) -> None:
         """Keep a frame as long as its destination waits for it, and no more than that can hold."""
@@ -210,9 +237,7 @@ class SourceSide:
             if queue.alarm():
                 self._counters.watchdog_drops += queue.drop_all(now_s)
                 return
-        due_s = queue.ask_due_s()
-        if due_s is not None and due_s <= now_s:
-            self._ask(queue, now_s)
+        self._ask_if_due(queue, now_s)
 
     def _close(self, name: QueueName, queue: SourceQueue, now_s: float) -> None:
         del self.queues[name], self._by_qid[queue.qid]
