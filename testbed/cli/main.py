@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "built-in scenarios and stored results",
     "check": "validate a scenario without running it; print its JSON schema",
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
+    "sweep": "vary one field of a scenario: all values under all schemes and seeds, a table and a figure",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
@@ -40,6 +41,7 @@ examples:
   sudo ./gse run allreduce_ring --seeds 5            compare the scenario's schemes on 5 seeds
   sudo ./gse run allreduce_ring --set fabric.spines=8 --set workload.size_bytes=4MiB
   sudo ./gse run my.yml --schemes ecmp,gse1 --json   one JSON document on stdout
+  sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,36K --schemes gse2-n2n
   ./gse plot results/allreduce_ring                  figures from what is stored
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 

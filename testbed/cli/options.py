@@ -9,7 +9,8 @@ from typing import Any
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.scenario import MAX_SEEDS, Scenario, override
-from testbed.runs.scenario_files import load
+from testbed.model.windows import window_problems
+from testbed.runs.scenario_files import load, parse_settings
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
@@ -21,6 +22,11 @@ def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None)
         parser.add_argument(
             "scenario", metavar="SCENARIO", nargs="?", default=default, help=f"{text}; default {default}"
         )
+    add_settings(parser)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
     parser.add_argument(
         "--set",
         dest="settings",
@@ -54,13 +60,23 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
 
 def scenario_from(args: argparse.Namespace) -> Scenario:
     """Load the scenario the arguments describe. Raises ScenarioError."""
-    scenario = load(args.scenario, args.settings)
-    changes: dict[str, Any] = {}
+    changes = changes_from(args)
+    scenario = load(args.scenario)
+    if changes:
+        scenario = override(scenario, changes)
+    if problems := window_problems(scenario):
+        raise ScenarioError(problems)
+    return scenario
+
+
+def changes_from(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields the arguments replace, by dotted name. Raises ScenarioError."""
+    changes = parse_settings(args.settings)
     if getattr(args, "schemes", None) is not None:
         changes["schemes"] = args.schemes.split(",")
     if getattr(args, "seeds", None) is not None:
         changes["seeds"] = parse_seeds(args.seeds)
-    return override(scenario, changes) if changes else scenario
+    return changes
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -61,7 +61,9 @@ class CampaignProgress:
         kind = event["event"]
         if kind == "run":
             self._run_began_s = time.monotonic()
-            self._label = f"run {self._finished + 1}/{len(self._estimates_s)} {event['scheme']} seed {event['seed']}"
+            point = f"{event['point']} " if "point" in event else ""
+            number = f"{self._finished + 1}/{len(self._estimates_s)}"
+            self._label = f"run {number} {point}{event['scheme']} seed {event['seed']}"
             self._say(self._label)
         elif kind == "phase":
             self._phase = event["phase"]
@@ -100,7 +102,7 @@ class CampaignProgress:
             task = self._progress.tasks[0]
             task.completed = fraction
             task.description = f"{self._label} [dim]{self._phase}[/dim]"
-            task.fields["left"] = f"about {_duration(left_s)} left"
+            task.fields["left"] = f"about {duration_text(left_s)} left"
 
     def position(self, now_s: float) -> tuple[float, float]:
         """Return (fraction done, seconds left) at ``now_s``."""
@@ -114,6 +116,7 @@ class CampaignProgress:
         return ((total_s - left_s) / total_s if total_s else 1.0, left_s)
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it: ``3 min 07 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

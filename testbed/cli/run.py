@@ -59,11 +59,7 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
     problems = check_scenario(scenario, machine)
     if problems:
         raise MachineError(problems)
-    for other in running_capsules():
-        print(
-            f"gse: {other.what} is going on already (pid {other.pid}): two at once disturb each other's measurements",
-            file=sys.stderr,
-        )
+    tell_of_others()
     outcomes = []
     plans = Campaign(scenario, args.results, machine).plans()
     estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]
@@ -75,6 +71,15 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
                 break
     print_tables(outcomes, Console(stderr=json_only))
     return outcomes
+
+
+def tell_of_others() -> None:
+    """Say on stderr what else of this project is going on: it will disturb what is measured."""
+    for other in running_capsules():
+        print(
+            f"gse: {other.what} is going on already (pid {other.pid}): two at once disturb each other's measurements",
+            file=sys.stderr,
+        )
 
 
 def print_tables(outcomes: list[Outcome], console: Console) -> None:

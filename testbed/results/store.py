@@ -76,8 +76,8 @@ class RunDirectory:
         stamp = now_utc.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         base = f"{stamp}-{scheme}-seed{seed}-{commit[:7] if commit else 'nogit'}"
         parent = results_dir / scenario
-        with _os_errors("cannot create a run directory", parent):
-            _make_parents(parent)
+        with os_errors("cannot create a run directory", parent):
+            make_parents(parent)
             claims = (_claim(parent, base if attempt == 1 else f"{base}-{attempt}") for attempt in count(1))
             directory = cls(next(path for path in claims if path is not None))
             directory.raw.mkdir()
@@ -102,7 +102,7 @@ class RunDirectory:
             by_type.setdefault(type(row), []).append(cells_from_row(row))
         for row_type, lines in by_type.items():
             path = self.path / row_type.FILE
-            with _os_errors("cannot write", path), path.open("a", newline="") as file:
+            with os_errors("cannot write", path), path.open("a", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 if file.tell() == 0:
                     writer.writerow(columns(row_type))
@@ -125,13 +125,13 @@ class RunDirectory:
         with suppress(OSError):
             (self.path / "error.txt").write_text(message.rstrip("\n") + "\n")
         with suppress(ResultsError):
-            manifest = _read_json(self.path / "manifest.json")
+            manifest = read_json(self.path / "manifest.json")
             self.write_json("manifest.json", {**manifest, "status": "failed", "error": message})
         return self._rename(self.run_id + FAILED)
 
     def _rename(self, name: str) -> Path:
         target = self.path.with_name(name)
-        with _os_errors("cannot rename the run directory", self.path):
+        with os_errors("cannot rename the run directory", self.path):
             for root, directories, files in os.walk(self.path):
                 for entry in (*directories, *files):
                     give_to_caller(Path(root, entry))
@@ -223,7 +223,7 @@ def list_runs(results_dir: Path, scenario: str) -> RunListing:
     Raises ResultsError when ``results_dir`` is no directory or may not be read; that it does not exist yet is none.
     """
     parent = results_dir / scenario
-    with _os_errors("cannot list runs", parent):
+    with os_errors("cannot list runs", parent):
         if results_dir.exists() and not results_dir.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(results_dir))
         names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.exists() else []
@@ -237,19 +237,19 @@ def list_runs(results_dir: Path, scenario: str) -> RunListing:
 
 def is_run(path: Path) -> bool:
     """Return whether ``path`` is the folder of a run, in whatever state. Raises ResultsError when nobody can tell."""
-    with _os_errors("cannot look into", path):
+    with os_errors("cannot look into", path):
         return (path / "manifest.json").exists()
 
 
 def load(path: Path) -> Run:
     """Load a run directory. Raises InputError when it is missing, damaged, unfinished or of another format version."""
     where = path / "manifest.json"
-    manifest = _read_json(where)
+    manifest = read_json(where)
     problems = list(manifest_problems(manifest, str(where)))
     if problems:
         raise ResultsError(problems)
     where = path / "summary.json"
-    summary = _read_json(where) if where.exists() else None
+    summary = read_json(where) if where.exists() else None
     run = Run(path, manifest, summary)
     problems = [] if summary is None else list(summary_problems(summary, manifest, str(where)))
     try:
@@ -287,7 +287,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON atomically, indented. Raises ResultsError."""
     text = json_text(value)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with _os_errors("cannot write", path):
+    with os_errors("cannot write", path):
         try:
             temporary.write_text(text, encoding="utf-8")
             give_to_caller(temporary)
@@ -297,7 +297,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             raise
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a regular file of bounded size. Raises ResultsError."""
     try:
         value = parse_json(read_input(path, MAX_JSON_BYTES).decode())
     except (OSError, UnicodeDecodeError) as error:
@@ -327,7 +328,8 @@ def _claim(parent: Path, name: str) -> Path | None:
     return path
 
 
-def _make_parents(path: Path) -> None:
+def make_parents(path: Path) -> None:
+    """Make a folder and what is missing above it, and hand them to who called sudo. Raises OSError."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -335,7 +337,7 @@ def _make_parents(path: Path) -> None:
 
 
 @contextmanager
-def _os_errors(what: str, where: Path) -> Iterator[None]:
+def os_errors(what: str, where: Path) -> Iterator[None]:
     """Translate OSError into ResultsError with what can be done about it."""
     try:
         yield

@@ -7,6 +7,7 @@ import json
 import pkgutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,32 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     if problems:
         raise ScenarioError(problems)
     return parsed
+
+
+def parse_over(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``field=value,value,...`` as the field and its values by their texts; each is YAML, as with ``--set``.
+
+    Raises ScenarioError with every problem.
+    """
+    field, equals, rest = text.partition("=")
+    field, texts = field.strip(), [part.strip() for part in rest.split(",")]
+    problems = []
+    if not equals or not field or not rest.strip():
+        expected = "e.g. gsp.container_bytes=9K,18K,36K"
+        raise ScenarioError(Problem("is not field=values", "--over", repr(text[:80]), expected))
+    values: dict[str, Any] = {}
+    for part in texts:
+        if not part or part in values:
+            got = repr(part[:80]) if part else f"nothing between commas in {rest[:80]!r}"
+            problems.append(Problem("a value twice" if part else "no value", f"--over {field}", got, "each value once"))
+            continue
+        try:
+            (values[part],) = parse_settings([f"{field}={part}"]).values()
+        except ScenarioError as error:
+            problems += [replace(problem, where=f"--over {field}") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    return field, values
 
 
 def _load_yaml(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Figures from stored results; the only file that imports matplotlib. Computes nothing that tables do not.
+"""Figures from stored results; matplotlib is imported here and in ``sweep_plot`` alone. Computes nothing new.
 
 Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
 from which runs, code and scenario it was made. Same runs, same bytes.
@@ -6,7 +6,7 @@ from which runs, code and scenario it was made. Same runs, same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from math import nan
 from pathlib import Path
@@ -95,8 +95,13 @@ def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list
             with matplotlib.rc_context(STYLE):
                 drawn = draw(comparison)
                 if drawn is not None:
-                    files = _files(drawn[0], provenance(comparison, drawn[1]))
+                    files = figure_files(drawn[0], provenance(comparison, drawn[1]))
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
+    return write_figures(out_dir, contents)
+
+
+def write_figures(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Put the files of figures in place, all or none, and return their paths. Raises ResultsError."""
     try:
         return write_together(out_dir, contents)
     except OSError as error:
@@ -115,15 +120,16 @@ def provenance(comparison: Comparison, caption: str) -> dict[str, Any]:
         "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
         "runs": [entry.run.path.name for entry in entries],
         "left_out": [entry.run.path.name for entry in comparison.left_out],
-        "versions": _distinct([entry.run.manifest.get("versions") for entry in entries]),
+        "versions": distinct([entry.run.manifest.get("versions") for entry in entries]),
     }
 
 
-def _distinct(values: Sequence[Any]) -> list[Any]:
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Return every value once, in order of appearance; they need not be hashable."""
     return [value for index, value in enumerate(values) if value not in values[:index]]
 
 
-def _files(figure: Figure, sidecar: dict[str, Any]) -> dict[str, bytes]:
+def figure_files(figure: Figure, sidecar: dict[str, Any]) -> dict[str, bytes]:
     """Return suffix -> content of the files of one figure."""
     files = {}
     for suffix, metadata in FORMATS.items():
@@ -145,7 +151,8 @@ def _figure(comparison: Comparison, width_cm: float, height_cm: float) -> Figure
     return figure
 
 
-def _colour(scheme: str) -> str:
+def scheme_colour(scheme: str) -> str:
+    """Return the colour a scheme has in every figure."""
     return SCHEME_COLOURS.get(scheme, OTHER_COLOUR)
 
 
@@ -194,7 +201,7 @@ def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, exp
         spread = comparison.spread(scheme, key)
         if spread is None:
             continue
-        axes.bar(x, spread.mean, width=0.62, color=_colour(scheme), alpha=0.75, linewidth=0)
+        axes.bar(x, spread.mean, width=0.62, color=scheme_colour(scheme), alpha=0.75, linewidth=0)
         label: dict[str, Any] = {"ha": "center", "va": "bottom", "color": "white", "fontweight": "bold"}
         axes.annotate(f"{spread.mean:.4g}", (x, 0), (0, 2), textcoords="offset points", **label)
         own = comparison.of(scheme)
@@ -311,7 +318,7 @@ def _title(axes: Axes, entry: Entry) -> None:
     axes.set_title(
         f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per {name}",
         loc="left",
-        color=_colour(entry.scheme),
+        color=scheme_colour(entry.scheme),
         fontweight="bold",
     )
 
@@ -364,7 +371,7 @@ def _distribution(
             [arrived_ms[i] for i in ranks],
             [(i + 1) / sent for i in ranks],
             where="post",
-            color=_colour(scheme),
+            color=scheme_colour(scheme),
             label=label,
         )
     if not drawn:

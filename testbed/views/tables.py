@@ -40,12 +40,12 @@ class Grid:
 
 def run_table(runs: Sequence[Run]) -> RenderableType:
     """Return every run, INVALID ones too, for the terminal."""
-    return _rendered([run_grid(comparison) for comparison in compare(runs, allow_invalid=True)])
+    return rendered([run_grid(comparison) for comparison in compare(runs, allow_invalid=True)])
 
 
 def scheme_table(runs: Sequence[Run]) -> RenderableType:
     """Return the schemes compared, without INVALID runs, for the terminal."""
-    return _rendered([scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)])
+    return rendered([scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)])
 
 
 def markdown(runs: Sequence[Run]) -> str:
@@ -60,7 +60,7 @@ def run_grid(comparison: Comparison) -> Grid:
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
     faults, mice = bool(comparison.scenario.faults), bool(comparison.scenario.workload.mice_interval_ms)
     ideal_s = _time(entries[0].number("ideal_s"))
-    limit_mbps = _number(entries[0].number("busbw_limit_mbps"), 2)
+    limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
     bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
     disturbed = comparison.scenario.faults or comparison.scenario.background
@@ -97,15 +97,15 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool) -> tuple[str, ...]:
         str(entry.seed),
         entry.verdict,
         _time(entry.number("completion_s")),
-        _number(entry.number("busbw_mbps"), 2),
-        _number(entry.number("efficiency"), 3),
-        _number(entry.number("predicted_efficiency"), 3),
-        _number(entry.number("uplink_utilization"), 3),
-        _number(entry.number("latency_ms", "p50"), 1),
-        _number(entry.number("latency_ms", "p99"), 1),
-        *((_number(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
-        "/".join(_number(entry.number(key), 0) for key in packets),
-        *((_number(entry.number("outage_ms"), 0),) if faults else ()),
+        number_text(entry.number("busbw_mbps"), 2),
+        number_text(entry.number("efficiency"), 3),
+        number_text(entry.number("predicted_efficiency"), 3),
+        number_text(entry.number("uplink_utilization"), 3),
+        number_text(entry.number("latency_ms", "p50"), 1),
+        number_text(entry.number("latency_ms", "p99"), 1),
+        *((number_text(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
+        "/".join(number_text(entry.number(key), 0) for key in packets),
+        *((number_text(entry.number("outage_ms"), 0),) if faults else ()),
     )
 
 
@@ -188,12 +188,13 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
     return f"{ratio.mean:.2f} ({interval})"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number_text(value: float | None, digits: int) -> str:
+    """Return a number as tables show it; what was not measured is a dash."""
     return NOT_MEASURED if value is None else f"{value:.{digits}f}"
 
 
 def _time(seconds: float | None) -> str:
-    return _number(seconds, _time_digits(seconds or 0.0))
+    return number_text(seconds, _time_digits(seconds or 0.0))
 
 
 def _times(spread: Spread | None) -> str:
@@ -213,7 +214,8 @@ def _spread(spread: Spread | None, digits: int) -> str:
     return f"{spread.mean:.{digits}f} ({spread.smallest:.{digits}f}..{spread.largest:.{digits}f})"
 
 
-def _rendered(grids: Sequence[Grid]) -> RenderableType:
+def rendered(grids: Sequence[Grid]) -> RenderableType:
+    """Return tables for the terminal."""
     parts: list[RenderableType] = []
     for grid in grids:
         table = Table(title=Text(grid.title), title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")

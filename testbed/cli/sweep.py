@@ -1,0 +1,183 @@
+"""Vary one field of a scenario: run every value under every scheme and seed, print a table, draw a figure.
+
+examples:
+  sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,18K,36K,64K --schemes gse2-n2n,gse2-e2e --seeds 3
+  sudo ./gse sweep allreduce_ring --over fabric.spines=1,2,4,8 --set workload.size_bytes=2MiB --json > spines.json
+  sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
+  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
+
+Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
+values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
+an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
+(docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done. Exit status as of 'gse run'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from testbed.cli.console import Console
+from testbed.cli.options import add_results, add_schemes_and_seeds, add_settings, changes_from
+from testbed.cli.progress import CampaignProgress, duration_text
+from testbed.cli.run import tell_of_others
+from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
+from testbed.model.estimate import run_duration_s
+from testbed.model.sweep import Sweep, merged_problems, sweep_of
+from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
+from testbed.runs.campaign import Outcome
+from testbed.runs.scenario_files import load, parse_over
+from testbed.runs.sweep import SweepCampaign
+from testbed.system.capsule import require_root
+from testbed.system.interrupts import interruptible
+from testbed.system.machine import Machine, check_scenario, inspect_machine
+from testbed.views.sweep import SweepResults, sweep_results
+from testbed.views.sweep_table import sweep_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "scenario", metavar="SCENARIO", nargs="?", help="a built-in name (see 'gse list') or a .yml/.json file"
+    )
+    parser.add_argument(
+        "--over",
+        metavar="FIELD=V1,V2,...",
+        action="append",
+        default=[],
+        help="the field to vary and its values, e.g. gsp.container_bytes=9K,18K,36K; null: unset",
+    )
+    add_settings(parser)
+    add_schemes_and_seeds(parser)
+    add_results(parser)
+    parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a sweep, or show a stored one, and return the exit status."""
+    _check_request(args)
+    if args.again is not None:
+        show(load_sweep(args.again), json_only=args.json)
+        return 0
+    sweep = sweep_from(args)
+    stored, outcomes = run_sweep(sweep, args)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
+            print(f"gse: {outcome.plan.scheme} seed {outcome.plan.seed} failed: {reason}", file=sys.stderr)
+    show(stored, json_only=args.json)
+    return max((outcome.exit_status for outcome in outcomes), default=0)
+
+
+def _check_request(args: argparse.Namespace) -> None:
+    """Refuse what no sweep could be made of. Raises ScenarioError."""
+    problems = []
+    if args.again is not None:
+        given = {"SCENARIO": args.scenario, "--over": args.over, "--set": args.settings}
+        given |= {"--schemes": args.schemes, "--seeds": args.seeds}
+        if names := [name for name, value in given.items() if value]:
+            problems.append(Problem("a stored sweep is what it is", "--again", ", ".join(names), "--again DIR alone"))
+    else:
+        if args.scenario is None:
+            problems.append(Problem("no scenario", "SCENARIO", "nothing", "a name or file, or --again DIR"))
+        if len(args.over) != 1:
+            got = "nothing" if not args.over else f"{len(args.over)} fields"
+            expected = "one field with its values, e.g. gsp.container_bytes=9K,18K,36K"
+            problems.append(Problem("no single field to vary", "--over", got, expected))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def sweep_from(args: argparse.Namespace) -> Sweep:
+    """Return the sweep the arguments describe. Raises ScenarioError with every problem of every part."""
+    problems: list[Problem] = []
+    found: list[Any] = []
+    reads: tuple[Callable[[], Any], ...] = (
+        lambda: load(args.scenario),
+        lambda: changes_from(args),
+        lambda: parse_over(args.over[0]),
+    )
+    for read in reads:
+        try:
+            found.append(read())
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+    base, changes, (field, values) = found
+    return sweep_of(base, field, list(values.values()), settings=changes, texts=list(values))
+
+
+def run_sweep(sweep: Sweep, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
+    """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
+    require_root("sweep")
+    machine = inspect_machine(args.results)
+    problems = machine_problems(sweep, machine)
+    if problems:
+        raise MachineError(problems)
+    tell_of_others()
+    estimates_s = estimated_s(sweep)
+    print(announcement(sweep, sum(estimates_s)), file=sys.stderr)
+    outcomes = []
+    with interruptible(), CampaignProgress(estimates_s) as progress:
+        stored = create_sweep(args.results, sweep, datetime.now(timezone.utc))
+        campaign = SweepCampaign(stored, args.results, machine, on_event=progress.on_event)
+        try:
+            for outcome in campaign.run():
+                outcomes.append(outcome)
+        except KeyboardInterrupt:
+            made = f"{campaign.stored.done} of {len(stored.runs)} runs were begun"
+            print(f"gse: {made}; to see them: ./gse sweep --again {stored.path}", file=sys.stderr)
+            raise
+    return campaign.stored, outcomes
+
+
+def machine_problems(sweep: Sweep, machine: Machine) -> list[Problem]:
+    """Return what this machine cannot honour of any point."""
+    return merged_problems(sweep.field, sweep.texts, [check_scenario(point, machine) for point in sweep.points])
+
+
+def estimated_s(sweep: Sweep) -> list[float]:
+    """Return how long each run is expected to take, in order."""
+    known: dict[tuple[int, str], float] = {
+        (index, scheme): run_duration_s(point, scheme)
+        for index, point in enumerate(sweep.points)
+        for scheme in sweep.schemes
+    }
+    return [known[run.point, run.scheme] for run in sweep.order()]
+
+
+def announcement(sweep: Sweep, duration_s: float) -> str:
+    """Return what is going to happen, in a line."""
+    counts = ((len(sweep.points), "value"), (len(sweep.schemes), "scheme"), (len(sweep.seeds), "seed"))
+    product = " x ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
+    return f"sweep over {sweep.field}: {product}, {len(sweep.order())} runs, about {duration_text(duration_s)}"
+
+
+def show(stored: StoredSweep, *, json_only: bool) -> None:
+    """Print the table, draw the figure if there is anything to draw, print the document if asked for."""
+    results = sweep_results(stored)
+    console = Console(stderr=json_only)
+    console.print(sweep_table(results))
+    written = _draw(results)
+    if not written:
+        console.print("no figure: there is no run with numbers that is not INVALID")
+    for path in written:
+        console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+    if json_only:
+        print(json.dumps(results.document(), indent=2))
+
+
+def _draw(results: SweepResults) -> list[Path]:
+    """Draw the figure and return the files written. Imports matplotlib only now."""
+    from testbed.views.sweep_plot import draw_sweep
+
+    return draw_sweep(results)

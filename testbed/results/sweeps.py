@@ -1,0 +1,183 @@
+"""A sweep on disk: which stored runs belong together, and which value each had. docs/results-format.md is its contract.
+
+``<results>/<scenario>/sweeps/<sweep>/sweep.json`` names ordinary run directories in ``<results>/<scenario>``. It is
+written anew after every run, so whatever ends a sweep, what was done is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from testbed.errors import Problem, ResultsError, ScenarioError
+from testbed.model.scenario import parse_scenario
+from testbed.model.sweep import Sweep, SweepRun, sweep_of
+from testbed.results.files import give_to_caller
+from testbed.results.store import make_parents, os_errors, read_json, write_json
+
+FOLDER: Final = "sweeps"
+FILE: Final = "sweep.json"
+FORMAT_VERSION: Final = 1
+FIELDS: Final[Mapping[str, type]] = {
+    "field": str,
+    "values": list,
+    "scenario": dict,
+    "runs": list,
+    "status": str,
+    "started_utc": str,
+}
+RUN_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a folder beside ``sweeps``: never a path to elsewhere
+Status = Literal["running", "finished", "interrupted"]
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """What became of a run: ``name`` is its folder, None when it was not made; ``error`` is why it failed."""
+
+    run: SweepRun
+    name: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredSweep:
+    """A sweep and its folder; ``runs`` are in the order they are made."""
+
+    path: Path
+    sweep: Sweep
+    runs: tuple[StoredRun, ...]
+    status: Status
+    started_utc: str
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of the scenario's runs."""
+        return self.path.absolute().parent.parent
+
+    @property
+    def done(self) -> int:
+        """How many runs were made, finished or failed."""
+        return sum(run.name is not None for run in self.runs)
+
+    def with_run(self, index: int, name: str, error: str | None) -> StoredSweep:
+        """Return the sweep once run ``index`` was made."""
+        made = StoredRun(self.runs[index].run, name, error)
+        return replace(self, runs=(*self.runs[:index], made, *self.runs[index + 1 :]))
+
+    def write(self) -> None:
+        """Write ``sweep.json``, whole or not at all. Raises ResultsError."""
+        write_json(self.path / FILE, self._to_json())
+
+    def _to_json(self) -> dict[str, Any]:
+        sweep = self.sweep
+        return {
+            "format_version": FORMAT_VERSION,
+            "status": self.status,
+            "started_utc": self.started_utc,
+            "field": sweep.field,
+            "values": list(sweep.values),
+            "scenario": sweep.points[0].model_dump(mode="json"),
+            "runs": [
+                {
+                    "value": sweep.values[one.run.point],
+                    "scheme": one.run.scheme,
+                    "seed": one.run.seed,
+                    "run": one.name,
+                    "error": one.error,
+                }
+                for one in self.runs
+            ],
+        }
+
+
+def create_sweep(results_dir: Path, sweep: Sweep, now_utc: datetime) -> StoredSweep:
+    """Make the folder of a new sweep with its ``sweep.json``. ``now_utc`` is an aware time. Raises ResultsError."""
+    now_utc = now_utc.astimezone(timezone.utc)
+    parent = results_dir / sweep.points[0].name / FOLDER
+    base = f"{now_utc.strftime('%Y%m%dT%H%M%SZ')}-{sweep.field}"
+    with os_errors("cannot create a sweep's directory", parent):
+        make_parents(parent)
+        candidates = (parent / (base if number == 1 else f"{base}-{number}") for number in count(1))
+        path = next(candidate for candidate in candidates if _made(candidate))
+        give_to_caller(path)
+    runs = tuple(StoredRun(run) for run in sweep.order())
+    stored = StoredSweep(path, sweep, runs, "running", now_utc.isoformat(timespec="seconds"))
+    stored.write()
+    return stored
+
+
+def load_sweep(path: Path) -> StoredSweep:
+    """Read a sweep's folder. Raises ResultsError with what is wrong with it."""
+    where = path / FILE
+    found = read_json(where)
+    if found.get("format_version") != FORMAT_VERSION:
+        got = repr(found.get("format_version"))[:60]
+        raise ResultsError(Problem("unknown sweep format", f"{where}: format_version", got, str(FORMAT_VERSION)))
+    problems = [
+        Problem("missing or of a wrong type", f"{where}: {name}", type(found.get(name)).__name__, kind.__name__)
+        for name, kind in FIELDS.items()
+        if not isinstance(found.get(name), kind)
+    ]
+    if not problems and found["status"] not in STATUSES:
+        expected = f"one of {', '.join(STATUSES)}"
+        problems.append(Problem("not valid", f"{where}: status", repr(found["status"])[:60], expected))
+    if problems:
+        raise ResultsError(problems)
+    try:
+        base = parse_scenario(found["scenario"], source=str(where))
+        sweep = sweep_of(base, found["field"], found["values"])
+    except ScenarioError as error:
+        raise ResultsError([_at(problem, where) for problem in error.problems]) from None
+    return StoredSweep(path, sweep, _runs(found["runs"], sweep, where), found["status"], found["started_utc"])
+
+
+def _at(problem: Problem, where: Path) -> Problem:
+    return problem if str(where) in problem.where else replace(problem, where=f"{where}: {problem.where}")
+
+
+def _runs(found: list[Any], sweep: Sweep, where: Path) -> tuple[StoredRun, ...]:
+    """Return the runs of the file. Raises ResultsError unless each of the sweep's is there once."""
+    problems, runs = [], []
+    for index, one in enumerate(found):
+        run = _run(one, sweep)
+        if run is None:
+            expected = "value, scheme and seed of the sweep, run: a folder's name or null, error: a text or null"
+            problems.append(Problem("not a run of this sweep", f"{where}: runs.{index}", repr(one)[:60], expected))
+        else:
+            runs.append(run)
+    wanted = set(sweep.order())
+    if not problems and (len(runs) != len(wanted) or {one.run for one in runs} != wanted):
+        got = f"{len(runs)} runs, {len({one.run for one in runs})} of them different"
+        problems.append(Problem("not every run once", f"{where}: runs", got, f"the sweep's {len(wanted)} runs"))
+    if problems:
+        raise ResultsError(problems)
+    return tuple(runs)
+
+
+def _run(one: Any, sweep: Sweep) -> StoredRun | None:
+    """Return a run as the file has it; None when it cannot be one of this sweep."""
+    if not isinstance(one, dict) or one.get("value", ()) not in sweep.values:
+        return None
+    scheme, seed, name, error = (one.get(key) for key in ("scheme", "seed", "run", "error"))
+    if scheme not in sweep.schemes or isinstance(seed, bool) or seed not in sweep.seeds:
+        return None
+    if name is not None and not (isinstance(name, str) and RUN_NAME.fullmatch(name)):
+        return None
+    if error is not None and (not isinstance(error, str) or name is None):
+        return None
+    return StoredRun(SweepRun(sweep.values.index(one["value"]), scheme, seed), name, error)
+
+
+def _made(path: Path) -> bool:
+    """Make a folder that is not there yet; making it is the lock that keeps concurrent sweeps apart."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""A sweep's runs, one after the other, each an ordinary run of a campaign; what becomes of them is noted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import ResultsError
+from testbed.results.sweeps import StoredSweep
+from testbed.runs.campaign import Campaign, OnEvent, Outcome, RunPlan
+from testbed.system.machine import Machine
+
+
+@dataclass
+class SweepCampaign:
+    """All runs of one sweep. ``stored`` is what is known of them so far; ``on_event`` is told what happens."""
+
+    stored: StoredSweep
+    results_dir: Path
+    machine: Machine
+    on_event: OnEvent = field(default=lambda _event: None)
+
+    def run(self) -> Iterator[Outcome]:
+        """Execute every run in order and yield its outcome; a failed run does not stop the others.
+
+        One that asks for a change first (exit status 2, e.g. the disk is full) does: the next would fail alike. However
+        this ends, ``sweep.json`` says what was done. Raises ResultsError when nothing can be stored.
+        """
+        finished = False
+        try:
+            for index in range(len(self.stored.runs)):
+                outcome = self._run(index)
+                self.stored.write()
+                yield outcome
+                if outcome.exit_status == 2:
+                    return
+            finished = True
+        finally:
+            self.stored = replace(self.stored, status="finished" if finished else "interrupted")
+            with suppress(ResultsError):  # whatever ended the sweep is the better message
+                self.stored.write()
+
+    def _run(self, index: int) -> Outcome:
+        run, sweep = self.stored.runs[index].run, self.stored.sweep
+        point = f"{sweep.field}={sweep.texts[run.point]}"
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["event"] == "run_done":
+                self._note(index, event["summary"]["run_dir"], None)
+            elif event["event"] == "run_failed":  # an interrupted run has no other way to say where it was kept
+                self._note(index, event["run_dir"], event["error"])
+            self.on_event({**event, "point": point} if event["event"] == "run" else event)
+
+        campaign = Campaign(sweep.points[run.point], self.results_dir, self.machine, on_event=on_event)
+        return campaign.run_one(RunPlan(run.scheme, run.seed))
+
+    def _note(self, index: int, run_dir: str, error: str | None) -> None:
+        self.stored = self.stored.with_run(index, Path(run_dir).name, error)

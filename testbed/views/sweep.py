@@ -1,0 +1,276 @@
+"""The runs of a sweep put together: one group per value and scheme, medians over seeds, nothing left out unsaid.
+
+INVALID runs have no part in medians but are counted and drawn as what they are; what was not measured is None.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import log10
+from statistics import median
+from typing import Any, Final, Literal
+
+from testbed.errors import Problem, ResultsError
+from testbed.model.sweep import Value
+from testbed.results.store import FAILED, load
+from testbed.results.summary import summarise
+from testbed.results.sweeps import StoredRun, StoredSweep
+from testbed.units import KIB, MIB
+from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
+
+FORMAT_VERSION: Final = 1
+RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
+STATES: Final = (*VERDICTS, RUN_FAILED, NOT_RUN)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number every run may have; ``key`` names it in JSON."""
+
+    key: str
+    of: Callable[[Entry], float | None]
+
+
+def _at(*keys: str) -> Callable[[Entry], float | None]:
+    return lambda entry: entry.number(*keys)
+
+
+def control_fraction(entry: Entry) -> float | None:
+    """Return the share of control frames of all frames the agents sent into the fabric."""
+    data, control = entry.number("agents", "data_out"), entry.number("agents", "control_out")
+    return control / (data + control) if data is not None and control is not None and data + control else None
+
+
+QUANTITIES: Final = (
+    Quantity("efficiency", _at("efficiency")),
+    Quantity("completion_s", _at("completion_s")),
+    Quantity("dropped_packets", _at("dropped_packets")),
+    Quantity("out_of_order_packets", _at("out_of_order_packets")),
+    Quantity("dgsq_wait_p50_ms", _at("dgsq_wait_ms", "p50")),
+    Quantity("dgsq_wait_p99_ms", _at("dgsq_wait_ms", "p99")),
+    Quantity("control_fraction", control_fraction),
+    Quantity("agent_cores", _at("details", "cpu", "roles", "gsp", "run_cores")),
+    Quantity("latency_p50_ms", _at("latency_ms", "p50")),
+    Quantity("latency_p99_ms", _at("latency_ms", "p99")),
+    Quantity("mice_latency_p50_ms", _at("mice_latency_ms", "p50")),
+    Quantity("mice_latency_p99_ms", _at("mice_latency_ms", "p99")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """Median and range of a quantity, and over how many runs."""
+
+    median: float
+    smallest: float
+    largest: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a group; ``entry`` is None when it failed or was not made."""
+
+    stored: StoredRun
+    entry: Entry | None
+
+    @property
+    def state(self) -> str:
+        """The verdict, or why there is none."""
+        if self.entry is not None:
+            return self.entry.verdict
+        return NOT_RUN if self.stored.name is None else RUN_FAILED
+
+    @cached_property
+    def numbers(self) -> dict[str, float | None]:
+        """Every quantity by its key."""
+        return {one.key: None if self.entry is None else one.of(self.entry) for one in QUANTITIES}
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs with one value under one scheme, by seed."""
+
+    point: int
+    value: Value
+    text: str
+    scheme: str
+    members: tuple[Member, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return verdict, FAILED or NOT RUN -> how many."""
+        found = Counter(member.state for member in self.members)
+        return {state: found[state] for state in STATES if found[state]}
+
+    def median(self, key: str) -> Median | None:
+        """Return the median over the runs that have the quantity and are not INVALID; None when there is none."""
+        usable = [member.numbers[key] for member in self.members if member.state not in (INVALID, RUN_FAILED)]
+        numbers = [number for number in usable if number is not None]
+        return Median(median(numbers), min(numbers), max(numbers), len(numbers)) if numbers else None
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A sweep with its runs loaded; groups value by value, schemes in the scenario's order."""
+
+    stored: StoredSweep
+    groups: tuple[Group, ...]
+
+    def of(self, scheme: str) -> tuple[Group, ...]:
+        """Return the groups of a scheme, in the order of the values."""
+        return tuple(group for group in self.groups if group.scheme == scheme)
+
+    @property
+    def members(self) -> Iterator[Member]:
+        """Every run."""
+        return (member for group in self.groups for member in group.members)
+
+    def has(self, key: str, scheme: str | None = None) -> bool:
+        """Return whether any run that is not INVALID, of a scheme or of all, has the quantity."""
+        groups = self.groups if scheme is None else self.of(scheme)
+        return any(group.median(key) is not None for group in groups)
+
+    def counts(self) -> dict[str, int]:
+        """Return verdict, FAILED or NOT RUN -> how many of all runs."""
+        found = Counter(member.state for member in self.members)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @cached_property
+    def heading(self) -> str:
+        """What was emulated, in a line; said of the first value where it differs between them."""
+        sweep = self.stored.sweep
+        texts = [describe(point) for point in sweep.points]
+        first = texts[0] if len(set(texts)) == 1 else f"with {sweep.texts[0]}: {texts[0]}"
+        return f"{sweep.points[0].name} over {sweep.field}; {first}"
+
+    def notes(self) -> list[str]:
+        """Return what a reader has to know beside the numbers."""
+        sweep, counts, notes = self.stored.sweep, self.counts(), []
+        if counts.get(INVALID):
+            notes.append(f"{counts[INVALID]} INVALID run(s) are in no median")
+        for state, words in ((RUN_FAILED, "failed and have no numbers"), (NOT_RUN, "were not made")):
+            if counts.get(state):
+                notes.append(f"{counts[state]} of {len(self.stored.runs)} runs {words}")
+        if sweep.untouched():
+            notes.append(f"{', '.join(sweep.untouched())}: no agents, so {sweep.field} changes nothing there")
+        if derived := sweep.derived():
+            notes.append(f"derived from it, so changing along: {', '.join(derived)}")
+        return notes
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as JSON: the sweep, medians per value and scheme, every run with its numbers."""
+        stored, sweep = self.stored, self.stored.sweep
+        return {
+            "format_version": FORMAT_VERSION,
+            "sweep_dir": str(stored.path),
+            "status": stored.status,
+            "field": sweep.field,
+            "values": list(sweep.values),
+            "schemes": list(sweep.schemes),
+            "seeds": list(sweep.seeds),
+            "derived": list(sweep.derived()),
+            "scenario": sweep.points[0].model_dump(mode="json"),
+            "verdicts": self.counts(),
+            "points": [_point(group) for group in self.groups],
+            "runs": [self._run_document(member) for member in self._in_order()],
+        }
+
+    def _in_order(self) -> list[Member]:
+        by_run = {member.stored.run: member for member in self.members}
+        return [by_run[one.run] for one in self.stored.runs]
+
+    def _run_document(self, member: Member) -> dict[str, Any]:
+        run, stored, entry = member.stored.run, member.stored, member.entry
+        error = [] if stored.error is None else [stored.error]
+        return {
+            "value": self.stored.sweep.values[run.point],
+            "scheme": run.scheme,
+            "seed": run.seed,
+            "verdict": member.state,
+            "reasons": list(entry.reasons) if entry is not None else error,
+            "run_dir": None if stored.name is None else str(self.stored.runs_dir / stored.name),
+            **member.numbers,
+        }
+
+
+def _point(group: Group) -> dict[str, Any]:
+    found = {one.key: group.median(one.key) for one in QUANTITIES}
+    return {
+        "value": group.value,
+        "scheme": group.scheme,
+        "verdicts": group.counts(),
+        **{key: None if one is None else asdict(one) for key, one in found.items()},
+    }
+
+
+def sweep_results(stored: StoredSweep) -> SweepResults:
+    """Load the runs of a sweep. Raises ResultsError when one is gone, damaged or of another question."""
+    sweep = stored.sweep
+    members = {one.run: Member(one, _entry(stored, one)) for one in stored.runs}
+    groups = [
+        Group(
+            point,
+            value,
+            sweep.texts[point],
+            scheme,
+            tuple(
+                member
+                for run, member in sorted(members.items(), key=lambda item: item[0].seed)
+                if (run.point, run.scheme) == (point, scheme)
+            ),
+        )
+        for point, value in enumerate(sweep.values)
+        for scheme in sweep.schemes
+    ]
+    return SweepResults(stored, tuple(groups))
+
+
+def _entry(stored: StoredSweep, one: StoredRun) -> Entry | None:
+    if one.name is None or one.error is not None or one.name.endswith(FAILED):
+        return None
+    path, wanted = stored.runs_dir / one.name, one.run
+    run = load(path)
+    if (run.scheme, run.seed, run.scenario) != (wanted.scheme, wanted.seed, stored.sweep.points[wanted.point]):
+        got = f"{run.scheme}, seed {run.seed}, of another value or scenario"
+        expected = f"{wanted.scheme}, seed {wanted.seed}, {stored.sweep.field}={stored.sweep.texts[wanted.point]}"
+        raise ResultsError(Problem("not a run of this sweep", str(path), got, expected))
+    return Entry(run, run.summary or summarise(run))
+
+
+# --- the axis of the values ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Where the values stand on a figure's x axis, in what unit."""
+
+    kind: Literal["log", "linear", "words"]
+    label: str
+    positions: tuple[float, ...]
+    ticks: tuple[str, ...]
+
+
+UNITS: Final = {"_ms": "ms", "_s": "s", "_mbps": "Mbit/s"}
+
+
+def axis_of(stored: StoredSweep) -> Axis:
+    """Return the axis: numbers at their place, logarithmic where they span a decade; words side by side."""
+    sweep = stored.sweep
+    values = [value for value in sweep.values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    if len(values) < len(sweep.values):
+        return Axis("words", sweep.field, tuple(float(i) for i in range(len(sweep.values))), sweep.texts)
+    unit, factor = _unit(sweep.field, min(values))
+    positions = tuple(value / factor for value in values)
+    log = min(positions) > 0 and log10(max(positions) / min(positions)) >= 1
+    label = f"{sweep.field} ({unit})" if unit else sweep.field
+    return Axis("log" if log else "linear", label, positions, tuple(f"{position:.4g}" for position in positions))
+
+
+def _unit(field: str, least: float) -> tuple[str, float]:
+    """Return the unit a field is shown in, and how much of its own unit that is."""
+    if field.endswith("_bytes"):
+        return ("MiB", MIB) if least >= MIB else ("KiB", KIB) if least >= KIB else ("bytes", 1)
+    return next(((unit, 1.0) for suffix, unit in UNITS.items() if field.endswith(suffix)), ("", 1.0))

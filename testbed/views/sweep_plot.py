@@ -1,0 +1,192 @@
+"""The figure of a sweep: what the values of one field lead to, every run a point, a line through the medians.
+
+Where values are words (or one is unset) they stand side by side, and medians are dashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from testbed.views.comparison import INVALID
+from testbed.views.plots import CM, STYLE, TWO_COLUMNS_CM, distinct, figure_files, scheme_colour, write_figures
+from testbed.views.sweep import Axis, Group, SweepResults, axis_of
+
+NAME: Final = "curves"
+HEIGHT_CM: Final = 6.2
+# With a colour each scheme has a shape, for grey copies; cross and plus are left for runs that do not count.
+MARKERS: Final = "osD^vPp*"
+HEADROOM: Final = 0.06  # of the height, above the highest point
+DODGE: Final = 0.018  # of the axis, between the points of two schemes
+WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
+HALF_DASH: Final = 0.07  # of the same
+MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
+# For each panel after the first: the quantities it may show, the better first, with label and factor.
+PANELS: Final = (
+    (
+        ("dgsq_wait_p99_ms", "p99 wait in the DGSQ (ms)", 1.0),
+        ("latency_p99_ms", "p99 latency of probes (ms)", 1.0),
+    ),
+    (
+        ("control_fraction", "control frames (% of agents' frames)", 100.0),
+        ("agent_cores", "processor time of agents (cores)", 1.0),
+        ("latency_p50_ms", "p50 latency of probes (ms)", 1.0),
+    ),
+)
+EFFICIENCY: Final = ("efficiency", "efficiency (share of the limit)", 1.0)
+Shown = tuple[str, str, float]
+
+
+def draw_sweep(results: SweepResults) -> list[Path]:
+    """Draw the figure into the sweep's folder and return the files written; none where no usable run has a number.
+
+    Raises ResultsError when a file cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        drawn = curves(results)
+        if drawn is None:
+            return []
+        figure, caption = drawn
+        files = figure_files(figure, provenance(results, caption))
+    return write_figures(results.stored.path, {f"{NAME}.{suffix}": content for suffix, content in files.items()})
+
+
+def provenance(results: SweepResults, caption: str) -> dict[str, Any]:
+    """Return what the figure was made from, its numbers included."""
+    entries = [member.entry for member in results.members if member.entry is not None]
+    versions = distinct([entry.run.manifest.get("versions") for entry in entries])
+    return {"caption": caption, **results.document(), "versions": versions}
+
+
+def curves(results: SweepResults) -> tuple[Figure, str] | None:
+    """Return the figure and its caption; None when no run that is not INVALID has a number for any panel."""
+    choices = [panel for options in ((EFFICIENCY,), *PANELS) if (panel := _chosen(results, options)) is not None]
+    if not choices:
+        return None
+    axis = axis_of(results.stored)
+    heading = [
+        line
+        for text in (results.heading, "; ".join(results.notes()))
+        for line in wrap(text, round(TWO_COLUMNS_CM * 9), break_on_hyphens=False)
+    ]
+    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, (HEIGHT_CM + 0.28 * len(heading)) * CM))
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
+    for axes, shown in zip(figure.subplots(1, len(choices), squeeze=False)[0], choices, strict=True):
+        _panel(axes, results, axis, shown)
+    figure.legend(handles=_legend(results), loc="outside lower center", ncols=6)
+    return figure, _caption(results, choices)
+
+
+def _chosen(results: SweepResults, options: Sequence[Shown]) -> Shown | None:
+    """Return the first quantity that every scheme has, else the first that any has."""
+    schemes = results.stored.sweep.schemes
+    everywhere = (one for one in options if all(results.has(one[0], scheme) for scheme in schemes))
+    return next(everywhere, None) or next((one for one in options if results.has(one[0])), None)
+
+
+def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
+    key, label, factor = shown
+    schemes = results.stored.sweep.schemes
+    for number, scheme in enumerate(schemes):
+        shift = (number - (len(schemes) - 1) / 2) * _step(axis, len(schemes))
+        _curve(axes, results.of(scheme), axis, shift, MARKERS[number % len(MARKERS)], (key, factor))
+    axes.set_ylabel(label)
+    found = [value * factor for member in results.members if (value := member.numbers[key]) is not None]
+    if key == EFFICIENCY[0]:
+        # from a round number below all points: a difference between values is to be seen, and so is the limit
+        axes.axhline(1.0, color="black", lw=0.8, ls="--", zorder=1)
+        low, high = max(0.0, floor((min(found) - 0.02) * 10) / 10), max(1.0, *found)
+        axes.set_ylim(low, high + HEADROOM * (high - low))
+    else:
+        axes.set_ylim(0, (1 + HEADROOM) * max(found) or 1.0)
+    _x_axis(axes, axis)
+
+
+def _curve(
+    axes: Axes, groups: Sequence[Group], axis: Axis, shift: float, marker: str, quantity: tuple[str, float]
+) -> None:
+    """Draw a scheme: every run that has the quantity, and a line through the medians of those that count."""
+    key, factor = quantity
+    colour = scheme_colour(groups[0].scheme)
+    line: list[tuple[float, float]] = []
+    for group in groups:
+        x = _shifted(axis, axis.positions[group.point], shift)
+        for member in group.members:
+            value = member.numbers[key]
+            if value is not None:
+                axes.plot(x, value * factor, **_point_style(member.state, marker, colour))
+        middle = group.median(key)
+        if middle is not None:
+            line.append((x, middle.median * factor))
+    if axis.kind == "words":  # there is nothing between two words for a line to pass through
+        for x, y in line:
+            axes.plot([x - HALF_DASH, x + HALF_DASH], [y, y], color=colour, zorder=2)
+    else:
+        ordered = sorted(line)
+        axes.plot([x for x, _y in ordered], [y for _x, y in ordered], color=colour, zorder=2)
+
+
+def _step(axis: Axis, schemes: int) -> float:
+    """Return the share of the axis between two schemes: words leave room between them, numbers only a little."""
+    return WORD_SHARE / schemes / (len(axis.positions) - 1) if axis.kind == "words" else DODGE
+
+
+def _shifted(axis: Axis, position: float, shift: float) -> float:
+    """Move a point by a share of the axis, so that schemes do not hide each other."""
+    low, high = min(axis.positions), max(axis.positions)
+    return position * float((high / low) ** shift) if axis.kind == "log" else position + (high - low) * shift
+
+
+def _point_style(state: str, marker: str, colour: str) -> dict[str, Any]:
+    if state == INVALID:
+        return {"marker": "x", "ls": "", "ms": 4.5, "mec": "red", "mew": 1.0, "zorder": 4}
+    face = colour if state == "VALID" else "white"
+    return {"marker": marker, "ls": "", "ms": 3.4, "mfc": face, "mec": colour, "mew": 0.8, "zorder": 3}
+
+
+def _x_axis(axes: Axes, axis: Axis) -> None:
+    axes.set_xlabel(axis.label)
+    if axis.kind == "log":
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    crowded = sum(len(tick) + 1 for tick in axis.ticks) > MOST_TICK_CHARACTERS
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(list(axis.positions), list(axis.ticks), **turned)
+    axes.grid(visible=True, axis="y", lw=0.3, color="0.85")
+    axes.set_axisbelow(True)
+    margin = 0.5 / (len(axis.positions) - 1) if axis.kind == "words" else 0.08
+    low, high = _shifted(axis, min(axis.positions), -margin), _shifted(axis, max(axis.positions), margin)
+    axes.set_xlim(low, high)
+
+
+def _legend(results: SweepResults) -> list[Any]:
+    handles: list[Any] = [
+        Line2D([], [], marker=MARKERS[number % len(MARKERS)], ms=3.4, color=scheme_colour(scheme), label=scheme)
+        for number, scheme in enumerate(results.stored.sweep.schemes)
+    ]
+    handles.append(Line2D([], [], color="black", lw=0.8, ls="--", label="physical limit"))
+    words = {"SUSPECT": "SUSPECT run", INVALID: "INVALID run, not in the median"}
+    for state, label in words.items():
+        if results.counts().get(state):
+            handles.append(Line2D([], [], **_point_style(state, "o", "0.3"), label=label))
+    return handles
+
+
+def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
+    shown = ", ".join(label for _key, label, _factor in choices)
+    counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
+    notes = "".join(f" {note[0].upper()}{note[1:]}." for note in results.notes())
+    seeds = len(results.stored.sweep.seeds)
+    return (
+        f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
+        f"and scheme; {counts}); lines: medians over seeds; dashed: physical limit.{notes}"
+    )

@@ -1,0 +1,120 @@
+"""A sweep as a table: one line per value and scheme, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import RenderableType
+
+from testbed.errors import printable
+from testbed.views.sweep import Group, Median, SweepResults
+from testbed.views.tables import Grid, number_text, rendered
+
+Cell = Callable[[Group], str]
+MICE = "mice_latency_p99_ms"
+
+
+def sweep_table(results: SweepResults) -> RenderableType:
+    """Return the tables, with what has to be known of them below."""
+    return rendered(sweep_grids(results))
+
+
+def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
+    """Return two tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
+
+    Two, so that each fits a terminal of 80 columns.
+    """
+    latencies: list[tuple[str, Cell]] = [
+        ("probes\np50 ms", _middle("latency_p50_ms", 1)),
+        ("probes\np99 ms", _middle("latency_p99_ms", 1)),
+    ]
+    if results.has(MICE):
+        latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
+    pace = _grid(
+        results,
+        results.heading,
+        [
+            ("verdicts", _verdicts),
+            ("efficiency", _spread("efficiency", 3)),
+            ("dropped", _spread("dropped_packets", 0)),
+            ("out of order", _spread("out_of_order_packets", 0)),
+        ],
+        ("median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit",),
+    )
+    cost = _grid(
+        results,
+        "waits and cost",
+        [
+            ("runs", _runs),
+            ("DGSQ wait\np50 ms", _middle("dgsq_wait_p50_ms", 1)),
+            ("DGSQ wait\np99 ms", _middle("dgsq_wait_p99_ms", 1)),
+            ("control\nframes", _percent("control_fraction")),
+            ("agents'\ncores", _middle("agent_cores", 2)),
+            *latencies,
+        ],
+        ("medians; control frames: of all frames of the agents", *results.notes(), *_reasons(results)),
+    )
+    return pace, cost
+
+
+def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
+    section, _, name = results.stored.sweep.field.rpartition(".")
+    header = f"{section}.\n{name}" if section else name
+    return Grid(
+        title=title,
+        headers=(header, "scheme", *(header for header, _cell in columns)),
+        rows=tuple((group.text, group.scheme, *(cell(group) for _header, cell in columns)) for group in results.groups),
+        notes=notes,
+        labels=2,
+    )
+
+
+def _reasons(results: SweepResults) -> list[str]:
+    """Return every run that is not VALID with the first reason."""
+    lines = []
+    for group in results.groups:
+        for member in group.members:
+            reasons = member.entry.reasons if member.entry is not None else (member.stored.error or "",)
+            if reasons and reasons[0]:
+                more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+                which = f"{results.stored.sweep.field}={group.text} {group.scheme} seed {member.stored.run.seed}"
+                lines.append(f"{which} {member.state}: {printable(reasons[0].splitlines()[0])}{more}")
+    return lines
+
+
+def _runs(group: Group) -> str:
+    """Return how many have numbers, of how many were asked for."""
+    finished = sum(member.entry is not None for member in group.members)
+    asked = len(group.members)
+    return str(finished) if finished == asked else f"{finished}/{asked}"
+
+
+def _verdicts(group: Group) -> str:
+    return ", ".join(f"{number} {state}" for state, number in group.counts().items())
+
+
+def _spread(key: str, digits: int) -> Cell:
+    def cell(group: Group) -> str:
+        found = group.median(key)
+        if found is None:
+            return number_text(None, digits)
+        middle, low, high = (number_text(one, digits) for one in (found.median, found.smallest, found.largest))
+        return middle if low == high else f"{middle} ({low}..{high})"
+
+    return cell
+
+
+def _middle(key: str, digits: int) -> Cell:
+    return lambda group: _text(group.median(key), digits)
+
+
+def _percent(key: str) -> Cell:
+    def cell(group: Group) -> str:
+        found = group.median(key)
+        return number_text(None, 0) if found is None else f"{found.median:.1%}"
+
+    return cell
+
+
+def _text(found: Median | None, digits: int) -> str:
+    return number_text(None if found is None else found.median, digits)

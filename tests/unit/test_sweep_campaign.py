@@ -1,0 +1,190 @@
+"""What a sweep leaves on disk, however it ends; the runs themselves are made up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machines import GOOD
+from synthetic_runs import store
+from synthetic_sweeps import NOW_UTC, stored_sweep, sweep_over, with_agents
+
+import testbed.runs.sweep
+from testbed.errors import InputError, ResultsError
+from testbed.model.scenario import Scenario
+from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
+from testbed.runs.campaign import Outcome, RunPlan
+from testbed.runs.sweep import SweepCampaign
+
+Fate = Callable[[int], str | BaseException | None]  # of run number n: failed, interrupted, or fine
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
+    """Stand in for capsules; what was asked for, in order."""
+    asked: list[tuple[Any, str, int]] = []
+
+    @dataclass
+    class FakeCampaign:
+        scenario: Scenario
+        results_dir: Path
+        machine: Any
+        on_event: Callable[[dict[str, Any]], None]
+
+        def run_one(self, plan: RunPlan) -> Outcome:
+            number = len(asked)
+            asked.append((self.scenario.gsp.container_bytes, plan.scheme, plan.seed))
+            self.on_event({"event": "run", "scheme": plan.scheme, "seed": plan.seed, "run_dir": "x.partial"})
+            fate = FATES.pop(number, None)
+            path = self.results_dir / "synthetic" / f"run{number}"
+            if isinstance(fate, BaseException):
+                self.on_event({"event": "run_failed", "error": str(fate), "run_dir": f"{path}.failed"})
+                raise fate
+            if fate is not None:
+                self.on_event({"event": "run_failed", "error": fate, "run_dir": f"{path}.failed"})
+                return Outcome(plan, path, error=fate, exit_status=2 if "full" in fate else 1)
+            self.on_event({"event": "run_done", "summary": {"run_dir": str(path)}})
+            return Outcome(plan, path, summary={})
+
+    monkeypatch.setattr(testbed.runs.sweep, "Campaign", FakeCampaign)
+    FATES.clear()
+    return asked
+
+
+FATES: dict[int, str | BaseException] = {}
+
+
+def campaign(tmp_path: Path, events: list[dict[str, Any]] | None = None) -> SweepCampaign:
+    stored = create_sweep(tmp_path, sweep_over(seeds=(1, 2)), NOW_UTC)
+    return SweepCampaign(stored, tmp_path, GOOD, on_event=(events if events is not None else []).append)
+
+
+def states(stored: StoredSweep) -> list[str]:
+    found = load_sweep(stored.path)
+    return ["-" if one.name is None else "failed" if one.error else "done" for one in found.runs]
+
+
+def test_every_run_is_made_in_order_and_noted(tmp_path: Path, made: list[tuple[Any, str, int]]) -> None:
+    events: list[dict[str, Any]] = []
+    one = campaign(tmp_path, events)
+    outcomes = list(one.run())
+    sweep = one.stored.sweep
+    assert made == [(sweep.values[run.point], run.scheme, run.seed) for run in sweep.order()]
+    assert len(outcomes) == 12
+    found = load_sweep(one.stored.path)
+    assert found == one.stored
+    assert (found.status, found.done) == ("finished", 12)
+    assert [run.name for run in found.runs] == [f"run{number}" for number in range(12)]
+    assert found.path.parent == tmp_path / "synthetic" / "sweeps"
+    first = next(event for event in events if event["event"] == "run")
+    assert first["point"] == f"gsp.container_bytes={sweep.texts[sweep.order()[0].point]}"
+
+
+def test_a_failed_run_is_kept_and_the_others_go_on(tmp_path: Path, made: list[Any]) -> None:
+    FATES[3] = "a rank died"
+    one = campaign(tmp_path)
+    assert [outcome.exit_status for outcome in one.run()].count(1) == 1
+    assert states(one.stored) == ["done"] * 3 + ["failed"] + ["done"] * 8
+    failed = load_sweep(one.stored.path).runs[3]
+    assert (failed.name, failed.error) == ("run3.failed", "a rank died")
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path: Path, made: list[Any]) -> None:
+    FATES[2] = "the disk is full"
+    one = campaign(tmp_path)
+    assert [outcome.exit_status for outcome in one.run()] == [0, 0, 2]
+    assert states(one.stored) == ["done"] * 2 + ["failed"] + ["-"] * 9
+    assert load_sweep(one.stored.path).status == "interrupted"
+
+
+def test_an_interrupted_sweep_says_what_was_done(tmp_path: Path, made: list[Any]) -> None:
+    FATES[4] = KeyboardInterrupt("interrupted by SIGINT")
+    one = campaign(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        list(one.run())
+    assert states(one.stored) == ["done"] * 4 + ["failed"] + ["-"] * 7  # the run it hit is kept, too
+    found = load_sweep(one.stored.path)
+    assert (found.status, found.done) == ("interrupted", 5)
+
+
+def test_what_was_done_is_known_while_it_goes_on(tmp_path: Path, made: list[Any]) -> None:
+    """Nothing clears up after SIGKILL or a power cut."""
+    one = campaign(tmp_path)
+    for number, _outcome in enumerate(one.run(), start=1):
+        assert states(one.stored) == ["done"] * number + ["-"] * (12 - number)
+        assert load_sweep(one.stored.path).status == "running" or number == 12
+
+
+def test_two_sweeps_of_one_second_do_not_meet(tmp_path: Path) -> None:
+    first, second = (create_sweep(tmp_path, sweep_over(), NOW_UTC) for _ in range(2))
+    assert first.path.name == "20260102T030405Z-gsp.container_bytes"
+    assert second.path.name == "20260102T030405Z-gsp.container_bytes-2"
+    later = create_sweep(tmp_path, sweep_over(), NOW_UTC + timedelta(seconds=1))
+    assert later.path.name.startswith("20260102T030406Z")
+
+
+def edit(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda found: found.update(changes)
+
+
+def edit_run(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda found: found["runs"][0].update(changes)
+
+
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "version": (edit(format_version=2), "format_version: unknown sweep format; got 2, expected 1"),
+    "status": (edit(status="fine"), "status: not valid; got 'fine', expected one of running"),
+    "field": (edit(field="fabric.spine"), "--over fabric.spine: unknown field"),
+    "field's type": (edit(field=3), "field: missing or of a wrong type; got int, expected str"),
+    "values": (edit(values=[16_384]), "one value is no sweep"),
+    "scenario": (edit(scenario={"name": "x", "fabric": {"spine": 1}}), "fabric.spine: unknown field"),
+    "a run less": (lambda found: found["runs"].pop(), "not every run once; got 11 runs"),
+    "a run twice": (lambda found: found["runs"].append(found["runs"][0]), "got 13 runs, 12 of them different"),
+    "another value": (edit_run(value=1), "runs.0: not a run of this sweep"),
+    "a value of another kind": (edit_run(value={"a": 1}), "runs.0: not a run of this sweep"),
+    "another scheme": (edit_run(scheme="ecmp"), "runs.0: not a run of this sweep"),
+    "another seed": (edit_run(seed=True), "runs.0: not a run of this sweep"),
+    "a path": (edit_run(run="../../etc"), "runs.0: not a run of this sweep"),
+    "a hidden folder": (edit_run(run=".ssh"), "runs.0: not a run of this sweep"),
+    "an error without a run": (edit_run(run=None, error="x"), "runs.0: not a run of this sweep"),
+    "not a run at all": (lambda found: found["runs"].__setitem__(0, 7), "runs.0: not a run of this sweep"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_sweep_is_explained(tmp_path: Path, name: str) -> None:
+    stored = create_sweep(tmp_path, sweep_over(), NOW_UTC)
+    file = stored.path / "sweep.json"
+    found = json.loads(file.read_text())
+    damage, said = DAMAGE[name]
+    damage(found)
+    file.write_text(json.dumps(found))
+    with pytest.raises(InputError) as refused:
+        load_sweep(stored.path)
+    assert said in str(refused.value)
+    assert str(file) in str(refused.value)
+
+
+def test_a_sweep_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    stored = stored_sweep(tmp_path, sweep_over(seeds=(1,), schemes=("gse2-n2n",)))
+    assert load_sweep(stored.path) == stored
+
+
+def test_a_run_of_another_value_is_refused(tmp_path: Path) -> None:
+    from synthetic_runs import healthy
+
+    from testbed.views.sweep import sweep_results
+
+    sweep = sweep_over(seeds=(1,), schemes=("gse2-n2n",))
+    stored = stored_sweep(tmp_path, sweep)
+    index = next(number for number, run in enumerate(sweep.order()) if run.point == 0)
+    other = store(tmp_path, with_agents(healthy(sweep.points[1], scheme="gse2-n2n", seed=1)))
+    with pytest.raises(ResultsError, match=r"not a run of this sweep.*expected gse2-n2n, seed 1, gsp.container_bytes="):
+        sweep_results(stored.with_run(index, other.name, None))
+    with pytest.raises(ResultsError, match="cannot read a result"):
+        sweep_results(stored.with_run(index, "gone", None))

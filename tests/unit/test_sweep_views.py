@@ -1,0 +1,224 @@
+"""What a table and a figure say of a sweep with runs that are fine, doubtful, useless, failed and missing."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from rich.console import Console
+from synthetic_runs import with_rows
+from synthetic_sweeps import CONTAINERS, NOW_UTC, stored_sweep, sweep_over, with_rate_error
+
+from testbed.evaluation.records import RunRecord
+from testbed.model.sweep import SweepRun
+from testbed.results.sweeps import create_sweep
+from testbed.views.sweep import SweepResults, axis_of, sweep_results
+from testbed.views.sweep_plot import curves, draw_sweep
+from testbed.views.sweep_table import sweep_grids, sweep_table
+
+
+def mixed(run: SweepRun, record: RunRecord) -> RunRecord | str | None:
+    """Of 16 KiB under N2N: a failed run, an INVALID and a SUSPECT one; under E2E one that was not made."""
+    if run.point == 0 and run.scheme == "gse2-n2n":
+        spoilt = {1: "a rank died\nand more", 2: with_rate_error(record, 0.2), 3: with_rate_error(record, 0.05)}
+        return spoilt[run.seed]
+    if (run.point, run.scheme, run.seed) == (0, "gse2-e2e", 3):
+        return None
+    waits = {"dgsq_wait_ms": {"p50": 1.0 * run.seed, "p99": 10.0 * run.seed}}
+    return replace(record, events=tuple(e if e["event"] != "agents" else {**e, **waits} for e in record.events))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> SweepResults:
+    folder = tmp_path_factory.mktemp("results")
+    return sweep_results(stored_sweep(folder, sweep_over(values=("16K", "256K"), seeds=(1, 2, 3)), mixed))
+
+
+def cells(results: SweepResults, text: str, scheme: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for grid in sweep_grids(results):
+        (row,) = (row for row in grid.rows if row[:2] == (text, scheme))
+        found |= dict(zip((header.replace("\n", " ") for header in grid.headers), row, strict=True))
+    return found
+
+
+def test_medians_leave_out_what_is_invalid_failed_or_missing_and_counts_do_not(results: SweepResults) -> None:
+    bad = cells(results, "16 KiB", "gse2-n2n")
+    assert (bad["verdicts"], bad["runs"]) == ("1 SUSPECT, 1 INVALID, 1 FAILED", "2/3")
+    assert bad["efficiency"] == "0.985"  # of one run: no range
+    partly = cells(results, "16 KiB", "gse2-e2e")
+    assert (partly["verdicts"], partly["runs"]) == ("2 VALID, 1 NOT RUN", "2/3")
+    good = cells(results, "256 KiB", "gse2-n2n")
+    assert (good["verdicts"], good["runs"]) == ("3 VALID", "3")
+    assert (good["DGSQ wait p50 ms"], good["DGSQ wait p99 ms"]) == ("2.0", "20.0")  # the median of 1, 2, 3
+    assert good["control frames"] == "25.0%"  # 100 of 100 + 300
+    assert good["agents' cores"] == "-"  # no thread of an agent in this made-up run
+
+
+def test_nothing_is_left_out_unsaid(results: SweepResults) -> None:
+    text = "\n".join(sweep_grids(results)[1].notes)
+    assert "1 INVALID run(s) are in no median" in text
+    assert "1 of 12 runs failed and have no numbers" in text
+    assert "1 of 12 runs were not made" in text
+    assert "16 KiB gse2-n2n seed 1 FAILED: a rank died\n" in text
+    assert "16 KiB gse2-n2n seed 2 INVALID: link rate off by 20.0%" in text
+    assert "changing along: congestion_report_s, congestion_s, port_window_bytes, quantum_bytes, spread_slack" in text
+
+
+def test_the_document_has_every_run_and_null_for_what_is_missing(results: SweepResults) -> None:
+    document = json.loads(json.dumps(results.document()))
+    assert document["values"] == [16_384, 262_144]
+    assert document["verdicts"] == {"VALID": 8, "SUSPECT": 1, "INVALID": 1, "FAILED": 1, "NOT RUN": 1}
+    assert len(document["runs"]) == 12
+    assert [run["seed"] for run in document["runs"]] == [1] * 4 + [2] * 4 + [3] * 4  # as they were made
+    by_verdict = {run["verdict"]: run for run in document["runs"]}
+    assert by_verdict["FAILED"]["reasons"] == ["a rank died\nand more"]
+    assert by_verdict["FAILED"]["run_dir"].endswith(".failed")
+    assert (by_verdict["NOT RUN"]["run_dir"], by_verdict["NOT RUN"]["efficiency"]) == (None, None)
+    assert by_verdict["INVALID"]["efficiency"] == pytest.approx(0.985, abs=1e-3)
+    point = next(one for one in document["points"] if (one["value"], one["scheme"]) == (262_144, "gse2-n2n"))
+    assert point["dgsq_wait_p99_ms"] == {"median": 20.0, "smallest": 10.0, "largest": 30.0, "runs": 3}
+    assert point["agent_cores"] is None
+
+
+def markers(axes: Axes, kind: str) -> list[Any]:
+    return [line for line in axes.lines if line.get_marker() == kind]
+
+
+def test_the_figure_shows_every_run_as_what_it_is(results: SweepResults) -> None:
+    drawn = curves(results)
+    assert drawn is not None
+    figure, caption = drawn
+    efficiency, wait, control = figure.axes
+    assert [axes.get_ylabel().partition(" (")[0] for axes in figure.axes] == [
+        "efficiency",
+        "p99 wait in the DGSQ",
+        "control frames",
+    ]
+    (invalid,) = markers(efficiency, "x")
+    assert invalid.get_markeredgecolor() == "red"
+    hollow = [line for line in markers(efficiency, "o") if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 1  # SUSPECT
+    assert len(markers(efficiency, "o")) == 4 and len(markers(efficiency, "s")) == 5  # 12 runs less INVALID and two
+    limits = [line for line in efficiency.lines if line.get_linestyle() == "--"]
+    assert [set(line.get_ydata()) for line in limits] == [{1.0}]  # type: ignore[arg-type]
+    assert efficiency.get_ylim()[1] > 1
+    through = [line for line in wait.lines if line.get_marker() == "None"]
+    assert sorted(list(line.get_ydata()) for line in through) == [[15.0, 20.0], [20.0, 20.0]]  # type: ignore[arg-type]
+    assert wait.get_ylim()[0] == control.get_ylim()[0] == 0
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log"
+        assert axes.get_xlabel() == "gsp.container_bytes (KiB)"
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "256"]
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert labels == {
+        "gse2-n2n",
+        "gse2-e2e",
+        "physical limit",
+        "SUSPECT run",
+        "INVALID run, not in the median",
+    }
+    assert "3 seeds per value and scheme; 8 VALID, 1 SUSPECT, 1 INVALID, 1 FAILED, 1 NOT RUN" in caption
+
+
+def test_the_figure_is_written_with_its_numbers_and_always_the_same(results: SweepResults) -> None:
+    paths = draw_sweep(results)
+    assert sorted(path.name for path in paths) == ["curves.json", "curves.png", "curves.svg"]
+    before = [path.read_bytes() for path in paths]
+    found = json.loads((results.stored.path / "curves.json").read_text())
+    assert found["points"] == json.loads(json.dumps(results.document()["points"]))
+    assert found["versions"] == [{"gse_testbed": "0.0.0 synthetic", "commit": "0123456789"}]
+    assert found["caption"].startswith("synthetic over gsp.container_bytes; 2x2x2")
+    assert [path.read_bytes() for path in draw_sweep(results)] == before
+
+
+def test_a_quantity_every_scheme_has_is_preferred(tmp_path: Path) -> None:
+    sweep = sweep_over(values=("16K", "32K"), schemes=("ecmp", "gse2-n2n"), seeds=(1,))
+    results = sweep_results(stored_sweep(tmp_path, sweep))
+    drawn = curves(results)
+    assert drawn is not None
+    assert [axes.get_ylabel() for axes in drawn[0].axes][1:] == [
+        "p99 latency of probes (ms)",
+        "p50 latency of probes (ms)",
+    ]
+    assert "ecmp: no agents, so gsp.container_bytes changes nothing there" in results.notes()
+    assert cells(results, "16 KiB", "ecmp")["DGSQ wait p99 ms"] == "-"
+
+
+def test_panels_without_numbers_are_left_out(tmp_path: Path) -> None:
+    def bare(_run: SweepRun, record: RunRecord) -> RunRecord:
+        return with_rows(record, probes=[])
+
+    sweep = sweep_over("fabric.spines", (2, 3), schemes=("gse1",), seeds=(1,))
+    results = sweep_results(stored_sweep(tmp_path, sweep, bare))
+    drawn = curves(results)
+    assert drawn is not None
+    assert len(drawn[0].axes) == 1
+    assert cells(results, "2", "gse1")["probes p50 ms"] == "-"
+    assert results.heading.startswith("synthetic over fabric.spines; with 2: 2x2x2 leaves")  # it differs between them
+
+
+def test_medians_of_words_are_dashes_not_a_line_from_word_to_word(tmp_path: Path) -> None:
+    sweep = sweep_over("gsp.retransmit", (False, True), seeds=(1,))
+    drawn = curves(sweep_results(stored_sweep(tmp_path, sweep)))
+    assert drawn is not None
+    dashes = [line for line in drawn[0].axes[1].lines if line.get_marker() == "None"]
+    middles = sorted(sum(line.get_xdata()) / 2 for line in dashes)  # type: ignore[arg-type]
+    assert middles == pytest.approx([-0.15, 0.15, 0.85, 1.15])  # two schemes beside each of two words
+    assert all(abs(line.get_xdata()[1] - line.get_xdata()[0]) < 0.3 for line in dashes)  # type: ignore[index, operator]
+
+
+def test_where_no_run_counts_nothing_is_drawn_and_the_table_says_why(tmp_path: Path) -> None:
+    sweep = sweep_over(seeds=(1,), schemes=("gse2-n2n",))
+    results = sweep_results(stored_sweep(tmp_path, sweep, lambda _run, record: with_rate_error(record, 0.2)))
+    assert draw_sweep(results) == []
+    assert cells(results, "16 KiB", "gse2-n2n")["efficiency"] == "-"
+    nothing = sweep_results(create_sweep(tmp_path, sweep, NOW_UTC))
+    assert draw_sweep(nothing) == []
+    assert nothing.counts() == {"NOT RUN": 3}
+    assert cells(nothing, "16 KiB", "gse2-n2n")["runs"] == "0/1"
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "kind", "label", "ticks"),
+    [
+        (CONTAINERS, ("16K", "256K"), "log", "gsp.container_bytes (KiB)", ("16", "256")),
+        (CONTAINERS, ("16K", "32K"), "linear", "gsp.container_bytes (KiB)", ("16", "32")),
+        ("workload.size_bytes", (4096, "4M"), "log", "workload.size_bytes (KiB)", ("4", "4096")),
+        ("workload.size_bytes", ("1M", "4M"), "linear", "workload.size_bytes (MiB)", ("1", "4")),
+        ("fabric.delay_ms", (0, 1, 100), "linear", "fabric.delay_ms (ms)", ("0", "1", "100")),
+        ("fabric.link_rate_mbps", (10, 100), "log", "fabric.link_rate_mbps (Mbit/s)", ("10", "100")),
+        ("gsos.hold_s", (1, 2), "linear", "gsos.hold_s (s)", ("1", "2")),
+        ("fabric.spines", (1, 2), "linear", "fabric.spines", ("1", "2")),
+        ("gsp.window_bytes", (None, "64K"), "words", "gsp.window_bytes", ("unset", "64 KiB")),
+        ("gsp.retransmit", (False, True), "words", "gsp.retransmit", ("false", "true")),
+    ],
+)
+def test_values_stand_where_they_belong(
+    tmp_path: Path, field: str, values: tuple[Any, ...], kind: str, label: str, ticks: tuple[str, ...]
+) -> None:
+    axis = axis_of(create_sweep(tmp_path, sweep_over(field, values), NOW_UTC))
+    assert (axis.kind, axis.label, axis.ticks) == (kind, label, ticks)
+
+
+def test_small_messages_have_columns_where_there_are_some(tmp_path: Path) -> None:
+    mice = {"kind": "permutation", "mice_interval_ms": 50.0}
+    sweep = sweep_over("workload.mice_bytes", (512, 2048), schemes=("gse1",), seeds=(1,), workload=mice)
+    results = sweep_results(stored_sweep(tmp_path, sweep))
+    assert cells(results, "2 KiB", "gse1")["mice p99 ms"] == "10.0"
+    assert "mice p50 ms" in cells(results, "2 KiB", "gse1")
+
+
+def test_tables_fit_a_terminal(results: SweepResults) -> None:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(sweep_table(results))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"container_bytes +scheme +verdicts +efficiency +dropped +out of order", text)
+    assert re.search(r"256 KiB +gse2-n2n +3 VALID +0\.98\d +0 +0", text)
+    assert re.search(r"256 KiB +gse2-n2n +3 +2\.0 +20\.0 +25\.0% +-", text)
