@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from testbed.agent.config import Config
+from testbed.agent.journal import JournalFile
 from testbed.agent.sockets import CarrierWatch, FrameSocket
 from testbed.gse.dataplane.edge import Edge
 from testbed.gse.dataplane.status import status_json
+from testbed.journal.format import Birth
+from testbed.journal.recorder import RecordedEdge
 from testbed.system.namespaces import network_namespace_of
 
 EPOCHS_PER_S = 10  # a new life within 100 ms of the last would not be told from it; starting takes longer
@@ -24,13 +28,20 @@ class Agent:
         self._stack = ExitStack()
         self.name = config.name
         self.due_s: float | None = now_s
-        self.edge = Edge(
-            config.profile,
-            config.place,
-            epoch=int(now_s * EPOCHS_PER_S),
-            rng=Random(f"{config.seed}/{config.name}"),
-            now_s=now_s,
-        )
+        self._journal: JournalFile | None = None
+        self.edge = self._core(now_s)
+
+    def _core(self, now_s: float) -> Edge:
+        config = self._config
+        epoch, seed = int(now_s * EPOCHS_PER_S), f"{config.seed}/{config.name}"
+        if config.journal is None:
+            return Edge(config.profile, config.place, epoch=epoch, rng=Random(seed), now_s=now_s)
+        self._journal = JournalFile(Path(config.journal), config.journal_most_bytes)
+        self._stack.callback(self._journal.close)
+        birth = Birth(name=config.name, profile=config.profile, place=config.place, epoch=epoch, seed=seed, now_s=now_s)
+        edge = RecordedEdge(birth, self._journal.write)
+        self._stack.callback(edge.close)
+        return edge
 
     def __enter__(self) -> Agent:
         config = self._config
@@ -87,6 +98,7 @@ class Agent:
             "name": self.name,
             "socket_drops": sum(sock.dropped() for sock in sockets),
             "queue_full": {sock.intf: sock.queue_full for sock in sockets if sock.queue_full},
+            **({} if self._journal is None else {"journal": self._journal.to_json()}),
             **status_json(self.edge, now_s),
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.gse.dataplane.place import Place, Where
+from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
 
 
@@ -15,6 +15,7 @@ class Config:
     """``host_intfs``: port -> interface towards the host; ``uplink_intfs``: the leaf's uplinks, by path, to watch.
 
     ``pid``: a process whose network namespace has the interfaces; None: the agent's own.
+    ``journal``: the file for what enters and leaves the core, and its most bytes; None: nothing is recorded.
     """
 
     name: str
@@ -28,22 +29,15 @@ class Config:
     frame_bytes: int  # largest frame, outer headers included
     buffer_bytes: int  # room in the sending sockets
     pid: int | None = None
+    journal: str | None = None
+    journal_most_bytes: int = 0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Config:
         """Read a decoded configuration file. Raises KeyError, TypeError or ValueError."""
-        place = value["place"]
         return cls(
             name=str(value["name"]),
-            place=Place(
-                gsp=int(place["gsp"]),
-                ports={int(port): float(rate) for port, rate in place["ports"].items()},
-                paths=int(place["paths"]),
-                uplink_bytes_per_s=float(place["uplink_bytes_per_s"]),
-                hosts={bytes.fromhex(mac): Where(int(gsp), int(port)) for mac, (gsp, port) in place["hosts"].items()},
-                peers=[int(peer) for peer in place["peers"]],
-                watches_paths=bool(place["watches_paths"]),
-            ),
+            place=Place.from_json(value["place"]),
             profile=Profile.model_validate(value["profile"]),
             passthrough=bool(value["passthrough"]),
             seed=int(value["seed"]),
@@ -53,22 +47,15 @@ class Config:
             frame_bytes=int(value["frame_bytes"]),
             buffer_bytes=int(value["buffer_bytes"]),
             pid=None if value["pid"] is None else int(value["pid"]),
+            journal=None if value["journal"] is None else str(value["journal"]),
+            journal_most_bytes=int(value["journal_most_bytes"]),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        place = self.place
         return {
             "name": self.name,
-            "place": {
-                "gsp": place.gsp,
-                "ports": {str(port): rate for port, rate in place.ports.items()},
-                "paths": place.paths,
-                "uplink_bytes_per_s": place.uplink_bytes_per_s,
-                "hosts": {mac.hex(): list(where) for mac, where in place.hosts.items()},
-                "peers": list(place.peers),
-                "watches_paths": place.watches_paths,
-            },
+            "place": self.place.to_json(),
             "profile": self.profile.to_json(),
             "passthrough": self.passthrough,
             "seed": self.seed,
@@ -78,4 +65,6 @@ class Config:
             "frame_bytes": self.frame_bytes,
             "buffer_bytes": self.buffer_bytes,
             "pid": self.pid,
+            "journal": self.journal,
+            "journal_most_bytes": self.journal_most_bytes,
         }

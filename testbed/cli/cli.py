@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from testbed.cli.options import add_scenario, scenario_from
-from testbed.errors import MachineError
+from testbed.errors import MachineError, Problem, ScenarioError
 from testbed.fabric.controller import PROJECT
 from testbed.model.scenario import SCHEMES
 from testbed.system.capsule import capsule_argv, require_root
@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the prompt in a capsule and return its exit status."""
     scenario = scenario_from(args)
+    if scenario.gsp.journal:
+        problem = Problem("nothing is kept at the prompt", "gsp.journal", "true", "false, or gse run")
+        raise ScenarioError(problem)
     require_root("cli")
     machine = inspect_machine()
     problems = check_scenario(scenario, machine)

@@ -29,6 +29,7 @@ COMMANDS = {
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
+    "replay": "a run's GSPs done again from their journals: the same decisions, byte for byte, or where not",
     "doctor": "what this machine can do, and what to do about what is missing",
     "demo": "ring all-reduce under ecmp and gse1 with 3 seeds, a table and figures",
     "test": "the whole test suite",

@@ -86,6 +86,12 @@ def path_changes(stats: AgentStats, t0_s: float) -> list[dict[str, Any]]:
     ]
 
 
+def journals_stopped(stats: AgentStats) -> list[dict[str, Any]]:
+    """Return the journals of agents that record no longer what they do, each with why."""
+    kept = [(one["name"], one["journal"]) for one in stats["agents"] if "journal" in one]
+    return [{"gsp": name, **journal} for name, journal in kept if journal["stopped"] is not None]
+
+
 def _nothing(stats: Stats) -> dict[str, Any]:
     """Return the stats of an agent that has just begun."""
     counters = dict.fromkeys(stats["counters"], 0)

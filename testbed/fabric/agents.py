@@ -19,10 +19,11 @@ from testbed.model.topology import End, Topology
 from testbed.model.wire import frame_bytes
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor
-from testbed.units import mbps_to_bytes_per_s
+from testbed.units import GIB, mbps_to_bytes_per_s
 
 ANSWER_TIMEOUT_S = 20.0
 MOST_RESTARTS = 3  # of one agent; what dies more often is not worth restarting
+JOURNALS_MOST_BYTES = 4 * GIB  # of all agents of a run together
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame, as in testbed.fabric.network
 
 
@@ -35,9 +36,12 @@ class AgentProcess:
 
 
 def agent_processes(
-    topology: Topology, *, attachment: Attachment, profile: Profile, passthrough: bool, seed: int
+    topology: Topology, *, attachment: Attachment, profile: Profile, passthrough: bool, seed: int, journal: bool = False
 ) -> list[AgentProcess]:
-    """Return the processes a scheme needs. With agents in the hosts every leaf has one more that only watches."""
+    """Return the processes a scheme needs. With agents in the hosts every leaf has one more that only watches.
+
+    ``journal``: each is to keep one (``GspSpec.journal``); one that forwards untouched decides nothing to be kept.
+    """
     if attachment == "none":
         return []
     maker = _Maker(topology, attachment, profile, passthrough, seed)
@@ -48,7 +52,21 @@ def agent_processes(
             numbered = enumerate(topology.hosts)
             agents += [(host.name, maker.host(number)) for number, host in numbered if host.leaf == leaf.index]
         found.append(AgentProcess(leaf.name, tuple(agents)))
-    return found
+    return _with_journals(found) if journal and not passthrough else found
+
+
+def _with_journals(processes: Sequence[AgentProcess]) -> list[AgentProcess]:
+    most_bytes = JOURNALS_MOST_BYTES // sum(len(process.agents) for process in processes)
+    return [
+        replace(
+            process,
+            agents=tuple(
+                (host, replace(config, journal=f"gsp-{config.name}.journal", journal_most_bytes=most_bytes))
+                for host, config in process.agents
+            ),
+        )
+        for process in processes
+    ]
 
 
 class _Maker:
@@ -140,14 +158,20 @@ class Agents:
         Raises WorkloadError naming the one that does not.
         """
         for process in processes:
-            configs = [
-                replace(config, pid=None if host is None else self._pid_of(host)) for host, config in process.agents
-            ]
+            configs = [self._placed(host, config) for host, config in process.agents]
             path = self._raw_dir / f"gsp-{process.leaf}.json"
             path.write_text(json.dumps({"agents": [config.to_json() for config in configs]}))
             self.names += [config.name for config in configs]
             self._start(process.leaf, restarts=0)
         self._await("ready")
+
+    def _placed(self, host: str | None, config: Config) -> Config:
+        """Return a configuration with what is known only here: the host's process, where journals go."""
+        return replace(
+            config,
+            pid=None if host is None else self._pid_of(host),
+            journal=None if config.journal is None else str(self._raw_dir / config.journal),
+        )
 
     def _start(self, leaf: str, restarts: int) -> None:
         """Start one process; if it dies it is started again, with a new epoch, and the run goes on."""

@@ -190,6 +190,11 @@ class GspSpec(Spec):
         20.0, gt=0, le=60_000, description="period of path checks; a path that does not answer is asked again sooner"
     )
     hello_misses: Count = Field(3, ge=1, le=100, description="hellos missing in a row: the path is dead")
+    journal: bool = Field(
+        False,
+        description="each agent records in raw/ what enters and leaves its core, for gse replay; takes processor time, "
+        "and on disk twice what hosts send",
+    )
 
 
 class Scenario(Spec):

@@ -15,6 +15,7 @@ from testbed.units import GIB, MIB
 MAX_JSON_BYTES: Final = 64 * MIB
 MAX_TABLE_BYTES: Final = 256 * MIB
 MAX_CAPTURE_BYTES: Final = 4 * GIB
+MAX_JOURNAL_BYTES: Final = 4 * GIB
 KINDS: Final = {
     stat.S_IFDIR: "Is a directory",
     stat.S_IFIFO: "a FIFO, not a regular file",

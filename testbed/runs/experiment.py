@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from testbed.errors import ControllerError, TestbedError, WorkloadError
-from testbed.evaluation.agents import AgentStats, agent_totals, path_changes
+from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, path_changes
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
 from testbed.fabric.agents import Agents
@@ -268,6 +268,8 @@ class Experiment:
             changes = path_changes(after, self.t0_s)
             if changes:
                 self.emit("path_changes", gsps=[one["name"] for one in after["agents"]], changes=changes)
+            for stopped in journals_stopped(after):
+                self.emit("journal_stopped", **stopped)
 
     def _record_fault(self, done: dict[str, Any]) -> None:
         began_s, done_s = done.pop("began_s"), done.pop("done_s")

@@ -126,6 +126,7 @@ class Plan:
             profile=self.profile,
             passthrough=self.settings.passthrough,
             seed=self.seed,
+            journal=self.scenario.gsp.journal,
         )
 
     def slice_bytes(self, size_bytes: int) -> int:

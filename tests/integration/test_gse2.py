@@ -97,7 +97,8 @@ def _command_line(pid: int) -> bytes:
 @contextmanager
 def going_on(folder: Path, scheme: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a run and yield when its first iteration is over."""
-    argv = run_argv(folder, "allreduce_ring", {**SMALL, "workload.iterations": 4}, schemes=scheme, seeds="1")
+    settings = {**SMALL, "workload.iterations": 4, "gsp.journal": True}
+    argv = run_argv(folder, "allreduce_ring", settings, schemes=scheme, seeds="1")
     with subprocess.Popen([*argv, "-v"], cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stderr is not None
         said = b""
@@ -106,6 +107,14 @@ def going_on(folder: Path, scheme: str) -> Iterator[subprocess.Popen[bytes]]:
             assert line, said.decode()
             said += line
         yield run
+
+
+def replayed(run_dir: Path) -> list[str]:
+    """Replay every journal of a run, which has to be identical; return what is said of each."""
+    argv = gse_argv("replay", str(run_dir))
+    done = subprocess.run(argv, cwd=run_dir, env=ENV, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout.splitlines()
 
 
 def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
@@ -142,6 +151,9 @@ def test_killed_process_is_started_again_and_the_collective_finishes(tmp_path: P
     assert result["agents"]["restarts"] == agents
     assert result["verdict"] == "INVALID"
     assert any("died during the run: gsp" in reason for reason in result["reasons"])
+    said = replayed(Path(result["run_dir"]))
+    everybody = 4 if scheme == "gse2-n2n" else 20
+    assert len(said) == everybody + agents  # what was killed lived twice
 
 
 @pytest.mark.parametrize(
@@ -151,11 +163,12 @@ def test_path_that_fails_in_mid_collective_is_avoided_and_nothing_is_lost(
     tmp_path: Path, action: str, counter: str
 ) -> None:
     faults = [{"t_s": 0.6, "action": action, "target": "l1-s2"}]
-    settings = {**SMALL, "workload.size_bytes": "1M", "faults": faults}
+    settings = {**SMALL, "workload.size_bytes": "1M", "faults": faults, "gsp.journal": True}
     (run,) = gse_run(tmp_path, settings=settings, schemes="gse2-n2n", timeout_s=200).runs
     assert run["wrong_elements"] == 0
     assert run["agents"][counter] > 0
     assert run["details"]["outages"][0]["action"] == action
+    assert len(replayed(Path(run["run_dir"]))) == 4
     if action == "slow":
         assert "recovery_ms" not in run  # it is used less, not left
     else:

@@ -1,7 +1,8 @@
 """A fabric of GSPs in virtual time, for tests: paths with delays, frames that are lost, doubled or late on purpose.
 
 Every path between two GSPs is a FIFO with a delay; egress ports send at their rate. Nothing reads a clock.
-With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports.
+With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports. With
+``recorded`` every life of a GSP leaves a journal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from testbed.gse.dataplane.edge import Edge
 from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.serial import wrap
+from testbed.journal.format import Birth
+from testbed.journal.recorder import RecordedEdge
 
 RATE_BYTES_PER_S = 1_250_000.0  # 10 Mbit/s
 
@@ -93,12 +96,14 @@ class Fabric:
     fate: Fate = arrives
     e2e: bool = False
     watches_paths: bool = False
+    recorded: bool = False
     now_s: float = 100.0
     edges: dict[int, Edge] = field(default_factory=dict)
     delivered: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
     delivered_s: dict[tuple[int, int], list[float]] = field(default_factory=dict)
     sent_frames: list[tuple[float, bytes]] = field(default_factory=list)
     dead: set[tuple[int, int]] = field(default_factory=set)  # (leaf, path from 0)
+    journals: list[tuple[int, bytearray]] = field(default_factory=list)  # of GSPs, in the order they were started
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
@@ -129,7 +134,16 @@ class Fabric:
             peers=sorted(self._gsps - {gsp}),
             watches_paths=self.watches_paths and is_leaf,
         )
-        self.edges[gsp] = Edge(self.profile, place, epoch=epoch, rng=Random(f"{self.seed}/{gsp}"), now_s=self.now_s)
+        seed = f"{self.seed}/{gsp}"
+        if self.recorded:
+            birth = Birth(
+                name=f"gsp {gsp}", profile=self.profile, place=place, epoch=epoch, seed=seed, now_s=self.now_s
+            )
+            journal = bytearray()
+            self.journals.append((gsp, journal))
+            self.edges[gsp] = RecordedEdge(birth, lambda data: journal.extend(data) is None)
+        else:
+            self.edges[gsp] = Edge(self.profile, place, epoch=epoch, rng=Random(seed), now_s=self.now_s)
         self.at(self.now_s, lambda: self.turn(gsp, lambda _edge: None))  # who only watches paths gets no frames
 
     def at(self, t_s: float, act: Callable[[], None]) -> None:

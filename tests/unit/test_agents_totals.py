@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed.evaluation.agents import AgentStats, agent_totals
+from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped
 from testbed.gse.dataplane.counters import Counters
 
 
@@ -49,3 +49,10 @@ def test_agent_that_was_started_again_counts_from_nothing() -> None:
 def test_other_agents_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="l2"):
         agent_totals(rounds(stats("l1")), rounds(stats("l2")))
+
+
+def test_journals_that_are_not_whole_are_told() -> None:
+    going_on = {"file": "gsp-l2.journal", "bytes": 7, "stopped": None}
+    full = {"file": "gsp-l3.journal", "bytes": 9, "stopped": "reached its 1 GiB"}
+    said = rounds(stats("l1"), {**stats("l2"), "journal": going_on}, {**stats("l3"), "journal": full})
+    assert journals_stopped(said) == [{"gsp": "l3", **full}]

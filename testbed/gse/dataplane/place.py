@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Where(NamedTuple):
@@ -45,3 +45,28 @@ class Place:
     def leaf(self) -> int:
         """The leaf it is on, from 1."""
         return self.gsp >> 8
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Place:
+        """Return what ``to_json`` has written. Raises KeyError, TypeError or ValueError."""
+        return cls(
+            gsp=int(value["gsp"]),
+            ports={int(port): float(rate) for port, rate in value["ports"].items()},
+            paths=int(value["paths"]),
+            uplink_bytes_per_s=float(value["uplink_bytes_per_s"]),
+            hosts={bytes.fromhex(mac): Where(int(gsp), int(port)) for mac, (gsp, port) in value["hosts"].items()},
+            peers=[int(peer) for peer in value["peers"]],
+            watches_paths=bool(value["watches_paths"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON; the order of ports and peers is part of it, for grants and notices follow it."""
+        return {
+            "gsp": self.gsp,
+            "ports": {str(port): rate for port, rate in self.ports.items()},
+            "paths": self.paths,
+            "uplink_bytes_per_s": self.uplink_bytes_per_s,
+            "hosts": {mac.hex(): list(where) for mac, where in self.hosts.items()},
+            "peers": list(self.peers),
+            "watches_paths": self.watches_paths,
+        }
