@@ -135,6 +135,18 @@ def test_columns_may_stand_in_another_order() -> None:
     assert rows_from_columns(IterationRow, header, [list(reversed(cells_from_row(ITERATION)))]) == [ITERATION]
 
 
+def test_an_older_table_lacks_what_nobody_measured_then() -> None:
+    row = RankRow(
+        iteration=1, warmup=False, rank=0, host="h1", start_s=1.0, end_s=2.0, wrong_elements=0, max_gap_s=None,
+        max_gap_at_s=None, start_lateness_s=0.001,
+    )  # fmt: skip
+    header, cells = columns(RankRow)[:-1], cells_from_row(row)[:-1]
+    assert rows_from_columns(RankRow, header, [cells]) == [replace(row, start_lateness_s=None)]
+    for wrong in (header[1:], (*header, "rank"), (*header, "colour")):
+        with pytest.raises(ValueError, match="columns are"):
+            rows_from_columns(RankRow, wrong, [])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
