@@ -14,7 +14,7 @@ from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.grant import BUCKET_QUANTA, LATE, NO_DEMAND, WINDOW, GrantScheduler, is_newer_epoch
 from testbed.gse.dataplane.inner import flow_key, mark_congestion, traffic_class
-from testbed.gse.dataplane.paths import PathMonitor
+from testbed.gse.dataplane.paths import PATIENCE, PathMonitor
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.spread import Spreader
@@ -407,6 +407,29 @@ def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds(
         longest_s = PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s  # judged every retry_s
         assert 2 * PROFILE.hello_wait_s < dead_s - dies_s + PROFILE.hello_s <= longest_s + PROFILE.hello_s
     assert 3.0 + PROFILE.restore_s <= back_s <= 3.0 + PROFILE.restore_s + 0.1
+
+
+@given(st.integers(0, 1000), st.floats(0.02, 0.1))
+def test_answers_that_take_long_on_any_path_are_waited_for(seed: int, longest_s: float) -> None:
+    """A busy machine: what an answer takes differs from path to path and hello to hello."""
+    rng = Random(seed)
+    hellos = Hellos(lambda _path, now_s: rng.uniform(0.002, longest_s if now_s >= 1.0 else 0.01), paths=4)
+    hellos.run(0.0, 1.5)
+    learnt = len(hellos.changes)
+    hellos.run(1.5, 8.0)
+    assert len([change for change in hellos.changes[learnt:] if not change[1]]) == 0
+
+
+def test_patience_learnt_on_a_busy_machine_fades() -> None:
+    dead_from_s = 9.0
+    hellos = Hellos(
+        lambda path, now_s: (0.08 if now_s < 3.0 else 0.004) if path or now_s < dead_from_s else None, paths=4
+    )
+    hellos.run(0.0, 2.9)
+    assert hellos.monitor.wait_s(2.9) == pytest.approx(PATIENCE * 0.08, rel=0.1)
+    hellos.run(2.9, 10.0)
+    assert [change[:2] for change in hellos.changes] == [(0, False)]
+    assert hellos.changes[0][2] - dead_from_s < 0.08
 
 
 def test_path_that_answers_is_asked_once_a_period() -> None:

@@ -2,7 +2,8 @@
 
 Every path is asked now and then; one that has not answered is asked again soon. It is silent when several hellos in a
 row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
-scheduled, delays them all and proves nothing.
+scheduled, delays them all and proves nothing. How long an answer is waited for is set, and more where answers have
+lately taken longer: a busy machine is slow on every path, if not on all at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Final, NamedTuple
 from testbed.gse.dataplane.profile import Profile
 
 ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves that all are dead
+PATIENCE: Final = 1.25  # times the longest answer of late
+PATIENCE_HALF_LIFE_S: Final = 1.0
+MOST_PATIENCE_S: Final = 0.25
 SENT_KEPT: Final = 256  # hellos an answer may be late by
 
 
@@ -44,6 +48,8 @@ class PathMonitor:
         self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
         self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
         self._newest_heard_s = now_s
+        self._longest_s = 0.0  # answer of late, with when that was
+        self._longest_at_s = now_s
         self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
@@ -83,7 +89,7 @@ class PathMonitor:
             if missing <= profile.hello_misses:  # else only its return is of interest
                 path.unanswered.append(sent)
                 between = 1 < missing < profile.hello_misses
-                path.again_s = now_s + (profile.hello_retry_s if between else profile.hello_wait_s)
+                path.again_s = now_s + (profile.hello_retry_s if between else self.wait_s(now_s))
         self._reckon()
         return self.number, asked
 
@@ -93,6 +99,8 @@ class PathMonitor:
         if sent is None:
             return
         path = self._paths[number]
+        if now_s - sent.sent_s > self._longest_of_late_s(now_s):
+            self._longest_s, self._longest_at_s = now_s - sent.sent_s, now_s
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
         if path.again_s <= self.due_s:
@@ -131,6 +139,17 @@ class PathMonitor:
                 path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
         return changed
 
+    def wait_s(self, now_s: float) -> float:
+        """Return how long an answer is waited for now."""
+        longest_s = self._longest_of_late_s(now_s)
+        if longest_s <= self._profile.hello_wait_s:
+            return self._profile.hello_wait_s
+        return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
+
+    def _longest_of_late_s(self, now_s: float) -> float:
+        faded: float = 0.5 ** ((now_s - self._longest_at_s) / PATIENCE_HALF_LIFE_S)
+        return self._longest_s * faded
+
     def _reckon(self) -> None:
         self.due_s = min([self._round_s, *(path.again_s for path in self._paths if path.up and path.unanswered)])
 
@@ -143,7 +162,7 @@ class PathMonitor:
             return True
         if len(path.unanswered) < self._profile.hello_misses:
             return False
-        last, wait_s = path.unanswered[-1], self._profile.hello_wait_s
+        last, wait_s = path.unanswered[-1], self.wait_s(now_s)
         return (
             self._newest.sent_s >= last.sent_s
             and now_s >= last.sent_s + wait_s
