@@ -1,4 +1,7 @@
-"""What does a link that falls to a tenth of its rate, without failing, cost a running all-reduce?"""
+"""What does a link that falls to a tenth of its rate, without failing, cost a running all-reduce?
+
+Takes about two minutes per seed.
+"""
 
 from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
 

@@ -1,4 +1,7 @@
-"""What does the failure of one leaf-spine link cost a running all-reduce, and is anything lost?"""
+"""What does the failure of one leaf-spine link cost a running all-reduce, and is anything lost?
+
+Takes about three minutes per seed.
+"""
 
 from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
 

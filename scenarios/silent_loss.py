@@ -1,4 +1,7 @@
-"""What does a link that loses every frame, while its carrier stays up, cost a running all-reduce?"""
+"""What does a link that loses every frame, while its carrier stays up, cost a running all-reduce?
+
+Takes about a minute and a half per seed.
+"""
 
 from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
 

@@ -1,4 +1,7 @@
-"""What does the death of a whole spine cost a running all-reduce, and is anything lost?"""
+"""What does the death of a whole spine cost a running all-reduce, and is anything lost?
+
+Takes about a minute and a half per seed.
+"""
 
 from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
 
