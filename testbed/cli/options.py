@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.scenario import MAX_SEEDS, Scenario, override
-from testbed.runs.scenario_files import load
+from testbed.runs.scenario_files import load, parse_settings
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
@@ -53,9 +52,12 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
 
 
 def scenario_from(args: argparse.Namespace) -> Scenario:
-    """Load the scenario the arguments describe. Raises ScenarioError."""
-    scenario = load(args.scenario, args.settings)
-    changes: dict[str, Any] = {}
+    """Load the scenario the arguments describe. Raises ScenarioError.
+
+    All changes are made at once: a setting may suit only the schemes that are asked for beside it.
+    """
+    scenario = load(args.scenario)
+    changes = parse_settings(args.settings)
     if getattr(args, "schemes", None) is not None:
         changes["schemes"] = args.schemes.split(",")
     if getattr(args, "seeds", None) is not None:

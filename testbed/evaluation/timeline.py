@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.pairs import rank_hosts
 from testbed.evaluation.records import RunRecord
-from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.series import Series, Window, direction_series, queue_series, total
 from testbed.units import mbps_to_bytes_per_s
 
@@ -69,13 +67,6 @@ def covered(run: RunRecord) -> Window | None:
     return min(start for start, _end in during) - fault_s, max(end for _start, end in during) - fault_s
 
 
-def recovered(run: RunRecord) -> tuple[float, ...]:
-    """Return when the last GSP had left the paths of each deadly fault, where that was seen."""
-    fault_s = _fault_s(run)
-    known = [(one.t_s, one.last_s) for one in recoveries(run)]
-    return tuple(t_s - fault_s + last_s for t_s, last_s in known if fault_s is not None and last_s is not None)
-
-
 def bin_edges(start_s: float, end_s: float, bin_s: float) -> tuple[float, ...]:
     """Return the edges of the bins that cover a time; the fault, at 0, is always an edge."""
     first, last = math.floor(start_s / bin_s + 1e-9), math.ceil(end_s / bin_s - 1e-9)
@@ -118,10 +109,10 @@ def _where(busy: Sequence[bool], values: Iterable[float | None]) -> Values:
 
 def _received(run: RunRecord, bins: Sequence[Window], most_apart_s: float) -> list[float | None]:
     """Return bytes on the links to the ranks' hosts over what these can carry."""
-    hosts = {host.name for host in rank_hosts(run)}
+    hosts = {row.host for row in run.tables.ranks}
     links = [d for d in run.topology.directions if d.kind == "host_rx" and d.dst.node in hosts]
     found = direction_series(run.topology, run.tables.links, "bytes")
-    if any(link.name not in found for link in links):
+    if len(hosts) < run.scenario.ranks or any(link.name not in found for link in links):
         return [None] * len(bins)
     capacity_bytes_per_s = sum(mbps_to_bytes_per_s(link.rate_mbps) for link in links)
     counted = [found[link.name] for link in links]

@@ -15,6 +15,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from testbed.errors import printable
+from testbed.evaluation.recovery import DEADLY
 from testbed.evaluation.timeline import (
     Band,
     Mark,
@@ -24,7 +26,6 @@ from testbed.evaluation.timeline import (
     bin_edges,
     covered,
     marks,
-    recovered,
     timeline,
 )
 from testbed.units import KIB
@@ -35,6 +36,8 @@ STORY_BINS = 150  # about as many as can be told apart in the left panel
 CLOSE_BEFORE, CLOSE_AFTER = 5, 25  # samples shown in the right panel before and after the fault
 REPAIR_DASHES = {"local": "-", "controller": (0, (4, 1.5))}
 BAND_OPACITY = 0.15
+MOST_CHARACTERS = 20  # of a fault's name
+LONG_LABEL = 60  # characters; beyond, two do not stand side by side
 LABEL_APART = 0.12  # of the panel's width: labels of faults closer than that stand one above the other
 
 
@@ -103,8 +106,9 @@ def draw(figure: Figure, comparison: Comparison, lines: Sequence[Line], colour: 
         row[0].set_ylim(bottom=0)
     _label_faults(axes[0][0], _marks(lines), story)
     _mark_recoveries(axes[0][1], close, colour)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=1 if max(map(len, labels)) > 60 else 2)
+    shown = {label: one for panel in axes.flat for one, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    columns = 1 if max(map(len, shown)) > LONG_LABEL else 2
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
     return _caption(comparison, lines)
 
 
@@ -165,19 +169,23 @@ def _scaled(values: Values, scale: float) -> list[float]:
 def _label_faults(axes: Axes, faults: Sequence[Mark], panels: Panels) -> None:
     """Say above the panel what each vertical line is."""
     apart_s, height, before_s = LABEL_APART * (panels.end_s - panels.start_s), 0, -float("inf")
-    for mark in faults:
+    for mark in (fault for fault in faults if fault.t_s <= panels.end_s):
         height = height + 1 if mark.t_s - before_s < apart_s else 0
         before_s = mark.t_s
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        text = f"{mark.action} {mark.target}"
-        axes.annotate(text, (mark.t_s, 1), (0, 2 + 7 * height), ha="center", va="bottom", fontsize=6, **place)
+        text = printable(f"{mark.action} {mark.target}"[:MOST_CHARACTERS])
+        axes.annotate(
+            text, (mark.t_s, 1), (0, 2 + 7 * height), ha="center", va="bottom", fontsize=6, parse_math=False, **place
+        )
 
 
 def _mark_recoveries(axes: Axes, panels: Panels, colour: Callable[[str], str]) -> None:
-    """Put a triangle over the panel where the last GSP of a run had left the paths of a fault."""
-    for line in panels.lines:
+    """Put a triangle over the panel where the last GSP of a run had left the paths, if one fault alone asks for it."""
+    deadly = [mark for mark in _marks(panels.lines) if mark.action in DEADLY]
+    for line in panels.lines if len(deadly) == 1 else ():
         style: dict[str, Any] = {"color": colour(line.scheme), "ms": 3.5, "mew": 0, "ls": "", "clip_on": False}
-        found = [t_s for entry in line.entries for t_s in recovered(entry.run.record) if t_s <= panels.end_s]
+        known = [ms / 1000 for entry in line.entries if (ms := entry.number("recovery_ms")) is not None]
+        found = [deadly[0].t_s + took_s for took_s in known if deadly[0].t_s + took_s <= panels.end_s]
         if found:
             axes.plot(found, [1.03] * len(found), "v", transform=axes.get_xaxis_transform(), **style)
 

@@ -12,6 +12,7 @@ import pytest
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
+from testbed.results.store import load
 from testbed.views.comparison import compare
 from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, timeline
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
@@ -195,6 +196,26 @@ def test_what_a_legend_says_of_a_fault_was_measured(tmp_path: Path) -> None:
         drawn = timeline(comparison)
         assert drawn is not None
         assert drawn[0].axes[0].lines[0].get_label() == said
+
+
+@pytest.mark.parametrize("mended_s", [0.9, 60.0])
+def test_only_what_happened_in_time_is_named(tmp_path: Path, mended_s: float) -> None:
+    run = with_faults(healthy(scenario_of(faults=[FAULTS[0], {**FAULTS[1], "t_s": mended_s}])))
+    (comparison,) = compare(stored(tmp_path, run), allow_invalid=True)
+    drawn = timeline(comparison)
+    assert drawn is not None
+    assert len(drawn[0].axes[0].texts) == (2 if mended_s < 60 else 1)
+
+
+def test_a_strangers_fault_and_missing_ranks_stop_nothing(tmp_path: Path) -> None:
+    run = with_faults(healthy(scenario_of(faults=FAULTS)))
+    strange = tuple(
+        {**event, "target": "$\\frac$\x1b" * 9} if event["event"] == "fault" else event for event in run.events
+    )
+    (stranger,) = stored(tmp_path, replace(run, events=strange))
+    (stranger.path / "ranks.csv").unlink()
+    written = draw_all([load(stranger.path)], tmp_path / "figures", allow_invalid=True)
+    assert "timeline.png" in {path.name for path in written}  # its queues are known
 
 
 def test_runs_without_a_fault_or_without_samples_have_no_time_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from synthetic_runs import healthy, scenario_of, with_rows
 
 from testbed.evaluation.records import IterationRow, LinkRow, QueueRow, RunRecord
-from testbed.evaluation.timeline import across, bin_edges, covered, marks, recovered, timeline
+from testbed.evaluation.timeline import across, bin_edges, covered, marks, timeline
 
 INTERVAL_S = 0.1
 FAULT_S = 5.0
@@ -158,6 +158,12 @@ def test_an_interface_that_was_not_sampled_leaves_the_sum_unknown() -> None:
     assert found.received_fraction == found.queue_bytes == (None, None)
 
 
+def test_a_rank_nobody_knows_of_leaves_the_sum_unknown() -> None:
+    run = sampled(ALL)
+    some = with_rows(run, ranks=[row for row in run.tables.ranks if row.rank])
+    assert timeline(some, bin_edges(-0.1, 0.1, 0.1)).received_fraction == (None, None)
+
+
 def test_a_run_without_a_fault_has_no_values() -> None:
     run = replace(sampled(ALL), events=())
     assert marks(run) == () and covered(run) is None
@@ -175,15 +181,3 @@ def test_median_and_range_are_of_the_runs_that_have_a_value() -> None:
     band = across([(1.0, None, None), (2.0, 4.0, None), (6.0, None, None)])
     assert band.median == (2.0, 4.0, None)
     assert (band.low, band.high) == ((1.0, 4.0, None), (6.0, 4.0, None))
-
-
-def test_recovery_is_told_from_the_first_fault_on() -> None:
-    left = [
-        {"gsp": gsp, "t_s": FAULT_S + late, "leaf": 1, "path": 1, "up": False}
-        for gsp, late in (("l1", 0.02), ("l2", 0.03))
-    ]
-    said = {"event": "path_changes", "t_s": 9.0, "gsps": ["l1", "l2"], "changes": left}
-    run = sampled(ALL)
-    assert recovered(replace(run, events=(*run.events, said))) == pytest.approx((0.03,))
-    assert recovered(replace(run, events=(*run.events, {**said, "changes": left[:1]}))) == ()
-    assert recovered(run) == ()
