@@ -20,6 +20,6 @@ SCENARIO = Scenario(
         FaultSpec(t_s=2.0, action="fail", target="l1-s2"),
         FaultSpec(t_s=8.0, action="heal", target="l1-s2"),
     ),
-    measure=MeasureSpec(sample_interval_s=0.03),
+    measure=MeasureSpec(sample_interval_s=0.04),
     schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),
 )

@@ -18,6 +18,6 @@ SCENARIO = Scenario(
         FaultSpec(t_s=1.0, action="silence", target="l1-s2"),
         FaultSpec(t_s=4.0, action="heal", target="l1-s2"),
     ),
-    measure=MeasureSpec(sample_interval_s=0.03),
+    measure=MeasureSpec(sample_interval_s=0.04),
     schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),
 )

@@ -15,6 +15,6 @@ SCENARIO = Scenario(
     ),
     workload=WorkloadSpec(size_bytes=2 * 1024 * 1024, iterations=2, placement="cross_leaf"),
     faults=(FaultSpec(t_s=1.0, action="fail", target="s2"),),
-    measure=MeasureSpec(sample_interval_s=0.03),
+    measure=MeasureSpec(sample_interval_s=0.04),
     schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),
 )
