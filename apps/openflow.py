@@ -1,7 +1,8 @@
 """Rules to OpenFlow 1.3 messages and back: the only file that builds or reads them.
 
 ``HashLive`` and ``FirstLive`` become Nicira's ``bundle`` action: it takes a hash basis over OpenFlow 1.3 and
-skips ports without carrier, with no controller involved (measured in docs/gsos.md).
+skips ports without carrier, with no controller involved (measured in docs/gsos.md). ``HashBucket`` becomes
+``multipath``, which looks at no carrier: it writes the bucket's number into a register for the rules of a second table.
 
 Cookies: 16 bits that mark a rule as GSOS's, 8 bits kind, 8 bits zero, 32 bits generation (one per connection).
 """
@@ -15,7 +16,7 @@ from apps.compat import nicira_ext, ofproto_v1_3, ofproto_v1_3_parser
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import Identity
 from testbed.model.ranks import TCP, UDP, Flow
-from testbed.model.rules import Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.rules import Action, FirstLive, HashBucket, HashLive, Match, Output, PacketIn, Rule
 
 HASH_SYMMETRIC_L3L4_UDP = 3  # NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP of Open vSwitch's nicira-ext.h
 COOKIE_MARK = 0x6753 << 48
@@ -23,6 +24,9 @@ COOKIE_PINNED = 1 << 40
 COOKIE_KIND_MASK = 0xFFFF_FF00_0000_0000
 EVERY_BIT = 0xFFFF_FFFF_FFFF_FFFF
 GENERATIONS = 1 << 32
+FIRST_TABLE, BUCKET_TABLE = 0, 1
+BUCKET_REGISTER = "reg0"
+BUCKET_BITS = nicira_ext.ofs_nbits(0, 15)
 
 _L4_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst")}
 
@@ -96,10 +100,11 @@ class Switch:
     def _add(self, rule: Rule, generation: int) -> Any:
         parser = self._datapath.ofproto_parser
         pinned = rule.priority == PRIORITY_PINNED
-        actions = [action_message(action) for action in rule.actions]
+        actions = [message for action in rule.actions for message in action_messages(action)]
         return parser.OFPFlowMod(
             self._datapath,
             cookie=COOKIE_MARK | (COOKIE_PINNED if pinned else 0) | generation,
+            table_id=_table_of(rule.match),
             command=ofproto_v1_3.OFPFC_ADD,
             idle_timeout=rule.idle_timeout_s,
             priority=rule.priority,
@@ -112,6 +117,7 @@ class Switch:
         priority, match = identity
         return self._datapath.ofproto_parser.OFPFlowMod(
             self._datapath,
+            table_id=_table_of(match),
             command=ofproto_v1_3.OFPFC_DELETE_STRICT,
             priority=priority,
             out_port=ofproto_v1_3.OFPP_ANY,
@@ -130,17 +136,35 @@ class Switch:
         return self._datapath.ofproto_parser.OFPBarrierRequest(self._datapath)
 
 
-def action_message(action: Action) -> Any:
-    """Return the OpenFlow action for a rule's action."""
+def action_messages(action: Action) -> list[Any]:
+    """Return the OpenFlow actions for a rule's action."""
     if isinstance(action, Output):
-        return ofproto_v1_3_parser.OFPActionOutput(action.port)
+        return [ofproto_v1_3_parser.OFPActionOutput(action.port)]
     if isinstance(action, PacketIn):
-        return ofproto_v1_3_parser.OFPActionOutput(ofproto_v1_3.OFPP_CONTROLLER, action.max_bytes)
+        return [ofproto_v1_3_parser.OFPActionOutput(ofproto_v1_3.OFPP_CONTROLLER, action.max_bytes)]
     if isinstance(action, HashLive):
-        return _bundle(nicira_ext.NX_BD_ALG_HRW, action.basis, action.ports)
+        return [_bundle(nicira_ext.NX_BD_ALG_HRW, action.basis, action.ports)]
     if isinstance(action, FirstLive):
-        return _bundle(nicira_ext.NX_BD_ALG_ACTIVE_BACKUP, 0, action.ports)
+        return [_bundle(nicira_ext.NX_BD_ALG_ACTIVE_BACKUP, 0, action.ports)]
+    if isinstance(action, HashBucket):
+        return [_multipath(action), ofproto_v1_3_parser.NXActionResubmitTable(table_id=BUCKET_TABLE)]
     raise TypeError(f"no OpenFlow action for {action!r}")
+
+
+def _multipath(action: HashBucket) -> Any:
+    return ofproto_v1_3_parser.NXActionMultipath(
+        fields=HASH_SYMMETRIC_L3L4_UDP,
+        basis=action.basis,
+        algorithm=nicira_ext.NX_MP_ALG_HRW,
+        max_link=action.buckets - 1,
+        arg=0,
+        ofs_nbits=BUCKET_BITS,
+        dst=BUCKET_REGISTER,
+    )
+
+
+def _table_of(match: Match) -> int:
+    return FIRST_TABLE if match.bucket is None else BUCKET_TABLE
 
 
 def _bundle(algorithm: int, basis: int, ports: tuple[int, ...]) -> Any:
@@ -158,7 +182,7 @@ def _bundle(algorithm: int, basis: int, ports: tuple[int, ...]) -> Any:
 
 def match_message(match: Match) -> Any:
     """Return the OpenFlow match for a rule's match."""
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {} if match.bucket is None else {BUCKET_REGISTER: match.bucket}
     if match.in_port is not None:
         fields["in_port"] = match.in_port
     if match.eth_type is not None:

@@ -59,7 +59,10 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
 
 
 def scenario_from(args: argparse.Namespace) -> Scenario:
-    """Load the scenario the arguments describe. Raises ScenarioError."""
+    """Load the scenario the arguments describe. Raises ScenarioError.
+
+    All changes are made at once: a setting may suit only the schemes that are asked for beside it.
+    """
     changes = changes_from(args)
     scenario = load(args.scenario)
     if changes:

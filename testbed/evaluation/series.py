@@ -66,6 +66,16 @@ class Series:
         after = min(bisect_left(self.times_s, end_s), len(self.times_s) - 1)
         return self.times_s[before], self.times_s[after]
 
+    def widest_step(self, start_s: float, end_s: float) -> float:
+        """Return the longest time between two samples in a row, of those that enclose the window; 0 for fewer."""
+        low, high = max(bisect_right(self.times_s, start_s) - 1, 0), bisect_left(self.times_s, end_s) + 1
+        inside = self.times_s[low:high]
+        return max((after - before for before, after in zip(inside, inside[1:], strict=False)), default=0.0)
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, ...]:
+        """Return the values sampled from ``start_s`` to ``end_s``."""
+        return self.values[bisect_left(self.times_s, start_s) : bisect_right(self.times_s, end_s)]
+
     def clamped(self, windows: Iterable[Window]) -> float:
         """Return the growth over the part of ``windows`` the samples cover: for things that come and go."""
         if not self.times_s:

@@ -2,6 +2,7 @@
 
 What GSOS adds to the switches' own local repair is what routing adds in a real fabric: when a spine
 loses a leaf, the other leaves stop using that spine for that leaf. It neither places nor moves flows.
+With ``repair`` ``controller`` it adds nothing to local repair but stands in its place.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from testbed.gse.rulebook import host_rules
 from testbed.gse.spread import leaf_spread_rules, spine_hash_rules
 from testbed.gse.static import StaticPolicy
 from testbed.model.attachment import Attachment
+from testbed.model.scenario import Repair
 from testbed.model.topology import Topology
 
 
@@ -20,9 +22,18 @@ class EcmpPolicy(StaticPolicy):
 
     path_of_flows = "by hash"
 
-    def __init__(self, topology: Topology, seed: int, *, scheme: str = "ecmp", attachment: Attachment = "none") -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        seed: int,
+        *,
+        scheme: str = "ecmp",
+        attachment: Attachment = "none",
+        repair: Repair = "local",
+    ) -> None:
         super().__init__(topology, scheme)
         self._seed = seed
+        self._repair: Repair = repair
         for leaf in topology.leaves:
             for rule in host_rules(topology, leaf.index, attachment):
                 self._book.put(leaf.dpid, rule)
@@ -46,5 +57,5 @@ class EcmpPolicy(StaticPolicy):
             return self._living(src, dst) or tuple(range(self._topology.fabric.paths))
 
         for leaf in self._topology.leaves:
-            for rule in leaf_spread_rules(self._topology, self._seed, leaf.index, usable):
+            for rule in leaf_spread_rules(self._topology, self._seed, leaf.index, usable, self._repair):
                 self._book.put(leaf.dpid, rule)

@@ -5,6 +5,7 @@
   least load. Without GSOS it keeps going by hash.
 * On a failure only the flows on dead paths move, to the least loaded live path; once their own path has been
   clean for ``restore_hold_s`` they go back.
+* With ``repair`` ``controller`` leaves switch no flow by themselves: until GSOS has acted it stays on the dead path.
 * Flows leave hot links (``balance``), with hysteresis.
 * With ``authorise``, announced flows are told what they may send where several hosts share a full link (``authorise``).
 """
@@ -53,7 +54,7 @@ class Gse1Policy:
         self._hot = HotLinks(settings)
         self._jobs: dict[str, tuple[Flow, ...]] = {}
         self._book = RuleBook(switch.dpid for switch in topology.switches)
-        self._pins = PinTable(topology, self._book)
+        self._pins = PinTable(topology, self._book, repair=settings.repair)
         # What flows pinned since the last poll may add to a link, before any counter shows it.
         self._unmeasured: dict[LinkId, float] = {}
         self._elephants: set[FlowKey] = set()  # unannounced flows that took a good part of a link when last measured
@@ -82,10 +83,9 @@ class Gse1Policy:
             return self._usable(src, dst, now_s)
 
         for leaf in self._topology.leaves:
-            for rule in leaf_spread_rules(self._topology, self._seed, leaf.index, usable):
-                self._book.put(leaf.dpid, rule)
-            for rule in leaf_first_packet_rules(self._topology, self._seed, leaf.index, usable):
-                self._book.put(leaf.dpid, rule)
+            for rules in (leaf_spread_rules, leaf_first_packet_rules):
+                for rule in rules(self._topology, self._seed, leaf.index, usable, self._settings.repair):
+                    self._book.put(leaf.dpid, rule)
 
     # --- paths ----------------------------------------------------------------------------------
 

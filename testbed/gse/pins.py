@@ -10,7 +10,8 @@ from testbed.gse.load import LinkId, links_of_path
 from testbed.gse.policy import PRIORITY_PINNED, FlowKey
 from testbed.gse.rulebook import RuleBook, flow_match, reverse_of
 from testbed.model.ranks import Flow
-from testbed.model.rules import FirstLive, Rule
+from testbed.model.rules import FirstLive, Output, Rule
+from testbed.model.scenario import Repair
 from testbed.model.topology import Topology
 
 # An unannounced flow that is silent for this long is forgotten; if it resumes, it goes by hash.
@@ -49,10 +50,11 @@ def pin_from_json(value: Mapping[str, Any]) -> Pin:
 
 
 class PinTable:
-    """All pins by flow, kept in step with the rules in a ``RuleBook``."""
+    """All pins by flow, kept in step with the rules in a ``RuleBook``; ``repair``: who leaves a dead uplink."""
 
-    def __init__(self, topology: Topology, book: RuleBook) -> None:
+    def __init__(self, topology: Topology, book: RuleBook, *, repair: Repair = "local") -> None:
         self._topology = topology
+        self._repair = repair
         self._book = book
         self._pins: dict[FlowKey, Pin] = {}
         self._on_link: dict[LinkId, dict[FlowKey, Pin]] = {}
@@ -123,5 +125,6 @@ class PinTable:
 
     def _rule(self, pin: Pin, flow: Flow) -> Rule:
         ports = tuple(self._topology.uplink_port(path) for path in self.preference(pin))
+        action = FirstLive(ports) if self._repair == "local" else Output(ports[0])
         timeout_s = IDLE_TIMEOUT_S if pin.job is None else 0
-        return Rule(PRIORITY_PINNED, flow_match(flow), (FirstLive(ports),), idle_timeout_s=timeout_s)
+        return Rule(PRIORITY_PINNED, flow_match(flow), (action,), idle_timeout_s=timeout_s)

@@ -3,6 +3,9 @@
 Local repair is the switch's own (``HashLive`` skips ports without carrier, and because the hash is a
 rendezvous hash, only the flows of the dead port move). Remote repair is GSOS's: a path whose far link
 is down is taken out of the sets of ports, as routing does it in a real fabric.
+
+With ``repair`` ``controller`` the leaf does nothing of its own: a dead port keeps its share of the hash
+until GSOS takes it out (``HashBucket``, and a rule per bucket and destination).
 """
 
 from __future__ import annotations
@@ -13,7 +16,19 @@ from dataclasses import replace
 from testbed.gse.liveness import FabricLink, Liveness
 from testbed.gse.policy import PRIORITY_FIRST_PACKET, PRIORITY_SPREAD, hash_basis
 from testbed.model.ranks import TCP, UDP
-from testbed.model.rules import ETH_TYPE_IPV4, TCP_SYN, Action, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.rules import (
+    ETH_TYPE_IPV4,
+    TCP_SYN,
+    Action,
+    FirstLive,
+    HashBucket,
+    HashLive,
+    Match,
+    Output,
+    PacketIn,
+    Rule,
+)
+from testbed.model.scenario import Repair
 from testbed.model.topology import Topology
 
 UsablePaths = Callable[[int, int], tuple[int, ...]]
@@ -24,27 +39,43 @@ def prefix_match(topology: Topology, leaf: int, in_port: int | None = None) -> M
     return Match(in_port=in_port, eth_type=ETH_TYPE_IPV4, ip_dst=topology.leaf_prefix(leaf))
 
 
-def spread_action(topology: Topology, seed: int, leaf: int, paths: tuple[int, ...]) -> HashLive:
+def spread_action(topology: Topology, seed: int, leaf: int, paths: tuple[int, ...], repair: Repair) -> Action:
     """Return the action of leaf ``leaf`` that spreads flows over ``paths``."""
-    ports = tuple(topology.uplink_port(path) for path in paths)
-    return HashLive(ports, hash_basis(seed, topology.leaves[leaf].dpid))
+    basis = hash_basis(seed, topology.leaves[leaf].dpid)
+    if repair == "controller":
+        return HashBucket(len(paths), basis)
+    return HashLive(tuple(topology.uplink_port(path) for path in paths), basis)
 
 
-def leaf_spread_rules(topology: Topology, seed: int, leaf: int, usable: UsablePaths) -> list[Rule]:
+def leaf_spread_rules(
+    topology: Topology, seed: int, leaf: int, usable: UsablePaths, repair: Repair = "local"
+) -> list[Rule]:
     """Return the rules by which a leaf spreads what goes to each other leaf."""
-    return [
-        Rule(
-            PRIORITY_SPREAD, prefix_match(topology, other), (spread_action(topology, seed, leaf, usable(leaf, other)),)
-        )
-        for other in range(topology.fabric.leaves)
-        if other != leaf
-    ]
+    rules = []
+    for other in range(topology.fabric.leaves):
+        if other == leaf:
+            continue
+        paths, match = usable(leaf, other), prefix_match(topology, other)
+        if repair == "controller":
+            rules += _bucket_rules(topology, match, paths)
+        rules.append(Rule(PRIORITY_SPREAD, match, (spread_action(topology, seed, leaf, paths, repair),)))
+    return rules
 
 
-def leaf_first_packet_rules(topology: Topology, seed: int, leaf: int, usable: UsablePaths) -> list[Rule]:
+def _bucket_rules(topology: Topology, match: Match, paths: tuple[int, ...]) -> list[Rule]:
+    """Return one rule per bucket that can ever be, so that none is missing while the number of buckets changes."""
+    ports = [topology.uplink_port(paths[bucket % len(paths)]) for bucket in range(topology.fabric.paths)]
+    return [Rule(PRIORITY_SPREAD, replace(match, bucket=bucket), (Output(port),)) for bucket, port in enumerate(ports)]
+
+
+def leaf_first_packet_rules(
+    topology: Topology, seed: int, leaf: int, usable: UsablePaths, repair: Repair = "local"
+) -> list[Rule]:
     """Return the rules by which a leaf forwards the first packets of flows by hash and shows them to GSOS."""
     rules = []
-    for spread in leaf_spread_rules(topology, seed, leaf, usable):
+    for spread in leaf_spread_rules(topology, seed, leaf, usable, repair):
+        if spread.match.bucket is not None:
+            continue
         actions = (*spread.actions, PacketIn())
         tcp, udp = replace(spread.match, ip_proto=TCP, tcp_flags=TCP_SYN), replace(spread.match, ip_proto=UDP)
         rules += [Rule(PRIORITY_FIRST_PACKET, tcp, actions), Rule(PRIORITY_FIRST_PACKET, udp, actions)]

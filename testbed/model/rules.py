@@ -25,6 +25,7 @@ class Match:
     l4_src: int | None = None
     l4_dst: int | None = None
     tcp_flags: int | None = None  # these flags set, others don't matter
+    bucket: int | None = None  # what HashBucket found; such rules apply to nothing else
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class HashLive:
 
 
 @dataclass(frozen=True)
+class HashBucket:
+    """Find one of ``buckets`` by a 5-tuple hash seeded with ``basis``, whichever ports live, and go by its rule."""
+
+    buckets: int
+    basis: int
+
+
+@dataclass(frozen=True)
 class FirstLive:
     """Send out of the first of ``ports`` whose carrier is up: local repair without the controller."""
 
@@ -56,7 +65,7 @@ class PacketIn:
     max_bytes: int = 128
 
 
-Action = Output | HashLive | FirstLive | PacketIn
+Action = Output | HashLive | HashBucket | FirstLive | PacketIn
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,9 @@ FaultAction = Literal["fail", "silence", "slow", "heal"]
 BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
+Repair = Literal["local", "controller"]
+# Where flows follow rules that GSOS can change; elsewhere agents leave dead paths, whatever GSOS does.
+REPAIRED_BY_GSOS: frozenset[SchemeName] = frozenset({"ecmp", "ecmp-agents", "gse1"})
 DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
 WITHOUT_AGENTS: frozenset[SchemeName] = frozenset({"ecmp", "gse1"})
 
@@ -155,8 +158,13 @@ class MeasureSpec(Spec):
 
 
 class GsosSpec(Spec):
-    """Settings of the controller (scheme gse1)."""
+    """Settings of the controller (scheme gse1; ``repair``: ecmp too)."""
 
+    repair: Repair = Field(
+        "local",
+        description="who takes a leaf's own dead uplink out of use: local, the leaf as soon as carrier is lost; "
+        "controller, GSOS when the leaf has told it (ecmp and gse1 without parallel links)",
+    )
     poll_interval_s: float = Field(0.5, ge=0.05, le=60, description="period of port and flow counters")
     hot_utilization: float = Field(0.9, gt=0, le=1, description="a link above this is hot")
     hot_polls: Count = Field(2, ge=1, le=100, description="polls in a row before a hot link is acted on")
@@ -224,6 +232,7 @@ class Scenario(Spec):
             *self._host_mistakes(),
             *self._fault_mistakes(),
             *self._agent_mistakes(),
+            *repair_mistakes(self.gsos.repair, self.schemes, self.fabric),
         ]
         for name in ("schemes", "seeds"):
             values = getattr(self, name)
@@ -330,6 +339,23 @@ class Scenario(Spec):
                     f"faults.{index}.target={fault.target}; expected a spine s1..s{self.fabric.spines} or a link "
                     f"l1-s1..l{self.fabric.leaves}-s{self.fabric.spines}"
                 )
+
+
+def repair_mistakes(repair: Repair, schemes: Iterable[str], fabric: FabricSpec) -> Iterable[str]:
+    """Yield why ``gsos.repair`` cannot be honoured under these schemes."""
+    if repair == "local":
+        return
+    said = f"gsos.repair={repair} cannot be honoured with"
+    if others := [scheme for scheme in schemes if scheme not in REPAIRED_BY_GSOS]:
+        yield (
+            f"{said} schemes={', '.join(others)}: agents leave dead paths by themselves; "
+            f"expected local, or only schemes {', '.join(sorted(REPAIRED_BY_GSOS))}"
+        )
+    if fabric.links_per_pair > 1:
+        yield (
+            f"{said} fabric.links_per_pair={fabric.links_per_pair}: spines choose among parallel links by themselves; "
+            "expected local, or one link per pair"
+        )
 
 
 def fault_targets(fabric: FabricSpec) -> dict[str, tuple[tuple[int, int, int], ...]]:

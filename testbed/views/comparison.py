@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -97,12 +97,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs of one question. ``entries`` are used, ``left_out`` are INVALID and not; schemes in scenario order."""
+    """All runs of one question. ``entries`` are used, ``left_out`` are INVALID and not; schemes in scenario order.
+
+    ``other_repair``: the runs of the same question under the other ``gsos.repair``, where there are some.
+    """
 
     scenario: Scenario
     scenario_hash: str
     entries: tuple[Entry, ...]
     left_out: tuple[Entry, ...]
+    other_repair: Comparison | None = None
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -152,7 +156,21 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
     groups: dict[str, list[Entry]] = {}
     for run in runs:
         groups.setdefault(run.scenario_hash, []).append(Entry(run, run.summary or summarise(run)))
-    return tuple(_comparison(name, entries, allow_invalid) for name, entries in groups.items())
+    found = tuple(_comparison(name, entries, allow_invalid) for name, entries in groups.items())
+    questions = [_but_for_repair(one.scenario) for one in found]
+    return tuple(
+        replace(
+            one,
+            other_repair=next((o for o, q in zip(found, questions, strict=True) if o is not one and q == own), None),
+        )
+        for one, own in zip(found, questions, strict=True)
+    )
+
+
+def _but_for_repair(scenario: Scenario) -> dict[str, Any]:
+    """Return all fields that make up the question, without who repairs dead uplinks."""
+    words: dict[str, Any] = dict.fromkeys(("question", "expectation", "schemes", "seeds"), True)
+    return scenario.model_dump(exclude={**words, "gsos": {"repair"}})
 
 
 def _comparison(name: str, entries: Sequence[Entry], allow_invalid: bool) -> Comparison:
@@ -183,6 +201,7 @@ def describe(scenario: Scenario) -> str:
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
         f"MTU {fabric.mtu_bytes}; {', '.join(what)}"
+        + ("; dead uplinks repaired by GSOS only" if scenario.gsos.repair == "controller" else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures from stored results; matplotlib is imported here and in ``sweep_plot`` alone. Computes nothing new.
+"""Figures from stored results; matplotlib is imported here, in ``timeline`` and ``sweep_plot``. Computes nothing new.
 
 Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
 from which runs, code and scenario it was made. Same runs, same bytes.
@@ -27,6 +27,7 @@ from testbed.model.oracle import Band
 from testbed.results.files import write_together
 from testbed.results.store import Run, json_text
 from testbed.units import KIB
+from testbed.views import timeline as around
 from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
 
 CM = 1 / 2.54
@@ -449,10 +450,24 @@ def _longest_queues(entry: Entry) -> dict[str, Series]:
     return found
 
 
+# --- around a fault -----------------------------------------------------------------------------------------
+
+
+def timeline(comparison: Comparison) -> tuple[Figure, str] | None:
+    """What all ranks receive and the fullest queue around the first fault, the schemes in one panel."""
+    lines = around.lines_of(comparison)
+    if not lines:
+        return None
+    figure = _figure(comparison, TWO_COLUMNS_CM, 8.2 + 0.3 * len(lines))
+    text = around.draw(figure, comparison, lines, scheme_colour)
+    return None if text is None else (figure, _caption(comparison, text))
+
+
 FIGURES: dict[str, Draw] = {
     "completion": completion,
     "uplinks": uplinks,
     "latency": latency,
     "messages": messages,
     "queues": queues,
+    "timeline": timeline,
 }

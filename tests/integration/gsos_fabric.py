@@ -127,6 +127,16 @@ class Fabric:
         self.gsos.send_signal(number)
         self.gsos.wait(timeout=10)
 
+    @contextlib.contextmanager
+    def gsos_stopped(self) -> Iterator[None]:
+        """Hold GSOS still: what happens meanwhile the switches do alone."""
+        assert self.gsos is not None
+        self.gsos.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.gsos.send_signal(signal.SIGCONT)
+
     def log(self) -> str:
         """Return everything GSOS has logged."""
         return "".join(path.read_text() for path in sorted(WORK.glob("gsos-*.log")))
@@ -148,6 +158,12 @@ class Fabric:
         state = "up" if up else "down"
         ends = self.topology.link_ends(leaf, spine, link)
         sh("ip -batch -", stdin="".join(f"link set dev {end.intf} {state}\n" for end in ends))
+
+    def has_lost_carrier(self, leaf: int, path: int) -> bool:
+        """Return whether a leaf itself says that its uplink is dead."""
+        name, port = self.topology.leaves[leaf].name, self.topology.uplink_port(path)
+        shown = sh(f"ovs-ofctl -O OpenFlow13 dump-ports-desc {name} {port}")
+        return "LINK_DOWN" in shown
 
     def paths_of(self, flows: list[Flow]) -> list[int | None]:
         """Return the path each flow would take now, according to the switches."""

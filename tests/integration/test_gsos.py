@@ -30,6 +30,7 @@ SMALL = {"leaves": 3, "spines": 3, "hosts_per_leaf": 2}
 
 # 99.9 % of uniform samples stay below this, three degrees of freedom (four paths); the bases are fixed, so no flakes.
 CHI_SQUARED_3_DOF = 16.27
+CHI_SQUARED_2_DOF = 13.82
 
 CHECKS: dict[str, Callable[[str], None]] = {}
 
@@ -128,6 +129,41 @@ def dead_far_link_is_repaired_by_gsos(runtime):
         assert [event["event"] for event in northbound.call("events")] == ["link down"]
         here.set_link(2, 1, up=True)
         eventually(lambda: here.paths_of(flows) == before, "as before")
+
+
+@check
+def dead_port_keeps_its_flows_until_gsos_acts_where_repair_is_the_controllers(runtime):
+    with fabric(runtime, **SMALL) as here:
+        northbound = here.ready("ecmp", repair="controller")
+        flows = here.flows(300, seed=1)
+        before, rules = here.paths_of(flows), here.rules("l1")
+        assert chi_squared(Counter(before), 3) < CHI_SQUARED_2_DOF, Counter(before)
+        with here.gsos_stopped():
+            here.set_link(0, 1, up=False)
+            eventually(lambda: here.has_lost_carrier(0, 1), "the leaf knows that its port is dead")
+            assert here.paths_of(flows) == before, "and sends into it all the same"
+            assert here.rules("l1") == rules
+        eventually(lambda: 1 not in here.paths_of(flows), "GSOS has taken the port out")
+        assert None not in here.paths_of(flows)
+        here.set_link(0, 1, up=True)
+        eventually(lambda: here.paths_of(flows) == before, "as before")
+        assert northbound.call("status")["switch_errors"] == []
+
+
+@check
+def placed_flows_wait_for_gsos_too_where_repair_is_the_controllers(runtime):
+    with fabric(runtime) as here:
+        northbound = here.ready("gse1", repair="controller")
+        flows = ring_of(here)
+        announce(northbound, flows)
+        before = here.paths_of(flows)
+        with here.gsos_stopped():
+            here.set_link(0, 1, up=False)
+            eventually(lambda: here.has_lost_carrier(0, 1), "the leaf knows that its port is dead")
+            assert here.paths_of(flows) == before
+        hit = [i for i, flow in enumerate(flows) if before[i] == 1 and "10.0.1." in (flow.src_ip[:7], flow.dst_ip[:7])]
+        eventually(lambda: all(here.paths_of([flows[i]]) != [1] for i in hit), "GSOS has moved them")
+        assert len(hit) == 2
 
 
 # --- gse1 ---------------------------------------------------------------------------------------------

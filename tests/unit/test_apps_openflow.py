@@ -3,19 +3,22 @@
 import pytest
 
 from apps.compat import ofproto_v1_3, ofproto_v1_3_parser
-from apps.openflow import COOKIE_MARK, COOKIE_PINNED, Switch, action_message, flow_of_match, is_ours, match_message
+from apps.openflow import COOKIE_MARK, COOKIE_PINNED, Switch, action_messages, flow_of_match, is_ours, match_message
 from testbed.gse.policy import PRIORITY_PINNED
 from testbed.gse.rulebook import flow_match
 from testbed.model.ranks import TCP, UDP, Flow
-from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn, Rule
+from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashBucket, HashLive, Match, Output, PacketIn, Rule
 
 FLOW = Flow("10.0.1.1", "10.0.2.1", TCP, 40000, 20001)
 
 
 def wire(action):
-    buffer = bytearray()
-    action.serialize(buffer, 0)
-    return bytes(buffer)
+    """Return the wire form of a rule's action, of the OpenFlow actions it becomes one after the other."""
+    buffers = []
+    for message in action_messages(action):
+        buffers.append(bytearray())
+        message.serialize(buffers[-1], 0)
+    return b"".join(buffers)
 
 
 class FakeDatapath:
@@ -51,18 +54,36 @@ def test_hash_action_is_a_bundle_with_basis_and_liveness():
     # ffff, length 40, vendor 0x2320, subtype 12 (bundle), algorithm 1 (hrw), fields 3 (symmetric_l3l4+udp), basis,
     # slave type NXM in_port, 2 slaves, 10 zero bytes, ports 5 and 6, padding to a multiple of 8.
     expected = "ffff002800002320000c000100031234000000020002" + "00" * 10 + "0005000600000000"
-    assert wire(action_message(HashLive((5, 6), 0x1234))).hex() == expected
+    assert wire(HashLive((5, 6), 0x1234)).hex() == expected
 
 
 def test_first_live_action_is_a_bundle_in_order():
     # algorithm 0 (active_backup), four slaves: no padding needed
-    assert wire(action_message(FirstLive((8, 5, 6, 7)))).hex().startswith("ffff002800002320000c0000")
-    assert wire(action_message(FirstLive((8, 5, 6, 7)))).hex().endswith("0008000500060007")
+    assert wire(FirstLive((8, 5, 6, 7))).hex().startswith("ffff002800002320000c0000")
+    assert wire(FirstLive((8, 5, 6, 7))).hex().endswith("0008000500060007")
+
+
+def test_bucket_action_hashes_into_a_register_and_goes_on_in_the_table_of_buckets():
+    # ffff, length 32, vendor, subtype 10 (multipath), fields 3, basis, padding, algorithm 2 (hrw), most link 3 of 4,
+    # argument, padding, 16 bits from bit 0 of NXM reg0; then resubmit (14) as from the same port, in table 1
+    multipath = "ffff002000002320000a00031234000000020003" + "00000000" + "0000" + "000f" + "00010004"
+    resubmit = "ffff001000002320000efff801000000"
+    assert wire(HashBucket(4, 0x1234)).hex() == multipath + resubmit
+
+
+def test_a_buckets_rule_is_put_into_and_taken_out_of_the_second_table():
+    datapath = FakeDatapath()
+    rule = Rule(100, Match(eth_type=ETH_TYPE_IPV4, ip_dst="10.0.2.0/24", bucket=2), (Output(3),))
+    Switch(datapath).install([rule], [rule.identity], generation=1)
+    (_, _, add), (_, _, delete), _barrier = messages(datapath.sent[0])
+    assert (add[24], delete[24]) == (1, 1)
+    assert match_message(rule.match)["reg0"] == 2
 
 
 def test_plain_actions():
-    assert action_message(Output(3)).port == 3
-    packet_in = action_message(PacketIn(96))
+    (output,) = action_messages(Output(3))
+    assert output.port == 3
+    (packet_in,) = action_messages(PacketIn(96))
     assert (packet_in.port, packet_in.max_len) == (ofproto_v1_3.OFPP_CONTROLLER, 96)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from machines import GOOD
 
 import testbed.cli.run
+from testbed.cli.options import scenario_from
 from testbed.errors import ScenarioError
 from testbed.runs.scenario_files import load, load_file
 
@@ -102,6 +104,13 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda text: text[:40].replace("\x00", "NUL"))
 def test_a_wrong_setting_is_explained(gse: Gse, folder: Path, setting: str) -> None:
     assert_refused(gse("check", NAME, "--set", setting), *SETTINGS[setting])
+
+
+def test_a_setting_may_suit_only_the_schemes_asked_for_beside_it() -> None:
+    asked = argparse.Namespace(scenario="link_failure", settings=["gsos.repair=controller"], schemes="ecmp", seeds=None)
+    assert scenario_from(asked).gsos.repair == "controller"
+    with pytest.raises(ScenarioError, match="cannot be honoured with schemes=gse2-n2n"):
+        scenario_from(argparse.Namespace(**{**vars(asked), "schemes": "ecmp,gse2-n2n"}))
 
 
 def test_every_wrong_setting_is_explained_at_once(gse: Gse, folder: Path) -> None:

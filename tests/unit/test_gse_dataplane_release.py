@@ -31,7 +31,7 @@ def test_no_window_holds_more_than_rate_and_burst(wishes: list[tuple[float, int,
     def run(now_s: float) -> None:
         while (chosen := release.next(now_s)) is not None:
             size = waiting[chosen.qid].pop(0)
-            release.spend(size, now_s)
+            release.spend(size)
             left.append((now_s, size))
             if waiting[chosen.qid]:
                 release.enlist(chosen)
@@ -59,9 +59,11 @@ def test_no_window_holds_more_than_rate_and_burst(wishes: list[tuple[float, int,
 
 def test_queues_take_turns_and_higher_classes_go_first() -> None:
     release = Release(RATE, BURST, 0.0)
+    assert release.lets(0.0)
     first, second, urgent = queue(1), queue(2), queue(3, tc=0)
     for one in (first, second, first, urgent):
         release.enlist(one)
+    assert not release.lets(0.0)  # others were first
     assert release.next(0.0) is urgent
     assert release.next(0.0) is first  # enlisted twice is enlisted once
     release.enlist(first)
@@ -73,7 +75,7 @@ def test_queues_take_turns_and_higher_classes_go_first() -> None:
 
 def test_who_has_spent_too_much_waits_for_it() -> None:
     release = Release(RATE, BURST, 0.0)
-    release.spend(BURST + 5000, 0.0)
+    release.spend(BURST + 5000)
     release.enlist(queue(1))
     assert release.next(0.004) is None
     due_s = release.due_s()

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.policy import PortCounter
 from testbed.model.ranks import Flow
-from testbed.model.rules import ETH_TYPE_IPV4, HashLive, Match, Output
+from testbed.model.rules import ETH_TYPE_IPV4, HashBucket, HashLive, Match, Output
 from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
@@ -23,6 +25,31 @@ def test_leaf_delivers_to_its_hosts_and_spreads_everything_else():
     assert {rule.actions[0] for rule in rules if rule.match.ip_dst == "10.0.1.2"} == {Output(2)}
     assert len(rules) == 2 + 2  # hosts, other leaves
     assert spread_ports(policy, L1, 3) == (3, 4, 5)
+
+
+def bucket_ports(policy, dpid, leaf):
+    """Return the port of each bucket in use, in order."""
+    match = Match(eth_type=ETH_TYPE_IPV4, ip_dst=f"10.0.{leaf}.0/24")
+    (action,) = policy.rules(dpid)[100, match].actions
+    assert isinstance(action, HashBucket)
+    chosen = [policy.rules(dpid)[100, replace(match, bucket=bucket)].actions for bucket in range(action.buckets)]
+    return tuple(output.port for (output,) in chosen)
+
+
+def test_with_repair_by_the_controller_no_leaf_looks_at_carriers_and_gsos_takes_the_dead_port_out():
+    policy = EcmpPolicy(TOPOLOGY, 1, repair="controller")
+    kinds = {type(action) for leaf in (L1, L2, L3) for rule in policy.rules(leaf).values() for action in rule.actions}
+    assert kinds == {HashBucket, Output}
+    assert bucket_ports(policy, L1, 2) == (3, 4, 5)
+    before = dict(policy.rules(L1))
+    (decision,) = policy.port_changed(L1, 4, False, 5.0)  # its own uplink to spine 2
+    assert decision.subject == "l1-s2"
+    assert bucket_ports(policy, L1, 2) == bucket_ports(policy, L1, 3) == (3, 5)
+    assert bucket_ports(policy, L2, 1) == (3, 5), "the others leave the far end alone, as under local repair"
+    assert bucket_ports(policy, L2, 3) == (3, 4, 5)
+    assert policy.rules(L1).keys() == before.keys(), "no bucket is ever without a rule"
+    policy.port_changed(L1, 4, True, 6.0)
+    assert policy.rules(L1) == before
 
 
 def test_seed_changes_nothing_but_the_basis():

@@ -13,7 +13,7 @@ from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import flow_match, reverse_of
 from testbed.model import pattern
 from testbed.model.ranks import TCP, UDP, Flow, pair_flows, place_ranks
-from testbed.model.rules import FirstLive
+from testbed.model.rules import FirstLive, HashBucket, Output, PacketIn
 from testbed.model.scenario import FabricSpec, GsosSpec
 from testbed.model.topology import Topology
 
@@ -249,6 +249,19 @@ def test_flapping_link_does_not_get_its_flows_back():
         fail(policy, 0, home, round_s + 0.5, up=True)
         policy.tick(round_s + 0.9)
         assert first_port(policy, flow) - 5 != home
+
+
+def test_with_repair_by_the_controller_a_flow_stays_on_its_dead_uplink_until_gsos_moves_it():
+    policy = policy_of(repair="controller")
+    policy.job_announced("job", ring(), 0.0)
+    rules = {leaf.dpid: dict(policy.rules(leaf.dpid)) for leaf in TOPOLOGY.leaves}
+    kinds = {type(action) for held in rules.values() for rule in held.values() for action in rule.actions}
+    assert kinds == {Output, HashBucket, PacketIn}, "nothing a leaf could repair with"
+    decisions = policy.port_changed(L1, TOPOLOGY.uplink_port(1), False, 5.0)
+    moved = [decision for decision in decisions if decision.kind == "rerouted"]
+    assert len(moved) == 2, "one out of leaf 1 over spine 2, one into it"
+    dead = Output(TOPOLOGY.uplink_port(1))
+    assert not [rule for rule in policy.rules(L1).values() if dead in rule.actions]
 
 
 def test_spread_traffic_leaves_a_dead_path_at_once_and_returns_after_the_hold():

@@ -5,6 +5,7 @@ import pytest
 from testbed.errors import InputError, ScenarioError
 from testbed.gse.schemes import make_policy
 from testbed.model.ranks import TCP, Flow
+from testbed.model.rules import FirstLive, HashBucket, HashLive
 from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec, SchemeName
 from testbed.model.topology import Topology
 
@@ -18,6 +19,25 @@ def test_the_list_of_schemes_is_the_type_of_schemes() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_a_scenario_may_name_has_a_policy_of_that_name(scheme: str) -> None:
     assert make_policy(scheme, TOPOLOGY, seed=1, settings=GsosSpec()).scheme == scheme
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_repair_by_the_controller_is_honoured_or_refused_but_never_ignored(scheme: str) -> None:
+    settings = GsosSpec(repair="controller")
+    if scheme in ("ecmp", "gse1", "ecmp-agents"):
+        policy = make_policy(scheme, TOPOLOGY, seed=1, settings=settings)
+        actions = [action for rule in policy.rules(0x101).values() for action in rule.actions]
+        assert not [action for action in actions if isinstance(action, (HashLive, FirstLive))]
+        assert any(isinstance(action, HashBucket) for action in actions)
+    else:
+        with pytest.raises(ScenarioError, match="setting cannot be honoured; got gsos.repair=controller"):
+            make_policy(scheme, TOPOLOGY, seed=1, settings=settings)
+
+
+def test_repair_by_the_controller_is_refused_where_spines_repair() -> None:
+    parallel = Topology(FabricSpec(leaves=2, spines=2, hosts_per_leaf=1, links_per_pair=2))
+    with pytest.raises(ScenarioError, match="spines choose among parallel links by themselves"):
+        make_policy("ecmp", parallel, seed=1, settings=GsosSpec(repair="controller"))
 
 
 def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:

@@ -11,7 +11,7 @@ from testbed.gse.spread import (
     spine_hash_rules,
     spine_lane_rules,
 )
-from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashLive, Match, Output, PacketIn
+from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashBucket, HashLive, Match, Output, PacketIn
 from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
@@ -43,6 +43,20 @@ def test_first_packets_are_spread_by_the_same_hash_and_shown_to_gsos():
     assert {rule.actions for rule in first} == {(spread[0].actions[0], PacketIn())}
     assert {(rule.match.ip_proto, rule.match.tcp_flags) for rule in first} == {(6, 2), (17, None)}
     assert min(rule.priority for rule in first) > spread[0].priority
+
+
+def test_first_packets_go_by_the_same_buckets():
+    fabric = topology()
+    first = leaf_first_packet_rules(fabric, 1, 0, lambda _src, _dst: (0, 1), "controller")
+    assert {rule.actions for rule in first} == {(HashBucket(2, hash_basis(1, 0x101)), PacketIn())}
+    assert {rule.match.bucket for rule in first} == {None}
+
+
+def test_buckets_that_are_not_in_use_lead_somewhere_too():
+    rules = leaf_spread_rules(topology(), 1, 0, lambda _src, _dst: (1,), "controller")
+    ports = {rule.match.bucket: rule.actions[0].port for rule in rules if rule.match.bucket is not None}
+    assert ports == {0: 4, 1: 4}
+    assert {rule.actions[0].buckets for rule in rules if rule.match.bucket is None} == {1}
 
 
 def test_spine_with_single_links_just_goes_down():

@@ -10,14 +10,30 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ResultsError
+from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
+from testbed.results.store import load
 from testbed.views.comparison import compare
-from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages
+from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, timeline
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
 
-# of a ring without small messages
-EVERYTHING = sorted(f"{name}.{suffix}" for name in FIGURES if name != "messages" for suffix in ("json", "png", "svg"))
+# of a ring without small messages and faults
+EVERYTHING = sorted(
+    f"{name}.{suffix}" for name in FIGURES if name not in ("messages", "timeline") for suffix in ("json", "png", "svg")
+)
+
+
+FAULTS = [{"t_s": 0.5, "action": "fail", "target": "l1-s1"}, {"t_s": 0.9, "action": "heal", "target": "l1-s1"}]
+
+
+def with_faults(run: RunRecord) -> RunRecord:
+    """Return the run with its scenario's faults made in time, which changed nothing."""
+    start_s = run.tables.iterations[1].start_s  # the first is warm-up
+    made = [
+        {"event": "fault", "t_s": start_s + f.t_s, "action": f.action, "target": f.target} for f in run.scenario.faults
+    ]
+    return replace(run, events=(*run.events, *made))
 
 
 def width_of_png(path: Path) -> int:
@@ -78,16 +94,11 @@ def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
 def test_odd_fabrics_and_faults_can_be_drawn(tmp_path: Path) -> None:
     scenario = scenario_of(
         fabric={"leaves": 5, "spines": 3, "hosts_per_leaf": 1, "links_per_pair": 2},
-        faults=[{"t_s": 0.5, "action": "fail", "target": "l1-s1"}, {"t_s": 0.9, "action": "heal", "target": "l1-s1"}],
+        faults=FAULTS,
         workload={"flows_per_hop": 3},
     )
-    run = healthy(scenario)
-    start_s = run.tables.iterations[1].start_s
-    faults = [
-        {"event": "fault", "t_s": start_s + f.t_s, "action": f.action, "target": f.target} for f in scenario.faults
-    ]
-    runs = stored(tmp_path, replace(run, events=(*run.events, *faults)))
-    assert len(draw_all(runs, tmp_path / "figures", allow_invalid=True)) == len(EVERYTHING)
+    written = draw_all(stored(tmp_path, with_faults(healthy(scenario))), tmp_path / "figures", allow_invalid=True)
+    assert {path.name for path in written} == {*EVERYTHING, "timeline.json", "timeline.png", "timeline.svg"}
 
 
 def test_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -153,3 +164,82 @@ def test_captions_name_the_workload(tmp_path: Path, kind: str, word: str) -> Non
     assert drawn is not None
     assert drawn[1].startswith(f"{word}: mean over seeds")
     assert "expected here" not in drawn[1]
+
+
+def test_around_a_fault_there_is_a_line_per_scheme_from_zero_and_every_fault_is_named(tmp_path: Path) -> None:
+    scenario = scenario_of(faults=FAULTS, measure={"sample_interval_s": 0.05})
+    records = [healthy(scenario, scheme=scheme, seed=seed) for scheme in ("ecmp", "gse1") for seed in (1, 2)]
+    (comparison,) = compare(stored(tmp_path, *map(with_faults, records)), allow_invalid=True)
+    drawn = timeline(comparison)
+    assert drawn is not None
+    figure, caption = drawn
+    received, close_up, queue, _queue_close_up = figure.axes
+    assert [text.get_text() for text in received.texts] == ["fail l1-s1", "heal l1-s1"]
+    assert received.get_ylim()[0] == queue.get_ylim()[0] == close_up.get_ylim()[0] == 0
+    assert close_up.get_xlim() == pytest.approx((-0.25, 1.25))
+    labels = [str(line.get_label()) for line in received.lines if not str(line.get_label()).startswith("_")]
+    assert [label.partition(":")[0] for label in labels] == ["ecmp (2 runs)", "gse1 (2 runs)"]
+    assert len(received.collections) == 2  # a band each
+    assert "bands: smallest to largest" in caption and "2x2x2" in caption
+
+
+def test_what_a_legend_says_of_a_fault_was_measured(tmp_path: Path) -> None:
+    run = with_faults(healthy(scenario_of(faults=FAULTS)))
+    fault_s = run.events[-2]["t_s"]
+    ranks = [replace(row, max_gap_s=0.2, max_gap_at_s=fault_s + 0.01) for row in run.tables.ranks]
+    elsewhere = [replace(row, max_gap_at_s=fault_s + 5) for row in ranks]
+    for name, rows, said in (
+        ("none", elsewhere, "gse1 (1 run)"),
+        ("some", ranks, "gse1 (1 run): longest pause 200 ms"),
+    ):
+        (comparison,) = compare(stored(tmp_path / name, with_rows(run, ranks=rows)), allow_invalid=True)
+        drawn = timeline(comparison)
+        assert drawn is not None
+        assert drawn[0].axes[0].lines[0].get_label() == said
+
+
+@pytest.mark.parametrize("mended_s", [0.9, 60.0])
+def test_only_what_happened_in_time_is_named(tmp_path: Path, mended_s: float) -> None:
+    run = with_faults(healthy(scenario_of(faults=[FAULTS[0], {**FAULTS[1], "t_s": mended_s}])))
+    (comparison,) = compare(stored(tmp_path, run), allow_invalid=True)
+    drawn = timeline(comparison)
+    assert drawn is not None
+    assert len(drawn[0].axes[0].texts) == (2 if mended_s < 60 else 1)
+
+
+def test_a_strangers_fault_and_missing_ranks_stop_nothing(tmp_path: Path) -> None:
+    run = with_faults(healthy(scenario_of(faults=FAULTS)))
+    strange = tuple(
+        {**event, "target": "$\\frac$\x1b" * 9} if event["event"] == "fault" else event for event in run.events
+    )
+    (stranger,) = stored(tmp_path, replace(run, events=strange))
+    (stranger.path / "ranks.csv").unlink()
+    written = draw_all([load(stranger.path)], tmp_path / "figures", allow_invalid=True)
+    assert "timeline.png" in {path.name for path in written}  # its queues are known
+
+
+def test_runs_without_a_fault_or_without_samples_have_no_time_line(tmp_path: Path) -> None:
+    faultless = healthy(scenario_of(faults=FAULTS))  # it ended before the first
+    (comparison,) = compare(stored(tmp_path / "a", faultless), allow_invalid=True)
+    assert timeline(comparison) is None
+    unsampled = with_rows(with_faults(faultless), links=[], queues=[])
+    (comparison,) = compare(stored(tmp_path / "b", unsampled), allow_invalid=True)
+    assert timeline(comparison) is None
+
+
+def test_repair_by_leaves_and_by_gsos_stand_side_by_side(tmp_path: Path) -> None:
+    local, by_gsos = (scenario_of(faults=FAULTS, gsos={"repair": repair}) for repair in ("local", "controller"))
+    runs = stored(tmp_path, *(with_faults(healthy(scenario, scheme="ecmp")) for scenario in (local, by_gsos)))
+    first, second = compare(runs, allow_invalid=True)
+    assert (first.other_repair, second.other_repair) == (
+        replace(second, other_repair=None),
+        replace(first, other_repair=None),
+    )
+    drawn = timeline(first)
+    assert drawn is not None
+    lines = drawn[0].axes[0].lines[:2]
+    assert [(line.get_label(), line.get_linestyle()) for line in lines] == [
+        ("ecmp (1 run)", "-"),
+        ("ecmp, repair by GSOS (1 run)", "--"),
+    ]
+    assert runs[1].path.name in drawn[1] and second.scenario_hash in drawn[1]

@@ -58,6 +58,15 @@ def problems_of(fields: dict[str, Any]) -> list[str]:
         ),
         ({"schemes": ["ecmp", "ecmp"]}, "schemes names ecmp twice"),
         ({"fabric": {"queue_bytes": 9000}}, "expected >= 18028"),
+        (
+            {"gsos": {"repair": "controller"}, "schemes": ["ecmp", "uet", "gse1", "spray"]},
+            "gsos.repair=controller cannot be honoured with schemes=uet, spray: agents leave dead paths by themselves, "
+            "expected local, or only schemes ecmp, ecmp-agents, gse1",
+        ),
+        (
+            {"gsos": {"repair": "controller"}, "fabric": {"links_per_pair": 2}},
+            "gsos.repair=controller cannot be honoured with fabric.links_per_pair=2: spines choose among",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_was_expected(fields: dict[str, Any], said: str) -> None:

@@ -50,8 +50,8 @@ def test_drift_of_the_machine_is_not_an_effect_of_the_value() -> None:
 
 def test_only_the_points_have_to_be_valid() -> None:
     """A base that would be refused is fine when the field mends it."""
-    base = scenario_of(schemes=["gse2-n2n"])  # four frames a container, more than the window
-    sweep = sweep_of(base, CONTAINERS, ["9100", "12K"], settings={"gsp.window_bytes": 20_480})
+    base = scenario_of(schemes=["gse2-n2n"])  # four frames of MTU 9000 a grant, more than the window
+    sweep = sweep_of(base, "fabric.mtu_bytes", ["1500", "3000"], settings={"gsp.window_bytes": 20_480})
     assert [point.gsp.window_bytes for point in sweep.points] == [20_480, 20_480]
 
 
@@ -127,7 +127,11 @@ def test_every_problem_of_every_point_is_said_at_once() -> None:
             texts=["8K", "16K", "64K"],
         )
     lines = str(refused.value).splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["gsp.container_bytes=8K", "gsp.container_bytes=64K"]
+    names = [f"gsp.container_bytes={size}" for size in ("8K", "16K", "64K")]
+    assert [line.partition(":")[0] for line in lines] == names
+    assert "does not hold a frame" in lines[0]
+    assert "smaller than one grant" in lines[1]
+    assert "does not hold" in lines[2]
 
 
 def test_what_all_points_have_in_common_is_said_once() -> None:
@@ -143,7 +147,7 @@ def test_schemes_that_do_not_see_the_field_are_known() -> None:
 
 
 def test_settings_that_change_along_are_known() -> None:
-    of_containers = {"congestion_s", "congestion_report_s", "port_window_bytes", "quantum_bytes", "window_bytes"}
+    of_containers = {"congestion_s", "congestion_report_s"}  # grants and windows are sized by themselves
     assert set(sweep_over(schemes=("gse2-n2n",)).derived()) == of_containers
     assert set(sweep_over(schemes=("gse2-e2e",)).derived()) == {*of_containers, "spread_slack_bytes"}
     assert sweep_over("gsp.pacing", (0.9, 0.95)).derived() == ()

@@ -41,9 +41,15 @@ class Release:
                 return queue
         return None
 
-    def spend(self, size_bytes: int, now_s: float) -> None:
-        """So many bytes have left. Tokens may become negative by a frame: the next one waits for it."""
+    def lets(self, now_s: float) -> bool:
+        """Return whether a queue may send a frame at once: there are tokens, and nobody waits for his turn."""
+        if self._listed:
+            return False
         self._refill(now_s)
+        return self._tokens > 0
+
+    def spend(self, size_bytes: int) -> None:
+        """So many bytes have left. Tokens may become negative by a frame: the next one waits for it."""
         self._tokens -= size_bytes
 
     def due_s(self) -> float | None:

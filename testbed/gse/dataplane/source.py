@@ -98,13 +98,13 @@ class SourceSide:
                 continue
             path = 1 + self._spread.choose(header.dst >> 8, now_s) if header.path else 0
             self._counters.retransmitted += 1
-            self._release.spend(len(frame) + wire.OVERHEAD_BYTES, now_s)
+            self._release.spend(len(frame) + wire.OVERHEAD_BYTES)
             self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)
 
     def release(self, now_s: float) -> None:
         """Send what is granted and what the links carry, queue by queue."""
         while (queue := self._release.next(now_s)) is not None:
-            self._release.spend(self._send_next(queue, now_s) + wire.OVERHEAD_BYTES, now_s)
+            self._release.spend(self._send_next(queue, now_s) + wire.OVERHEAD_BYTES)
             if queue.sendable():
                 self._release.enlist(queue)
             else:
@@ -154,9 +154,11 @@ class SourceSide:
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
         """Send what may be sent, then ask for more if it is time."""
         if self._profile.admission == "dgsq" and queue.dst != self._place.gsp:
-            if queue.sendable():
-                self._release.enlist(queue)
-                self.release(now_s)
+            while queue.sendable():
+                if not self._release.lets(now_s):
+                    self._release.enlist(queue)
+                    break
+                self._release.spend(self._send_next(queue, now_s) + wire.OVERHEAD_BYTES)
         else:
             while queue.sendable():
                 self._send_next(queue, now_s)

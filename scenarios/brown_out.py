@@ -1,0 +1,23 @@
+"""What does a link that falls to a tenth of its rate, without failing, cost a running all-reduce?
+
+Takes about two minutes per seed.
+"""
+
+from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
+
+SCENARIO = Scenario(
+    name="brown_out",
+    question="Is a link that falls to a tenth of its rate avoided, and how soon?",
+    expectation=(
+        "Hashed and placed flows stay on it and the ring, as fast as its slowest hop, falls to a tenth. Under GSE2.0 "
+        "the slow path answers hellos and is not taken for dead, but its delay is told to the sources, which give it "
+        "less and less: most of the rate is back within a second, at about three quarters of the uplinks' sum."
+    ),
+    workload=WorkloadSpec(size_bytes=2 * 1024 * 1024, iterations=2, placement="cross_leaf"),
+    faults=(
+        FaultSpec(t_s=1.0, action="slow", target="l1-s2", fraction=0.1),
+        FaultSpec(t_s=5.0, action="heal", target="l1-s2"),
+    ),
+    measure=MeasureSpec(sample_interval_s=0.04),
+    schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),
+)
