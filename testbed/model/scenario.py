@@ -191,7 +191,7 @@ class GspSpec(Spec):
         None, ge=0, le=MIB, description="credit an active queue keeps beyond its demand; 0: always ask first"
     )
     reorder: bool | None = Field(None, description="restore order at the destination; unset: as the scheme has it")
-    retransmit: bool = Field(False, description="repair lost frames from the source's queue")
+    retransmit: bool = Field(True, description="sources send again what destinations miss; where order is restored")
     gap_ms: float | None = Field(None, gt=0, le=60_000, description="a gap in the order older than this is given up")
     flowlet_gap_ms: float | None = Field(None, gt=0, le=60_000, description="a flow silent for so long may change path")
     hello_ms: float = Field(

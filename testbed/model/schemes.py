@@ -19,6 +19,8 @@ from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
 
 CONTAINER_FRAMES: Final = 4
+# Hosts do not know what others of their leaf send: containers that meet on an uplink wait for each other.
+CONTAINER_FRAMES_OF_HOSTS: Final = 2
 CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simulator
 CREDIT_FRAMES_OF_UET: Final = 2
 RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
@@ -60,7 +62,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     frame_s, rtt_s = frame_time_s(fabric), round_trip_s(fabric)
     usual = max(CONTAINER_FRAMES * frame, CONTAINER_LEAST_BYTES)
-    container = gsp.container_bytes or usual
+    frames = CONTAINER_FRAMES_OF_HOSTS if settings.attachment == "host" else CONTAINER_FRAMES
+    container = gsp.container_bytes or max(frames * frame, CONTAINER_LEAST_BYTES)
     quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else usual
     window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart

@@ -1,6 +1,6 @@
 """A fabric of GSPs in virtual time, for tests: paths with delays, frames that are lost, doubled or late on purpose.
 
-Every path between two GSPs is a FIFO with a delay; egress ports send at their rate. Nothing reads a clock.
+Every path between two GSPs is a FIFO with a delay, and one for control frames, which overtake data. No clock is read.
 With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports. With
 ``recorded`` every life of a GSP leaves a journal.
 """
@@ -109,7 +109,7 @@ class Fabric:
         self.rng = Random(self.seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._fifo: dict[tuple[int, int, int], float] = {}
+        self._fifo: dict[tuple[int, int, int, bool], float] = {}
         self.where = {
             mac_of(leaf, port): Where(wire.address(leaf, port if self.e2e else 0), port)
             for leaf in range(1, self.leaves + 1)
@@ -191,8 +191,9 @@ class Fabric:
             return
         for extra_s in self.fate(frame, self.rng):
             delay_s = self.path_delay_s(path) if path >= 0 else 0.001  # through one leaf only
-            at_s = max(self.now_s + delay_s + extra_s, self._fifo.get((src, path, dst), 0.0))
-            self._fifo[src, path, dst] = at_s
+            way = (src, path, dst, frame[12:14] == b"\x88\xb6")
+            at_s = max(self.now_s + delay_s + extra_s, self._fifo.get(way, 0.0))
+            self._fifo[way] = at_s
             self.at(at_s, lambda: self.turn(dst, lambda edge: edge.from_fabric(frame, self.now_s)))
 
     def run(self, until_s: float, *, max_events: int = 200_000) -> None:

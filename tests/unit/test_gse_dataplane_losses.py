@@ -71,6 +71,27 @@ def test_lost_end_is_sent_again_even_while_a_gap_before_it_is_being_repaired(los
     assert fabric.total("skipped") == 0
 
 
+@pytest.mark.parametrize("reorder", [True, False])
+@pytest.mark.parametrize("retransmit", [True, False])
+def test_data_that_a_request_has_overtaken_is_not_taken_for_lost(reorder: bool, retransmit: bool) -> None:
+    """After a pause longer than a gap time, requests (which go first in every queue) tell of frames under way."""
+
+    def fate(frame: bytes, _rng: Random) -> list[float]:
+        return [0.25 if is_data(frame) else 0.0]
+
+    fabric = Fabric(PROFILE.model_copy(update={"retransmit": retransmit, "reorder": reorder}), paths=1, fate=fate)
+    times_s = [0.0, *(0.7 + 0.004 * number for number in range(40))]
+    for number, t_s in enumerate(times_s):
+        fabric.send(t_s, H11, H21, number, 9014)
+    fabric.run(5)
+    assert fabric.total("requests") >= 2
+    assert fabric.numbers(H21, H11) == list(range(len(times_s)))
+    assert fabric.total("skipped") == 0
+    assert fabric.total("late") == fabric.total("retransmitted")  # asked for too early, at most: it came twice
+    if not retransmit:
+        assert fabric.total("late") == 0
+
+
 # -- a queue that has been idle -------------------------------------------------------------------------------
 
 

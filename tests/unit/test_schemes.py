@@ -75,8 +75,8 @@ def test_setting_that_could_not_be_honoured_is_refused(fields: dict[str, object]
 
 def test_settings_reach_the_agents() -> None:
     spec = GspSpec(
-        container_bytes=20_000, pacing=0.9, standing_credit_bytes=0, reorder=False, gap_ms=50, retransmit=True
+        container_bytes=20_000, pacing=0.9, standing_credit_bytes=0, reorder=False, gap_ms=50, retransmit=False
     )
     profile = profile_of("gse2-e2e", FabricSpec(), spec)
     assert (profile.container_bytes, profile.pacing, profile.standing_credit_bytes) == (20_000, 0.9, 0)
-    assert (profile.reorder, profile.gap_s, profile.retransmit) == (False, 0.05, True)
+    assert (profile.reorder, profile.gap_s, profile.retransmit) == (False, 0.05, False)

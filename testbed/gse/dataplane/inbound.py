@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.serial import unwrap
+
+
+class _Claim(NamedTuple):
+    number: int  # of the packet that is next at the source
+    sent: int  # bytes (32 bits) before it
+    heard_s: float
 
 
 class Inbound:
     """One (source, qid) in one epoch. ``first_psn`` is where order begins: 0, or where a restarted agent comes in."""
 
     __slots__ = (
+        "_claim",
         "_counted",
         "_high",
         "_lost",
@@ -34,6 +43,7 @@ class Inbound:
         self._high = self._counted = sent
         self._next_psn = first_psn
         self._lost = 0
+        self._claim: _Claim | None = None  # what the source said and has not come true
 
     def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int]:
         """Take a packet; return what may be delivered and how many more bytes count as received."""
@@ -57,24 +67,37 @@ class Inbound:
         missing, ready = self.order.give_up(now_s)
         return missing, ready, self._newly_lost()
 
-    def believe(self, psn: int, sent: int, gap_s: float, now_s: float) -> int:
-        """The source says how far it has sent; after ``gap_s`` without a frame, what is missing at the end is lost.
+    def claim(self, psn: int, sent: int, now_s: float) -> float:
+        """The source says how far it has sent. Return for how long an earlier such word has not come true, in s.
 
-        Returns the bytes that count as received.
+        Control frames overtake data: what it says it has sent may well be under way.
         """
-        if now_s - self.heard_s <= gap_s:
+        if self._claim is not None and self._expected < self._claim.number:
+            return now_s - self._claim.heard_s
+        number = unwrap(psn, self._expected)
+        self._claim = _Claim(number, sent, now_s) if number > self._expected else None
+        return 0.0
+
+    def believe(self) -> int:
+        """What the claim names and has not come is lost. Return the bytes that count as received."""
+        claim, self._claim = self._claim, None
+        if claim is None:
             return 0
         if self.order is None:
-            self._high = max(self._high, unwrap(sent, self._high))
-            self._next_psn = max(self._next_psn, unwrap(psn, self._next_psn))
+            self._high = max(self._high, unwrap(claim.sent, self._high))
+            self._next_psn = max(self._next_psn, claim.number)
             news, self._counted = self._high - self._counted, self._high
             return news
-        self.order.skip_to(psn, sent)
+        self.order.skip_to(claim.number & 0xFFFF_FFFF, claim.sent)
         return self._newly_lost()
 
     def behind(self, psn: int) -> Missing | None:
         """Return the packets before ``psn`` that have not come, behind everything that has."""
         return None if self.order is None else self.order.behind(psn)
+
+    @property
+    def _expected(self) -> int:
+        return self._next_psn if self.order is None else self.order.expected
 
     @property
     def empty(self) -> bool:

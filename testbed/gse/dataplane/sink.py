@@ -88,9 +88,11 @@ class SinkSide:
         )
         if news is None:
             return
-        if self._profile.retransmit and now_s - inbound.heard_s > self._profile.loss_report_s:
+        unfulfilled_s = inbound.claim(message.psn, message.sent, now_s)
+        if self._profile.retransmit and unfulfilled_s > self._profile.loss_report_s:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
-        scheduler.received(key, inbound.believe(message.psn, message.sent, self._profile.gap_s, now_s))
+        if unfulfilled_s > self._profile.gap_s:
+            scheduler.received(key, inbound.believe())
         current = None if news else scheduler.current(key)
         if current is not None and unwrap(current.grant, message.sent) > message.sent:
             self._answer(current)
