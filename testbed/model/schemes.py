@@ -88,8 +88,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "hello_retry_s": gsp.hello_ms / 1e3 / 4,
         "hello_misses": gsp.hello_misses,
         # three levels are more than three other containers ahead of one, which happens by chance under E2E
-        "congestion_s": max(1.5 * container / rate, SOFTWARE_S),
-        "congestion_report_s": max(2 * container / rate, 0.1),
+        "congestion_s": max(1.5 * usual / rate, SOFTWARE_S),
+        "congestion_report_s": max(2 * usual / rate, 0.1),
         "mark_s": max(8 * rtt_s, 0.5),
         "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
         "spread_slack_bytes": container if settings.attachment == "host" else 0,

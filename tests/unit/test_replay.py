@@ -37,6 +37,12 @@ def recorded(kind: str = "containers") -> Fabric:
     return eventful_fabric(**KINDS[kind])
 
 
+@pytest.fixture(autouse=True)
+def _recorded_by_the_code_as_it_is() -> None:
+    """Record before any test alters the code: what is cached must not depend on which test came first."""
+    recorded()
+
+
 def outcome_of(data: bytes) -> Outcome:
     return replay(opened(data))
 
