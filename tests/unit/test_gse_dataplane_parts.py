@@ -380,7 +380,7 @@ class Hellos:
                 _back_s, path, hello = heapq.heappop(self._events)
                 self.monitor.heard(path, hello, at_s)
             self.changes += [(path, up, at_s) for path, up in self.monitor.check(at_s)]
-            if due_s <= at_s:
+            if self.monitor.due_s <= at_s:  # what has just come may have made something due
                 hello, asked = self.monitor.asks(at_s)
                 for path in asked:
                     self.asked[path] += 1
