@@ -338,7 +338,7 @@ class Network:
     def host_queues(self, host: TopologyHost) -> dict[str, QueueSetting]:
         """Return the queue of each of a host's interfaces that has one.
 
-        Its TCP feels a network interface of the link's rate in front of an agent in the host, too: without it TCP
+        Its TCP feels a network interface of about the link's rate in front of an agent in the host, too: else TCP
         would hand the agent all its window allows at once, and fifteen connections fill seconds of queues.
         """
         fabric, control_first = self.topology.fabric, self._carries_control("host_tx")

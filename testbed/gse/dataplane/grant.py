@@ -67,9 +67,7 @@ class GrantScheduler:
         self._outstanding = 0
         self.granted_bytes = 0
         self.grants = 0
-        self.unused_bytes = dict.fromkeys(
-            UNUSED, 0.0
-        )  # tokens nobody got while queues lived here, by what was the cause
+        self.unused_bytes = dict.fromkeys(UNUSED, 0.0)  # tokens nobody got while queues lived here, by cause
         self._cause = NO_DEMAND  # why nothing more was granted when ``issue`` last ended
 
     @property
