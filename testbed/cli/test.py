@@ -21,6 +21,10 @@ from testbed.errors import MachineError, Problem
 from testbed.system.capsule import require_root
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
+UNIT: Final = "unit tests"
+BESIDE: Final = "tests on real networks, side by side"  # those that measure nothing others could disturb
+ALONE: Final = "tests on real networks, one by one"
+PARTS: Final = (UNIT, BESIDE, ALONE)
 NO_TESTS_COLLECTED: Final = 5  # pytest's exit status when -k leaves nothing
 INTERRUPTED: Final = 2
 
@@ -38,27 +42,31 @@ def run(args: argparse.Namespace) -> int:
         require_root("test")
     if not (PROJECT / "tests").is_dir():
         raise MachineError(Problem("the tests are not installed", str(PROJECT), "no tests directory", "a checkout"))
-    parts = ["unit"] if args.unit else ["unit", "integration"]
     statuses = {}
-    for part in parts:
-        print(f"== {part} tests", flush=True)
+    for part in (UNIT,) if args.unit else PARTS:
+        print(f"== {part}", flush=True)
         started_s = time.monotonic()
         statuses[part] = subprocess.run(
             pytest_argv(part, full=args.full, expression=args.expression), cwd=PROJECT, env=_environment(), check=False
         ).returncode
-        print(f"== {part} tests: {_outcome(statuses[part])} in {time.monotonic() - started_s:.0f} s", flush=True)
+        print(f"== {part}: {_outcome(statuses[part])} in {time.monotonic() - started_s:.0f} s", flush=True)
         if statuses[part] == INTERRUPTED:
             break
     return exit_status(list(statuses.values()))
 
 
 def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
-    """Return the command that runs the tests in ``tests/<part>``."""
-    argv = [sys.executable, "-m", "pytest", f"tests/{part}"]
-    if part == "unit":
-        argv += ["-n", "auto"]  # on all cores; tests on real networks would disturb each other
-    if not full:
-        argv += ["-m", "not full"]
+    """Return the command that runs one of PARTS."""
+    argv = [sys.executable, "-m", "pytest", "tests/unit" if part == UNIT else "tests/integration"]
+    if part == UNIT:
+        argv += ["-n", "auto"]  # on all cores
+    elif part == BESIDE:
+        argv += ["-n", str(1 + (os.cpu_count() or 1))]  # each waits for something now and then
+    marks = [] if full else ["not full"]
+    if part != UNIT:
+        marks.append("beside" if part == BESIDE else "not beside")
+    if marks:
+        argv += ["-m", " and ".join(marks)]
     if expression is not None:
         argv += ["-k", expression]
     return argv

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testbed.errors import NetworkError
+from testbed.errors import CommandError, NetworkError
 from testbed.system.command import run
 
 RUN_DIR: Final = Path("/run/openvswitch")
@@ -50,7 +50,7 @@ def start_daemons(log_dir: Path) -> Daemons:
     """Start ovsdb-server and ovs-vswitchd of this capsule; they are ready when this returns.
 
     ``--detach`` returns once the daemon answers, so nothing has to be polled. Raises CommandError
-    (the daemon refused to start) or NetworkError (it left no PID).
+    (the daemon refused to start) or NetworkError (it left no PID, or the database has died meanwhile).
     """
     env = {**os.environ, "OVS_RUNDIR": str(RUN_DIR), "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
     database = RUN_DIR / "conf.db"
@@ -63,14 +63,20 @@ def start_daemons(log_dir: Path) -> Daemons:
         env=env,
     )  # fmt: skip
     run(["ovs-vsctl", "--no-wait", "init"], env=env)
-    run(
-        [
-            "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
-            f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
-        ],
-        env={**env, **KEEP_HEAP},
-    )  # fmt: skip
-    return Daemons(_pid("ovsdb-server"), _pid("ovs-vswitchd"))
+    ovsdb_pid = _pid("ovsdb-server")
+    try:
+        run(
+            [
+                "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
+                f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
+            ],
+            env={**env, **KEEP_HEAP},
+        )  # fmt: skip
+    except CommandError as error:  # it waits for a database that has gone, and says nothing of it
+        if _runs(ovsdb_pid):
+            raise
+        raise NetworkError(f"ovsdb-server (pid {ovsdb_pid}) is not running any more: {error}") from None
+    return Daemons(ovsdb_pid, _pid("ovs-vswitchd"))
 
 
 def _pid(name: str) -> int:
@@ -79,6 +85,14 @@ def _pid(name: str) -> int:
         return int(path.read_text())
     except (OSError, ValueError) as error:
         raise NetworkError(f"{name} left no usable {path}: {error}") from None
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process is there and not merely waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
 
 
 def enlarge_packet_buffers(vswitchd_pid: int, send_buffer_bytes: int) -> PacketSockets:

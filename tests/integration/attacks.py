@@ -246,7 +246,9 @@ def close_stdout(lab: Lab) -> dict[str, Any]:
 
 def two_at_once(lab: Lab) -> dict[str, Any]:
     """Start two runs, kill the switches of the first in the middle of the second, then run a third."""
-    runs = [Run([*SMALL, "--set", "measure.calibrate=false"], seeds=f"{seed},") for seed in (1, 2)]
+    short = [*SMALL, "--set", "measure.calibrate=false"]
+    endless = [*short, "--set", "workload.iterations=200"]  # until it is killed
+    runs = [Run(endless, seeds="1,"), Run(short, seeds="2,")]
     for run in runs:
         assert run.await_event("warm-up"), run.text
     first_switches = [
@@ -255,7 +257,7 @@ def two_at_once(lab: Lab) -> dict[str, Any]:
     assert len(first_switches) == 1
     os.kill(first_switches[0], signal.SIGKILL)
     statuses = [run.end(60) for run in runs]
-    runs.append(Run([*SMALL, "--set", "measure.calibrate=false"], seeds="3,"))
+    runs.append(Run(short, seeds="3,"))
     statuses.append(runs[-1].end(60))
     return {
         "statuses": statuses,

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
+
 PROJECT = Path(__file__).resolve().parents[2]
 SETUP = """\
 from setuptools import setup

@@ -120,23 +120,30 @@ def replayed(run_dir: Path) -> list[str]:
 def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
     pcap = tmp_path / "l1.pcap"
     with going_on(tmp_path, "gse2-n2n") as run:
-        text, file, wrong = (
-            subprocess.run(
-                gse_argv("capture", *words), cwd=tmp_path, env=ENV, capture_output=True, text=True, check=False
+        captures = [
+            subprocess.Popen(
+                gse_argv("capture", *words),
+                cwd=tmp_path,
+                env=ENV,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
-            for words in (["l1", "-c", "60"], ["l1", "-c", "60", "-w", str(pcap)], ["l9"])
-        )
+            for words in (["l9"], ["l1", "-c", "60"], ["l1", "-c", "60", "-w", str(pcap)])
+        ]  # all at once: the run does not wait for them
+        said = [capture.communicate(timeout=100) for capture in captures]
         run.communicate(timeout=200)
-    assert text.returncode == 0, text.stderr
-    assert len(text.stdout.splitlines()) == 60
-    assert "DATA l1 > l" in text.stdout
-    assert "GRANT" in text.stdout or "REQUEST" in text.stdout or "HELLO" in text.stdout
-    assert file.returncode == 0, file.stderr
+    wrong, text, file = captures
+    assert text.returncode == 0, said[1][1]
+    assert len(said[1][0].splitlines()) == 60
+    assert "DATA l1 > l" in said[1][0]
+    assert "GRANT" in said[1][0] or "REQUEST" in said[1][0] or "HELLO" in said[1][0]
+    assert file.returncode == 0, said[2][1]
     argv = gse_argv("capture", "--read", str(pcap))
     read = subprocess.run(argv, cwd=tmp_path, env=ENV, capture_output=True, text=True, check=True)
     assert len(read.stdout.splitlines()) == 60
     assert wrong.returncode == 2
-    assert "no such node; got l9, expected one of l1, l2" in wrong.stderr
+    assert "no such node; got l9, expected one of l1, l2" in said[0][1]
 
 
 # under E2E a leaf's process has its hosts' four agents and the one that watches the uplinks

@@ -476,6 +476,7 @@ def ryu_python() -> str:
 
 
 @pytest.mark.root
+@pytest.mark.beside
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and Open vSwitch")
 @pytest.mark.parametrize("runtime", ["os-ken", "ryu"])
 @pytest.mark.parametrize("name", CHECKS)

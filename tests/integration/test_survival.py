@@ -29,7 +29,7 @@ from attacks import (
 )
 from lab import in_lab
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.beside]
 
 SEED = 20_260_101
 QUICK, FULL = 2, 10  # points of a run at which each kind of process is killed

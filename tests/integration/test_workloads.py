@@ -112,7 +112,8 @@ def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
 def test_small_messages_alone_show_what_asking_first_costs(tmp_path: Path) -> None:
     settings = {"mice_interval_ms": 5.0, "mice_only_s": 0.5}
     runs = runs_of(tmp_path, "mice_alone", "ecmp,gse2-n2n", **settings)
-    for run in runs.values():
+    fastest_s = {}
+    for scheme, run in runs.items():
         assert (run["completion_s"], run["efficiency"], run["uplink_utilization"]) == (None, None, None)
         assert run["mice_latency_ms"]["count"] > 200  # of 400
         (window,) = (row for row in table(run, "iterations") if row["warmup"] == "0")
@@ -125,4 +126,6 @@ def test_small_messages_alone_show_what_asking_first_costs(tmp_path: Path) -> No
         assert latencies[0] > 0
         assert run["mice_latency_ms"]["count"] == len(latencies)
         assert run["mice_latency_ms"]["p50"] == pytest.approx(statistics.median_low(latencies) * 1000)
-    assert runs["gse2-n2n"]["mice_latency_ms"]["p50"] > runs["ecmp"]["mice_latency_ms"]["p50"]
+        fastest_s[scheme] = latencies[0]
+    # of what a machine busy with something else leaves alone: asking takes a round trip whatever the machine does
+    assert fastest_s["gse2-n2n"] > 1.5 * fastest_s["ecmp"]

@@ -23,13 +23,28 @@ def test_suite_passes_only_when_something_ran_and_nothing_failed(statuses: list[
     assert cli_test.exit_status(statuses) == expected
 
 
+def marks_of(part: str, full: bool) -> str:
+    argv = cli_test.pytest_argv(part, full=full, expression=None)
+    return argv[argv.index("-m", 3) + 1] if "-m" in argv[3:] else ""
+
+
 def test_long_campaigns_need_full() -> None:
-    assert "not full" in cli_test.pytest_argv("unit", full=False, expression=None)
-    assert "not full" not in cli_test.pytest_argv("unit", full=True, expression=None)
+    assert [marks_of(part, False) for part in cli_test.PARTS] == [
+        "not full",
+        "not full and beside",
+        "not full and not beside",
+    ]
+    assert [marks_of(part, True) for part in cli_test.PARTS] == ["", "beside", "not beside"]
 
 
-def test_expression_is_passed_on() -> None:
-    assert cli_test.pytest_argv("integration", full=True, expression="a and not b")[-2:] == ["-k", "a and not b"]
+def test_only_tests_that_measure_nothing_run_side_by_side() -> None:
+    workers = ["-n" in cli_test.pytest_argv(part, full=False, expression=None) for part in cli_test.PARTS]
+    assert workers == [True, True, False]
+
+
+@pytest.mark.parametrize("part", cli_test.PARTS)
+def test_expression_is_passed_on(part: str) -> None:
+    assert cli_test.pytest_argv(part, full=True, expression="a and not b")[-2:] == ["-k", "a and not b"]
 
 
 def test_without_root_the_suite_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +54,7 @@ def test_without_root_the_suite_says_what_it_needs(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_failing_part_fails_the_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setattr(cli_test, "pytest_argv", lambda part, **_: ["false"] if part == "unit" else ["true"])
+    monkeypatch.setattr(cli_test, "pytest_argv", lambda part, **_: ["false"] if part == cli_test.UNIT else ["true"])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert cli_test.run(parse()) == 1
     assert cli_test.run(parse("--unit")) == 1
