@@ -1,8 +1,13 @@
-"""``root`` tests are skipped, and said to be, without root; Hypothesis never judges by the clock."""
+"""``root`` tests are skipped, and said to be, without root; Hypothesis never judges by the clock.
+
+Signals mean what they mean at a terminal, however the tests were started: nohup and background jobs of a shell ignore
+some, and children inherit that.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +15,10 @@ from hypothesis import HealthCheck, settings
 # The machine may be busy with something else: how long an example takes says nothing about the code.
 settings.register_profile("testbed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("testbed")
+
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
