@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from testbed.model.collectives import FLOAT_BYTES, bus_factor
+from testbed.model.ring import FLOAT_BYTES, bus_factor
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
 from testbed.model.streams import stream
 from testbed.model.topology import Host

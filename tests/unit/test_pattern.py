@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.collectives import RingAllReduce
 from testbed.model.pattern import Pattern, permutation_pairs, ring, seeded_pattern
 from testbed.model.ranks import place_ranks
+from testbed.model.ring import RingAllReduce
 from testbed.model.scenario import parse_scenario
 from testbed.model.streams import Direct, stream
 from testbed.model.topology import Topology

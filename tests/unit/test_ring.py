@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.model.collectives import (
+from testbed.model.ring import (
     RingAllReduce,
     Slice,
     bus_factor,
