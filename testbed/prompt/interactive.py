@@ -54,7 +54,7 @@ IPERF_PORT = 5201
 IPERF_RATE = re.compile(r"[1-9][0-9]*[KMG]?")
 GSOS_NOTICES_WITHIN_S = 1.0
 GSOS_ASK_AGAIN_S = 0.01
-DONE = {"fail": "down", "silence": "silent", "slow": "slowed to a tenth", "heal": "up"}
+DONE: dict[FaultAction, str] = {"fail": "down", "silence": "silent", "slow": "slowed to a tenth", "heal": "up"}
 GSOS_METHODS = ("status", "paths", "placement", "counters", "events")
 
 
