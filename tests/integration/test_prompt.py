@@ -21,6 +21,7 @@ pytestmark = pytest.mark.root
 
 FABRIC = words({"fabric.leaves": 2, "fabric.spines": 4, "fabric.hosts_per_leaf": 4})
 PROMPT = "mininet> "
+ECN = "h1 cat /proc/sys/net/ipv4/tcp_ecn"
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +137,7 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     rate = "sh tc qdisc show dev l1-eth7"  # l1's uplink to s3
     commands = ["gsp", rate, "pingall", "allreduce 256K", "gsp", "gsp l1", "gsp l9"]
     commands += ["silence l1 s2", "sh sleep 1", "gsp", "gsos paths", "allreduce 64K", "heal l1 s2"]
-    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp"]
+    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp", ECN]
     answers = said(commands, "--scheme", "gse2-n2n")
     before, after, silent, healed = (rows(answers[name]) for name in ("gsp", "gsp #2", "gsp #3", "gsp #4"))
     assert list(before) == list(after) == list(silent) == list(healed) == ["l1", "l2"]
@@ -162,17 +163,19 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     mbps = [number(r"rate (\d+)Kbit", kbit_of(answers[name])) / 1000 for name in (rate, f"{rate} #2", f"{rate} #3")]
     assert mbps[1] == pytest.approx(mbps[0] / 10, rel=0.01)
     assert mbps[2] == mbps[0]
+    assert answers[ECN].strip() == "1"  # source queues mark
 
 
 def test_gsp_under_a_scheme_without_agents_and_silence_there() -> None:
     way = "path h1 h5 tcp 40000 9000"
     spine = number(r": path s(\d)", said([way], "--scheme", "ecmp")[way])
-    commands = ["gsp", way, f"silence s{spine:.0f}", way, f"heal s{spine:.0f}", way]
+    commands = ["gsp", way, f"silence s{spine:.0f}", way, f"heal s{spine:.0f}", way, ECN]
     answers = said(commands, "--scheme", "ecmp")
     assert answers["gsp"] == "*** gsp: scheme ecmp has no agents; start with --scheme gse2-n2n, for one"
     assert f": path s{spine:.0f}" in answers[way]
     assert "lost" in answers[f"{way} #2"]  # nobody notices: the carrier is up
     assert f": path s{spine:.0f}" in answers[f"{way} #3"]
+    assert answers[ECN].strip() == "0"  # nothing marks
 
 
 def rows(answer: str) -> dict[str, list[str]]:
