@@ -10,12 +10,12 @@ import select
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from gse_runs import ENV, gse_argv, interfaces, words
+from gse_runs import ENV, PROJECT, gse_argv, interfaces, words
 
 pytestmark = pytest.mark.root
 
@@ -31,11 +31,11 @@ def nothing_left_behind() -> Iterator[None]:
     assert interfaces() == before
 
 
-def said(commands: list[str], *options: str) -> dict[str, str]:
+def said(commands: Sequence[str], *options: str, fabric: Sequence[str] = FABRIC) -> dict[str, str]:
     """Give commands through a pipe and return what each printed; a command twice is numbered ``COMMAND #2``."""
     text = "".join(f"{command}\n" for command in commands)
     done = subprocess.run(
-        gse_argv("cli", *options, *FABRIC),
+        gse_argv("cli", *options, *fabric),
         input=text,
         env=ENV,
         capture_output=True,
@@ -261,6 +261,35 @@ def test_a_script_in_another_encoding_and_an_empty_one_are_no_mistakes() -> None
             gse_argv("cli", *FABRIC), input=text, env=ENV, capture_output=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def walkthrough() -> tuple[list[str], list[tuple[str, list[str]]], list[str]]:
+    """Return options, commands with what they show, and commands only named at the end, of docs/walkthrough.md."""
+    *blocks, end = (PROJECT / "docs" / "walkthrough.md").read_text().split("```\n")
+    shown = "\n".join(blocks[1::2])
+    (options,) = re.findall(r"^\$ sudo ./gse cli (.*)$", shown, re.MULTILINE)
+    dialogue = []
+    for part in f"\n{shown}".split(f"\n{PROMPT}")[1:]:
+        command, *answer = part.strip().splitlines()
+        dialogue.append((command, answer))
+    return options.split(), dialogue, re.findall(r"`([^`]+)`", end)
+
+
+def but_for_numbers(line: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", " ".join(line.split()))
+
+
+def test_the_walkthrough_goes_as_its_page_says() -> None:
+    options, dialogue, named = walkthrough()
+    assert len(dialogue) >= 6 and len(named) >= 12
+    answers = said([*(command for command, _answer in dialogue), *named], *options, fabric=())
+    for command, expected in dialogue:
+        lines = [but_for_numbers(line) for line in expected if line != "..."]
+        assert [but_for_numbers(line) for line in answers[command].splitlines()[: len(lines)]] == lines, command
+    # what pingall and dpctl begin with; mistakes begin with stars, too
+    usual = ("*** Ping: ", "*** l1 -")
+    for command, answer in answers.items():
+        assert answer.startswith(usual) or not answer.startswith("***"), (command, answer)
 
 
 class Terminal:
