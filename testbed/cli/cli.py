@@ -6,7 +6,7 @@ examples:
   echo 'pingall' | sudo ./gse cli --scheme ecmp
 
 At the prompt: every Mininet command (pingall, net, dump, links, dpctl, link l1 s2 down, py, sh, h1 COMMAND) and
-gsos, util, queues, path, allreduce, fail, heal. 'help COMMAND' explains each.
+gsos, gsp, util, queues, path, allreduce, iperf, iperfudp, fail, silence, slow, heal. 'help COMMAND' explains each.
 """
 
 from __future__ import annotations

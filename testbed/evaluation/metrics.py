@@ -27,13 +27,13 @@ from testbed.evaluation.pairs import (
     receiver_utilization,
     run_pattern,
 )
+from testbed.evaluation.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.model.oracle import Ideal, Prediction, ideal
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
 LOADED_FRACTION = 0.01
-P99_MIN_SAMPLES = 100  # fewer say nothing about one in a hundred
 FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing
 
 # Two-sided 95% quantiles of Student's t for 1..30 degrees of freedom.
@@ -228,17 +228,12 @@ def latency(rows: Sequence[ProbeRow] | Sequence[MessageRow], during: Sequence[Wi
         return None
     got = sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
     return Latency(
-        p50_ms=percentile(got, 50),
-        p99_ms=percentile(got, 99) if len(got) >= P99_MIN_SAMPLES else None,
+        p50_ms=nearest_rank(got, 50),
+        p99_ms=nearest_rank(got, 99) if len(got) >= P99_MIN_SAMPLES else None,
         max_ms=got[-1] if got else None,
         count=len(got),
         lost=len(sent) - len(got),
     )
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Return the nearest-rank percentile of ascending values: one that was really observed."""
-    return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1] if ordered else None
 
 
 def dropped_packets(run: RunRecord) -> int | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.evaluation.records import RunRecord
-from testbed.model.scenario import fault_targets
-
-DEADLY = ("fail", "silence")  # what takes a link out of use; a slow one is only used less
+from testbed.model.scenario import DEADLY, fault_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

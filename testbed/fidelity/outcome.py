@@ -7,6 +7,7 @@ from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
+from testbed.model.shaping import largest_burst_bytes
 from testbed.model.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
@@ -87,7 +88,7 @@ def check_impossible(evidence: Evidence) -> Finding | None:
         return None
     return grade(
         "impossible",
-        evidence.metrics.efficiency / (1 + _burst_share(evidence)),
+        evidence.metrics.efficiency * _metered_share(evidence),
         f"efficiency {evidence.metrics.efficiency:.3f} is above the physical limit",
     )
 
@@ -99,10 +100,9 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
         return None
     if check_impossible(evidence) is not None:
         return None
-    allowed = metrics.prediction.efficiency * (1 + _burst_share(evidence))
     return grade(
         "beyond_placement",
-        metrics.efficiency / allowed,
+        metrics.efficiency * _metered_share(evidence) / metrics.prediction.efficiency,
         f"efficiency {metrics.efficiency:.3f}, but the recorded paths allow {metrics.prediction.efficiency:.3f}",
     )
 
@@ -144,9 +144,10 @@ def check_settings_after(evidence: Evidence) -> Finding | None:
     return grade("settings_after", len(said), f"settings changed during the run: {'; '.join(said[:3])}")
 
 
-def _burst_share(evidence: Evidence) -> float:
-    """Return what a bucket of two frames (what shaping gives at most) is of what the busiest host receives."""
-    return 2 * frame_bytes(evidence.run.scenario.fabric.mtu_bytes) / busiest_host_bytes(evidence.run)
+def _metered_share(evidence: Evidence) -> float:
+    """Return how much of what the busiest host receives has to wait for tokens: all but what a full bucket holds."""
+    run = evidence.run
+    return max(0.0, 1 - largest_burst_bytes(run.scenario.fabric) / busiest_host_bytes(run))
 
 
 def check_uplink_bytes(evidence: Evidence) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.evaluation.metrics import percentile
+from testbed.evaluation.percentile import nearest_rank
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
@@ -117,8 +117,8 @@ def check_rank_lateness(evidence: Evidence) -> Finding | None:
 
 def check_probe_lateness(evidence: Evidence) -> Finding | None:
     """Probes were sent on time."""
-    late = sorted(row.send_lateness_s for row in evidence.run.tables.probes if row.send_lateness_s is not None)
-    p99_s = percentile(late, 99)
+    late = (row.send_lateness_s for row in evidence.run.tables.probes if row.send_lateness_s is not None)
+    p99_s = nearest_rank(late, 99)
     if p99_s is None:
         return None
     fabric = evidence.run.scenario.fabric

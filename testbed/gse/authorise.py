@@ -8,10 +8,10 @@ flows of several hosts. A host's own link needs nobody's permission: TCP shares 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 from testbed.gse.load import LinkId
-from testbed.model.oracle import max_min_rates
 from testbed.model.ranks import Flow
 from testbed.model.topology import Direction, Topology
 
@@ -48,6 +48,29 @@ def authorised_rates(topology: Topology, flows: Sequence[Routed], others: Mappin
             sources[name].add(routed.flow.src_ip)
     contended = {name for name in capacities if len(sources[name]) > 1 and load[name] >= _FULL * capacities[name]}
     return [rate * MARGIN if contended.intersection(route) else None for rate, route in zip(rates, routes, strict=True)]
+
+
+def max_min_rates(routes: Sequence[Sequence[str]], capacities: Mapping[str, float]) -> list[float]:
+    """Return the max-min fair rate of each flow by progressive filling; ``routes`` list the links of each flow.
+
+    All rates grow together; when a link is full its flows are frozen (Bertsekas & Gallager, Data Networks, 6.5.2).
+    """
+    on_link: dict[str, set[int]] = {}
+    for flow, route in enumerate(routes):
+        for link in route:
+            on_link.setdefault(link, set()).add(flow)
+    left = {link: capacities[link] for link in on_link}
+    rates = [inf] * len(routes)
+    while on_link:
+        share = min(left[link] / len(flows) for link, flows in on_link.items())
+        full = [link for link, flows in on_link.items() if left[link] / len(flows) <= share * (1 + 1e-12)]
+        for flow in {flow for link in full for flow in on_link[link]}:
+            rates[flow] = share
+            for link in routes[flow]:
+                left[link] -= share
+                on_link[link].discard(flow)
+        on_link = {link: flows for link, flows in on_link.items() if flows}
+    return rates
 
 
 def _route(topology: Topology, routed: Routed) -> dict[str, tuple[Direction, LinkId | None]]:

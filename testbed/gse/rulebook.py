@@ -63,15 +63,6 @@ def flow_match(flow: Flow) -> Match:
     )
 
 
-def matched_flow(match: Match) -> Flow | None:
-    """Return the flow a match made by ``flow_match`` is for, None for any other match."""
-    if match.ip_src is None or match.ip_dst is None or match.ip_proto is None:
-        return None
-    if match.l4_src is None or match.l4_dst is None:
-        return None
-    return Flow(match.ip_src, match.ip_dst, match.ip_proto, match.l4_src, match.l4_dst)
-
-
 def reverse_of(flow: Flow) -> Flow:
     """Return the flow in the other direction (of a TCP connection: its acknowledgements)."""
     return Flow(flow.dst_ip, flow.src_ip, flow.proto, flow.dst_port, flow.src_port)

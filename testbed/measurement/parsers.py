@@ -113,24 +113,6 @@ def schedstat(text: bytes | str) -> tuple[float, float]:
     return ran_ns / 1e9, waited_ns / 1e9
 
 
-def protocol_counters(text: str) -> dict[str, int]:
-    """Read /proc/PID/net/snmp or netstat: ``Tcp.RetransSegs`` -> value; lines come in pairs of names and values."""
-    counters: dict[str, int] = {}
-    lines = text.splitlines()
-    if not lines or len(lines) % 2:
-        raise ParseError("/proc/net/snmp", text, "pairs of lines")
-    for names, values in zip(lines[::2], lines[1::2], strict=True):
-        group, *keys = names.split()
-        same_group, *numbers = values.split()
-        if group != same_group or not group.endswith(":") or len(keys) != len(numbers):
-            raise ParseError("/proc/net/snmp", values, f"{len(keys)} values of {group}")
-        try:
-            counters.update({f"{group}{key}".replace(":", "."): int(n) for key, n in zip(keys, numbers, strict=True)})
-        except ValueError:
-            raise ParseError("/proc/net/snmp", values, "integers") from None
-    return counters
-
-
 def qdiscs(text: str) -> list[QdiscText]:
     """Read ``tc -s -j qdisc``."""
     try:

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.errors import WorkloadError
+from testbed.evaluation.percentile import nearest_rank
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, ThreadRow
 from testbed.measurement.netlink import RouteSocket
 from testbed.measurement.netlink_format import LinkCounters, Qdisc, egress_queues
-from testbed.measurement.parsers import core_times, protocol_counters
+from testbed.measurement.parsers import core_times
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
 from testbed.measurement.threadtimes import Threads
-from testbed.workload.pacing import Schedule, nearest_rank
+from testbed.workload.pacing import Schedule
 
 LINK_END: Final = "veth"  # bridges' own ports and loopback are no ends of links
 FIND_INTERVAL_S: Final = 1.0
@@ -198,15 +199,6 @@ def run(config: Config, commands: Commands) -> None:
         lateness_p99_s=nearest_rank(schedule.lateness_s, 99),
         cpu_cores=cpu_s / duration_s,
     )
-
-
-def host_counters(pid: int) -> dict[str, int]:
-    """Return the protocol counters of the host a process runs in, e.g. ``Tcp.RetransSegs``, ``TcpExt.TCPOFOQueue``.
-
-    Raises OSError when the process is gone.
-    """
-    net = Path(f"/proc/{pid}/net")
-    return {**protocol_counters((net / "snmp").read_text()), **protocol_counters((net / "netstat").read_text())}
 
 
 if __name__ == "__main__":

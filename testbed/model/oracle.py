@@ -16,15 +16,13 @@ first), and no flow elsewhere a lower one. For a ring no assumption about fairne
 flows progress at one rate. Elsewhere the prediction is a bound: TCP shares unevenly, and a flow whose
 acknowledgements wait behind data of their host may leave its links idle (a permutation on conflict-free paths,
 8 MiB: fifteen pairs at 0.96-0.98 of the limit, one at 0.81).
-Max-min sharing matters else only for the mean hop rate, reported beside it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from random import Random
 from statistics import fmean, pstdev
 
@@ -38,7 +36,6 @@ from testbed.units import mbps_to_bytes_per_s
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
 MAX_ROUTES = 8192  # pairs x flows x paths of a workload whose expectation is drawn; more take minutes
-MAX_MIN_TRIALS = 300  # progressive filling is slow and its means need no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +92,11 @@ class Expectation:
     """What hashing leads to, relative to the physical limit.
 
     ``efficiency`` is that of the whole ring with slices dealt in turn (what the endpoint does), ``slowdown``
-    its inverse (completion time over ideal time). ``slowest_hop`` and ``mean_hop`` are the mean over trials of
-    the slowest and of the average hop when the flows of a hop share work freely (rate of a hop = sum of the
-    max-min fair rates of its flows).
+    its inverse (completion time over ideal time).
     """
 
     efficiency: Band
     slowdown: Band
-    slowest_hop: float
-    mean_hop: float
     trials: int
 
 
@@ -181,22 +174,15 @@ def expected_ecmp(
     limit_mbps = ideal(topology, pairs, [1]).hop_rate_mbps
     capacities = {direction.name: direction.rate_mbps for direction in topology.directions}
     choices = [_pair_routes(topology, pair) for pair in pairs]
-    efficiencies, slowest, mean = [], [], []
-    for trial in range(trials):
+    efficiencies = []
+    for _ in range(trials):
         routes = [rng.choice(pair) for pair in choices for _ in range(flows_per_hop)]
         flows_on = Counter(name for route in routes for name in route)
         slowest_flow_mbps = min(capacities[name] / flows for name, flows in flows_on.items())
         efficiencies.append(flows_per_hop * slowest_flow_mbps / limit_mbps)
-        if trial < MAX_MIN_TRIALS:
-            rates = max_min_rates(routes, capacities)
-            hop_rates = [sum(rates[i : i + flows_per_hop]) for i in range(0, len(rates), flows_per_hop)]
-            slowest.append(min(hop_rates) / limit_mbps)
-            mean.append(fmean(hop_rates) / limit_mbps)
     return Expectation(
         efficiency=_band(efficiencies, runs, rng),
         slowdown=_band([1 / value for value in efficiencies], runs, rng),
-        slowest_hop=fmean(slowest),
-        mean_hop=fmean(mean),
         trials=trials,
     )
 
@@ -216,29 +202,6 @@ def scenario_expectation(scenario: Scenario, *, runs: int) -> Expectation | None
     if len(pairs) * work.flows_per_hop * scenario.fabric.paths > MAX_ROUTES:
         return None
     return expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=runs, rng=rng)
-
-
-def max_min_rates(routes: Sequence[Sequence[str]], capacities: Mapping[str, float]) -> list[float]:
-    """Return the max-min fair rate of each flow by progressive filling; ``routes`` list the links of each flow.
-
-    All rates grow together; when a link is full its flows are frozen (Bertsekas & Gallager, Data Networks, 6.5.2).
-    """
-    on_link: dict[str, set[int]] = {}
-    for flow, route in enumerate(routes):
-        for link in route:
-            on_link.setdefault(link, set()).add(flow)
-    left = {link: capacities[link] for link in on_link}
-    rates = [inf] * len(routes)
-    while on_link:
-        share = min(left[link] / len(flows) for link, flows in on_link.items())
-        full = [link for link, flows in on_link.items() if left[link] / len(flows) <= share * (1 + 1e-12)]
-        for flow in {flow for link in full for flow in on_link[link]}:
-            rates[flow] = share
-            for link in routes[flow]:
-                left[link] -= share
-                on_link[link].discard(flow)
-        on_link = {link: flows for link, flows in on_link.items() if flows}
-    return rates
 
 
 def path_name(topology: Topology, path: FlowPath) -> str:

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from testbed.model.collectives import FLOAT_BYTES, bus_factor
+from testbed.model.ring import FLOAT_BYTES, bus_factor
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
 from testbed.model.streams import stream
 from testbed.model.topology import Host
+from testbed.model.workload_spec import most_peers
 
 Pair = tuple[int, int]  # ranks: source, destination
 HostPair = tuple[Host, Host]
@@ -62,7 +63,7 @@ class Pattern:
     @property
     def bus_pairs(self) -> int:
         """Number of pairs whose bytes together make busbw: those of the busiest host link end."""
-        return self.job_ranks - 1 if self.kind in ("all_to_all", "incast") else 1
+        return most_peers(self.kind, self.job_ranks)
 
     def mean_pair_bytes(self, size_bytes: int) -> float:
         """Return the payload bytes of a pair in an iteration: exact when chunks are equal, else their mean."""

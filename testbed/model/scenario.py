@@ -27,6 +27,7 @@ from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
+from testbed.model.workload_spec import most_peers
 from testbed.units import GIB, KIB, MIB
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
@@ -43,7 +44,15 @@ MAX_NAME_CHARACTERS = 41
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(strict_int)]
 FaultAction = Literal["fail", "silence", "slow", "heal"]
-BREAKS: frozenset[FaultAction] = frozenset({"fail", "silence", "slow"})
+# What an action does to a link: nothing passes any more, it is worse than before, or as it was at first.
+EFFECTS: Mapping[FaultAction, Literal["dead", "worse", "mended"]] = {
+    "fail": "dead",
+    "silence": "dead",
+    "slow": "worse",
+    "heal": "mended",
+}
+BREAKS: frozenset[FaultAction] = frozenset(action for action, effect in EFFECTS.items() if effect != "mended")
+DEADLY: frozenset[FaultAction] = frozenset(action for action, effect in EFFECTS.items() if effect == "dead")
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 Repair = Literal["local", "controller"]
@@ -255,7 +264,7 @@ class Scenario(Spec):
     @property
     def peers(self) -> int:
         """Most ranks that one rank sends to, or receives from."""
-        return self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
+        return most_peers(self.workload.kind, self.job_ranks)
 
     @property
     def is_disturbed(self) -> bool:

@@ -56,6 +56,13 @@ def queue_setting(
     )
 
 
+def largest_burst_bytes(fabric: FabricSpec) -> int:
+    """Return what passes at most at once over a link of the fabric that was idle: a full bucket."""
+    return max(
+        queue_setting(fabric, rate_mbps).burst_bytes for rate_mbps in (fabric.host_link_mbps, fabric.uplink_mbps)
+    )
+
+
 def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
     """Return ``tc -batch`` lines that give ``intf`` this queue."""
     lines = []

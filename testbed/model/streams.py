@@ -1,6 +1,6 @@
 """What one rank sends another in one iteration, as values: its slices, in order, and what each waits for. Pure.
 
-A ring all-reduce forwards what it receives (``testbed.model.collectives``); in every other workload a rank's bytes for
+A ring all-reduce forwards what it receives (``testbed.model.ring``); in every other workload a rank's bytes for
 a peer are its own and wait for nothing. Both ends compute the same streams, so nothing but data is sent.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from testbed.model.collectives import RingAllReduce, Slice
+from testbed.model.ring import RingAllReduce, Slice
 from testbed.model.scenario import WorkloadKind
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,8 +14,31 @@ from testbed.units import GIB, KIB
 Placement = Literal["cross_leaf", "leaf_local", "random"]
 WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation"]
 Partners = Literal["other_leaf", "any"]
-# A rank forwards what it receives, so no pair is ahead of another.
-IN_STEP: frozenset[WorkloadKind] = frozenset({"allreduce_ring"})
+
+
+@dataclass(frozen=True, slots=True)
+class KindSettings:
+    """What a kind of workload is, as far as others than its pattern and its streams ask.
+
+    ``in_step``: a rank forwards what it receives, so no pair is ahead of another. ``everyone``: some rank sends to, or
+    receives from, every other rank of its job; else from and to one.
+    """
+
+    in_step: bool
+    everyone: bool
+
+
+KINDS: Final[Mapping[WorkloadKind, KindSettings]] = {
+    "allreduce_ring": KindSettings(in_step=True, everyone=False),
+    "all_to_all": KindSettings(in_step=False, everyone=True),
+    "incast": KindSettings(in_step=False, everyone=True),
+    "permutation": KindSettings(in_step=False, everyone=False),
+}
+
+
+def most_peers(kind: WorkloadKind, job_ranks: int) -> int:
+    """Return the most ranks that one rank of a job sends to, or receives from."""
+    return job_ranks - 1 if KINDS[kind].everyone else 1
 
 
 class WorkloadSpec(Spec):
@@ -69,7 +94,7 @@ class WorkloadSpec(Spec):
         Where every pair is on its own it is a bound: TCP shares links unevenly, and may leave one idle while its
         acknowledgements wait behind data.
         """
-        return self.kind in IN_STEP
+        return KINDS[self.kind].in_step
 
     @model_validator(mode="after")
     def _fits_together(self) -> WorkloadSpec:

@@ -54,7 +54,11 @@ IPERF_PORT = 5201
 IPERF_RATE = re.compile(r"[1-9][0-9]*[KMG]?")
 GSOS_NOTICES_WITHIN_S = 1.0
 GSOS_ASK_AGAIN_S = 0.01
-DONE = {"fail": "down", "silence": "silent", "slow": "slowed to a tenth", "heal": "up"}
+DONE: dict[FaultAction, str] = {"fail": "down", "silence": "silent", "slow": "slowed to a tenth", "heal": "up"}
+COMMANDS = (
+    *("gsos", "gsp", "util", "queues", "path", "allreduce", "iperf", "iperfudp"),
+    *("fail", "silence", "slow", "heal"),
+)
 GSOS_METHODS = ("status", "paths", "placement", "counters", "events")
 
 
@@ -333,8 +337,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
             return
         super().do_help(line)
         if not line.strip():
-            own = "gsos gsp util queues path allreduce iperf fail silence slow heal"
-            print(f"Of this project: {own} (help COMMAND explains each)")
+            print(f"Of this project: {' '.join(COMMANDS)} (help COMMAND explains each)")
 
 
 def _positive(text: str, default: int | None) -> int | None:

@@ -39,6 +39,7 @@ EVENT_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "process_stopped": {"t_s": _NUMBER, "name": str},
     "read_back": {"differences": list},
     "gsos_jobs": {"before": dict, "after": dict},
+    "path_changes": {"gsps": list, "changes": list},
 }
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.measurement.probes import linger_s
-from testbed.model.collectives import default_slice_bytes
 from testbed.model.oracle import Ideal, ideal
 from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import SOURCE_PORTS, Flow, pair_flows, place_ranks
+from testbed.model.ring import default_slice_bytes
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
 from testbed.model.topology import Host, Topology

@@ -1,4 +1,4 @@
-"""Stored runs as tables: one line per run, one column per scheme; for the terminal (rich) and as Markdown."""
+"""Stored runs as tables for the terminal (rich): one line per run, one column per scheme."""
 
 from __future__ import annotations
 
@@ -46,13 +46,6 @@ def run_table(runs: Sequence[Run]) -> RenderableType:
 def scheme_table(runs: Sequence[Run]) -> RenderableType:
     """Return the schemes compared, without INVALID runs, for the terminal."""
     return rendered([scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)])
-
-
-def markdown(runs: Sequence[Run]) -> str:
-    """Return both tables as Markdown."""
-    grids = [run_grid(comparison) for comparison in compare(runs, allow_invalid=True)]
-    grids += [scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)]
-    return "\n".join(_markdown(grid) for grid in grids)
 
 
 def run_grid(comparison: Comparison) -> Grid:
@@ -225,12 +218,3 @@ def rendered(grids: Sequence[Grid]) -> RenderableType:
             table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in row))
         parts += [table, *(Text(note, style="dim") for note in grid.notes), Text("")]
     return Group(*parts)
-
-
-def _markdown(grid: Grid) -> str:
-    aligned = ["---" if index < grid.labels else "---:" for index in range(len(grid.headers))]
-    headers = tuple(header.replace("\n", " ") for header in grid.headers)
-    lines = [headers, tuple(aligned), *grid.rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    notes = "\n".join(f"- {note}" for note in grid.notes)
-    return f"**{grid.title}**\n\n{table}\n\n{notes}\n"

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.errors import printable
-from testbed.evaluation.recovery import DEADLY
 from testbed.evaluation.timeline import (
     Band,
     Mark,
@@ -28,6 +27,7 @@ from testbed.evaluation.timeline import (
     marks,
     timeline,
 )
+from testbed.model.scenario import DEADLY
 from testbed.units import KIB
 from testbed.views.comparison import Comparison, Entry
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from testbed.model.collectives import FLOAT_BYTES, Slice
+from testbed.model.ring import FLOAT_BYTES, Slice
 from testbed.workload.payload import Base, Floats, count_wrong, make_base, rank_values
 
 PATTERN_ELEMENTS = 65_521  # a prime, so that shifts of fewer ranks never meet

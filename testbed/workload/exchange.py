@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from testbed.errors import WorkloadError
-from testbed.model.collectives import FLOAT_BYTES, Slice
+from testbed.model.ring import FLOAT_BYTES, Slice
 from testbed.model.streams import Stream
 from testbed.units import KIB
 from testbed.workload.cargo import Cargo

@@ -30,12 +30,12 @@ from random import Random
 from typing import Any, Final
 
 from testbed.errors import WorkloadError
+from testbed.evaluation.percentile import nearest_rank
 from testbed.evaluation.records import MessageRow
 from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
 from testbed.system.namespaces import network_namespace_of
-from testbed.workload.pacing import nearest_rank
 
 MICE_PORT: Final = 18_000  # below the probes' port
 START: Final = "start"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class Schedule:
     """Due times ``first_s + k * interval_s``. ``lateness_s`` says how late each was met.
@@ -33,10 +31,3 @@ class Schedule:
         self.lateness_s.append(lateness_s)
         self._number += 1 + int(lateness_s // self._interval_s)
         return lateness_s
-
-
-def nearest_rank(values: Iterable[float], percent: int) -> float | None:
-    """Return the percentile by nearest rank (the value that ``percent`` of 100 do not exceed), None of no values."""
-    ordered = sorted(values)
-    rank = max(-(-len(ordered) * percent // 100), 1)
-    return ordered[rank - 1] if ordered else None

@@ -17,7 +17,7 @@ from testbed.evaluation.records import FlowRow, IterationRow, RankRow, Row, Tran
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
-from testbed.model.workload_spec import IN_STEP
+from testbed.model.workload_spec import KINDS
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience, RankState, StallWatch
@@ -279,7 +279,7 @@ class Job:
 
     def _transfers(self, iteration: IterationRow) -> tuple[TransferRow, ...]:
         """Return when each pair was done; nothing where all pairs go in step."""
-        if self._pattern.kind in IN_STEP:
+        if KINDS[self._pattern.kind].in_step:
             return ()
         arrived_s = {(peer, rank.rank): end_s for rank in self._ranks for peer, end_s in rank.last["done"]["arrived_s"]}
         sizes = self._pattern.pair_bytes(iteration.size_bytes)

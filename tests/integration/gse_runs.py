@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.model.shaping import largest_burst_bytes
 from testbed.model.topology import Topology
 from testbed.results.store import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"}
-# A run may be faster than its paths allow by what passes a full token bucket for free at its start.
-FREE_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,12 @@ def most_flows(run: dict[str, Any]) -> tuple[int, int]:
 
 
 def free_share(run: dict[str, Any]) -> float:
-    """Return what two full frames are of the bytes a hop moves in one iteration."""
-    scenario = manifest(run)["scenario"]
+    """Return by how much an iteration may be faster than its paths allow: a full bucket passes at once at its start."""
+    scenario = load(Path(run["run_dir"])).scenario
     ranks = len({row["rank"] for row in table(run, "ranks")})
-    hop_bytes = 2 * (ranks - 1) / ranks * scenario["workload"]["size_bytes"]
-    return float(FREE_FRAMES * (scenario["fabric"]["mtu_bytes"] + 14) / hop_bytes)
+    hop_bytes = 2 * (ranks - 1) / ranks * scenario.workload.size_bytes
+    free_bytes = largest_burst_bytes(scenario.fabric)
+    return free_bytes / (hop_bytes - free_bytes)
 
 
 def of_prediction(run: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import ENV, gse_argv, gse_run, run_argv
+from gse_runs import ENV, gse_argv, gse_run, manifest, run_argv
 
 pytestmark = pytest.mark.root
 
@@ -44,6 +44,12 @@ def test_hosts_get_everything_in_order_and_nothing_is_dropped(runs: dict[str, di
     assert run["agents"]["late"] == 0
     assert run["reorder_depth_max_bytes"] > 0  # there was something to put in order
     assert run["grants"] > 0
+
+
+@pytest.mark.parametrize("scheme", ["ecmp", *GSE2, *BLIND])
+def test_ecn_is_negotiated_where_source_queues_mark(runs: dict[str, dict[str, Any]], scheme: str) -> None:
+    settings = manifest(runs[scheme])["network"]["host_sysctls"]  # what every host was read back to have
+    assert settings["net/ipv4/tcp_ecn"] == ("1" if scheme in GSE2 else "0")
 
 
 # A leaf's agent knows what it puts on each uplink; hosts' agents choose without knowing of each other.

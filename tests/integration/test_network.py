@@ -79,6 +79,41 @@ def test_every_setting_of_a_fabric_reads_back(tmp_path: Path, fabric: dict[str, 
     assert settings["mtu_bytes"] == fabric.get("mtu_bytes", 9000)
 
 
+@pytest.mark.parametrize(("marking", "ecn"), [(False, "0"), (True, "1")])
+def test_hosts_have_the_queue_and_the_tcp_that_results_depend_on(tmp_path: Path, marking: bool, ecn: str) -> None:
+    """Numbers as the kernel says them inside a host: what sets and what reads back follow one function."""
+    done = in_capsule(
+        f"""
+        network = Network(network.topology, datapath=network.datapath, marking={marking})
+        with network:
+            def said(*argv):
+                return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+            inside = network.enter_argv("h1", [])
+            print(json.dumps({{
+                "host": json.loads(said(*inside, "tc", "-j", "qdisc", "show", "dev", "h1-eth0")),
+                "switch": json.loads(said("tc", "-j", "qdisc", "show", "dev", "l1-eth1")),
+                "rmem": said(*inside, "cat", "/proc/sys/net/ipv4/tcp_rmem").split(),
+                "ecn": said(*inside, "cat", "/proc/sys/net/ipv4/tcp_ecn").strip(),
+            }}))
+        """,
+        tmp_path,
+        {"leaves": 2, "spines": 1, "hosts_per_leaf": 1},
+    )
+    assert done.returncode == 0, done.stderr
+    inside = json.loads(done.stdout.splitlines()[-1])
+    assert queue_limit_bytes(inside["host"]) == pytest.approx(9_014_000, rel=0.001)  # a thousand frames of MTU 9000
+    assert queue_limit_bytes(inside["switch"]) == pytest.approx(262_144, rel=0.001)
+    assert inside["rmem"] == ["4096", "1048576", "1048576"]
+    assert inside["ecn"] == ecn
+
+
+def queue_limit_bytes(qdiscs: list[dict[str, Any]]) -> float:
+    """Return what a token bucket of 10 Mbit/s lets wait; ``tc`` says how long that takes beyond the burst, in us."""
+    (tbf,) = (qdisc["options"] for qdisc in qdiscs if qdisc["kind"] == "tbf")
+    assert tbf["rate"] == 1_250_000
+    return float(tbf["limit"] if "limit" in tbf else tbf["lat"] * 1.25 + tbf["burst"])
+
+
 SABOTAGE = {
     "rate": (
         "tc qdisc replace dev l1-eth3 root tbf rate 9mbit burst 11514 limit 262144",

@@ -10,17 +10,18 @@ import select
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from gse_runs import ENV, gse_argv, interfaces, words
+from gse_runs import ENV, PROJECT, gse_argv, interfaces, words
 
 pytestmark = pytest.mark.root
 
 FABRIC = words({"fabric.leaves": 2, "fabric.spines": 4, "fabric.hosts_per_leaf": 4})
 PROMPT = "mininet> "
+ECN = "h1 cat /proc/sys/net/ipv4/tcp_ecn"
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +31,11 @@ def nothing_left_behind() -> Iterator[None]:
     assert interfaces() == before
 
 
-def said(commands: list[str], *options: str) -> dict[str, str]:
+def said(commands: Sequence[str], *options: str, fabric: Sequence[str] = FABRIC) -> dict[str, str]:
     """Give commands through a pipe and return what each printed; a command twice is numbered ``COMMAND #2``."""
     text = "".join(f"{command}\n" for command in commands)
     done = subprocess.run(
-        gse_argv("cli", *options, *FABRIC),
+        gse_argv("cli", *options, *fabric),
         input=text,
         env=ENV,
         capture_output=True,
@@ -136,7 +137,7 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     rate = "sh tc qdisc show dev l1-eth7"  # l1's uplink to s3
     commands = ["gsp", rate, "pingall", "allreduce 256K", "gsp", "gsp l1", "gsp l9"]
     commands += ["silence l1 s2", "sh sleep 1", "gsp", "gsos paths", "allreduce 64K", "heal l1 s2"]
-    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp"]
+    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp", ECN]
     answers = said(commands, "--scheme", "gse2-n2n")
     before, after, silent, healed = (rows(answers[name]) for name in ("gsp", "gsp #2", "gsp #3", "gsp #4"))
     assert list(before) == list(after) == list(silent) == list(healed) == ["l1", "l2"]
@@ -162,17 +163,19 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     mbps = [number(r"rate (\d+)Kbit", kbit_of(answers[name])) / 1000 for name in (rate, f"{rate} #2", f"{rate} #3")]
     assert mbps[1] == pytest.approx(mbps[0] / 10, rel=0.01)
     assert mbps[2] == mbps[0]
+    assert answers[ECN].strip() == "1"  # source queues mark
 
 
 def test_gsp_under_a_scheme_without_agents_and_silence_there() -> None:
     way = "path h1 h5 tcp 40000 9000"
     spine = number(r": path s(\d)", said([way], "--scheme", "ecmp")[way])
-    commands = ["gsp", way, f"silence s{spine:.0f}", way, f"heal s{spine:.0f}", way]
+    commands = ["gsp", way, f"silence s{spine:.0f}", way, f"heal s{spine:.0f}", way, ECN]
     answers = said(commands, "--scheme", "ecmp")
     assert answers["gsp"] == "*** gsp: scheme ecmp has no agents; start with --scheme gse2-n2n, for one"
     assert f": path s{spine:.0f}" in answers[way]
     assert "lost" in answers[f"{way} #2"]  # nobody notices: the carrier is up
     assert f": path s{spine:.0f}" in answers[f"{way} #3"]
+    assert answers[ECN].strip() == "0"  # nothing marks
 
 
 def rows(answer: str) -> dict[str, list[str]]:
@@ -258,6 +261,35 @@ def test_a_script_in_another_encoding_and_an_empty_one_are_no_mistakes() -> None
             gse_argv("cli", *FABRIC), input=text, env=ENV, capture_output=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def walkthrough() -> tuple[list[str], list[tuple[str, list[str]]], list[str]]:
+    """Return options, commands with what they show, and commands only named at the end, of docs/walkthrough.md."""
+    *blocks, end = (PROJECT / "docs" / "walkthrough.md").read_text().split("```\n")
+    shown = "\n".join(blocks[1::2])
+    (options,) = re.findall(r"^\$ sudo ./gse cli (.*)$", shown, re.MULTILINE)
+    dialogue = []
+    for part in f"\n{shown}".split(f"\n{PROMPT}")[1:]:
+        command, *answer = part.strip().splitlines()
+        dialogue.append((command, answer))
+    return options.split(), dialogue, re.findall(r"`([^`]+)`", end)
+
+
+def but_for_numbers(line: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", " ".join(line.split()))
+
+
+def test_the_walkthrough_goes_as_its_page_says() -> None:
+    options, dialogue, named = walkthrough()
+    assert len(dialogue) >= 6 and len(named) >= 12
+    answers = said([*(command for command, _answer in dialogue), *named], *options, fabric=())
+    for command, expected in dialogue:
+        lines = [but_for_numbers(line) for line in expected if line != "..."]
+        assert [but_for_numbers(line) for line in answers[command].splitlines()[: len(lines)]] == lines, command
+    # what pingall and dpctl begin with; mistakes begin with stars, too
+    usual = ("*** Ping: ", "*** l1 -")
+    for command, answer in answers.items():
+        assert answer.startswith(usual) or not answer.startswith("***"), (command, answer)
 
 
 class Terminal:

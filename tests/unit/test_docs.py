@@ -1,13 +1,15 @@
 """What the documents point to exists."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from testbed.evaluation.agents import SUMMED
 from testbed.gse.dataplane.counters import Counters
-from testbed.model.scenario import SCHEMES
+from testbed.model.scenario import SCHEMES, FaultAction, WorkloadKind
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -44,13 +46,17 @@ def test_tables_have_no_gap_that_ends_them() -> None:
             assert not broken, f"{page}: {after}"
 
 
-def test_what_a_new_scheme_needs_names_every_file_that_names_schemes() -> None:
-    row = next(
-        line for line in (PROJECT / "docs/architecture.md").read_text().splitlines() if line.startswith("| a scheme |")
-    )
+@pytest.mark.parametrize(
+    ("what", "names", "several"),
+    [("a scheme", SCHEMES, 4), ("a workload", get_args(WorkloadKind), 2), ("a fault", get_args(FaultAction), 2)],
+)
+def test_what_a_new_one_needs_has_every_file_that_names_several(what: str, names: Sequence[str], several: int) -> None:
+    lines = (PROJECT / "docs/architecture.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith(f"| {what} |"))
     naming = {
         str(path.relative_to(PROJECT))
         for path in (PROJECT / "testbed").rglob("*.py")
-        if sum(f'"{scheme}"' in path.read_text() for scheme in SCHEMES) >= 4
+        if sum(f'"{name}"' in path.read_text() for name in names) >= several
     }
-    assert {name for name in naming if name not in row} == set()
+    assert naming
+    assert {path for path in naming if path not in row} == set()

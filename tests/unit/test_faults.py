@@ -1,4 +1,4 @@
-"""Each action of a fault does what it says, and nothing else does."""
+"""Each action of a fault does what it says, and nothing else does; every place that must know an action does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from testbed.fabric.faults import apply_fault
-from testbed.model.scenario import FabricSpec, FaultAction, FaultSpec
+from testbed.model.scenario import BREAKS, DEADLY, EFFECTS, FabricSpec, FaultAction, FaultSpec
 from testbed.model.topology import Topology
+from testbed.prompt import interactive
 
 
 class FakeNetwork:
@@ -50,3 +51,19 @@ def test_an_action_nobody_wrote_heals_nothing() -> None:
     with pytest.raises(ValueError, match="nothing is known of the fault 'flap'"):
         apply_fault(network, fault)  # type: ignore[arg-type]
     assert network.done == []
+
+
+def test_every_action_has_an_effect_and_is_at_the_prompt() -> None:
+    actions = set(get_args(FaultAction))
+    assert set(EFFECTS) == set(interactive.DONE) == actions
+    assert {action for action in actions if hasattr(interactive.FabricCLI, f"do_{action}")} == actions
+
+
+def test_a_link_that_is_slow_is_broken_but_not_dead() -> None:
+    assert set(get_args(FaultAction)) - BREAKS == {"heal"}
+    assert {"slow"} == BREAKS - DEADLY
+
+
+def test_what_is_done_to_a_link_is_undone_by_heal() -> None:
+    broken = {what for action in BREAKS for what, _how in DONE[action]}
+    assert broken == {what for what, _how in DONE["heal"]}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.gse.authorise import MARGIN, Routed, authorised_rates
+from testbed.gse.authorise import MARGIN, Routed, authorised_rates, max_min_rates
 from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.load import LinkId
 from testbed.model import pattern
@@ -100,3 +100,30 @@ def test_no_link_is_promised_more_than_it_has(drawn: list[tuple[int, int, int]],
         for direction in TOPOLOGY.route(src, dst, routed.path or 0):
             promised[direction.name] += rate or 0.0
     assert all(total <= 10 for total in promised.values())
+
+
+def test_max_min_rates_of_a_textbook_case() -> None:
+    # A: flows 0, 1, 2 share 10 -> but flow 2 is held at 2 by B, so 0 and 1 get 4 each; flow 3 alone fills C
+    rates = max_min_rates([["A"], ["A"], ["A", "B"], ["C"]], {"A": 10, "B": 2, "C": 7})
+    assert rates == [4, 4, 2, 7]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("ABCD"), min_size=1, max_size=3, unique=True), min_size=1, max_size=8),
+    st.tuples(*[st.integers(1, 100)] * 4),
+)
+def test_max_min_rates_fill_a_link_of_every_flow_and_none_beyond(
+    routes: list[list[str]], rates: tuple[int, ...]
+) -> None:
+    capacities = dict(zip("ABCD", map(float, rates), strict=True))
+    found = max_min_rates(routes, capacities)
+    used = {link: sum(rate for rate, route in zip(found, routes, strict=True) if link in route) for link in capacities}
+    for link, capacity in capacities.items():
+        assert used[link] <= capacity * (1 + 1e-9)
+    for rate, route in zip(found, routes, strict=True):
+        # every flow has a full link on which nobody gets more than it
+        assert any(
+            used[link] >= capacities[link] * (1 - 1e-9)
+            and all(other <= rate * (1 + 1e-9) for other, way in zip(found, routes, strict=True) if link in way)
+            for link in route
+        )

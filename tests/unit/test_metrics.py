@@ -15,7 +15,6 @@ from testbed.evaluation.metrics import (
     measure,
     outages,
     paired_speedup,
-    percentile,
     uplink_load,
     usual_pause_s,
 )
@@ -294,13 +293,6 @@ def test_no_probe_is_no_latency_and_all_lost_is_not_zero() -> None:
     found = latency([probe(1.0, None)], [(0, 2)])
     assert found is not None
     assert (found.p50_ms, found.max_ms, found.lost) == (None, None, 1)
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.floats(0.1, 100))
-def test_percentile_was_observed_and_enough_are_below(values: list[float], percent: float) -> None:
-    found = percentile(sorted(values), percent)
-    assert found in values
-    assert sum(value <= found for value in values) >= percent / 100 * len(values) - 1e-9
 
 
 # --- faults ---------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from testbed.model.oracle import (
     FlowPath,
     expected_ecmp,
     ideal,
-    max_min_rates,
     parse_path,
     path_name,
     predict,
@@ -142,26 +141,24 @@ def test_downlink_is_counted_where_the_spine_sent_the_flow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "mean_one", "slowest_one", "mean_four", "slowest_four"),
+    ("shape", "one_flow", "four_flows"),
     [
-        ((2, 2, 2), 0.75, 0.63, 0.96, 0.73),
-        ((2, 4, 4), 0.68, 0.44, 0.92, 0.61),
-        ((4, 4, 4), 0.68, 0.39, 0.91, 0.56),
-        ((4, 8, 8), 0.66, 0.32, 0.90, 0.49),
+        ((2, 2, 2), 0.63, 0.73),
+        ((2, 4, 4), 0.44, 0.61),
+        ((4, 4, 4), 0.39, 0.56),
+        ((4, 8, 8), 0.32, 0.49),
     ],
 )
 def test_expectation_agrees_with_the_known_table(
-    shape: tuple[int, int, int], mean_one: float, slowest_one: float, mean_four: float, slowest_four: float
+    shape: tuple[int, int, int], one_flow: float, four_flows: float
 ) -> None:
-    """The table of the GSE notes (max-min, "slowest hop" = flows x slowest flow), rounded to per cents there."""
+    """The table of the GSE notes ("slowest hop" = flows x slowest flow), rounded to per cents there."""
     topology = fabric(*shape)
     hosts = cross_leaf(topology)
     one = expected_ecmp(topology, hops(topology, hosts), flows_per_hop=1, runs=20, rng=Random(5))
     four = expected_ecmp(topology, hops(topology, hosts), flows_per_hop=4, runs=20, rng=Random(5), trials=1000)
-    assert one.mean_hop == pytest.approx(mean_one, abs=0.02)
-    assert one.efficiency.mean == pytest.approx(slowest_one, abs=0.015)
-    assert four.mean_hop == pytest.approx(mean_four, abs=0.02)
-    assert four.efficiency.mean == pytest.approx(slowest_four, abs=0.015)
+    assert one.efficiency.mean == pytest.approx(one_flow, abs=0.015)
+    assert four.efficiency.mean == pytest.approx(four_flows, abs=0.015)
 
 
 def test_two_flows_on_two_paths_collide_every_other_time() -> None:
@@ -201,33 +198,6 @@ def test_hops_within_a_leaf_cannot_collide() -> None:
         ).efficiency.mean
         == 1
     )
-
-
-def test_max_min_rates_of_a_textbook_case() -> None:
-    # A: flows 0, 1, 2 share 10 -> but flow 2 is held at 2 by B, so 0 and 1 get 4 each; flow 3 alone fills C
-    rates = max_min_rates([["A"], ["A"], ["A", "B"], ["C"]], {"A": 10, "B": 2, "C": 7})
-    assert rates == [4, 4, 2, 7]
-
-
-@given(
-    st.lists(st.lists(st.sampled_from("ABCD"), min_size=1, max_size=3, unique=True), min_size=1, max_size=8),
-    st.tuples(*[st.integers(1, 100)] * 4),
-)
-def test_max_min_rates_fill_a_link_of_every_flow_and_none_beyond(
-    routes: list[list[str]], rates: tuple[int, ...]
-) -> None:
-    capacities = dict(zip("ABCD", map(float, rates), strict=True))
-    found = max_min_rates(routes, capacities)
-    used = {link: sum(rate for rate, route in zip(found, routes, strict=True) if link in route) for link in capacities}
-    for link, capacity in capacities.items():
-        assert used[link] <= capacity * (1 + 1e-9)
-    for rate, route in zip(found, routes, strict=True):
-        # every flow has a full link on which nobody gets more than it
-        assert any(
-            used[link] >= capacities[link] * (1 - 1e-9)
-            and all(other <= rate * (1 + 1e-9) for other, way in zip(found, routes, strict=True) if link in way)
-            for link in route
-        )
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.data())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.workload.pacing import Schedule, nearest_rank
+from testbed.workload.pacing import Schedule
 
 
 def test_due_times_do_not_drift_with_lateness() -> None:
@@ -37,11 +37,3 @@ def test_next_is_always_due_after_now_and_within_one_interval(pauses: list[float
         schedule.met(now_s)
         assert now_s - 1e-9 <= schedule.due_s <= now_s + interval_s + 1e-9
     assert len(schedule.lateness_s) == len(pauses)
-
-
-def test_percentile_is_a_value_that_occurred() -> None:
-    assert nearest_rank([], 99) is None
-    assert nearest_rank([3.0], 99) == 3.0
-    assert nearest_rank([5.0, 1.0, 4.0, 2.0, 3.0], 50) == 3.0  # rank ceil(2.5) = 3
-    assert nearest_rank(range(1, 101), 99) == 99
-    assert nearest_rank(range(1, 102), 99) == 100  # rank ceil(99.99) = 100

@@ -11,7 +11,6 @@ from testbed.measurement.parsers import (
     SocketDrops,
     core_times,
     packet_socket_drops,
-    protocol_counters,
     qdiscs,
     schedstat,
 )
@@ -95,24 +94,6 @@ def test_schedstat_is_run_time_and_waiting_in_seconds() -> None:
 def test_schedstat_of_another_shape_is_an_error(text: bytes | str) -> None:
     with pytest.raises(ParseError, match="three integers"):
         schedstat(text)
-
-
-def test_protocol_counters_are_named_by_group_and_key() -> None:
-    snmp = protocol_counters((DATA / "proc" / "net-snmp.txt").read_text())
-    assert snmp["Tcp.RetransSegs"] == 0
-    assert snmp["Tcp.MaxConn"] == -1
-    assert snmp["Icmp.OutEchos"] == 2  # ping -c 2
-    netstat = protocol_counters((DATA / "proc" / "net-netstat.txt").read_text())
-    assert netstat["TcpExt.TCPOFOQueue"] == 0
-    assert netstat["IpExt.InOctets"] == 2 * 84  # two answers of 20 + 8 + 56 bytes
-
-
-@pytest.mark.parametrize(
-    "text", ["", "Tcp: A B\n", "Tcp: A B\nTcp: 1\n", "Tcp: A\nUdp: 1\n", "Tcp: A\nTcp: x\n", "Tcp A\nTcp 1\n"]
-)
-def test_protocol_counters_that_do_not_match_their_names_are_an_error(text: str) -> None:
-    with pytest.raises(ParseError, match="/proc/net/snmp"):
-        protocol_counters(text)
 
 
 def test_queues_are_read_with_their_counters_and_options() -> None:

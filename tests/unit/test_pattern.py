@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.collectives import RingAllReduce
 from testbed.model.pattern import Pattern, permutation_pairs, ring, seeded_pattern
 from testbed.model.ranks import place_ranks
+from testbed.model.ring import RingAllReduce
 from testbed.model.scenario import parse_scenario
 from testbed.model.streams import Direct, stream
 from testbed.model.topology import Topology
+from testbed.model.workload_spec import KINDS, WorkloadKind, most_peers
 
 
 def test_a_ring_sends_every_rank_to_the_next() -> None:
@@ -125,7 +127,7 @@ def test_permutations_differ_between_seeds_and_are_spread() -> None:
     assert {pairs[0][1] for pairs in found} == set(range(1, 8))  # rank 0 gets every partner at times
 
 
-@pytest.mark.parametrize("kind", ["allreduce_ring", "all_to_all", "incast", "permutation"])
+@pytest.mark.parametrize("kind", get_args(WorkloadKind))
 @pytest.mark.parametrize("jobs", [2, 4])
 def test_jobs_keep_to_themselves_and_are_alike(kind: str, jobs: int) -> None:
     found = pattern(kind, 16, jobs=jobs, partners="any")
@@ -144,7 +146,7 @@ def test_every_stream_of_a_ring_job_forwards_within_its_job() -> None:
     assert stream("allreduce_ring", (3, 4, 5), (3, 4), 48, 8) == RingAllReduce(3, 48, 8).hop(0)
 
 
-@pytest.mark.parametrize("kind", ["allreduce_ring", "all_to_all", "incast", "permutation"])
+@pytest.mark.parametrize("kind", get_args(WorkloadKind))
 def test_pairs_are_found_by_either_end_and_have_their_streams_bytes(kind: str) -> None:
     found = pattern(kind, 12, jobs=2, partners="any")
     for rank in range(12):
@@ -154,3 +156,18 @@ def test_pairs_are_found_by_either_end_and_have_their_streams_bytes(kind: str) -
         assert sorted(index for rank in range(12) for index in end(rank)) == list(range(len(found.pairs)))
     for pair, size_bytes in zip(found.pairs, found.pair_bytes(1004), strict=True):
         assert size_bytes == stream(found.kind, found.members(pair[0]), pair, 1004, 8).size_bytes
+
+
+def test_every_kind_of_workload_says_what_it_is() -> None:
+    assert set(KINDS) == set(get_args(WorkloadKind))
+
+
+@pytest.mark.parametrize("kind", get_args(WorkloadKind))
+def test_what_a_kind_says_of_itself_is_so(kind: WorkloadKind) -> None:
+    found = pattern(kind, 8, partners="any")
+    most = max(len(pairs(rank)) for rank in range(8) for pairs in (found.sent_by, found.received_by))
+    asked = parse_scenario({"name": "x", "workload": {"kind": kind, "ranks": 8}}, source="test")
+    assert most == found.bus_pairs == asked.peers == most_peers(kind, 8)
+    streams = [stream(kind, found.members(pair[0]), pair, 4096, 64) for pair in found.pairs]
+    waits = any(piece.after is not None for one in streams for piece in one.stripe(0, 1))
+    assert waits == KINDS[kind].in_step

@@ -247,6 +247,7 @@ def test_event_nobody_reads_may_hold_anything(tmp_path: Path) -> None:
         {"event": "fault", "t_s": "soon", "action": "fail", "target": "s1"},
         {"event": "fault", "t_s": 1.0, "action": "fail"},
         {"event": "process_died", "t_s": 1.0},
+        {"event": "path_changes", "t_s": 9.0, "gsps": ["l1", "l2"]},
     ],
 )
 def test_events_of_a_stranger_are_refused(tmp_path: Path, event: object) -> None:

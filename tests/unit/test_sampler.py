@@ -17,7 +17,7 @@ import pytest
 
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
 from testbed.measurement.netlink_format import LinkCounters, LinkInfo, Qdisc
-from testbed.measurement.sampler import Config, Interfaces, host_counters
+from testbed.measurement.sampler import Config, Interfaces
 from testbed.results.store import load_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -229,9 +229,3 @@ def test_names_are_read_again_only_when_interfaces_come_or_go() -> None:
     route.extra = [LinkInfo(9, "l1-eth2", "veth")]
     assert [row["intf"] for row in parsed(interfaces.link_lines(), LinkRow)] == ["l1-eth1", "l1-eth2"]
     assert route.listed == 2
-
-
-def test_host_counters_are_those_of_the_processs_own_namespace() -> None:
-    counters = host_counters(os.getpid())
-    assert counters["Tcp.RetransSegs"] >= 0
-    assert counters["TcpExt.TCPOFOQueue"] >= 0

@@ -1,7 +1,7 @@
 import pytest
 
 from testbed.model.scenario import FabricSpec
-from testbed.model.shaping import queue_setting, tc_lines, tc_mismatches
+from testbed.model.shaping import largest_burst_bytes, queue_setting, tc_lines, tc_mismatches
 
 TBF = {"kind": "tbf", "handle": "1:", "root": True, "options": {"rate": 1250000, "burst": 11514, "lat": 200504}}
 
@@ -14,6 +14,13 @@ def test_the_default_link_is_a_token_bucket_of_little_more_than_a_frame() -> Non
         "qdisc add dev l1-eth1 root handle 1: tbf rate 10000000bit burst 11514 limit 262144"
     ]
     assert tc_mismatches("l1-eth1", setting, [TBF]) == []
+
+
+def test_the_largest_burst_is_that_of_the_fastest_link() -> None:
+    assert largest_burst_bytes(FabricSpec()) == 11_514
+    # 2 ms at 100 Mbit/s are 25000 bytes
+    assert largest_burst_bytes(FabricSpec(host_rate_mbps=100)) == largest_burst_bytes(FabricSpec(uplink_rate_mbps=100))
+    assert largest_burst_bytes(FabricSpec(host_rate_mbps=100)) == 9014 + 25_000
 
 
 def test_delay_and_ecn_wrap_the_token_bucket() -> None:

@@ -17,7 +17,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, load
 from testbed.views.comparison import compare, describe, left_out_text
-from testbed.views.tables import markdown, run_grid, run_table, scheme_grid, scheme_table
+from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
 
@@ -44,24 +44,28 @@ def text_of(renderable: object, width: int = 80) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def cells(markdown_text: str, label: str) -> list[str]:
-    """Return the cells of the Markdown row that begins with ``label``."""
-    (line,) = [line for line in markdown_text.splitlines() if re.match(rf"\|\s*{re.escape(label)}\s*\|", line)]
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+def cells(runs: list[Run], label: str) -> list[str]:
+    """Return the cells of the row ``label`` where schemes are compared."""
+    (comparison,) = compare(runs, allow_invalid=False)
+    (row,) = [row for row in scheme_grid(comparison).rows if row[0].strip() == label]
+    return list(row[1:])
+
+
+def both_tables(runs: list[Run]) -> str:
+    return text_of(run_table(runs)) + text_of(scheme_table(runs))
 
 
 def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     runs = three_seeds(tmp_path)
     by_scheme = {s: [r.summary["completion_s"] for r in runs if r.scheme == s] for s in ("ecmp", "gse1")}  # type: ignore[index]
-    text = markdown(runs)
     mean = sum(by_scheme["gse1"]) / 3
-    assert cells(text, "completion time, s")[1] == f"{mean:.3f}"
-    assert cells(text, "runs") == ["3 VALID", "3 VALID"]
-    assert cells(text, "efficiency")[1] == "0.985"
-    assert cells(text, "expected of hashing")[1] == "-"
+    assert cells(runs, "completion time, s")[1] == f"{mean:.3f}"
+    assert cells(runs, "runs") == ["3 VALID", "3 VALID"]
+    assert cells(runs, "efficiency")[1] == "0.985"
+    assert cells(runs, "expected of hashing")[1] == "-"
     # two flows per leaf on two paths: 1 with probability 1/4, else 1/2: 0.625 in the mean
-    assert cells(text, "expected of hashing")[0].startswith("0.62")
-    low, high = re.search(r"\((.*)\.\.(.*)\)", cells(text, "expected of hashing")[0]).groups()  # type: ignore[union-attr]
+    assert cells(runs, "expected of hashing")[0].startswith("0.62")
+    low, high = re.search(r"\((.*)\.\.(.*)\)", cells(runs, "expected of hashing")[0]).groups()  # type: ignore[union-attr]
     assert float(low) == 0.5  # none of three free: (3/4)**3 = 0.42
     assert float(high) == 0.833  # two of three; all three: (1/4)**3 = 0.016, beyond the upper 2.5%
 
@@ -70,7 +74,7 @@ def test_speedup_is_over_the_first_scheme_with_its_interval(tmp_path: Path) -> N
     (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
     ratio = comparison.speedup("gse1")
     assert ratio is not None
-    shown = cells(markdown(three_seeds(tmp_path / "again")), "speed-up over ecmp")
+    shown = cells(three_seeds(tmp_path / "again"), "speed-up over ecmp")
     assert shown == ["-", f"{ratio.mean:.2f} ({ratio.low:.2f}..{ratio.high:.2f})"]
 
 
@@ -88,7 +92,7 @@ def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
 
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:
     runs = stored(tmp_path, with_rate_error(healthy(scenario_of()), 0.2))
-    assert cells(markdown(runs), "efficiency") == ["-"]
+    assert cells(runs, "efficiency") == ["-"]
 
 
 def test_reasons_stand_below_the_runs(tmp_path: Path) -> None:
@@ -106,10 +110,10 @@ def test_tables_fit_a_terminal_of_80_columns_uncut(tmp_path: Path) -> None:
 
 def test_what_was_not_measured_is_a_dash_not_a_zero(tmp_path: Path) -> None:
     run = with_rows(healthy(scenario_of()), links=[], probes=[])
-    text = markdown(stored(tmp_path, run))
-    assert cells(text, "loaded uplinks used") == ["-"]
-    assert cells(text, "latency p99, ms") == ["-"]
-    assert cells(text, "packets dropped") == ["0"]
+    runs = stored(tmp_path, run)
+    assert cells(runs, "loaded uplinks used") == ["-"]
+    assert cells(runs, "latency p99, ms") == ["-"]
+    assert cells(runs, "packets dropped") == ["0"]
 
 
 def test_runs_of_different_questions_are_not_mixed(tmp_path: Path) -> None:
@@ -160,7 +164,7 @@ def test_outage_is_shown_when_there_are_faults(tmp_path: Path) -> None:
     ranks = [replace(row, max_gap_s=0.25, max_gap_at_s=start_s + 0.4) for row in run.tables.ranks]
     event = {"event": "fault", "t_s": start_s + 0.5, "action": "fail", "target": "l1-s1"}
     runs = stored(tmp_path, replace(with_rows(run, ranks=ranks), events=(*run.events, event)))
-    assert cells(markdown(runs), "outage, ms") == ["250"]
+    assert cells(runs, "outage, ms") == ["250"]
 
 
 @pytest.mark.parametrize(
@@ -172,14 +176,14 @@ def test_summary_of_a_stranger_is_refused(tmp_path: Path, field: str, value: str
     summary = json.loads((path / "summary.json").read_text())
     (path / "summary.json").write_text(json.dumps({**summary, field: value}))
     with pytest.raises(ResultsError, match=re.escape(said)):
-        markdown([load(path)])
+        both_tables([load(path)])
 
 
 def test_a_lost_summary_is_made_again_from_the_rows(tmp_path: Path) -> None:
     path = store(tmp_path, healthy(scenario_of()))
-    before = markdown([load(path)])
+    before = both_tables([load(path)])
     (path / "summary.json").unlink()
-    assert markdown([load(path)]) == before
+    assert both_tables([load(path)]) == before
 
 
 def test_rows_that_cannot_be_from_the_scenario_are_refused(tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def test_rows_that_cannot_be_from_the_scenario_are_refused(tmp_path: Path) -> No
     table = (path / "ranks.csv").read_text()
     (path / "ranks.csv").write_text(table.replace(",h1,", ",h99,"))
     with pytest.raises(ResultsError, match="row 1, column host: not possible here; got 'h99', expected h1..h4"):
-        markdown([load(path)])
+        both_tables([load(path)])
 
 
 def test_description_names_the_scale() -> None:

@@ -19,9 +19,9 @@ from loopback import loopback_flows, loopback_hosts
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow
-from testbed.model.collectives import RingAllReduce
 from testbed.model.pattern import ring, seeded_pattern
 from testbed.model.ranks import pair_flows
+from testbed.model.ring import RingAllReduce
 from testbed.model.scenario import parse_scenario
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience, StallWatch

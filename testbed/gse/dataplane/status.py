@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from testbed.evaluation.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.gse.dataplane.edge import Edge
 from testbed.gse.dataplane.grant import UNUSED
 
@@ -23,7 +24,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
         "paces": {str(leaf): paces for leaf, paces in edge.spread.paces().items()},
         "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
         "path_changes": [list(change) for change in edge.failures.story],
-        "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),
+        "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),  # sorted once: frames wait meanwhile
         "queues": [
             {
                 "dst": queue.dst,
@@ -39,9 +40,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
 
 
 def _percentiles(waits_s: list[float]) -> dict[str, float | None]:
-    """Return nearest-rank percentiles in ms; p99 only from 100 waits on."""
-    if not waits_s:
-        return {"p50": None, "p99": None}
-    last = len(waits_s) - 1
-    p99 = waits_s[min(last, (99 * len(waits_s) + 99) // 100 - 1)] * 1e3 if len(waits_s) >= 100 else None
-    return {"p50": waits_s[last // 2] * 1e3, "p99": p99}
+    """Return percentiles in ms of ascending waits."""
+    p50_s = nearest_rank(waits_s, 50)
+    p99_s = nearest_rank(waits_s, 99) if len(waits_s) >= P99_MIN_SAMPLES else None
+    return {name: None if wait_s is None else wait_s * 1e3 for name, wait_s in (("p50", p50_s), ("p99", p99_s))}

@@ -30,11 +30,6 @@ def bus_factor(n_ranks: int) -> float:
     return 2 * (n_ranks - 1) / n_ranks
 
 
-def mean_bytes_per_hop(n_ranks: int, size_bytes: int) -> float:
-    """Return the payload bytes a hop carries, 2(n-1)/n x size: exact when the chunks are equal, else their mean."""
-    return bus_factor(n_ranks) * size_bytes
-
-
 def default_slice_bytes(n_ranks: int, size_bytes: int) -> int:
     """Return a quarter of a chunk, within 4..64 KiB and a multiple of 4.
 
