@@ -25,6 +25,8 @@ CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simula
 CREDIT_FRAMES_OF_UET: Final = 2
 RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
 TIMER_LEAST_S: Final = 0.02
+GRANT_HOLD_MOST_S: Final = 0.02
+HELLO_PROVEN_MOST_S: Final = 0.3  # a second without an answer is taken for dead
 HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello on
 
 
@@ -74,6 +76,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "window_bytes": window,
         "port_window_bytes": gsp.port_window_bytes or window + quantum,
         "release_bytes": RELEASE_FRAMES * frame,
+        # acknowledgements of a port that receives at full rate go back every two frames
+        "grant_hold_s": 0.0 if scheme == "uet" else min(2 * frame_s, GRANT_HOLD_MOST_S),
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
         "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
@@ -83,6 +87,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
+        "hello_proven_s": max(gsp.hello_ms / 1e3, min(10 * gsp.hello_ms / 1e3, HELLO_PROVEN_MOST_S)),
         # a hello may wait for the frame that is just being sent, on the way up and on the way down
         "hello_wait_s": max(2 * (frame_s + (fabric.delay_ms or 0.0) / 1e3), HELLO_WAIT_LEAST_S),
         "hello_retry_s": gsp.hello_ms / 1e3 / 4,

@@ -161,6 +161,10 @@ class Fabric:
     def turn(self, gsp: int, act: Callable[[Edge], None]) -> None:
         edge = self.edges[gsp]
         act(edge)
+        watcher = self.edges.get(wire.address(gsp >> 8))
+        if edge.arrivals and watcher is not None:
+            watcher.seen(edge.arrivals, self.now_s)
+            edge.arrivals = 0
         edge.advance(self.now_s)
         self._collect(gsp, edge)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
@@ -78,11 +79,11 @@ class SourceSide:
             return
         self._pump(queue, now_s)
 
-    def hear_grant(self, message: wire.Grant, now_s: float) -> None:
-        """Send what is granted."""
-        for entry in message.entries:
+    def hear_grant(self, src: int, entries: Iterable[wire.GrantEntry], now_s: float) -> None:
+        """Send what the GSP ``src`` grants."""
+        for entry in entries:
             queue = self._by_qid.get(entry.qid)
-            if queue is None or queue.epoch != entry.epoch or queue.dst != message.src:
+            if queue is None or queue.epoch != entry.epoch or queue.dst != src:
                 self._counters.stale += 1
             elif queue.granted(entry.grant, now_s):
                 self._pump(queue, now_s)
