@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from gse_fabric import RATE_BYTES_PER_S, Fabric, data_frame, host_frame
+from gse_fabric import RATE_BYTES_PER_S, Fabric, data_frame, host_frame, is_data
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.edge import SCAN_S, Edge
@@ -15,10 +15,6 @@ from testbed.gse.dataplane.profile import Profile
 PROFILE = Profile()
 H11, H12, H21, H31 = (1, 1), (1, 2), (2, 1), (3, 1)
 L1, L2, L3 = wire.address(1), wire.address(2), wire.address(3)
-
-
-def is_data(frame: bytes) -> bool:
-    return frame[12:14] == b"\x88\xb5"
 
 
 # -- the end of a burst is lost -------------------------------------------------------------------------------

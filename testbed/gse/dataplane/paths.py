@@ -82,13 +82,14 @@ class PathMonitor:
         asked = {number for number, path in enumerate(self._paths) if self._asks_again(path, now_s)}
         # the last one before a verdict goes over all paths: what the others bring back is what it is measured by
         verdict = any(len(path.unanswered) == self._needs(path) - 1 for path in map(self._paths.__getitem__, asked))
+        awaited = verdict or any(path.up and len(path.unanswered) >= self._needs(path) for path in self._paths)
         if now_s >= self._round_s or verdict:
             self._round_s = now_s + self._profile.hello_s
             asked.update(
                 number
                 for number, path in enumerate(self._paths)
                 if not (path.up and 0 < len(path.unanswered) < self._needs(path))
-                and (verdict or not path.proven or now_s >= path.asked_s + self._profile.hello_proven_s)
+                and (awaited or not path.proven or now_s >= path.asked_s + self._profile.hello_proven_s)
             )
         if not asked:
             self._reckon()

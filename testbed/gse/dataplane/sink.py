@@ -65,8 +65,8 @@ class SinkSide:
         self._counters.data_in += 1
         if header.path:
             self._delays.record(header.src, header.path, header.ts_us, now_s)
-        ready, received = inbound.accept(header.psn, header.sent, inner, now_s)
-        if self._profile.admission == "dgsq":
+        ready, received, news = inbound.accept(header.psn, header.sent, inner, now_s)
+        if self._profile.admission == "dgsq" and news:  # else others would miss what a queue that is over is granted
             scheduler = self.schedulers[header.dst_port]
             scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
             scheduler.received(key, received)
@@ -114,7 +114,7 @@ class SinkSide:
         self.schedulers[inbound.dst_port].close(key, message.epoch)
         self._riders.drop(*key)
         self._changed.add(inbound.dst_port)
-        inbound.closed, inbound.heard_s = True, now_s
+        inbound.close(message.psn, now_s)
         if self._profile.retransmit:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
 
