@@ -20,7 +20,7 @@ def stragglers(frame: bytes, _rng: Random) -> list[float]:
         return [0.0]
     header = wire.parse_data(frame)
     assert header is not None
-    slow = header.src == L1 and header.path == 2
+    slow = header.src == L1 and header.path == 2 and not header.flags & wire.FLAG_RETRANSMITTED
     return [1.2 + 0.02 * (header.psn % 50)] if slow else [0.0]
 
 
@@ -43,3 +43,17 @@ def test_stragglers_of_a_closed_queue_take_no_credit_from_others() -> None:
     assert fabric.numbers(H21, H11) == list(range(30))
     assert fabric.numbers(H21, H31) == list(range(400))
     assert fabric.total("stale") == fabric.total("watchdog_alarms") == 0
+
+
+def test_frames_are_sent_again_by_another_path_than_the_one_that_kept_them() -> None:
+    fabric = Fabric(AGAIN, leaves=3, hosts=1, fate=stragglers)
+    for number in range(30):
+        fabric.send(0.0072 * number, H11, H21, number, 9014)
+    fabric.run(3.0)
+    by_path: dict[int, set[int]] = {}
+    for _t_s, header in fabric.data():
+        by_path.setdefault(header.psn, set()).add(header.path)
+    again = {header.psn for _t_s, header in fabric.data() if header.flags & wire.FLAG_RETRANSMITTED}
+    assert len(again) > 5
+    assert all(by_path[psn] == {1, 2} for psn in again)
+    assert fabric.numbers(H21, H11) == list(range(30))
