@@ -89,7 +89,7 @@ class SourceSide:
                 self._pump(queue, now_s)
 
     def hear_loss(self, message: wire.Loss, now_s: float) -> None:
-        """Send again what is missing, as far as it is kept, by other paths: the first may be slow, or about to be dead."""
+        """Send again what is missing, as far as it is kept, by other paths: the first may be slow or dying."""
         kept = self._kept.get(message.qid)
         self._counters.losses_told += 1
         if message.final or not kept or message.epoch != self._epoch or kept[0][1].dst != message.src:
