@@ -13,7 +13,7 @@ import json
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Loop:
         self._stack = ExitStack()
         self._stopped = False
         self.agents = [Agent(config, time.monotonic()) for config in configs]
+        self._watchers = [agent for agent in self.agents if agent.edge.place.watches_paths]
 
     def __enter__(self) -> Loop:
         with ExitStack() as undo:
@@ -69,9 +70,20 @@ class Loop:
                 handler(now_s)
                 if agent_of_fd is not None:
                     touched.add(agent_of_fd)
+            self._tell_watchers(touched, now_s)
             for agent in agents:
                 if agent in touched or (agent.due_s is not None and agent.due_s <= now_s):
                     agent.advance(now_s)
+
+    def _tell_watchers(self, touched: Set[Agent], now_s: float) -> None:
+        """What arrives at a host has come by an uplink of its leaf: as its switch sees every frame."""
+        paths = 0
+        for agent in touched:
+            paths |= agent.edge.arrivals
+            agent.edge.arrivals = 0
+        if paths:
+            for watcher in self._watchers:
+                watcher.edge.seen(paths, now_s)
 
     def _command(self, _now_s: float) -> None:
         for line in self._commands.read():

@@ -43,10 +43,11 @@ def _gsp(address: int) -> str:
 
 def _data(head: Any) -> str:
     flags = "".join([" first" if head.flags & 1 else "", " again" if head.flags & 2 else ""])
+    rider = f", grants queue {head.grant_qid}: {head.grant}" if head.flags & 4 else ""
     return (
         f"DATA {_gsp(head.src)} > {_gsp(head.dst)} port {head.dst_port} path {head.path} queue {head.qid} "
         f"psn {head.psn} container {head.csn}.{head.pidx}{flags} {head.inner_bytes} B, sent {head.sent} of "
-        f"{head.demand} | {head.payload.summary()}"
+        f"{head.demand}{rider} | {head.payload.summary()}"
     )
 
 

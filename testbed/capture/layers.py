@@ -30,7 +30,7 @@ class GseData(Packet):  # type: ignore[misc]
     name = "GSE data"
     fields_desc = [
         BitField("version", 1, 4),
-        FlagsField("flags", 0, 4, ["first", "rtx", "r2", "r3"]),
+        FlagsField("flags", 0, 4, ["first", "rtx", "grant", "r3"]),
         ByteField("tc", 1),
         ShortField("epoch", 0),
         XShortField("src", 0),
@@ -45,6 +45,9 @@ class GseData(Packet):  # type: ignore[misc]
         IntField("sent", 0),
         IntField("demand", 0),
         IntField("ts_us", 0),
+        ShortField("grant_qid", 0),
+        ShortField("grant_epoch", 0),
+        IntField("grant", 0),
     ]
 
     def guess_payload_class(self, payload: bytes) -> type[Packet]:

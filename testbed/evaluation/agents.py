@@ -22,6 +22,7 @@ SUMMED = (
     "hellos",
     "requests",
     "grant_frames",
+    "grants_on_data",
     "gap_timeouts",
     "skipped",
     "late",

@@ -1,4 +1,4 @@
-"""The bytes of a journal, version 1: no I/O, only values to bytes and back. Numbers are in network order.
+"""The bytes of a journal, version 2: no I/O, only values to bytes and back. Numbers are in network order.
 
 A journal is a preamble and blocks. A block is a head (size of its body, CRC-32 of the body, CRC-32 of these two) and a
 body: first how the core began, as JSON, then events, a block for each call of ``advance`` and what came before it. So
@@ -23,15 +23,16 @@ from testbed.gse.dataplane.profile import Profile
 from testbed.units import MIB
 
 MAGIC: Final = b"\x89GSEJ\r\n\n"  # not text, and damaged by whatever takes it for text
-VERSION: Final = 1
+VERSION: Final = 2
 PREAMBLE: Final = struct.Struct("!8sH")
 HEAD: Final = struct.Struct("!III")
 MOST_BLOCK_BYTES: Final = 256 * MIB  # what one turn of a leaf with every port busy brings is far below
 
-_HOST, _FABRIC, _CARRIER, _ADVANCE, _END = range(1, 6)
+_HOST, _FABRIC, _CARRIER, _ADVANCE, _END, _SEEN = range(1, 7)
 _HOST_HEAD: Final = struct.Struct("!BdHI")  # kind, time, port, bytes of the frame that follows
 _FABRIC_HEAD: Final = struct.Struct("!BdI")
 _CARRIER_HEAD: Final = struct.Struct("!BdHB")
+_SEEN_HEAD: Final = struct.Struct("!BdI")  # bytes of the paths, an integer, that follow
 _ADVANCE_HEAD: Final = struct.Struct("!BdI")  # the decision follows
 _END_HEAD: Final = struct.Struct("!BI")  # why follows, UTF-8
 
@@ -71,6 +72,13 @@ class Carrier(NamedTuple):
     up: bool
 
 
+class Seen(NamedTuple):
+    """``seen``; bit n of ``paths``: path n from 0."""
+
+    now_s: float
+    paths: int
+
+
 class Advance(NamedTuple):
     """``advance`` and what it led to; no decision: the core failed in it."""
 
@@ -84,7 +92,7 @@ class End(NamedTuple):
     why: str
 
 
-Event = HostFrame | FabricFrame | Carrier | Advance | End
+Event = HostFrame | FabricFrame | Carrier | Seen | Advance | End
 Parts = tuple[bytes, ...]  # bytes not yet joined: frames are big
 
 
@@ -101,6 +109,12 @@ def fabric_frame(now_s: float, frame: bytes) -> Parts:
 def carrier(now_s: float, path: int, up: bool) -> Parts:
     """Return the event that an uplink lost or gained carrier."""
     return (_CARRIER_HEAD.pack(_CARRIER, now_s, path, up),)
+
+
+def seen(now_s: float, paths: int) -> Parts:
+    """Return the event that others on the leaf got frames by these paths."""
+    size = (paths.bit_length() + 7) // 8
+    return _SEEN_HEAD.pack(_SEEN, now_s, size), paths.to_bytes(size, "big")
 
 
 def advance(now_s: float, decision: bytes) -> Parts:
@@ -215,6 +229,12 @@ def _read_carrier(body: bytes, at: int) -> tuple[Event, int]:
     return Carrier(now_s, path, bool(up)), at + _CARRIER_HEAD.size
 
 
+def _read_seen(body: bytes, at: int) -> tuple[Event, int]:
+    _kind, now_s, size = _SEEN_HEAD.unpack_from(body, at)
+    paths, at = _slice(body, at + _SEEN_HEAD.size, size)
+    return Seen(now_s, int.from_bytes(paths, "big")), at
+
+
 def _read_advance(body: bytes, at: int) -> tuple[Event, int]:
     _kind, now_s, size = _ADVANCE_HEAD.unpack_from(body, at)
     decision, at = _slice(body, at + _ADVANCE_HEAD.size, size)
@@ -239,4 +259,5 @@ _READERS: Final = {
     _CARRIER: _read_carrier,
     _ADVANCE: _read_advance,
     _END: _read_end,
+    _SEEN: _read_seen,
 }

@@ -42,6 +42,12 @@ class RecordedEdge(Edge):
             self._parts += journal.carrier(now_s, path, up)
         super().carrier(path, up=up, now_s=now_s)
 
+    def seen(self, paths: int, now_s: float) -> None:
+        """See ``Edge``."""
+        if self._recording:
+            self._parts += journal.seen(now_s, paths)
+        super().seen(paths, now_s)
+
     def advance(self, now_s: float) -> None:
         """See ``Edge``."""
         self._advancing_s = now_s

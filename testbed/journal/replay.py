@@ -69,6 +69,8 @@ def _do(edge: Edge, event: journal.Event) -> bytes:
         edge.from_fabric(event.frame, event.now_s)
     elif isinstance(event, journal.Carrier):
         edge.carrier(event.path, up=event.up, now_s=event.now_s)
+    elif isinstance(event, journal.Seen):
+        edge.seen(event.paths, event.now_s)
     elif isinstance(event, journal.Advance):
         edge.advance(event.now_s)
         decision = decision_of(edge)

@@ -25,6 +25,8 @@ CONTAINER_LEAST_BYTES: Final = 16 * KIB  # the grant of the UEC reference simula
 CREDIT_FRAMES_OF_UET: Final = 2
 RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
 TIMER_LEAST_S: Final = 0.02
+GRANT_HOLD_MOST_S: Final = 0.02
+HELLO_PROVEN_MOST_S: Final = 0.3  # a second without an answer is taken for dead
 HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello on
 
 
@@ -65,7 +67,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     frames = CONTAINER_FRAMES_OF_HOSTS if settings.attachment == "host" else CONTAINER_FRAMES
     container = gsp.container_bytes or max(frames * frame, CONTAINER_LEAST_BYTES)
     quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else usual
-    window = gsp.window_bytes or round(1.5 * rate * rtt_s) + quantum
+    # acknowledgements of a port that receives at full rate go back every two frames, and grants may ride on them
+    hold_s = 0.0 if scheme == "uet" else min(2 * frame_s, GRANT_HOLD_MOST_S)
+    # what rides waits for that, and then among the data where grants of their own would overtake it
+    window = gsp.window_bytes or round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
     values: dict[str, Any] = {
@@ -74,6 +79,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "window_bytes": window,
         "port_window_bytes": gsp.port_window_bytes or window + quantum,
         "release_bytes": RELEASE_FRAMES * frame,
+        "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
         "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
@@ -83,6 +89,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,
         "retransmit": gsp.retransmit,
         "hello_s": gsp.hello_ms / 1e3,
+        "hello_proven_s": max(gsp.hello_ms / 1e3, min(10 * gsp.hello_ms / 1e3, HELLO_PROVEN_MOST_S)),
         # a hello may wait for the frame that is just being sent, on the way up and on the way down
         "hello_wait_s": max(2 * (frame_s + (fabric.delay_ms or 0.0) / 1e3), HELLO_WAIT_LEAST_S),
         "hello_retry_s": gsp.hello_ms / 1e3 / 4,

@@ -1,7 +1,8 @@
 """A fabric of GSPs in virtual time, for tests: paths with delays, frames that are lost, doubled or late on purpose.
 
 Every path between two GSPs is a FIFO with a delay, and one for control frames, which overtake data. No clock is read.
-With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports. With
+With ``e2e`` every host is a GSP; if paths are watched, then by one more GSP of each leaf, which has no ports
+and is told by which paths frames come to its hosts. With
 ``recorded`` every life of a GSP leaves a journal.
 """
 
@@ -77,6 +78,10 @@ def data_frame(
 
 
 Fate = Callable[[bytes, Random], list[float]]  # a frame -> extra delays of its copies; [] loses it
+
+
+def is_data(frame: bytes) -> bool:
+    return frame[12:14] == b"\x88\xb5"
 
 
 def arrives(_frame: bytes, _rng: Random) -> list[float]:
@@ -161,6 +166,10 @@ class Fabric:
     def turn(self, gsp: int, act: Callable[[Edge], None]) -> None:
         edge = self.edges[gsp]
         act(edge)
+        watcher = self.edges.get(wire.address(gsp >> 8))
+        if edge.arrivals and watcher is not None:
+            watcher.seen(edge.arrivals, self.now_s)
+            edge.arrivals = 0
         edge.advance(self.now_s)
         self._collect(gsp, edge)
 

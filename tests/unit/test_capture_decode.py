@@ -25,6 +25,15 @@ def test_data_frame_in_words() -> None:
     assert "40000" in said
 
 
+def test_grant_that_rides_on_data_in_words() -> None:
+    inner = bytes(Ether(src="02:00:00:00:01:01", dst="02:00:00:00:02:03") / IP() / TCP(sport=40000, dport=20001))
+    header = wire.DataHeader(0, 1, 7, L1, L2, 3, 4, 12, 34, 5, 2, len(inner), 9014, 36056, 0)
+    rider = wire.GrantEntry(9, 6, 77_000)
+    assert ", sent 9014 of 36056, grants queue 9: 77000 |" in describe(
+        Ether(wire.data_prefix(header.with_grant(rider)) + inner)
+    )
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from random import Random
 
 import pytest
-from gse_fabric import RATE_BYTES_PER_S, Fabric, data_frame, host_frame
+from gse_fabric import RATE_BYTES_PER_S, Fabric, data_frame, host_frame, is_data
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.edge import SCAN_S, Edge
@@ -15,10 +15,6 @@ from testbed.gse.dataplane.profile import Profile
 PROFILE = Profile()
 H11, H12, H21, H31 = (1, 1), (1, 2), (2, 1), (3, 1)
 L1, L2, L3 = wire.address(1), wire.address(2), wire.address(3)
-
-
-def is_data(frame: bytes) -> bool:
-    return frame[12:14] == b"\x88\xb5"
 
 
 # -- the end of a burst is lost -------------------------------------------------------------------------------
@@ -255,13 +251,17 @@ def told_of_a_loss(fabric: Fabric, *, psn: int, count: int = 1, epoch: int = 1, 
 @pytest.mark.parametrize("every_s,size", [(0.0001, 9014), (0.004, 3000), (0.02, 3000)])
 @pytest.mark.parametrize("lose_reports", [False, True])
 def test_several_losses_are_all_repaired_in_time(every_s: float, size: int, lose_reports: bool) -> None:
-    """Frames 40, 43 and 46 are lost once each; with ``lose_reports`` every second notice of a loss as well."""
+    """Frames 40, 43 and 46 are lost once each; with ``lose_reports`` every second notice of each loss as well."""
     lost: set[int] = set()
-    reports = itertools.count()
+    reports: Counter[int] = Counter()
 
     def fate(frame: bytes, _rng: Random) -> list[float]:
         if not is_data(frame):
-            return [] if lose_reports and frame[15] == wire.Kind.LOSS and next(reports) % 2 == 0 else [0.0]
+            message = wire.parse_control(frame)
+            if not lose_reports or not isinstance(message, wire.Loss):
+                return [0.0]
+            reports[message.psn] += 1
+            return [] if reports[message.psn] % 2 else [0.0]
         at = wire.DATA_OFFSET + 14
         number = int.from_bytes(frame[at : at + 4], "big")
         if number in {40, 43, 46} - lost:

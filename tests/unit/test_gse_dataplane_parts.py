@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import heapq
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 import pytest
@@ -359,15 +359,28 @@ def test_paths_that_are_slow_in_turn_are_not_called_slow() -> None:
 # -- paths ----------------------------------------------------------------------------------------------------
 
 
-class Hellos:
-    """A monitor in virtual time: a hello over ``path`` comes back after ``back_s(path, now_s)``, None: never."""
+NO_HELLO = -1
 
-    def __init__(self, back_s: Callable[[int, float], float | None], paths: int = 2) -> None:
+
+class Hellos:
+    """A monitor in virtual time: a hello over ``path`` comes back after ``back_s(path, now_s)``, None: never.
+
+    ``arrivals``: when frames come by which path, in order.
+    """
+
+    def __init__(
+        self,
+        back_s: Callable[[int, float], float | None],
+        paths: int = 2,
+        arrivals: Iterable[tuple[float, int]] = (),
+    ) -> None:
         self.monitor = PathMonitor(PROFILE, paths, 0.0)
         self.changes: list[tuple[int, bool, float]] = []
         self.asked = [0] * paths
         self._back_s = back_s
-        self._events: list[tuple[float, int, int]] = []  # when, path, hello
+        self._events: list[tuple[float, int, int]] = []  # when, path, hello (NO_HELLO: a frame)
+        for at_s, path in arrivals:
+            heapq.heappush(self._events, (at_s, path, NO_HELLO))
 
     def run(self, from_s: float, until_s: float) -> None:
         """Serve what comes back and what is due; nothing before ``from_s`` (a process that stood still)."""
@@ -378,7 +391,10 @@ class Hellos:
                 return
             while self._events and self._events[0][0] <= at_s:
                 _back_s, path, hello = heapq.heappop(self._events)
-                self.monitor.heard(path, hello, at_s)
+                if hello == NO_HELLO:
+                    self.monitor.arrived(path, at_s)
+                else:
+                    self.monitor.heard(path, hello, at_s)
             self.changes += [(path, up, at_s) for path, up in self.monitor.check(at_s)]
             if self.monitor.due_s <= at_s:  # what has just come may have made something due
                 hello, asked = self.monitor.asks(at_s)
@@ -437,6 +453,63 @@ def test_path_that_answers_is_asked_once_a_period() -> None:
     hellos.run(0.0, 10.0)
     assert hellos.changes == []
     assert hellos.asked == [pytest.approx(10.0 / PROFILE.hello_s, abs=2)] * 4
+
+
+def frames_every(interval_s: float, until_s: Sequence[float]) -> list[tuple[float, int]]:
+    """Return a frame per ``interval_s`` over each path, as long as that path brings any."""
+    return [
+        (number * interval_s + path * 0.001, path)
+        for path, end_s in enumerate(until_s)
+        for number in range(round(end_s / interval_s))
+    ]
+
+
+def test_path_that_brings_frames_all_the_time_is_asked_seldom() -> None:
+    hellos = Hellos(lambda _path, _now_s: 0.012, paths=4, arrivals=frames_every(0.01, [10.0, 10.0, 10.0, 0.0]))
+    hellos.run(0.0, 9.9)
+    assert hellos.changes == []
+    assert hellos.asked[:3] == [pytest.approx(9.9 / PROFILE.hello_proven_s, rel=0.15)] * 3
+    assert hellos.asked[3] == pytest.approx(9.9 / PROFILE.hello_s, abs=3)
+
+
+@given(st.floats(2.0, 2.3), st.floats(0.001, 0.013), st.floats(0.003, 0.013))
+def test_frames_that_stop_while_others_go_on_are_a_missing_hello(dies_s: float, rtt_s: float, every_s: float) -> None:
+    hellos = Hellos(
+        lambda path, now_s: None if path == 0 and now_s >= dies_s else rtt_s,
+        paths=4,
+        arrivals=frames_every(every_s, [dies_s, 4.0, 4.0, 4.0]),
+    )
+    hellos.run(0.0, 3.5)
+    assert [change[:2] for change in hellos.changes] == [(0, False)]
+    took_s = hellos.changes[0][2] - dies_s
+    # The last frame may just have come; then two hellos, one after the other, are waited for; judged every retry_s.
+    # Where others have just been asked, the next round is what they are compared by.
+    assert took_s <= PROFILE.hello_wait_s * 3.5 + 2 * PROFILE.hello_retry_s + PROFILE.hello_s
+
+
+def test_path_that_is_dead_only_outwards_is_found_by_the_seldom_hello() -> None:
+    hellos = Hellos(
+        lambda path, now_s: None if path == 0 and now_s >= 2.03 else 0.01,
+        paths=4,
+        arrivals=frames_every(0.005, [4.0] * 4),
+    )
+    hellos.run(0.0, 3.5)
+    assert [change[:2] for change in hellos.changes] == [(0, False)]
+    most_s = PROFILE.hello_proven_s + PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s
+    assert hellos.changes[0][2] - 2.03 <= most_s
+
+
+@given(st.integers(0, 1000), st.floats(0.001, 0.06))
+def test_frames_that_come_irregularly_or_stop_everywhere_prove_nothing(seed: int, mean_s: float) -> None:
+    rng = Random(seed)
+    arrivals = []
+    for path in range(4):
+        at_s = 0.0
+        while (at_s := at_s + rng.expovariate(1 / mean_s)) < 3.0:
+            arrivals.append((at_s, path))
+    hellos = Hellos(lambda _path, _now_s: rng.uniform(0.001, 0.014), paths=4, arrivals=sorted(arrivals))
+    hellos.run(0.0, 6.0)
+    assert hellos.changes == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 10)), max_size=40))

@@ -10,7 +10,7 @@ from testbed.gse.dataplane.serial import unwrap, wrap
 u8, u16, u32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF)
 headers = st.builds(
     wire.DataHeader,
-    st.integers(0, 3),
+    st.integers(0, 7),
     u8,
     u16,
     u16,
@@ -24,6 +24,9 @@ headers = st.builds(
     st.integers(14, 9014),
     u32,
     u32,
+    u32,
+    u16,
+    u16,
     u32,
 )
 entries = st.lists(st.builds(wire.GrantEntry, u16, u16, u32), min_size=1, max_size=60).map(tuple)
@@ -42,7 +45,7 @@ messages = st.one_of(
 def test_data_header_is_read_as_it_was_written(header: wire.DataHeader) -> None:
     frame = wire.data_prefix(header) + bytes(header.inner_bytes)
     assert wire.parse_data(frame) == header
-    assert len(wire.data_prefix(header)) == wire.OVERHEAD_BYTES == 50
+    assert len(wire.data_prefix(header)) == wire.OVERHEAD_BYTES == 58
 
 
 @given(messages, u8)
@@ -66,7 +69,7 @@ def test_data_frame_cut_short_is_refused(header: wire.DataHeader, cut: int) -> N
     assert wire.parse_data(frame[:-cut]) is None
 
 
-@pytest.mark.parametrize("first", [0x00, 0x20, 0x14, 0x18, 0xFF])
+@pytest.mark.parametrize("first", [0x00, 0x20, 0x18, 0x1C, 0xFF])
 def test_other_versions_and_unknown_flags_are_refused(first: int) -> None:
     header = wire.DataHeader(0, 0, 0, 257, 513, 1, 1, 0, 0, 0, 0, 100, 0, 0, 0)
     frame = bytearray(wire.data_prefix(header) + bytes(100))

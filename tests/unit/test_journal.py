@@ -38,6 +38,7 @@ EVENTS = st.one_of(
     st.builds(journal.HostFrame, TIMES, st.integers(0, 0xFFFF), FRAMES),
     st.builds(journal.FabricFrame, TIMES, FRAMES),
     st.builds(journal.Carrier, TIMES, st.integers(0, 0xFFFF), st.booleans()),
+    st.builds(journal.Seen, TIMES, st.integers(0, 2**255 - 1)),
     st.builds(journal.Advance, TIMES, FRAMES),
 )
 
@@ -49,6 +50,8 @@ def parts_of(event: journal.Event) -> journal.Parts:
         return journal.fabric_frame(*event)
     if isinstance(event, journal.Carrier):
         return journal.carrier(*event)
+    if isinstance(event, journal.Seen):
+        return journal.seen(*event)
     if isinstance(event, journal.Advance):
         return journal.advance(*event)
     return journal.end(event.why)
@@ -128,10 +131,10 @@ def test_damage_is_said_to_be_where_it_is() -> None:
     [
         (b"", "begins with b''"),
         (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00 a pcap file", "begins with b'"),
-        (journal.PREAMBLE.pack(journal.MAGIC, 2), "format version 2"),
-        (journal.PREAMBLE.pack(journal.MAGIC, 1) + journal.block([b"[]"]), "how the core began"),
-        (journal.PREAMBLE.pack(journal.MAGIC, 1) + journal.block([b"{}"]), "without 'place'"),
-        (journal.PREAMBLE.pack(journal.MAGIC, 1) + journal.block([b"[" * 100_000]), "how the core began"),
+        (journal.PREAMBLE.pack(journal.MAGIC, 1), "format version 1"),
+        (journal.PREAMBLE.pack(journal.MAGIC, journal.VERSION) + journal.block([b"[]"]), "how the core began"),
+        (journal.PREAMBLE.pack(journal.MAGIC, journal.VERSION) + journal.block([b"{}"]), "without 'place'"),
+        (journal.PREAMBLE.pack(journal.MAGIC, journal.VERSION) + journal.block([b"[" * 100_000]), "how the core began"),
         (journal.beginning(BIRTH).replace(b'"gap_s": 0.33', b'"gap_s": -.33'), "checksum"),
     ],
 )
@@ -140,7 +143,7 @@ def test_what_is_no_journal_is_refused(data: bytes, got: str) -> None:
         opened(data)
     (problem,) = refused.value.problems
     assert got in problem.got
-    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 1)"
+    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 2)"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_beginning_that_cannot_be_is_refused_in_words(change: dict[str, Any], go
     import json
 
     value = {**json.loads(journal.beginning(BIRTH)[journal.PREAMBLE.size + journal.HEAD.size :]), **change}
-    data = journal.PREAMBLE.pack(journal.MAGIC, 1) + journal.block([json.dumps(value).encode()])
+    data = journal.PREAMBLE.pack(journal.MAGIC, journal.VERSION) + journal.block([json.dumps(value).encode()])
     with pytest.raises(ResultsError) as refused:
         opened(data)
     assert got in refused.value.problems[0].got

@@ -24,6 +24,7 @@ class Counters:
     hellos: int = 0
     requests: int = 0
     grant_frames: int = 0
+    grants_on_data: int = 0
     queues_made: int = 0
     containers: int = 0
     short_containers: int = 0

@@ -23,6 +23,7 @@ from testbed.gse.dataplane.source import SourceSide
 from testbed.gse.dataplane.spread import Spreader
 
 SCAN_S: Final = 0.01  # resolution of all timers but grants and hellos
+PATH_OFFSET: Final = 3  # of the path in a frame, see ``wire.mac``
 _DATA: Final = wire.ETH_DATA.to_bytes(2, "big")
 _CONTROL: Final = wire.ETH_CONTROL.to_bytes(2, "big")
 
@@ -40,9 +41,10 @@ class Edge:
         )
         self.sink = SinkSide(profile, place, self.outlet, self.counters, now_s)
         self.failures = Failures(profile, place, self.epoch, self.spread, self.outlet, self.counters, now_s)
-        self.outlet.hear, self.outlet.arrive = self._hear, self.sink.arrive
+        self.outlet.hear, self.outlet.arrive, self.outlet.rides = self._hear, self.sink.arrive, self.sink.ride
         self._peers = frozenset(place.peers) | {place.gsp}
         self._scan_s = now_s
+        self.arrivals = 0  # paths frames have come by, for the GSP that watches them: it calls ``seen`` and clears this
 
     def from_host(self, port: int, frame: bytes, now_s: float) -> None:
         """Take a frame the host on ``port`` sent; one to nobody is counted and dropped."""
@@ -64,8 +66,12 @@ class Edge:
             elif not self.sink.belongs_here(header, frame):
                 self.counters.misdirected += 1
             else:
+                self._arrived(header.path, now_s)
                 inner = frame[wire.DATA_OFFSET : wire.DATA_OFFSET + header.inner_bytes]
                 self.sink.arrive(header, inner, now_s)
+                if header.flags & wire.FLAG_GRANT:
+                    entry = wire.GrantEntry(header.grant_qid, header.grant_epoch, header.grant)
+                    self.source.hear_grant(header.src, (entry,), now_s)
         elif ethertype == _CONTROL:
             message = wire.parse_control(frame)
             if message is None:
@@ -74,6 +80,8 @@ class Edge:
                 self.counters.misdirected += 1
             else:
                 self.counters.control_in += 1
+                if message.src != self.place.gsp:  # a hello that is back is more than an arrival
+                    self._arrived(frame[PATH_OFFSET], now_s)
                 self._hear(message, now_s)
         else:
             self.counters.foreign += 1
@@ -82,6 +90,12 @@ class Edge:
         """An uplink of this leaf lost or gained carrier; ``path`` counts from 0."""
         self.failures.monitor.carrier(path, up=up, now_s=now_s)
         self.failures.check(now_s)
+
+    def seen(self, paths: int, now_s: float) -> None:
+        """Frames have come by these paths (bit n: path n from 0) to others on this leaf."""
+        for path in range(self.place.paths):
+            if paths >> path & 1:
+                self.failures.monitor.arrived(path, now_s)
 
     def advance(self, now_s: float) -> None:
         """Do what is due: grants, timers, hellos. Call after every batch of frames, and at ``due_s``."""
@@ -112,9 +126,17 @@ class Edge:
                 totals.add_order(inbound.order)
         return totals
 
+    def _arrived(self, path: int, now_s: float) -> None:
+        """A frame has come by ``path`` (from 1; 0: not over the fabric)."""
+        if 0 < path <= self.place.paths:
+            if self.place.watches_paths:
+                self.failures.monitor.arrived(path - 1, now_s)
+            else:
+                self.arrivals |= 1 << (path - 1)
+
     def _hear(self, message: wire.Control, now_s: float) -> None:
         if isinstance(message, wire.Grant):
-            self.source.hear_grant(message, now_s)
+            self.source.hear_grant(message.src, message.entries, now_s)
         elif isinstance(message, wire.Request):
             self.sink.hear_request(message, now_s)
         elif isinstance(message, wire.Hello):

@@ -19,17 +19,18 @@ QueueKey = tuple[int, int]  # source GSP, its qid
 
 
 class Issued(NamedTuple):
-    """A grant to send: queue, epoch, cumulative bytes (32 bits)."""
+    """A grant to send: queue, epoch, cumulative bytes (32 bits). ``urgent``: its source may be waiting for it."""
 
     key: QueueKey
     epoch: int
     grant: int
+    urgent: bool
 
 
 class _Queue:
     """What the destination knows of one source queue."""
 
-    __slots__ = ("ahead", "demand", "epoch", "grant", "heard_s", "received", "tc", "turns", "waiting")
+    __slots__ = ("ahead", "asks", "demand", "epoch", "grant", "heard_s", "received", "tc", "turns", "waiting")
 
     def __init__(self, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
         self.ahead = ahead  # credit it keeps beyond its demand
@@ -38,6 +39,7 @@ class _Queue:
         self.demand = self.grant = self.received = sent
         self.heard_s = now_s
         self.waiting = False  # in a round robin
+        self.asks = False  # its source stands still without a grant
         self.turns = 0  # grants so far
 
     @property
@@ -51,6 +53,7 @@ WINDOW: Final = "window"  # what had been granted had not arrived
 LATE: Final = "late"  # a grant was due, and nobody asked the scheduler
 UNUSED: Final = (NO_DEMAND, WINDOW, LATE)
 BUCKET_QUANTA: Final = 1.5  # a grant that goes out late, because the machine is busy, takes nothing from the next
+STEADY_TURNS: Final = 4  # grants after which a queue is taken for one that goes on
 EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
@@ -77,8 +80,10 @@ class GrantScheduler:
 
     # -- what is heard ----------------------------------------------------------------------------------------
 
-    def hear(self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float) -> int | None:
-        """A queue says its demand and what it has sent (32 bits each).
+    def hear(
+        self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float, asks: bool = False
+    ) -> int | None:
+        """A queue says its demand and what it has sent (32 bits each); ``asks``: by a request, so that it waits.
 
         Returns by how many bytes the demand has grown, None for an epoch already over.
         """
@@ -90,6 +95,7 @@ class GrantScheduler:
         queue.heard_s = now_s
         news = max(0, unwrap(demand, queue.demand) - queue.demand)
         queue.demand += news
+        queue.asks |= asks
         self._enlist(key, queue)
         return news
 
@@ -122,7 +128,7 @@ class GrantScheduler:
     def current(self, key: QueueKey) -> Issued | None:
         """Return what a queue has been granted so far, as the answer to a repeated request."""
         queue = self._queues.get(key)
-        return None if queue is None or not queue.grant else Issued(key, queue.epoch, wrap(queue.grant))
+        return None if queue is None or not queue.grant else Issued(key, queue.epoch, wrap(queue.grant), True)
 
     # -- what is granted --------------------------------------------------------------------------------------
 
@@ -150,7 +156,9 @@ class GrantScheduler:
             round_.popleft()
             queue.waiting = False
             self._enlist(key, queue)
-            issued[key] = Issued(key, queue.epoch, wrap(queue.grant))
+            urgent = queue.asks or queue.turns <= STEADY_TURNS or (key in issued and issued[key].urgent)
+            queue.asks = False
+            issued[key] = Issued(key, queue.epoch, wrap(queue.grant), urgent)
         else:
             wanted = any(queue.demand > queue.grant for queue in self._queues.values())
             self._cause = WINDOW if wanted else NO_DEMAND

@@ -20,6 +20,7 @@ class Inbound:
 
     __slots__ = (
         "_claim",
+        "_closed_psn",
         "_counted",
         "_high",
         "_lost",
@@ -36,6 +37,7 @@ class Inbound:
         self.epoch, self.dst_port = epoch, dst_port
         self.heard_s = now_s
         self.closed = False
+        self._closed_psn = 0  # of the first packet that would be news to a closed queue
         self.swapped = 0  # packets that arrived behind a later one, where order is not restored
         self.order: ReorderBuffer | None = None
         if profile.reorder:
@@ -45,9 +47,18 @@ class Inbound:
         self._lost = 0
         self._claim: _Claim | None = None  # what the source said and has not come true
 
-    def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int]:
-        """Take a packet; return what may be delivered and how many more bytes count as received."""
-        self.heard_s, self.closed = now_s, False
+    def close(self, psn: int, now_s: float) -> None:
+        """The queue is empty and forgotten at its source, where packet ``psn`` would have come next."""
+        self.closed, self._closed_psn, self.heard_s = True, psn, now_s
+
+    def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int, bool]:
+        """Take a packet; return what may be delivered, how many more bytes count as received, and if it is news.
+
+        What comes late, again or after its queue was closed is none: it speaks for a time that is over.
+        """
+        self.heard_s = now_s
+        over = self.closed and 0 < (self._closed_psn - psn) & 0xFFFF_FFFF < 0x8000_0000
+        self.closed = over
         if self.order is None:
             number = unwrap(psn, self._next_psn)
             if number < self._next_psn:
@@ -55,10 +66,12 @@ class Inbound:
             self._next_psn = max(self._next_psn, number + 1)
             self._high = max(self._high, unwrap(sent, self._high) + len(frame))
             news, self._counted = self._high - self._counted, self._high
-            return [frame], news
-        late = self.order.late
+            return [frame], news, not over
+        late = self.late
         ready = self.order.accept(psn, frame, sent, now_s)
-        return ready, (len(frame) if self.order.late == late else 0) + self._newly_lost()
+        if self.late != late:
+            return [], 0, False
+        return ready, len(frame) + self._newly_lost(), not over
 
     def give_up(self, now_s: float) -> tuple[Missing | None, list[bytes], int]:
         """Skip a gap that is too old; return it, what may be delivered, and the bytes that count as received."""
@@ -98,6 +111,11 @@ class Inbound:
     @property
     def _expected(self) -> int:
         return self._next_psn if self.order is None else self.order.expected
+
+    @property
+    def late(self) -> int:
+        """Packets that came again, or after they were given up."""
+        return 0 if self.order is None else self.order.late
 
     @property
     def empty(self) -> bool:

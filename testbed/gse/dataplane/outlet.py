@@ -22,6 +22,7 @@ class Outlet:
         self.to_hosts: list[tuple[int, bytes]] = []
         self.hear: Callable[[wire.Control, float], None]
         self.arrive: Callable[[wire.DataHeader, bytes, float], None]
+        self.rides: Callable[[int], wire.GrantEntry | None]  # what may ride on a frame to a GSP
         self._turn = 0
 
     def data(self, header: wire.DataHeader, frame: bytes, now_s: float) -> None:
@@ -31,6 +32,10 @@ class Outlet:
             self.arrive(header, frame, now_s)
             return
         self._counters.data_out += 1
+        rider = self.rides(header.dst)
+        if rider is not None:
+            self._counters.grants_on_data += 1
+            header = header.with_grant(rider)
         self.to_fabric.append((wire.data_prefix(header), frame))
         if header.path:
             self._spread.record(header.dst >> 8, header.path - 1, len(frame) + wire.OVERHEAD_BYTES, now_s)

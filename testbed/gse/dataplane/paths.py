@@ -4,6 +4,10 @@ Every path is asked now and then; one that has not answered is asked again soon.
 row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
 scheduled, delays them all and proves nothing. How long an answer is waited for is set, and more where answers have
 lately taken longer: a busy machine is slow on every path, if not on all at once.
+
+Where frames arrive all the time, they prove the path that brings them as well as a hello would, and it is asked seldom
+(``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
+good as a missing hello, and the path is asked at once.
 """
 
 from __future__ import annotations
@@ -31,10 +35,14 @@ class _Path:
     up: bool = True
     carrier: bool = True
     heard_s: float = 0.0
-    unanswered: list[_Sent] = field(default_factory=list)  # the first ones, at most ``hello_misses``
+    unanswered: list[_Sent] = field(default_factory=list)  # the first ones, at most as many as prove silence
     again_s: float = 0.0  # with something unanswered: when it is asked again, or judged
     clean_since_s: float | None = None  # while it is down: since when it has answered without a break
     failures: int = 0
+    arrived_s: float = float("-inf")  # when a frame last came this way
+    asked_s: float = float("-inf")
+    proven: bool = False  # frames came all the time when we last looked
+    lapsed: bool = False  # they have stopped since, and others go on: worth one hello
 
 
 class PathMonitor:
@@ -64,19 +72,25 @@ class PathMonitor:
         """Return how often paths have failed so far."""
         return sum(path.failures for path in self._paths)
 
+    def arrived(self, path: int, now_s: float) -> None:
+        """A frame has come by ``path``."""
+        self._paths[path].arrived_s = now_s
+
     def asks(self, now_s: float) -> tuple[int, list[int]]:
         """Return the paths to send a hello over now, and its number."""
-        profile = self._profile
-        asked = [number for number, path in enumerate(self._paths) if self._asks_again(path, now_s)]
+        self._look_at_arrivals(now_s)
+        asked = {number for number, path in enumerate(self._paths) if self._asks_again(path, now_s)}
         # the last one before a verdict goes over all paths: what the others bring back is what it is measured by
-        verdict = any(len(self._paths[number].unanswered) == profile.hello_misses - 1 for number in asked)
+        verdict = any(len(path.unanswered) == self._needs(path) - 1 for path in map(self._paths.__getitem__, asked))
+        awaited = verdict or any(path.up and len(path.unanswered) >= self._needs(path) for path in self._paths)
         if now_s >= self._round_s or verdict:
-            self._round_s = now_s + profile.hello_s
-            asked = [
+            self._round_s = now_s + self._profile.hello_s
+            asked.update(
                 number
                 for number, path in enumerate(self._paths)
-                if number in asked or not (path.up and 0 < len(path.unanswered) < profile.hello_misses)
-            ]
+                if not (path.up and 0 < len(path.unanswered) < self._needs(path))
+                and (awaited or not path.proven or now_s >= path.asked_s + self._profile.hello_proven_s)
+            )
         if not asked:
             self._reckon()
             return self.number, []
@@ -85,13 +99,26 @@ class PathMonitor:
         self._sent.append(sent)
         for number in asked:
             path = self._paths[number]
-            missing = len(path.unanswered) + 1
-            if missing <= profile.hello_misses:  # else only its return is of interest
+            path.asked_s = now_s
+            missing, needed = len(path.unanswered) + 1, self._needs(path)
+            if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
-                between = 1 < missing < profile.hello_misses
-                path.again_s = now_s + (profile.hello_retry_s if between else self.wait_s(now_s))
+                between = 1 < missing < needed
+                path.again_s = now_s + (self._profile.hello_retry_s if between else self.wait_s(now_s))
         self._reckon()
-        return self.number, asked
+        return self.number, sorted(asked)
+
+    def _look_at_arrivals(self, now_s: float) -> None:
+        """Note which paths bring frames all the time, and which have just stopped to while others go on."""
+        lapses_s = self._profile.hello_wait_s
+        for path in self._paths:
+            if path.arrived_s + lapses_s > now_s:
+                path.proven, path.lapsed = True, False
+            elif path.proven:
+                path.proven = False
+                if path.up and not path.unanswered and self._profile.hello_misses > 1:
+                    path.lapsed = any(other.arrived_s + lapses_s > now_s for other in self._paths)
+                    path.again_s = now_s
 
     def heard(self, number: int, hello: int, now_s: float) -> None:
         """A hello came back over path ``number``; one that was never sent, or long ago, is ignored."""
@@ -103,6 +130,7 @@ class PathMonitor:
             self._longest_s, self._longest_at_s = now_s - sent.sent_s, now_s
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
+        path.lapsed = False
         if path.again_s <= self.due_s:
             self._reckon()
         if sent.sent_s > self._newest.sent_s:
@@ -135,7 +163,7 @@ class PathMonitor:
             elif not path.up and path.carrier and not silent and self._clean_long_enough(path, now_s):
                 path.up = True
                 changed.append((number, True))
-            elif path.again_s <= now_s and len(path.unanswered) == self._profile.hello_misses:
+            elif path.again_s <= now_s and len(path.unanswered) >= self._needs(path):
                 path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
         return changed
 
@@ -151,16 +179,28 @@ class PathMonitor:
         return self._longest_s * faded
 
     def _reckon(self) -> None:
-        self.due_s = min([self._round_s, *(path.again_s for path in self._paths if path.up and path.unanswered)])
+        paths = [path for path in self._paths if path.up]
+        self.due_s = min(
+            [
+                self._round_s,
+                *(path.again_s for path in paths if path.unanswered),
+                *(path.arrived_s + self._profile.hello_wait_s for path in paths if path.proven),
+            ]
+        )
+
+    def _needs(self, path: _Path) -> int:
+        """Return how many hellos in a row have to be missing."""
+        return self._profile.hello_misses - path.lapsed
 
     def _asks_again(self, path: _Path, now_s: float) -> bool:
         missing = len(path.unanswered)
-        return path.up and 0 < missing < self._profile.hello_misses and path.again_s <= now_s
+        begun = missing > 0 or path.lapsed
+        return path.up and begun and missing < self._needs(path) and path.again_s <= now_s
 
     def _silent(self, path: _Path, now_s: float) -> bool:
         if now_s - path.heard_s > ALL_SILENT_S:
             return True
-        if len(path.unanswered) < self._profile.hello_misses:
+        if len(path.unanswered) < self._needs(path):
             return False
         last, wait_s = path.unanswered[-1], self.wait_s(now_s)
         return (

@@ -35,6 +35,9 @@ class Profile(BaseModel):
     port_window_bytes: int = Field(180_280, ge=64, le=MOST_BYTES, description="the same for all queues of a port")
     release_bytes: int = Field(18_028, ge=64, le=MIB, description="leaves at once at most, per link of the GSP's own")
     standing_credit_bytes: int = Field(1500, ge=0, le=MIB, description="credit an active queue keeps beyond its demand")
+    grant_hold_s: float = Field(
+        0.0144, ge=0, le=60, description="a grant to a steady queue waits this long for data to ride on"
+    )
     request_retry_s: float = Field(0.1, gt=0, le=MOST_S, description="a starved queue asks again this often")
     age_s: float = Field(0.1, gt=0, le=MOST_S, description="a queue empty for so long is closed")
     watchdog_s: float = Field(0.5, gt=0, le=MOST_S, description="no grant for so long: alarm; three times: dropped")
@@ -49,6 +52,7 @@ class Profile(BaseModel):
     )
     limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
     hello_s: float = Field(0.02, gt=0, le=60, description="period of path checks")
+    hello_proven_s: float = Field(0.2, gt=0, le=60, description="the same where frames arrive all the time")
     hello_wait_s: float = Field(0.0144, gt=0, le=60, description="a path has not answered after this: asked again")
     hello_retry_s: float = Field(0.005, gt=0, le=60, description="and again after this")
     hello_misses: int = Field(3, ge=1, le=100, description="missing in a row: the path is dead")

@@ -14,6 +14,7 @@ from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing
+from testbed.gse.dataplane.riders import Riders
 from testbed.gse.dataplane.serial import unwrap
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
@@ -38,6 +39,7 @@ class SinkSide:
         self._delays = PathDelays(profile.congestion_s)
         self._judge_s = now_s
         self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
+        self._riders = Riders()
 
     # -- what arrives -----------------------------------------------------------------------------------------
 
@@ -63,8 +65,8 @@ class SinkSide:
         self._counters.data_in += 1
         if header.path:
             self._delays.record(header.src, header.path, header.ts_us, now_s)
-        ready, received = inbound.accept(header.psn, header.sent, inner, now_s)
-        if self._profile.admission == "dgsq":
+        ready, received, news = inbound.accept(header.psn, header.sent, inner, now_s)
+        if self._profile.admission == "dgsq" and news:  # else others would miss what a queue that is over is granted
             scheduler = self.schedulers[header.dst_port]
             scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
             scheduler.received(key, received)
@@ -84,7 +86,13 @@ class SinkSide:
         inbound.closed = False
         self._changed.add(message.dst_port)
         news = scheduler.hear(
-            key, epoch=message.epoch, tc=message.tc, demand=message.demand, sent=message.sent, now_s=now_s
+            key,
+            epoch=message.epoch,
+            tc=message.tc,
+            demand=message.demand,
+            sent=message.sent,
+            now_s=now_s,
+            asks=True,
         )
         if news is None:
             return
@@ -95,7 +103,7 @@ class SinkSide:
             scheduler.received(key, inbound.believe())
         current = None if news else scheduler.current(key)
         if current is not None and unwrap(current.grant, message.sent) > message.sent:
-            self._answer(current)
+            self._answer(current, now_s)
 
     def hear_close(self, message: wire.Close, now_s: float) -> None:
         """A queue is empty and forgotten at its source; here too, once nothing waits for order."""
@@ -104,8 +112,9 @@ class SinkSide:
         if inbound is None or inbound.epoch != message.epoch:
             return
         self.schedulers[inbound.dst_port].close(key, message.epoch)
+        self._riders.drop(*key)
         self._changed.add(inbound.dst_port)
-        inbound.closed, inbound.heard_s = True, now_s
+        inbound.close(message.psn, now_s)
         if self._profile.retransmit:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
 
@@ -120,9 +129,12 @@ class SinkSide:
             self._changed.update(port for port, due_s in self._dues_s.items() if due_s <= now_s)
         if self._changed:
             self._issue(sorted(self._changed), now_s)
+        for src in self._riders.overdue(now_s):
+            self._answers.setdefault(src, [])
         while self._answers:  # telling oneself may lead to more
             answers, self._answers = self._answers, {}
-            for src, entries in answers.items():
+            for src, urgent in answers.items():
+                entries = self._riders.take_all(src) + urgent
                 for at in range(0, len(entries), GRANTS_PER_FRAME):
                     self._counters.grant_frames += 1
                     grant = wire.Grant(self._place.gsp, src, tuple(entries[at : at + GRANTS_PER_FRAME]))
@@ -130,7 +142,11 @@ class SinkSide:
 
     def grant_due_s(self) -> float:
         """Return when ``grant`` will have something to do if nothing is heard before; 0: at once, inf: not before."""
-        return 0.0 if self._changed else self._due_s
+        return 0.0 if self._changed else min(self._due_s, self._riders.due_s())
+
+    def ride(self, dst: int) -> wire.GrantEntry | None:
+        """Return a grant that rides on a data frame that leaves to the GSP ``dst`` now."""
+        return self._riders.take(dst)
 
     def _issue(self, ports: list[int], now_s: float) -> None:
         self._changed.clear()
@@ -140,7 +156,7 @@ class SinkSide:
                 issued[port] = issued.get(port, []) + scheduler.issue(now_s, early=True)
         for port, grants in issued.items():
             for grant in grants:
-                self._answer(grant)
+                self._answer(grant, now_s)
             due_s = self.schedulers[port].due_s()
             if due_s is None:
                 self._dues_s.pop(port, None)
@@ -148,9 +164,14 @@ class SinkSide:
                 self._dues_s[port] = due_s
         self._due_s = min(self._dues_s.values(), default=inf)
 
-    def _answer(self, issued: Issued) -> None:
+    def _answer(self, issued: Issued, now_s: float) -> None:
         src, qid = issued.key
-        self._answers.setdefault(src, []).append(wire.GrantEntry(qid, issued.epoch, issued.grant))
+        entry = wire.GrantEntry(qid, issued.epoch, issued.grant)
+        if issued.urgent or not self._profile.grant_hold_s or src == self._place.gsp:
+            self._riders.drop(src, qid)  # this one says more
+            self._answers.setdefault(src, []).append(entry)
+        else:
+            self._riders.hold(src, entry, now_s + self._profile.grant_hold_s)
 
     # -- timers -----------------------------------------------------------------------------------------------
 
@@ -222,6 +243,7 @@ class SinkSide:
 
     def _forget(self, key: QueueKey, inbound: Inbound) -> None:
         self.schedulers[inbound.dst_port].close(key, inbound.epoch)
+        self._riders.drop(*key)
         self._changed.add(inbound.dst_port)
         if inbound.order is not None:
             self._counters.add_order(inbound.order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
@@ -78,17 +79,17 @@ class SourceSide:
             return
         self._pump(queue, now_s)
 
-    def hear_grant(self, message: wire.Grant, now_s: float) -> None:
-        """Send what is granted."""
-        for entry in message.entries:
+    def hear_grant(self, src: int, entries: Iterable[wire.GrantEntry], now_s: float) -> None:
+        """Send what the GSP ``src`` grants."""
+        for entry in entries:
             queue = self._by_qid.get(entry.qid)
-            if queue is None or queue.epoch != entry.epoch or queue.dst != message.src:
+            if queue is None or queue.epoch != entry.epoch or queue.dst != src:
                 self._counters.stale += 1
             elif queue.granted(entry.grant, now_s):
                 self._pump(queue, now_s)
 
     def hear_loss(self, message: wire.Loss, now_s: float) -> None:
-        """Send again what is missing, as far as it is kept, by paths that live."""
+        """Send again what is missing, as far as it is kept, by other paths: the first may be slow or dying."""
         kept = self._kept.get(message.qid)
         self._counters.losses_told += 1
         if message.final or not kept or message.epoch != self._epoch or kept[0][1].dst != message.src:
@@ -96,7 +97,7 @@ class SourceSide:
         for _sent_s, header, frame in list(kept):
             if (header.psn - message.psn) & 0xFFFF_FFFF >= message.count:
                 continue
-            path = 1 + self._spread.choose(header.dst >> 8, now_s) if header.path else 0
+            path = 1 + self._spread.choose(header.dst >> 8, now_s, avoid=header.path - 1) if header.path else 0
             self._counters.retransmitted += 1
             self._release.spend(len(frame) + wire.OVERHEAD_BYTES)
             self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)

@@ -32,10 +32,10 @@ class Spreader:
         self._local_up = [True] * paths
         self.path_bytes = [0] * paths
 
-    def choose(self, leaf: int, now_s: float) -> int:
-        """Return the path for the next container to ``leaf``."""
+    def choose(self, leaf: int, now_s: float, avoid: int | None = None) -> int:
+        """Return the path for the next container to ``leaf``, ``avoid`` only if there is no other."""
         sent = self._sent_to(leaf)
-        living = self.living(leaf)
+        living = [path for path in self.living(leaf) if path != avoid] or self.living(leaf)
         scores = {path: sent[path] + self._waiting(path, now_s) for path in living}
         enough = min(scores.values()) + self._slack
         best = [path for path, score in scores.items() if score <= enough]

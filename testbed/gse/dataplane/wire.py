@@ -19,7 +19,7 @@ VERSION: Final = 1
 
 MAC_PREFIX: Final = b"\x02\x47\x53"  # locally administered; then path, leaf, port
 ETHERNET: Final = struct.Struct("!6s6sH")
-DATA: Final = struct.Struct("!BBHHHBBHIIHHIII")
+DATA: Final = struct.Struct("!BBHHHBBHIIHHIIIHHI")
 CONTROL: Final = struct.Struct("!BBHHHHBBI")
 MIN_FRAME_BYTES: Final = 60  # without FCS
 INNER_MIN_BYTES: Final = 14  # an Ethernet header
@@ -28,7 +28,8 @@ OVERHEAD_BYTES: Final = DATA_OFFSET  # what a data frame carries beyond the inne
 
 FLAG_FIRST: Final = 1  # first packet of its container
 FLAG_RETRANSMITTED: Final = 2
-_KNOWN_FLAGS: Final = FLAG_FIRST | FLAG_RETRANSMITTED
+FLAG_GRANT: Final = 4  # a grant rides on it
+_KNOWN_FLAGS: Final = FLAG_FIRST | FLAG_RETRANSMITTED | FLAG_GRANT
 
 MAX_LEAVES: Final = 255
 MAX_PATHS: Final = 255
@@ -42,6 +43,14 @@ def address(leaf: int, port: int = 0) -> int:
 def mac(gsp: int, path: int = 0) -> bytes:
     """Return the outer MAC of a GSP reached by ``path`` (1..; 0: none)."""
     return MAC_PREFIX + bytes((path, gsp >> 8, gsp & 0xFF))
+
+
+class GrantEntry(NamedTuple):
+    """One queue's authorisation."""
+
+    qid: int
+    epoch: int
+    grant: int
 
 
 class DataHeader(NamedTuple):
@@ -62,6 +71,16 @@ class DataHeader(NamedTuple):
     sent: int  # bytes of the queue sent before this frame
     demand: int  # bytes ever put into the queue
     ts_us: int  # source's clock, wraps
+    # with FLAG_GRANT, for a queue of the GSP it goes to: see ``GrantEntry``
+    grant_qid: int = 0
+    grant_epoch: int = 0
+    grant: int = 0
+
+    def with_grant(self, entry: GrantEntry) -> DataHeader:
+        """Return this header with a grant on it."""
+        return self._replace(
+            flags=self.flags | FLAG_GRANT, grant_qid=entry.qid, grant_epoch=entry.epoch, grant=entry.grant
+        )
 
 
 def data_prefix(header: DataHeader) -> bytes:
@@ -110,14 +129,6 @@ class Request:
     sent: int
     psn: int  # of the next packet to be sent
     head_age_us: int
-
-
-class GrantEntry(NamedTuple):
-    """One queue's authorisation."""
-
-    qid: int
-    epoch: int
-    grant: int
 
 
 @dataclass(frozen=True, slots=True)
