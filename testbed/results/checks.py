@@ -105,9 +105,7 @@ def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Itera
                 yield Problem("not possible here", f"{where}: row {number}, column {name}", got, expected)
 
 
-def _rules(
-    row: Row, scenario: Scenario, topology: Topology, hosts: set[str]
-) -> Iterator[tuple[str, bool, str]]:
+def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) -> Iterator[tuple[str, bool, str]]:
     """Yield (column, whether it is possible, what was expected)."""
     if isinstance(row, (IterationRow, RankRow, TransferRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
