@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the prompt in a capsule and return its exit status."""
-    scenario = scenario_from(args)
+    # the scenario's own schemes and seeds are not used here, and need not suit the settings
+    scenario = scenario_from(args, schemes=[args.scheme], seeds=[args.seed])
     if scenario.gsp.journal:
         problem = Problem("nothing is kept at the prompt", "gsp.journal", "true", "false, or gse run")
         raise ScenarioError(problem)

@@ -58,12 +58,13 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def scenario_from(args: argparse.Namespace) -> Scenario:
-    """Load the scenario the arguments describe. Raises ScenarioError.
+def scenario_from(args: argparse.Namespace, **asked: Any) -> Scenario:
+    """Load the scenario the arguments describe; ``asked``: fields for which a command has options of its own.
 
     All changes are made at once: a setting may suit only the schemes that are asked for beside it.
+    Raises ScenarioError.
     """
-    changes = changes_from(args)
+    changes = {**changes_from(args), **asked}
     scenario = load(args.scenario)
     if changes:
         scenario = override(scenario, changes)

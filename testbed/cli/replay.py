@@ -6,12 +6,14 @@ examples:
 
 A run with --set gsp.journal=true leaves the journals. No network, no root, no clock: the same journal and the same code
 give the same answer on any machine. With other code it says at which frame the two part. Exit status: 0 all decided as
-recorded, 1 one did not, 2 no journal, or a damaged one.
+recorded, 1 one did not, 2 no journal at all, or a damaged one. Run folders without journals beside others are skipped.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.errors import Problem, ResultsError, printable
@@ -29,10 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay everything that can be; return 1 if a decision differs. Raises ResultsError for what cannot be read."""
-    paths = [journal for path in args.paths for journal in journals_of(path)]
     problems: list[Problem] = []
     status = 0
-    for path in paths:
+    for path in journals_below(args.paths):
         try:
             name, outcome = _replayed(path)
         except ResultsError as error:
@@ -45,15 +46,20 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def journals_of(path: Path) -> list[Path]:
-    """Return the journals of a run, or the one the path names. Raises ResultsError when the run has none."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("raw/*.journal"))
-    if not found:
+def journals_below(paths: Sequence[Path]) -> list[Path]:
+    """Return the journals of all the runs, and those named themselves. Raises ResultsError when there is none at all.
+
+    A folder without one beside others is said on stderr and skipped: a pattern also matches runs that left none.
+    """
+    found = {path: sorted(path.glob("raw/*.journal")) if path.is_dir() else [path] for path in paths}
+    without = [path for path, journals in found.items() if not journals]
+    if len(without) == len(found):
         expected = "raw/*.journal, as a run with agents and gsp.journal=true leaves them"
-        raise ResultsError(Problem("no journal to replay", str(path), "a folder without one", expected))
-    return found
+        what, got = "no journal to replay", "a folder without one"
+        raise ResultsError([Problem(what, str(path), got, expected) for path in without])
+    for path in without:
+        print(printable(f"gse: {path}: no journal to replay, skipped"), file=sys.stderr)
+    return [journal for journals in found.values() for journal in journals]
 
 
 def describe(outcome: Outcome) -> str:

@@ -279,14 +279,17 @@ def cells_from_row(row: Row) -> list[str]:
     return [_cell(getattr(row, name)) for name in columns(type(row))]
 
 
-def rows_from_columns(row_type: type[RowT], header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[RowT]:
+def rows_from_columns(
+    row_type: type[RowT], header: Sequence[str], lines: Iterable[Sequence[str]], *, older: bool = False
+) -> list[RowT]:
     """Read many rows at once. Raises ValueError with the 1-based number of the offending row.
 
-    The header must name the table's columns, in any order. One that has a default was added later: an older table may
-    lack it, and then nobody has measured it.
+    The header must name the table's columns, in any order. One that has a default was added later: a table of an
+    ``older`` format version may lack it, and then nobody has measured it.
     """
     expected = columns(row_type)
-    required = {field.name for field in fields(row_type) if field.default is MISSING}  # type: ignore[arg-type]
+    added = {field.name for field in fields(row_type) if field.default is not MISSING}  # type: ignore[arg-type]
+    required = set(expected) - added if older else set(expected)
     if len(set(header)) != len(header) or not required <= set(header) <= set(expected):
         raise ValueError(f"columns are {','.join(header)}, expected {','.join(expected)}")
     converters = [_converters(row_type)[name] for name in header]

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, collect, link_series
+from testbed.fidelity.faults import faulted_intfs
 from testbed.fidelity.verdict import Evidence, Finding, grade, limits
-from testbed.model.scenario import fault_targets
-
-
-def _faulted_intfs(run: RunRecord) -> set[str]:
-    """Return the interfaces of links that were taken down: their losses are part of the scenario."""
-    links = {link for fault in run.scenario.faults for link in fault_targets(run.scenario.fabric)[fault.target]}
-    return {end.intf for link in links for end in run.topology.link_ends(*link)}
 
 
 def _received_packets(run: RunRecord) -> float:
@@ -45,7 +39,7 @@ def check_socket_drops(evidence: Evidence) -> Finding | None:
 
 def check_interface_drops(evidence: Evidence) -> Finding | None:
     """Interfaces lost nothing outside the modelled queues."""
-    faulted = _faulted_intfs(evidence.run)
+    faulted = faulted_intfs(evidence.run)
     lost = sum(
         _growth(series)
         for column in ("rx_dropped", "tx_dropped")
@@ -59,7 +53,7 @@ def check_interface_drops(evidence: Evidence) -> Finding | None:
 
 def check_unaccounted(evidence: Evidence) -> Finding | None:
     """What left one end of a link arrived at the other. A frame per end may be in between when counters are read."""
-    run, faulted = evidence.run, _faulted_intfs(evidence.run)
+    run, faulted = evidence.run, faulted_intfs(evidence.run)
     sent, received = (link_series(run.tables.links, column) for column in ("tx_packets", "rx_packets"))
     worst, where, frames = 0.0, "", 0.0
     for direction in run.topology.directions:

@@ -21,7 +21,8 @@ from testbed.model.oracle import parse_path
 from testbed.model.scenario import MAX_SEED, SCHEMES, Scenario
 from testbed.model.topology import Topology
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what is written
+READABLE_VERSIONS = (1, FORMAT_VERSION)  # tables of an older version may lack columns that were added since
 _NUMBER = (int, float)
 MANIFEST_FIELDS: Mapping[str, type] = {
     "run_id": str,
@@ -63,9 +64,9 @@ def _finite(text: str) -> float:
 
 def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
     """Yield what is wrong with a manifest; its scenario is for the scenario model to judge."""
-    if not _is(manifest.get("format_version"), int) or manifest["format_version"] != FORMAT_VERSION:
-        got = _shown(manifest.get("format_version"))
-        yield Problem("unknown result format", f"{where}: format_version", got, str(FORMAT_VERSION))
+    if not _is(manifest.get("format_version"), int) or manifest["format_version"] not in READABLE_VERSIONS:
+        got, expected = _shown(manifest.get("format_version")), " or ".join(map(str, READABLE_VERSIONS))
+        yield Problem("unknown result format", f"{where}: format_version", got, expected)
         return
     for name, kind in MANIFEST_FIELDS.items():
         if not _is(manifest.get(name), kind):
@@ -87,8 +88,8 @@ def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Probl
 
 def summary_problems(summary: Mapping[str, Any], manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
     """Yield where a summary contradicts the manifest beside it."""
-    wanted = {name: manifest[name] for name in ("scheme", "seed")}
-    wanted |= {"format_version": FORMAT_VERSION, "scenario": manifest["scenario"].get("name")}
+    wanted = {name: manifest[name] for name in ("scheme", "seed", "format_version")}
+    wanted |= {"scenario": manifest["scenario"].get("name")}
     for name, value in wanted.items():
         if summary.get(name) != value:
             got = _shown(summary.get(name))
@@ -106,9 +107,7 @@ def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Itera
                 yield Problem("not possible here", f"{where}: row {number}, column {name}", got, expected)
 
 
-def _rules(
-    row: Row, scenario: Scenario, topology: Topology, hosts: set[str]
-) -> Iterator[tuple[str, bool, str]]:
+def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) -> Iterator[tuple[str, bool, str]]:
     """Yield (column, whether it is possible, what was expected)."""
     if isinstance(row, (IterationRow, RankRow, TransferRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"

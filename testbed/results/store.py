@@ -160,6 +160,11 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
+    def format_version(self) -> int:
+        """Version of the format the run was stored in."""
+        return int(self.manifest["format_version"])
+
+    @property
     def scheme(self) -> str:
         """Name of the scheme."""
         return str(self.manifest["scheme"])
@@ -189,7 +194,7 @@ class Run:
 
     def rows(self, row_type: type[RowT]) -> tuple[RowT, ...]:
         """Every row of one table. Raises ResultsError for rows that cannot be read, or cannot be on this fabric."""
-        rows = load_rows(self.path, row_type)
+        rows = load_rows(self.path, row_type, version=self.format_version)
         problems = list(table_problems(rows, self.scenario, str(self.path / row_type.FILE)))
         if problems:
             raise ResultsError(problems)
@@ -261,14 +266,19 @@ def load(path: Path) -> Run:
     return run
 
 
-def load_rows(path: Path, row_type: type[RowT]) -> tuple[RowT, ...]:
-    """Read one table of a run; () when the file does not exist. Raises ResultsError naming file and row."""
+def load_rows(path: Path, row_type: type[RowT], *, version: int = FORMAT_VERSION) -> tuple[RowT, ...]:
+    """Read one table of a run; () when the file does not exist. Raises ResultsError naming file and row.
+
+    ``version`` is the run's format version: tables of an older one may lack columns that were added since.
+    """
     file_path = path / row_type.FILE
     try:
         with io.TextIOWrapper(open_input(file_path, MAX_TABLE_BYTES), encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             header = next(lines, None)
-            return () if header is None else tuple(rows_from_columns(row_type, header, lines))
+            if header is None:
+                return ()
+            return tuple(rows_from_columns(row_type, header, lines, older=version < FORMAT_VERSION))
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from testbed.errors import Problem, ResultsError
-from testbed.fidelity import Evidence, judge
 from testbed.evaluation.metrics import Latency, Metrics, measure
-from testbed.model.oracle import Prediction
-from testbed.results.store import FORMAT_VERSION, PARTIAL, Run
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.usage import Usage, usage
+from testbed.fidelity import Evidence, judge
+from testbed.model.oracle import Prediction
 from testbed.model.scenario import BREAKS
+from testbed.results.store import PARTIAL, Run
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _summary(run: Run) -> dict[str, Any]:
     evidence = Evidence(run=run.record, metrics=measure(run.record), usage=usage(run.record))
     verdict, metrics = judge(evidence), evidence.metrics
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": run.format_version,
         "scenario": run.scenario.name,
         "scheme": run.scheme,
         "seed": run.seed,

@@ -132,7 +132,7 @@ class Plan:
     def slice_bytes(self, size_bytes: int) -> int:
         """Return the pipelining unit for an array of this size."""
         chosen = self.scenario.workload.slice_bytes
-        return default_slice_bytes(self.scenario.ranks, size_bytes) if chosen is None else chosen
+        return default_slice_bytes(self.scenario.job_ranks, size_bytes) if chosen is None else chosen
 
     def iteration_timeout_s(self, size_bytes: int) -> float:
         """Return how long an iteration may take before the run is given up."""

@@ -99,7 +99,7 @@ class Entry:
 class Comparison:
     """All runs of one question. ``entries`` are used, ``left_out`` are INVALID and not; schemes in scenario order.
 
-    ``other_repair``: the runs of the same question under the other ``gsos.repair``, where there are some.
+    ``other_repair``: the runs of the same question under the other ``gsos.repair``, where there are some to be used.
     """
 
     scenario: Scenario
@@ -161,7 +161,9 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
     return tuple(
         replace(
             one,
-            other_repair=next((o for o, q in zip(found, questions, strict=True) if o is not one and q == own), None),
+            other_repair=next(
+                (o for o, q in zip(found, questions, strict=True) if o is not one and q == own and o.entries), None
+            ),
         )
         for one, own in zip(found, questions, strict=True)
     )

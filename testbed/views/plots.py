@@ -96,7 +96,8 @@ def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list
             with matplotlib.rc_context(STYLE):
                 drawn = draw(comparison)
                 if drawn is not None:
-                    files = figure_files(drawn[0], provenance(comparison, drawn[1]))
+                    beside = BESIDE[name](comparison) if name in BESIDE else None
+                    files = figure_files(drawn[0], provenance(comparison, drawn[1], beside))
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
     return write_figures(out_dir, contents)
 
@@ -110,11 +111,15 @@ def write_figures(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
         raise ResultsError(Problem("cannot write a figure", str(out_dir), reason, "a writable directory")) from None
 
 
-def provenance(comparison: Comparison, caption: str) -> dict[str, Any]:
-    """Return what a figure was made from."""
+def provenance(comparison: Comparison, caption: str, beside: Comparison | None = None) -> dict[str, Any]:
+    """Return what a figure was made from; ``beside``: what it shows of another question."""
+    others = {} if beside is None else {"beside": _made_from(beside)}
+    return {"caption": caption, **_made_from(comparison), **others}
+
+
+def _made_from(comparison: Comparison) -> dict[str, Any]:
     entries = comparison.entries
     return {
-        "caption": caption,
         "scenario": comparison.scenario.model_dump(mode="json"),
         "scenario_hash": comparison.scenario_hash,
         "verdicts": {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes},
@@ -471,3 +476,5 @@ FIGURES: dict[str, Draw] = {
     "queues": queues,
     "timeline": timeline,
 }
+# Of figures that show runs of another question too: which.
+BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": around.beside}

@@ -7,7 +7,7 @@ computed in ``testbed.evaluation.timeline``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from statistics import median
 from typing import Any
@@ -76,13 +76,24 @@ class Panels:
     bin_s: float
 
 
+def beside(comparison: Comparison) -> Comparison | None:
+    """Return what is drawn of the same question under other repair: its runs with a fault; None without any."""
+    other = comparison.other_repair
+    entries = () if other is None else tuple(filter(_has_fault, other.entries))
+    return replace(other, entries=entries) if other is not None and entries else None
+
+
+def _has_fault(entry: Entry) -> bool:
+    return covered(entry.run.record) is not None
+
+
 def lines_of(comparison: Comparison) -> tuple[Line, ...]:
     """Return what is drawn: every scheme's runs with a fault, and those of the same question under other repair."""
-    questions = [comparison, *([comparison.other_repair] if comparison.other_repair is not None else [])]
+    questions = [one for one in (comparison, beside(comparison)) if one is not None]
     found = []
     for scheme in dict.fromkeys(scheme for question in questions for scheme in question.schemes):
         for question in questions:
-            entries = tuple(entry for entry in question.of(scheme) if covered(entry.run.record) is not None)
+            entries = tuple(filter(_has_fault, question.of(scheme)))
             if entries:
                 found.append(Line(scheme, question.scenario.gsos.repair, entries))
     return tuple(found)
@@ -192,11 +203,11 @@ def _mark_recoveries(axes: Axes, panels: Panels, colour: Callable[[str], str]) -
 
 def _caption(comparison: Comparison, lines: Sequence[Line]) -> str:
     several = any(len(line.entries) > 1 for line in lines)
-    other = comparison.other_repair
-    beside = ""
+    other = beside(comparison)
+    said_beside = ""
     if other is not None:
         runs = ", ".join(entry.run.path.name for entry in other.entries)
-        beside = (
+        said_beside = (
             f" Drawn beside: runs of scenario {other.scenario_hash}, the same with gsos.repair="
             f"{other.scenario.gsos.repair} ({runs}); dashed lines: leaves' own dead uplinks are repaired by GSOS."
         )
@@ -208,5 +219,5 @@ def _caption(comparison: Comparison, lines: Sequence[Line]) -> str:
         + ("Lines: median over runs; bands: smallest to largest. " if several else "Lines: one run each. ")
         + "Path left after: until the last GSP had left the paths of the fault (schemes with agents; triangles: each "
         "run); longest pause: between receptions of any rank, going on within 1 s after a fault; medians over runs, "
-        "only where measured." + beside
+        "only where measured." + said_beside
     )

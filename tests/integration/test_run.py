@@ -307,6 +307,7 @@ def test_a_link_failing_in_mid_collective_costs_an_outage_and_nothing_else(tmp_p
         story = json.loads(Path(run["run_dir"], "raw", "gsos-events.json").read_text())["answer"]
         noticed = [event for event in story if event["event"].startswith("link")]
         assert len(noticed) >= 2, story  # down and up again
+        assert [event["differences"] for event in events(run, "read_back")] == [[]]  # mended is as before
     assert re.search(r"\boutage\b", campaign.err)  # a column of the table, a line of the comparison
     for run in campaign.runs:
         if run["outage_ms"] is not None:
@@ -315,6 +316,17 @@ def test_a_link_failing_in_mid_collective_costs_an_outage_and_nothing_else(tmp_p
     assert events(later, "fault") == [] and later["outage_ms"] is None
     assert most_flows(later) == (1, 1)
     assert_as_fast_as_the_paths_allow(later)
+
+
+def test_what_was_healed_is_as_before_and_what_was_not_may_differ(tmp_path: Path) -> None:
+    faults = "{t_s: 0.1, action: slow, target: s1}, {t_s: 0.3, action: heal, target: l1-s1}"
+    (tmp_path / "slow.yml").write_text(f"faults: [{faults}]\n")
+    settings = {**QUICK, **size(512), **fabric(2, 2, 2), "measure.probe_interval_ms": 0}
+    for run in gse_run(tmp_path, str(tmp_path / "slow.yml"), settings, schemes="gse1,gse2-n2n,gse2-e2e").runs:
+        assert [fault["action"] for fault in events(run, "fault")] == ["slow", "heal"]
+        (said,) = events(run, "read_back")
+        assert {text.partition(":")[0] for text in said["differences"]} == {"l2-eth3", "s1-eth2"}  # both ends of l2-s1
+        assert not any("settings changed" in reason for reason in run["reasons"]), run["reasons"]
 
 
 def test_a_spine_failing_for_good_is_survived(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from machines import GOOD
 
+import testbed.cli.cli
 import testbed.cli.run
 from testbed.cli.options import scenario_from
 from testbed.errors import ScenarioError
@@ -400,6 +401,52 @@ def test_a_user_without_privileges_is_told_what_it_takes(arguments: list[str]) -
 
 def test_a_user_without_privileges_hears_of_a_bad_scenario_first() -> None:
     assert_refused(as_nobody("run", NAME, "--set", "fabric.spines=0", may_read_all=True), "fabric.spines")
+
+
+@pytest.fixture
+def prompts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Run the prompt as if on a machine that has everything; return the plans of the fabrics it would build."""
+    plans: list[dict[str, Any]] = []
+
+    def started(argv: list[str], **_options: object) -> int:
+        plans.append(json.loads(argv[-1]))
+        return 0
+
+    monkeypatch.setattr(testbed.cli.cli, "require_root", lambda _what: None)
+    monkeypatch.setattr(testbed.cli.cli, "inspect_machine", lambda: GOOD)
+    monkeypatch.setattr(testbed.cli.cli.subprocess, "call", started)
+    return plans
+
+
+def test_the_prompt_takes_a_setting_that_suits_its_scheme_only(gse: Gse, prompts: list[dict[str, Any]]) -> None:
+    answer = gse("cli", "link_failure", "--scheme", "ecmp", "--seed", "7", "--set", "gsos.repair=controller")
+    assert (answer.status, answer.err) == (0, "")
+    (plan,) = prompts
+    assert (plan["scheme"], plan["seed"], plan["scenario"]["gsos"]["repair"]) == ("ecmp", 7, "controller")
+    assert (plan["scenario"]["schemes"], plan["scenario"]["seeds"]) == (["ecmp"], [7])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--scheme", "gse2-n2n", "--set", "gsp.window_bytes=20K"],
+            f"scenario {NAME}: gsp.window_bytes: a window smaller than one grant would never be used; got 20480, "
+            "expected at least 36056, the largest single grant (quantum) under gse2-n2n",
+        ),
+        (
+            ["--scheme", "gse2-n2n", "--set", "gsos.repair=controller"],
+            f"scenario {NAME}: inconsistent; got gsos.repair=controller cannot be honoured with schemes=gse2-n2n",
+        ),
+        (["--seed", "-1"], f"scenario {NAME}: seeds.0: not valid; got -1, expected greater than or equal to 0"),
+    ],
+    ids=["window", "repair", "seed"],
+)
+def test_the_prompt_builds_nothing_its_scheme_cannot_be_set_to(
+    gse: Gse, folder: Path, prompts: list[dict[str, Any]], arguments: list[str], said: str
+) -> None:
+    assert_refused(gse("cli", *arguments), said)
+    assert prompts == []
 
 
 @pytest.mark.parametrize(

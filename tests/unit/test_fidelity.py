@@ -436,6 +436,58 @@ def test_what_a_broken_link_loses_is_part_of_the_scenario() -> None:
     assert found(replace(run, events=(*run.events, event))) == {}
 
 
+RATE = "rate (bytes/s) is 125000, expected 1.25e+06"
+SLOWED = [f"{intf}: {RATE}" for intf in ("l2-eth3", "s1-eth2")]  # both ends of l2-s1
+
+
+def changed_by(faults: list[tuple[float, str, str]], differences: list[str], read_back_s: float = 9.0) -> RunRecord:
+    """Return a run with faults (when made, action, target) that was read back with differences at the end."""
+    scenario = scenario_of(faults=[{"t_s": t_s, "action": action, "target": name} for t_s, action, name in faults])
+    made = [{"event": "fault", "t_s": t_s, "action": action, "target": name} for t_s, action, name in faults]
+    said = {"event": "read_back", "t_s": read_back_s, "differences": differences}
+    run = healthy(scenario)
+    return replace(run, events=(*run.events, *made, said))
+
+
+@pytest.mark.parametrize(
+    ("faults", "left"),
+    [
+        ([(2.0, "slow", "l2-s1")], []),
+        ([(2.0, "slow", "s1")], []),
+        ([(2.0, "slow", "l1-s1")], SLOWED),
+        ([(2.0, "slow", "l2-s2")], SLOWED),
+        ([(2.0, "slow", "l2-s1"), (3.0, "heal", "l2-s1")], SLOWED),
+        ([(2.0, "slow", "l2-s1"), (3.0, "heal", "s1")], SLOWED),
+        ([(2.0, "slow", "s1"), (3.0, "heal", "l1-s1")], []),
+        ([(2.0, "slow", "l2-s1"), (3.0, "heal", "l2-s1"), (4.0, "slow", "l2-s1")], []),
+        ([(3.0, "heal", "l2-s1"), (2.0, "slow", "l2-s1")], SLOWED),  # told in another order
+        ([(2.0, "slow", "l2-s1"), (9.5, "heal", "l2-s1")], []),  # after the settings were read back
+        ([(9.5, "slow", "l2-s1")], SLOWED),
+    ],
+)
+def test_only_faults_nothing_healed_excuse_other_settings_at_the_end(
+    faults: list[tuple[float, str, str]], left: list[str]
+) -> None:
+    elsewhere = "l1-eth1: mtu is 1500, expected 9000"
+    for others in ([], [elsewhere]):
+        findings = verdict(changed_by(faults, [*SLOWED, *others])).findings
+        said = [finding.text for finding in findings if finding.check == "settings_after"]
+        expected = [*left, *others]
+        assert said == ([f"settings changed during the run: {'; '.join(expected)}"] if expected else [])
+
+
+def test_faults_that_were_planned_but_not_made_excuse_nothing() -> None:
+    run = changed_by([(2.0, "slow", "l2-s1")], SLOWED)
+    run = replace(run, events=tuple(event for event in run.events if event["event"] != "fault"))
+    assert found(run)["settings_after"] == "INVALID"
+
+
+def test_a_strangers_fault_excuses_nothing() -> None:
+    run = changed_by([(2.0, "slow", "l2-s1")], SLOWED)
+    events = [{**event, "target": "s9"} if event["event"] == "fault" else event for event in run.events]
+    assert found(replace(run, events=tuple(events)))["settings_after"] == "INVALID"
+
+
 def test_short_collectives_may_profit_from_a_full_token_bucket() -> None:
     """64 KiB on 4 ranks is 98 kB per hop: a bucket of 11.5 kB is 12% of it."""
     run = healthy(scenario_of(workload={"size_bytes": 65_536}, measure={"probe_interval_ms": 1}))

@@ -10,6 +10,7 @@ import pytest
 from testbed.model.scenario import parse_scenario
 from testbed.results.store import load
 from testbed.runs.plan import Plan
+from testbed.units import KIB, MIB
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference" / "allreduce_ring"
 
@@ -66,6 +67,13 @@ def test_jobs_are_dealt_out_over_all_leaves() -> None:
     made = plan(jobs=2)
     for members in made.pattern.jobs:
         assert sorted(made.rank_hosts[rank].leaf for rank in members) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("jobs", "quarter_kib"), [(1, 16), (2, 32), (4, 64)])
+def test_a_slice_is_a_quarter_of_a_chunk_of_the_ring_it_goes_round(jobs: int, quarter_kib: int) -> None:
+    """A ring's chunk is the array over the ranks of its own job; 1 MiB over 16, 8 and 4 of them here."""
+    assert plan(jobs=jobs).slice_bytes(MIB) == quarter_kib * KIB
+    assert plan(jobs=jobs, slice_bytes=8 * KIB).slice_bytes(MIB) == 8 * KIB
 
 
 def test_small_messages_go_from_every_host_to_another_leaf_the_same_for_every_scheme() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
-from testbed.results.store import load
+from testbed.results.store import Run, load
 from testbed.views.comparison import compare
 from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, timeline
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
@@ -243,3 +244,43 @@ def test_repair_by_leaves_and_by_gsos_stand_side_by_side(tmp_path: Path) -> None
         ("ecmp, repair by GSOS (1 run)", "--"),
     ]
     assert runs[1].path.name in drawn[1] and second.scenario_hash in drawn[1]
+
+
+def both_repairs(results: Path, spoil: Callable[[RunRecord], RunRecord] = lambda run: run) -> list[Run]:
+    """Store a run with repair by leaves and two by GSOS, those spoiled."""
+    local, by_gsos = (scenario_of(faults=FAULTS, gsos={"repair": repair}) for repair in ("local", "controller"))
+    others = [spoil(with_faults(healthy(by_gsos, scheme="ecmp", seed=seed))) for seed in (1, 2)]
+    return stored(results, with_faults(healthy(local, scheme="ecmp")), *others)
+
+
+def test_a_figure_names_the_runs_it_shows_of_another_question(tmp_path: Path) -> None:
+    runs = both_repairs(tmp_path)
+    draw_all(runs, tmp_path / "figures", allow_invalid=True)
+    folder = tmp_path / "figures" / runs[0].scenario_hash
+    found = json.loads((folder / "timeline.json").read_text())
+    assert (found["runs"], found["seeds"]) == ([runs[0].path.name], {"ecmp": [1]})
+    beside = found["beside"]
+    assert (beside["scenario_hash"], beside["scenario"]["gsos"]["repair"]) == (runs[1].scenario_hash, "controller")
+    assert (beside["runs"], beside["seeds"]) == ([run.path.name for run in runs[1:]], {"ecmp": [1, 2]})
+    assert sum(beside["verdicts"]["ecmp"].values()) == 2
+    assert beside["left_out"] == [] and beside["versions"] == found["versions"]
+    assert "beside" not in json.loads((folder / "completion.json").read_text())
+
+
+def test_another_question_whose_runs_are_all_invalid_is_not_there(tmp_path: Path) -> None:
+    runs = both_repairs(tmp_path, lambda run: with_rate_error(run, -0.2))
+    found = compare(runs, allow_invalid=False)
+    assert [len(one.entries) for one in found] == [1, 0]
+    assert found[0].other_repair is None
+    drawn = timeline(found[0])
+    assert drawn is not None and "Drawn beside" not in drawn[1]
+    draw_all(runs, tmp_path / "figures", allow_invalid=False)
+    assert "beside" not in json.loads((tmp_path / "figures" / "timeline.json").read_text())
+
+
+def test_runs_of_another_question_in_which_no_fault_was_made_are_not_drawn(tmp_path: Path) -> None:
+    runs = both_repairs(tmp_path, lambda run: replace(run, events=run.events[:1]))
+    first = compare(runs, allow_invalid=True)[0]
+    assert first.other_repair is not None
+    drawn = timeline(first)
+    assert drawn is not None and "Drawn beside" not in drawn[1]

@@ -213,6 +213,24 @@ def test_run_is_replayed_gsp_by_gsp(gse: Gse, run_dir: Path) -> None:
     assert all(line.endswith(" frames, identical") for line in lines)
 
 
+def test_runs_without_journals_beside_others_are_skipped_and_named(gse: Gse, run_dir: Path) -> None:
+    bare = [run_dir.with_name(name) for name in ("another", "run.failed")]
+    for folder in bare:
+        (folder / "raw").mkdir(parents=True)
+    answer = gse("replay", *map(str, sorted(run_dir.parent.iterdir())))
+    assert answer.status == 0
+    assert len(answer.out.splitlines()) == len(recorded().journals)
+    assert answer.err.splitlines() == [f"gse: {folder}: no journal to replay, skipped" for folder in bare]
+
+
+def test_runs_none_of_which_has_a_journal_are_refused(gse: Gse, tmp_path: Path) -> None:
+    bare = [tmp_path / name for name in ("one", "two")]
+    for folder in bare:
+        folder.mkdir()
+    said = [f"{folder}: no journal to replay; got a folder without one" for folder in bare]
+    assert_refused(gse("replay", *map(str, bare)), *said)
+
+
 @pytest.mark.parametrize("hash_seed", ["1", "2"])  # one of them at least is not the recorder's
 def test_replay_does_not_depend_on_how_the_interpreter_hashes(run_dir: Path, hash_seed: str) -> None:
     argv = [sys.executable, "-m", "testbed", "replay", str(run_dir)]

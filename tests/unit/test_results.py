@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -26,8 +27,10 @@ from testbed.evaluation.records import (
     rows_from_columns,
 )
 from testbed.results.store import FORMAT_VERSION, RunDirectory, list_runs, load, load_rows
-from tests.unit.synthetic_runs import healthy, scenario_of, store
+from testbed.results.summary import summarise
+from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 ITERATION = IterationRow(
     iteration=0, warmup=False, size_bytes=64, start_s=1.0, end_s=1.25, completion_s=0.25, wrong_elements=0
@@ -141,10 +144,54 @@ def test_an_older_table_lacks_what_nobody_measured_then() -> None:
         max_gap_at_s=None, start_lateness_s=0.001,
     )  # fmt: skip
     header, cells = columns(RankRow)[:-1], cells_from_row(row)[:-1]
-    assert rows_from_columns(RankRow, header, [cells]) == [replace(row, start_lateness_s=None)]
+    assert rows_from_columns(RankRow, header, [cells], older=True) == [replace(row, start_lateness_s=None)]
     for wrong in (header[1:], (*header, "rank"), (*header, "colour")):
         with pytest.raises(ValueError, match="columns are"):
-            rows_from_columns(RankRow, wrong, [])
+            rows_from_columns(RankRow, wrong, [], older=True)
+    with pytest.raises(ValueError, match="columns are"):
+        rows_from_columns(RankRow, header, [cells])
+
+
+def as_version_1(path: Path, without: tuple[str, ...]) -> Path:
+    """Make a stored run one of format version 1 whose flows.csv lacks columns."""
+    for name in ("manifest.json", "summary.json"):
+        value = json.loads((path / name).read_text())
+        (path / name).write_text(json.dumps({**value, "format_version": 1}))
+    with (path / "flows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (path / "flows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name not in without], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+LATER = ("busy_us", "rwnd_limited_us", "sndbuf_limited_us")
+
+
+@pytest.mark.parametrize("without", [(), LATER], ids=["with", "without"])
+def test_run_of_version_1_is_read_with_and_without_later_columns(tmp_path: Path, without: tuple[str, ...]) -> None:
+    record = healthy(scenario_of())
+    record = with_rows(record, flows=[replace(row, busy_us=5) for row in record.tables.flows])
+    run = load(as_version_1(store(tmp_path, record), without))
+    assert {row.busy_us for row in run.tables.flows} == {None if without else 5}
+    assert json.loads(json.dumps(summarise(run))) == run.summary, "made again it is still of the version of the run"
+
+
+def test_run_of_version_2_has_every_column(tmp_path: Path) -> None:
+    path = as_version_1(store(tmp_path, healthy(scenario_of())), LATER)
+    for name in ("manifest.json", "summary.json"):
+        (path / name).write_text((path / name).read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(ResultsError, match=r"flows.csv: damaged table; got columns are .*,bytes_received, expected"):
+        assert load(path).tables
+
+
+def test_reference_runs_are_read() -> None:
+    found = sorted(path.parent for path in REFERENCE.rglob("manifest.json"))
+    assert found
+    for path in found:
+        run = load(path)
+        assert run.rows(FlowRow) and run.rows(IterationRow), path
 
 
 @pytest.mark.parametrize(
@@ -215,8 +262,11 @@ def test_failed_run_keeps_everything_and_the_reason(tmp_path: Path) -> None:
         ("", "damaged JSON"),
         ("[1]", "expected a JSON object"),
         ("[" * 100_000, "damaged JSON"),
-        ('{"format_version": 2}', "got 2, expected 1"),
-        ("{}", "got None, expected 1"),
+        ('{"format_version": 3}', "got 3, expected 1 or 2"),
+        ('{"format_version": 0}', "got 0, expected 1 or 2"),
+        ('{"format_version": true}', "got True, expected 1 or 2"),
+        ('{"format_version": "2"}', "got '2', expected 1 or 2"),
+        ("{}", "got None, expected 1 or 2"),
         (
             '{"format_version": 1, "run_id": "x", "scheme": 3}',
             "scheme: missing or of a wrong type; got 3, expected str",
