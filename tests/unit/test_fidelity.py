@@ -397,7 +397,7 @@ def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
     assert "short_of_grants" not in found(completion_times(1.05)(run))
     slow = completion_times(1.4)(run)
     assert found(slow)["short_of_grants"] == "SUSPECT"
-    assert any("slower than grants allow (0.980)" in reason for reason in verdict(slow).reasons)
+    assert any("slower than grants allow (0.979)" in reason for reason in verdict(slow).reasons)
     shared = scenario_of(fabric={"uplink_rate_mbps": 5.0})
     assert "short_of_grants" not in found(completion_times(1.4)(under_gse2(healthy(shared))))
     assert "short_of_grants" not in found(completion_times(1.4)(replace(run, scheme="ecmp-agents")))

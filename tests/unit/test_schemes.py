@@ -37,8 +37,10 @@ def test_default_profile_on_the_default_fabric() -> None:
     profile = profile_of("gse2-n2n", FabricSpec(), GspSpec())
     assert (profile.unit, profile.admission, profile.reorder) == ("container", "dgsq", True)
     assert profile.container_bytes == 4 * 9014
-    # 1.5 x 1.25 MB/s x 2 x (4 x 7.2112 ms + 2 ms) + 36056
-    assert profile.window_bytes == round(1.5 * 1.25e6 * 2 * (4 * 9014 / 1.25e6 + 0.002)) + 36_056 == 151_724
+    assert profile.grant_hold_s == 2 * 9014 / 1.25e6
+    # 1.25 MB/s x (1.5 x 2 x (4 x 7.2112 ms + 2 ms) + 3 x 14.4224 ms) + 36056
+    round_trip_s = 2 * (4 * 9014 / 1.25e6 + 0.002)
+    assert profile.window_bytes == round(1.25e6 * (1.5 * round_trip_s + 3 * 0.0144224)) + 36_056 == 205_808
 
 
 def test_schemes_differ_in_what_they_are_about() -> None:
