@@ -121,14 +121,21 @@ class _LineReader:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Return a listening socket at ``path``. Raises ControllerError when another GSOS listens there."""
+    """Return a listening socket at ``path``. Raises ControllerError when another GSOS listens there.
+
+    It appears there when it listens, not before: whoever waits for the file may connect at once.
+    """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
+    unready = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        listener.bind(str(path))
+        unready.unlink(missing_ok=True)
+        listener.bind(str(unready))
         listener.listen(2 * MAX_CLIENTS)
+        os.link(unready, path)
+        unready.unlink()
     except OSError as error:
         listener.close()
         raise ControllerError(f"northbound socket {path} cannot be opened: {error}") from None

@@ -136,6 +136,21 @@ def test_only_the_owner_can_open_the_socket(server):
     assert stat.S_IMODE(os.stat(server).st_mode) == 0o600
 
 
+def test_socket_is_there_when_it_listens_and_not_before(tmp_path, monkeypatch):
+    path, there = tmp_path / "gsos.sock", []
+    listen = socket.socket.listen
+
+    def look_and_listen(self, backlog):
+        there.append(path.exists())
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", look_and_listen)
+    listener = northbound._listen(path)
+    listener.close()
+    assert there == [False]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["gsos.sock"]
+
+
 def test_socket_left_by_a_dead_gsos_is_replaced(tmp_path):
     path = tmp_path / "gsos.sock"
     with socket.socket(socket.AF_UNIX) as dead:
