@@ -101,9 +101,9 @@ def _command_line(pid: int) -> bytes:
 
 
 @contextmanager
-def going_on(folder: Path, scheme: str) -> Iterator[subprocess.Popen[bytes]]:
+def going_on(folder: Path, scheme: str, iterations: int = 4) -> Iterator[subprocess.Popen[bytes]]:
     """Start a run and yield when its first iteration is over."""
-    settings = {**SMALL, "workload.iterations": 4, "gsp.journal": True}
+    settings = {**SMALL, "workload.iterations": iterations, "gsp.journal": True}
     argv = run_argv(folder, "allreduce_ring", settings, schemes=scheme, seeds="1")
     with subprocess.Popen([*argv, "-v"], cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stderr is not None
@@ -125,7 +125,7 @@ def replayed(run_dir: Path) -> list[str]:
 
 def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
     pcap = tmp_path / "l1.pcap"
-    with going_on(tmp_path, "gse2-n2n") as run:
+    with going_on(tmp_path, "gse2-n2n", iterations=15) as run:
         captures = [
             subprocess.Popen(
                 gse_argv("capture", *words),
@@ -136,7 +136,7 @@ def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
                 text=True,
             )
             for words in (["l9"], ["l1", "-c", "60"], ["l1", "-c", "60", "-w", str(pcap)])
-        ]  # all at once: the run does not wait for them
+        ]  # all at once: the run does not wait for them, and starting them takes a busy machine seconds
         said = [capture.communicate(timeout=100) for capture in captures]
         run.communicate(timeout=200)
     wrong, text, file = captures
