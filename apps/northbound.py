@@ -135,12 +135,12 @@ def _listen(path: Path) -> socket.socket:
         listener.bind(str(unready))
         listener.listen(2 * MAX_CLIENTS)
         os.link(unready, path)
-        unready.unlink()
     except OSError as error:
         listener.close()
         raise ControllerError(f"northbound socket {path} cannot be opened: {error}") from None
     finally:
         os.umask(before)
+        unready.unlink(missing_ok=True)
     return listener
 
 

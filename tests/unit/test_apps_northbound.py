@@ -151,6 +151,16 @@ def test_socket_is_there_when_it_listens_and_not_before(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["gsos.sock"]
 
 
+def test_socket_that_cannot_be_put_in_place_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(_src, _dst):
+        raise FileExistsError("somebody was faster")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(ControllerError, match="somebody was faster"):
+        northbound._listen(tmp_path / "gsos.sock")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_socket_left_by_a_dead_gsos_is_replaced(tmp_path):
     path = tmp_path / "gsos.sock"
     with socket.socket(socket.AF_UNIX) as dead:
