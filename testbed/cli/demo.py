@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_results
+from testbed.cli.options import add_repeats, add_results
 from testbed.cli.plot import draw, figures_of
 from testbed.cli.run import run_scenario
 from testbed.model.scenario import override
@@ -27,9 +27,13 @@ SETTINGS = {
 }
 
 
+REPEATS = 1  # a first impression should not depend on what else the machine was doing
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_results(parser)
+    add_repeats(parser, default=REPEATS)
 
 
 def run(args: argparse.Namespace) -> int:

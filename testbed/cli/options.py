@@ -12,6 +12,8 @@ from testbed.model.scenario import MAX_SEEDS, Scenario, override
 from testbed.model.windows import window_problems
 from testbed.runs.scenario_files import load, parse_settings
 
+MAX_REPEATS = 20
+
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
     """Add SCENARIO and ``--set``."""
@@ -56,6 +58,25 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
         metavar="N|A,B,C",
         help="number of seeds (5 means 1..5), or the seeds themselves; '7,' is the one seed 7",
     )
+
+
+def add_repeats(parser: argparse.ArgumentParser, *, default: int = 0) -> None:
+    """Add ``--repeat-disturbed``."""
+    parser.add_argument(
+        "--repeat-disturbed",
+        metavar="N",
+        type=_repeats,
+        default=default,
+        help="make a run again, up to N times, when its verdict says that the hypervisor or other programs took the "
+        f"machine's cores; earlier tries are kept as <run>.disturbed, the last one counts (default: {default})",
+    )
+
+
+def _repeats(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number <= MAX_REPEATS:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number from 0 to {MAX_REPEATS}")
+    return number
 
 
 def scenario_from(args: argparse.Namespace, **asked: Any) -> Scenario:

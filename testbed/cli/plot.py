@@ -66,7 +66,7 @@ def load_all(paths: list[Path]) -> list[Run]:
                 Problem(
                     "no finished run",
                     str(path),
-                    f"{listing.partial} unfinished and {listing.failed} failed run(s)"
+                    f"{listing.partial} unfinished, {listing.failed} failed and {listing.disturbed} disturbed run(s)"
                     if path.exists()
                     else "no such folder",
                     f"a folder of runs below it: {', '.join(below)}"

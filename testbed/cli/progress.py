@@ -69,6 +69,9 @@ class CampaignProgress:
             self._phase = event["phase"]
         elif kind == "iteration" and not event.get("warmup"):
             self._say(f"  iteration {event['iteration']}: {event['completion_s']:.2f} s")
+        elif kind == "run_set_aside":
+            self._print(f"  disturbed from outside, made again: {'; '.join(event['summary']['reasons'])}")
+            self._run_began_s = time.monotonic()
         elif kind in ("run_done", "run_failed"):
             self._finished += 1
             self._spent_s += time.monotonic() - self._run_began_s
@@ -80,7 +83,10 @@ class CampaignProgress:
             self._update()
 
     def _show_failure(self, event: dict[str, Any]) -> None:
-        text = printable_lines(f"  failed: {event['error'].splitlines()[0]}\n  kept: {event['run_dir']}")
+        self._print(f"  failed: {event['error'].splitlines()[0]}\n  kept: {event['run_dir']}")
+
+    def _print(self, text: str) -> None:
+        text = printable_lines(text)
         if self._interactive:
             self._console.print(text, markup=False, highlight=False)
         else:

@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_results, add_scenario, add_schemes_and_seeds, scenario_from
+from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.progress import CampaignProgress
 from testbed.errors import MachineError, printable_lines
 from testbed.model.estimate import run_duration_s
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_scenario(parser)
     add_schemes_and_seeds(parser)
+    add_repeats(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -64,7 +65,8 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
     plans = Campaign(scenario, args.results, machine).plans()
     estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]
     with interruptible(), CampaignProgress(estimates_s) as progress:
-        campaign = Campaign(scenario, args.results, machine, on_event=progress.on_event)
+        repeats = args.repeat_disturbed
+        campaign = Campaign(scenario, args.results, machine, on_event=progress.on_event, repeats=repeats)
         for outcome in campaign.run():
             outcomes.append(outcome)
             if outcome.exit_status == 2:  # e.g. the disk is full: the next run would fail alike
@@ -89,6 +91,9 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         console.print(run_table(runs))
         console.print(scheme_table(runs))
         console.print(f"stored in {runs[0].path.parent}", markup=False, highlight=False)
+    if repeated := sum(len(outcome.set_aside) for outcome in outcomes):
+        runs_were = "run was" if repeated == 1 else "runs were"
+        console.print(f"{repeated} {runs_were} disturbed from outside and made again; kept beside them as *.disturbed")
     for outcome in outcomes:
         if outcome.error is not None:
             what = f"{outcome.plan.scheme} seed {outcome.plan.seed}"
@@ -110,4 +115,9 @@ def document(scenario: Scenario, outcomes: list[Outcome]) -> dict[str, Any]:
         }
         for outcome in outcomes
     ]
-    return {"format_version": FORMAT_VERSION, "scenario": scenario.model_dump(mode="json"), "runs": runs}
+    return {
+        "format_version": FORMAT_VERSION,
+        "scenario": scenario.model_dump(mode="json"),
+        "runs": runs,
+        "set_aside": [summary for outcome in outcomes for summary in outcome.set_aside],
+    }

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_results, add_schemes_and_seeds, add_settings, changes_from
+from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser)
     add_schemes_and_seeds(parser)
+    add_repeats(parser)
     add_results(parser)
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
     parser.add_argument(
@@ -129,7 +130,9 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace) -> tuple[StoredSweep, list
     outcomes = []
     with interruptible(), CampaignProgress(estimates_s) as progress:
         stored = create_sweep(args.results, sweep, datetime.now(timezone.utc))
-        campaign = SweepCampaign(stored, args.results, machine, on_event=progress.on_event)
+        campaign = SweepCampaign(
+            stored, args.results, machine, on_event=progress.on_event, repeats=args.repeat_disturbed
+        )
         try:
             for outcome in campaign.run():
                 outcomes.append(outcome)

@@ -35,9 +35,9 @@ from testbed.fidelity.pace import (
     check_switch_core,
     check_switch_wait,
 )
-from testbed.fidelity.verdict import THRESHOLDS, Check, Evidence, Finding, Level, Threshold, Verdict
+from testbed.fidelity.verdict import OUTSIDE, THRESHOLDS, Check, Evidence, Finding, Level, Threshold, Verdict
 
-__all__ = ["CHECKS", "THRESHOLDS", "Evidence", "Finding", "Level", "Threshold", "Verdict", "judge"]
+__all__ = ["CHECKS", "OUTSIDE", "THRESHOLDS", "Evidence", "Finding", "Level", "Threshold", "Verdict", "judge"]
 
 CHECKS: tuple[Check, ...] = (
     check_wrong_elements,

@@ -128,6 +128,10 @@ class Evidence:
     usage: Usage
 
 
+# Checks that look at what others did to the machine, never at how the run went: a run may be repeated for these without
+# choosing among outcomes.
+OUTSIDE = frozenset({"steal", "foreign_load"})
+
 Check = Callable[[Evidence], Finding | None]
 
 

@@ -1,7 +1,8 @@
 """A run directory on disk: create, append, finish or fail, load. docs/results-format.md is its contract.
 
 ``<results>/<scenario>/<run>`` is ``<run>.partial`` while the run lasts and ``<run>.failed`` (with
-``error.txt``) when it could not be finished. Creating the directory is the lock that keeps
+``error.txt``) when it could not be finished, ``<run>.disturbed`` when it was made again because
+others used the machine meanwhile. Creating the directory is the lock that keeps
 concurrent runs apart. Nothing here computes anything.
 """
 
@@ -51,6 +52,7 @@ from testbed.results.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_calle
 
 PARTIAL = ".partial"
 FAILED = ".failed"
+DISTURBED = ".disturbed"
 REMEDIES = {
     errno.ENOSPC: "free space on that file system",
     errno.EDQUOT: "free quota",
@@ -91,6 +93,16 @@ class RunDirectory:
         return self.path.name.removesuffix(PARTIAL)
 
     @property
+    def final_path(self) -> Path:
+        """Where the run will be once it has finished."""
+        return self.path.with_name(self.run_id)
+
+    @property
+    def disturbed_path(self) -> Path:
+        """Where it will be if it is made again."""
+        return self.path.with_name(self.run_id + DISTURBED)
+
+    @property
     def raw(self) -> Path:
         """Where verbatim tool output goes."""
         return self.path / "raw"
@@ -114,7 +126,7 @@ class RunDirectory:
 
     def finish(self) -> Path:
         """Drop ``.partial`` from the name and return the final path."""
-        return self._rename(self.run_id)
+        return self._rename(self.final_path.name)
 
     def fail(self, message: str) -> Path:
         """Keep what there is as ``<run>.failed`` with ``message`` in ``error.txt``; return the path.
@@ -128,6 +140,10 @@ class RunDirectory:
             manifest = read_json(self.path / "manifest.json")
             self.write_json("manifest.json", {**manifest, "status": "failed", "error": message})
         return self._rename(self.run_id + FAILED)
+
+    def set_aside(self) -> Path:
+        """Keep a run that was disturbed from outside and is made again as ``<run>.disturbed``; return the path."""
+        return self._rename(self.disturbed_path.name)
 
     def _rename(self, name: str) -> Path:
         target = self.path.with_name(name)
@@ -220,6 +236,7 @@ class RunListing:
     finished: tuple[Path, ...]
     partial: int
     failed: int
+    disturbed: int = 0
 
 
 def list_runs(results_dir: Path, scenario: str) -> RunListing:
@@ -232,11 +249,12 @@ def list_runs(results_dir: Path, scenario: str) -> RunListing:
         if results_dir.exists() and not results_dir.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(results_dir))
         names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.exists() else []
-    complete = (parent / name for name in names if not name.endswith((PARTIAL, FAILED)))
+    complete = (parent / name for name in names if not name.endswith((PARTIAL, FAILED, DISTURBED)))
     return RunListing(
         finished=tuple(path for path in complete if (path / "manifest.json").exists()),
         partial=sum(name.endswith(PARTIAL) for name in names),
         failed=sum(name.endswith(FAILED) for name in names),
+        disturbed=sum(name.endswith(DISTURBED) for name in names),
     )
 
 
@@ -332,7 +350,7 @@ def _claim(parent: Path, name: str) -> Path | None:
         path.mkdir()
     except FileExistsError:
         return None
-    if (parent / name).exists() or (parent / (name + FAILED)).exists():
+    if any((parent / (name + ending)).exists() for ending in ("", FAILED, DISTURBED)):
         path.rmdir()
         return None
     return path

@@ -38,6 +38,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "verdict": verdict.level.value,
         "reasons": list(verdict.reasons),
+        "checks": [finding.check for finding in verdict.findings],
         "completion_s": metrics.completion_s,
         "ideal_s": metrics.ideal.ideal_s or None,  # 0 where no bulk is moved
         "efficiency": metrics.efficiency,

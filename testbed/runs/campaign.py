@@ -12,15 +12,16 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import InputError
 from testbed.fabric.controller import PROJECT
+from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, RunDirectory, load
 from testbed.results.summary import summarise
@@ -52,16 +53,23 @@ class Outcome:
     summary: dict[str, Any] | None = None
     error: str | None = None
     exit_status: int = 0
+    is_final: bool = True  # False: disturbed from outside, and to be made again
+    set_aside: tuple[dict[str, Any], ...] = ()  # summaries of earlier tries that were disturbed from outside
 
 
 @dataclass
 class Campaign:
-    """All runs of one scenario. ``on_event`` is told what happens, as it happens."""
+    """All runs of one scenario. ``on_event`` is told what happens, as it happens.
+
+    A run whose verdict names what others did to the machine (``fidelity.OUTSIDE``) is made again, up to
+    ``repeats`` times; whether it is depends on the cause, never on the result.
+    """
 
     scenario: Scenario
     results_dir: Path
     machine: Machine
     on_event: OnEvent = field(default=lambda _event: None)
+    repeats: int = 0
 
     def plans(self) -> list[RunPlan]:
         """Return the runs in order: seed by seed, schemes interleaved and their order alternating.
@@ -80,7 +88,17 @@ class Campaign:
             yield self.run_one(plan)
 
     def run_one(self, plan: RunPlan) -> Outcome:
-        """Execute one run in a capsule of its own. Raises ResultsError when nothing can be stored."""
+        """Execute one run, again where others disturbed it. Raises ResultsError when nothing can be stored."""
+        set_aside: list[dict[str, Any]] = []
+        while True:
+            outcome = self._try(plan, set_aside)
+            if outcome.is_final:
+                return replace(outcome, set_aside=tuple(set_aside))
+            assert outcome.summary is not None
+            set_aside.append(outcome.summary)
+
+    def _try(self, plan: RunPlan, earlier: Sequence[Mapping[str, Any]]) -> Outcome:
+        """Execute one run in a capsule of its own."""
         now_utc = datetime.now(timezone.utc)
         directory = RunDirectory.create(
             self.results_dir,
@@ -93,6 +111,8 @@ class Campaign:
         try:
             self._tell("run", scheme=plan.scheme, seed=plan.seed, run_dir=str(directory.path))
             manifest = self._manifest(plan, directory, now_utc)
+            if earlier:
+                manifest["earlier_tries"] = [Path(one["run_dir"]).name for one in earlier]
             directory.write_json("manifest.json", manifest)
             failure = self._execute(plan, directory, manifest)
             manifest["status"] = "finished" if failure is None else "failed"
@@ -100,6 +120,8 @@ class Campaign:
             directory.write_json("manifest.json", manifest)
             if failure is None:
                 summary = summarise(load(directory.path))
+                is_final = len(earlier) == self.repeats or not OUTSIDE.intersection(summary["checks"])
+                summary["run_dir"] = str(directory.final_path if is_final else directory.disturbed_path)
                 directory.write_json("summary.json", summary)
         except InputError as error:
             failure = (str(error), error.exit_status)
@@ -114,10 +136,9 @@ class Campaign:
             path = directory.fail(message)
             self._tell("run_failed", error=message, run_dir=str(path))
             return Outcome(plan, path, error=message, exit_status=status)
-        path = directory.finish()
-        summary = {**summary, "run_dir": str(path)}
-        self.on_event({"event": "run_done", "summary": summary})
-        return Outcome(plan, path, summary=summary)
+        path = directory.finish() if is_final else directory.set_aside()
+        self.on_event({"event": "run_done" if is_final else "run_set_aside", "summary": summary})
+        return Outcome(plan, path, summary=summary, is_final=is_final)
 
     def _tell(self, event: str, **fields: Any) -> None:
         log.debug("event %s", json.dumps({"event": event, **fields}))

@@ -22,6 +22,7 @@ class SweepCampaign:
     results_dir: Path
     machine: Machine
     on_event: OnEvent = field(default=lambda _event: None)
+    repeats: int = 0  # as a campaign's
 
     def run(self) -> Iterator[Outcome]:
         """Execute every run in order and yield its outcome; a failed run does not stop the others.
@@ -54,7 +55,9 @@ class SweepCampaign:
                 self._note(index, event["run_dir"], event["error"])
             self.on_event({**event, "point": point} if event["event"] == "run" else event)
 
-        campaign = Campaign(sweep.points[run.point], self.results_dir, self.machine, on_event=on_event)
+        campaign = Campaign(
+            sweep.points[run.point], self.results_dir, self.machine, on_event=on_event, repeats=self.repeats
+        )
         return campaign.run_one(RunPlan(run.scheme, run.seed))
 
     def _note(self, index: int, run_dir: str, error: str | None) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from testbed.results.store import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"}
+
+
+# Checks that say the machine did not give a run the time it needed, whoever took it.
+MACHINE = {
+    "steal",
+    "foreign_load",
+    "busy_cores",
+    "switch_core",
+    "switch_wait",
+    "rank_lateness",
+    "sampler_lateness",
+    "probe_lateness",
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +59,11 @@ def words(settings: dict[str, Any]) -> list[str]:
     return [word for field, value in settings.items() for word in ("--set", f"{field}={json.dumps(value)}")]
 
 
-def run_argv(results: Path, scenario: str, settings: dict[str, Any], *, schemes: str, seeds: str) -> list[str]:
+def run_argv(
+    results: Path, scenario: str, settings: dict[str, Any], *, schemes: str, seeds: str, repeats: int = 0
+) -> list[str]:
     options = ["--schemes", schemes, "--seeds", seeds, "--results", str(results), "--json"]
+    options += ["--repeat-disturbed", str(repeats)]
     return gse_argv("run", scenario, *options, *words(settings))
 
 
@@ -57,10 +74,11 @@ def gse_run(
     *,
     schemes: str = "ecmp,gse1",
     seeds: str = "1",
+    repeats: int = 0,
     timeout_s: float = 200,
 ) -> Campaign:
     """Run a scenario and return the document; every run must have finished with right sums."""
-    argv = run_argv(results, scenario, settings or {}, schemes=schemes, seeds=seeds)
+    argv = run_argv(results, scenario, settings or {}, schemes=schemes, seeds=seeds, repeats=repeats)
     done = subprocess.run(argv, cwd=results, env=ENV, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr
     campaign = Campaign(done.returncode, json.loads(done.stdout), done.stderr)
@@ -69,6 +87,18 @@ def gse_run(
         assert run["verdict"] in ("VALID", "SUSPECT", "INVALID"), run
         assert bool(run["reasons"]) == (run["verdict"] != "VALID"), run
     return campaign
+
+
+def judged(make: Callable[[], Campaign], judge: Callable[[Campaign], None], *, tries: int = 3) -> None:
+    """Make runs and judge them; once more where they were too slow on a machine that, they say, kept them waiting."""
+    for tried in range(1, tries + 1):
+        campaign = make()
+        try:
+            judge(campaign)
+            return
+        except AssertionError:
+            if tried == tries or not any(MACHINE.intersection(run["checks"]) for run in campaign.runs):
+                raise
 
 
 def table(run: dict[str, Any], name: str) -> list[dict[str, str]]:

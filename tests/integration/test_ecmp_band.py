@@ -14,7 +14,7 @@ from statistics import fmean, median
 from typing import Any
 
 import pytest
-from gse_runs import free_share, gse_run, most_flows, of_prediction
+from gse_runs import Campaign, free_share, gse_run, judged, most_flows, of_prediction
 
 from testbed.model.oracle import expected_ecmp
 from testbed.model.pattern import ring
@@ -26,8 +26,8 @@ from testbed.runs.scenario_files import load_builtin
 pytestmark = pytest.mark.root
 
 # Of what the placement allows, TCP reaches this at least in the mean over the seeds: cubic's sawtooth on a link that
-# flows share, slow start, and on a busy machine its pauses.
-LEAST_MEAN_SHARE = 0.75
+# flows share, slow start, and on a busy machine its pauses. Measured over 20 seeds of 8 MiB: 0.985.
+LEAST_MEAN_SHARE = 0.9
 KEPT_IDLE = {"measure.probe_interval_ms": 0, "measure.calibrate": False}
 
 
@@ -63,9 +63,14 @@ def compare(runs: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
 
 def test_six_seeds_of_ecmp_lie_in_the_expected_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"workload.size_bytes": "512K", "workload.iterations": 1, **KEPT_IDLE}
-    runs = gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="6").runs
-    with capsys.disabled():
-        compare(runs, settings)
+    runs: list[dict[str, Any]] = []
+
+    def judge(campaign: Campaign) -> None:
+        runs[:] = campaign.runs
+        with capsys.disabled():
+            compare(runs, settings)
+
+    judged(lambda: gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="6", repeats=1), judge)
     assert len({tuple(sorted(run["details"]["placement"].items())) for run in runs}) > 1  # seeds differ
 
 
@@ -73,7 +78,7 @@ def test_six_seeds_of_ecmp_lie_in_the_expected_band(tmp_path: Path, capsys: pyte
 @pytest.mark.timeout(3600)
 def test_twenty_seeds_of_8_mib_lie_in_the_expected_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"workload.iterations": 1}
-    runs = gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="20", timeout_s=3500).runs
+    runs = gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="20", repeats=2, timeout_s=3500).runs
     with capsys.disabled():
         compare(runs, settings)
 
@@ -81,10 +86,10 @@ def test_twenty_seeds_of_8_mib_lie_in_the_expected_band(tmp_path: Path, capsys: 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_gse1_keeps_its_promise_at_8_mib(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = gse_run(tmp_path, schemes="gse1", seeds="5", timeout_s=1700).runs
+    runs = gse_run(tmp_path, schemes="gse1", seeds="5", repeats=5, timeout_s=1700).runs
     with capsys.disabled():
         for run in runs:
             print(f"\n  seed {run['seed']}: {run['efficiency']:.3f}, {run['verdict']} {run['reasons']}", end="")
     assert all(most_flows(run) == (1, 1) for run in runs)
     assert median(run["efficiency"] for run in runs) >= 0.93
-    assert all(run["verdict"] == "VALID" for run in runs)  # of the machine, too: it must be left alone for this
+    assert all(run["verdict"] == "VALID" for run in runs)  # of the machine, too: it has to be left alone for a while

@@ -9,9 +9,11 @@ import contextlib
 import errno
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +22,14 @@ from typing import Any
 import pytest
 from gse_runs import (
     ENV,
+    Campaign,
     events,
     flows_on,
     free_share,
     gse_argv,
     gse_run,
     interfaces,
+    judged,
     manifest,
     most_flows,
     of_prediction,
@@ -40,6 +44,7 @@ KEYS = {
     "seed": int,
     "verdict": str,
     "reasons": list,
+    "checks": list,
     "completion_s": float,
     "ideal_s": float,
     "efficiency": float,
@@ -94,6 +99,7 @@ def test_the_document_has_the_promised_keys_and_nothing_else_is_on_stdout(campai
     assert campaign.document["format_version"] == 1  # and json.loads took all of stdout
     assert campaign.document["scenario"]["name"] == "allreduce_ring"
     assert [(run["scheme"], run["seed"]) for run in campaign.runs] == [("ecmp", 1), ("gse1", 1)]
+    assert campaign.document["set_aside"] == []
     for run in campaign.runs:
         assert {name: type(run[name]) for name in KEYS} == KEYS
         assert {"p50", "p99", "max"} <= set(run["latency_ms"])
@@ -197,8 +203,11 @@ FABRICS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FABRICS)
 def test_an_odd_fabric_works_under_both_schemes(tmp_path: Path, name: str) -> None:
-    settings = {**QUICK, **size(256), "measure.probe_interval_ms": 0, **FABRICS[name]}
-    campaign = gse_run(tmp_path, settings=settings)
+    settings = {**QUICK, **size(512), "measure.probe_interval_ms": 0, **FABRICS[name]}
+    judged(lambda: gse_run(tmp_path, settings=settings), assert_works_on_its_fabric)
+
+
+def assert_works_on_its_fabric(campaign: Campaign) -> None:
     shape = campaign.document["scenario"]["fabric"]
     for run in campaign.runs:
         assert manifest(run)["network"]["read_back"] == "all equal"
@@ -217,28 +226,36 @@ def test_an_odd_fabric_works_under_both_schemes(tmp_path: Path, name: str) -> No
 
 def test_four_flows_per_hop_are_spread_and_carry_equal_shares(tmp_path: Path) -> None:
     settings = {**QUICK, **size(512), **fabric(2, 4, 2), "workload.flows_per_hop": 4}
-    for run in gse_run(tmp_path, settings=settings).runs:
-        rows = table(run, "flows")
-        assert sorted((int(row["rank"]), int(row["flow"])) for row in rows) == [
-            (r, f) for r in range(4) for f in range(4)
-        ]
-        assert len({(row["src_ip"], row["src_port"]) for row in rows}) == 16
-        received = [int(row["bytes_received"]) for row in rows]
-        assert sum(received) == 4 * 2 * 3 / 4 * 512 * 1024
-        assert max(received) < 1.5 * min(received)
-        assert_as_fast_as_the_paths_allow(run)
-        if run["scheme"] == "gse1":
-            assert most_flows(run) == (2, 2)  # 8 flows leave a leaf by 4 uplinks
+
+    def judge(campaign: Campaign) -> None:
+        for run in campaign.runs:
+            rows = table(run, "flows")
+            assert sorted((int(row["rank"]), int(row["flow"])) for row in rows) == [
+                (r, f) for r in range(4) for f in range(4)
+            ]
+            assert len({(row["src_ip"], row["src_port"]) for row in rows}) == 16
+            received = [int(row["bytes_received"]) for row in rows]
+            assert sum(received) == 4 * 2 * 3 / 4 * 512 * 1024
+            assert max(received) < 1.5 * min(received)
+            assert_as_fast_as_the_paths_allow(run)
+            if run["scheme"] == "gse1":
+                assert most_flows(run) == (2, 2)  # 8 flows leave a leaf by 4 uplinks
+
+    judged(lambda: gse_run(tmp_path, settings=settings), judge)
 
 
 def test_leaf_local_ranks_use_the_spine_only_between_leaves(tmp_path: Path) -> None:
     settings = {**QUICK, **size(256), **fabric(2, 2, 3), "workload.placement": "leaf_local"}
-    for run in gse_run(tmp_path, settings=settings).runs:
-        rows = table(run, "flows")
-        assert [row["src_host"] for row in rows] == [f"h{number}" for number in range(1, 7)]
-        assert [row["path"] != "" for row in rows] == [False, False, True, False, False, True]
-        assert run["predicted_efficiency"] == 1.0
-        assert_as_fast_as_the_paths_allow(run)
+
+    def judge(campaign: Campaign) -> None:
+        for run in campaign.runs:
+            rows = table(run, "flows")
+            assert [row["src_host"] for row in rows] == [f"h{number}" for number in range(1, 7)]
+            assert [row["path"] != "" for row in rows] == [False, False, True, False, False, True]
+            assert run["predicted_efficiency"] == 1.0
+            assert_as_fast_as_the_paths_allow(run)
+
+    judged(lambda: gse_run(tmp_path, settings=settings), judge)
 
 
 def test_random_ranks_differ_between_seeds_but_not_between_schemes(tmp_path: Path) -> None:
@@ -432,6 +449,24 @@ def fill(path: Path) -> None:
     with open(path, "ab", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(512)):
             pass
+
+
+# --- others on the machine --------------------------------------------------------------------------------
+
+
+def test_a_run_that_others_disturb_is_made_again_and_both_are_kept(tmp_path: Path) -> None:
+    burn = "import os\nwhile os.getppid() == int(os.sys.argv[1]): pass"
+    hogs = [subprocess.Popen([sys.executable, "-c", burn, str(os.getpid())]) for _ in range(os.cpu_count() or 1)]
+    try:
+        campaign = gse_run(tmp_path, settings={**SMALL, **size(512)}, schemes="gse1", repeats=1)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    (run,), (first,) = campaign.runs, campaign.document["set_aside"]
+    assert "foreign_load" in first["checks"] and "foreign_load" in run["checks"]  # the hogs go on: the last one counts
+    assert first["run_dir"].endswith(".disturbed") and manifest(run)["earlier_tries"] == [Path(first["run_dir"]).name]
+    assert "1 run was disturbed from outside" in campaign.err
 
 
 # --- two at once ------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_a_folder_whose_name_looks_like_markup_is_shown_as_it_is(gse: Gse, store
     ("path", "said"),
     [
         ("nowhere", "nowhere: no finished run; got no such folder, expected a run folder or a folder of runs"),
-        (".", "no finished run; got 0 unfinished and 0 failed run(s)"),
+        (".", "no finished run; got 0 unfinished, 0 failed and 0 disturbed run(s)"),
         ("a-file", "a-file: cannot list runs; got Not a directory, expected a"),
         ("x" * 300, "got File name too long"),
     ],
@@ -160,7 +160,7 @@ def test_plot_of_no_run_is_refused(
 def test_plot_says_how_many_runs_are_unfinished_or_failed(gse: Gse, stored: Path) -> None:
     for number, path in enumerate(sorted(stored.iterdir())):
         path.rename(path.with_name(path.name + (".failed" if number else ".partial")))
-    assert_refused(gse("plot", str(stored)), "no finished run; got 1 unfinished and 3 failed run(s)")
+    assert_refused(gse("plot", str(stored)), "no finished run; got 1 unfinished, 3 failed and 0 disturbed run(s)")
 
 
 def cut(name: str) -> Callable[[Path], None]:

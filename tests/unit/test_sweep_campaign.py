@@ -35,6 +35,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
         results_dir: Path
         machine: Any
         on_event: Callable[[dict[str, Any]], None]
+        repeats: int
 
         def run_one(self, plan: RunPlan) -> Outcome:
             number = len(asked)

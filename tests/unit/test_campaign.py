@@ -1,0 +1,81 @@
+"""Which runs of a campaign are made again, and what is kept of them; the capsules are made up, the rows real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machines import GOOD
+from synthetic_runs import scenario_of
+
+import testbed.runs.campaign
+from testbed.results.store import list_runs, load
+from testbed.runs.campaign import Campaign, Outcome, RunPlan
+
+PLAN = RunPlan("ecmp", 1)
+
+
+def tries(
+    monkeypatch: pytest.MonkeyPatch, results: Path, found: list[list[str]], *, repeats: int
+) -> tuple[Outcome, list[dict[str, Any]], list[list[str]]]:
+    """Make one run whose tries find ``found``, one after the other; return outcome, events, and what was not needed."""
+    left = list(found)
+
+    def summary(_run: Any) -> dict[str, Any]:
+        checks = left.pop(0)
+        return {
+            "scenario": "synthetic",
+            "scheme": "ecmp",
+            "seed": 1,
+            "format_version": 2,
+            "verdict": "SUSPECT" if checks else "VALID",
+            "checks": checks,
+            "reasons": checks,
+            "run_dir": "",
+        }
+
+    monkeypatch.setattr(Campaign, "_execute", lambda *_: None)
+    monkeypatch.setattr(testbed.runs.campaign, "summarise", summary)
+    events: list[dict[str, Any]] = []
+    campaign = Campaign(scenario_of(), results, GOOD, on_event=events.append, repeats=repeats)
+    return campaign.run_one(PLAN), events, left
+
+
+@pytest.mark.parametrize(
+    ("found", "repeats", "tried"),
+    [
+        ([["steal"], []], 0, 1),
+        ([["steal"], []], 1, 2),
+        ([["steal"], ["foreign_load", "probe_lateness"], []], 5, 3),
+        ([["steal"], ["steal"], ["steal"], []], 2, 3),  # the last one counts, whatever it is
+        ([["switch_wait"], []], 5, 1),  # may be our own doing: to choose among those would be to choose results
+        ([["short_of_paths"], []], 5, 1),
+        ([[], ["steal"]], 5, 1),
+    ],
+)
+def test_only_what_others_did_is_a_reason_to_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: list[list[str]], repeats: int, tried: int
+) -> None:
+    outcome, events, left = tries(monkeypatch, tmp_path, found, repeats=repeats)
+    assert len(found) - len(left) == tried
+    assert [event["event"] for event in events] == ["run", "run_set_aside"] * (tried - 1) + ["run", "run_done"]
+    assert outcome.summary is not None
+    assert outcome.summary["checks"] == found[tried - 1]
+    assert [one["checks"] for one in outcome.set_aside] == found[: tried - 1]
+
+
+def test_every_try_is_kept_and_only_the_last_is_a_run_of_the_scenario(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outcome, _, _ = tries(monkeypatch, tmp_path, [["steal"], ["steal"], []], repeats=2)
+    listing = list_runs(tmp_path, "synthetic")
+    assert (listing.finished, listing.partial, listing.failed, listing.disturbed) == ((outcome.run_dir,), 0, 0, 2)
+    kept = [Path(one["run_dir"]) for one in outcome.set_aside]
+    assert all(path.name.endswith(".disturbed") for path in kept)
+    for path in (*kept, outcome.run_dir):
+        assert json.loads((path / "summary.json").read_text())["run_dir"] == str(path)
+        assert load(path).manifest["status"] == "finished"
+    assert load(outcome.run_dir).manifest["earlier_tries"] == [path.name for path in kept]
+    assert "earlier_tries" not in load(kept[0]).manifest
