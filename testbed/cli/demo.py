@@ -27,13 +27,10 @@ SETTINGS = {
 }
 
 
-REPEATS = 1  # a first impression should not depend on what else the machine was doing
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_results(parser)
-    add_repeats(parser, default=REPEATS)
+    add_repeats(parser)
 
 
 def run(args: argparse.Namespace) -> int:

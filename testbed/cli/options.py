@@ -60,15 +60,15 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_repeats(parser: argparse.ArgumentParser, *, default: int = 0) -> None:
+def add_repeats(parser: argparse.ArgumentParser) -> None:
     """Add ``--repeat-disturbed``."""
     parser.add_argument(
         "--repeat-disturbed",
         metavar="N",
         type=_repeats,
-        default=default,
+        default=0,
         help="make a run again, up to N times, when its verdict says that the hypervisor or other programs took the "
-        f"machine's cores; earlier tries are kept as <run>.disturbed, the last one counts (default: {default})",
+        "machine's cores; earlier tries are kept as <run>.disturbed, the last one counts (default: 0)",
     )
 
 

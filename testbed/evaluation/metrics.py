@@ -27,10 +27,10 @@ from testbed.evaluation.pairs import (
     receiver_utilization,
     run_pattern,
 )
-from testbed.evaluation.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.model.oracle import Ideal, Prediction, ideal
+from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
 LOADED_FRACTION = 0.01

@@ -22,6 +22,7 @@ from testbed.units import mbps_to_bytes_per_s
 
 START_UP_S = 0.02  # until the first frames of every rank are under way, and for the last to be read
 START_UP_FRAMES = 4
+LEAST_BUSY_US = 200_000  # a share of less says little
 TCP_SHARING = 0.08  # cubic's sawtooth where flows share a link: 0.93 to 1.00 of their share in 40 runs
 
 
@@ -82,6 +83,31 @@ def check_calibration(evidence: Evidence) -> Finding | None:
         abs(worst.error_fraction),
         f"link rate off by {abs(worst.error_fraction):.1%} on {worst.direction}: measured {worst.measured_mbps:.2f} of "
         f"{worst.configured_mbps:g} Mbit/s ({percent_limits('calibration')})",
+    )
+
+
+def check_receive_window(evidence: Evidence) -> Finding | None:
+    """No sender waited for its receiver's window: hosts would set the pace, unseen by any queue.
+
+    After a fault or a loss the window may well fill, for what came later waits behind what is missing; a receiver
+    that many send to at once may be what is asked about.
+    """
+    run = evidence.run
+    if run.scenario.faults or run.scenario.fabric.loss_fraction is not None or not run.scenario.workload.in_step:
+        return None
+    shares = {
+        row.src_host: row.rwnd_limited_us / row.busy_us
+        for row in run.tables.flows
+        if row.busy_us is not None and row.busy_us >= LEAST_BUSY_US and row.rwnd_limited_us is not None
+    }
+    if not shares:
+        return None
+    worst = max(shares, key=lambda host: shares[host])
+    return grade(
+        "receive_window",
+        shares[worst],
+        f"{worst} waited {shares[worst]:.0%} of its time for its receiver's window "
+        f"({percent_limits('receive_window')})",
     )
 
 

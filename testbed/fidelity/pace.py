@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from testbed.evaluation.percentile import nearest_rank
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
 from testbed.model.wire import frame_bytes
+from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
 
 

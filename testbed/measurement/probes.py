@@ -27,11 +27,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from testbed.errors import WorkloadError
-from testbed.evaluation.percentile import nearest_rank
 from testbed.evaluation.records import ProbeRow
 from testbed.measurement.arrival import ClockOffset, arrival_ns, open_stamping_socket
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
+from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
 from testbed.workload.pacing import Schedule
 

@@ -30,11 +30,11 @@ from random import Random
 from typing import Any, Final
 
 from testbed.errors import WorkloadError
-from testbed.evaluation.percentile import nearest_rank
 from testbed.evaluation.records import MessageRow
 from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
+from testbed.percentile import nearest_rank
 from testbed.system.namespaces import network_namespace_of
 
 MICE_PORT: Final = 18_000  # below the probes' port

@@ -117,6 +117,17 @@ def recorded_on_one_path(run: RunRecord) -> RunRecord:
     return with_rows(run, flows=[replace(row, path="s1") for row in run.tables.flows])
 
 
+def window_limited(share: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [
+            replace(row, busy_us=1_000_000, rwnd_limited_us=round(share * 1e6) if row.src_host == "h2" else 0)
+            for row in run.tables.flows
+        ]
+        return with_rows(run, flows=rows)
+
+    return spoil
+
+
 def uplink_bytes(factor: float) -> Spoil:
     def spoil(run: RunRecord) -> RunRecord:
         uplinks = {d.src.intf for d in run.topology.directions if d.kind == "uplink"}
@@ -275,6 +286,13 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("very late probes", probes_late(0.2), "probe_lateness", Level.INVALID, "more than 200.00 ms late"),
     ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
+    (
+        "window",
+        window_limited(0.1),
+        "receive_window",
+        Level.SUSPECT,
+        "h2 waited 10% of its time for its receiver's window",
+    ),
     ("rate changed", rate_changed, "settings_after", Level.INVALID, "l1-eth5: rate (bytes/s) is 1000000"),
     (
         "stopped for a moment",
@@ -341,6 +359,21 @@ def test_a_run_that_announces_nothing_is_in_doubt_when_gsos_has_a_job() -> None:
 
 def test_a_job_that_stays_is_no_doubt() -> None:
     assert found(event("gsos_jobs", before={"allreduce": 1}, after={"allreduce": 1})(healthy(scenario_of()))) == {}
+
+
+def test_a_window_is_judged_where_nothing_else_fills_it() -> None:
+    assert found(window_limited(0.04)(healthy(scenario_of()))) == {}
+    for excuse in (
+        {"workload": {"kind": "incast", "placement": "leaf_local"}},
+        {"faults": [{"t_s": 0.1, "action": "fail", "target": "l1-s1"}]},
+        {"fabric": {"leaves": 2, "spines": 2, "hosts_per_leaf": 2, "loss_fraction": 0.001}},
+    ):
+        assert "receive_window" not in found(window_limited(0.5)(healthy(scenario_of(**excuse)))), excuse
+    short = with_rows(
+        healthy(scenario_of()),
+        flows=[replace(row, busy_us=100_000, rwnd_limited_us=90_000) for row in healthy(scenario_of()).tables.flows],
+    )
+    assert found(short) == {}
 
 
 def test_a_full_core_is_only_a_doubt_until_it_slows_the_collective() -> None:

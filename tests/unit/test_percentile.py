@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.evaluation.percentile import nearest_rank
+from testbed.percentile import nearest_rank
 
 
 def test_percentile_is_a_value_that_occurred() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from testbed.evaluation.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.gse.dataplane.edge import Edge
 from testbed.gse.dataplane.grant import UNUSED
+from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 
 
 def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
