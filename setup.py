@@ -16,6 +16,8 @@ setup(
     install_requires=[
         "matplotlib==3.10.9",
         "mininet==2.3.0.dev6",
+        "mypy==2.4.1",
+        "mypy_extensions==1.2.0",
         "numpy==2.2.6",
         "os-ken==4.2.2",
         "pydantic==2.14.3",
@@ -29,7 +31,6 @@ setup(
             "coverage==7.16.2",
             "hypothesis==6.168.5",
             "jsonschema==4.26.0",
-            "mypy==2.4.1",
             "pytest==9.2.0",
             "pytest-randomly==5.0.0",
             "pytest-timeout==2.4.0",

@@ -1,4 +1,4 @@
-"""What one packet costs in the pure data plane: ``python benchmarks/packet_path.py [--record] [--profile]``.
+"""What one packet costs in the pure data plane: ``python benchmarks/packet_path.py [--compiled] [--record] [--profile]``.
 
 Two GSPs in virtual time send to each other: every host frame becomes a data frame at one, is put in order at the
 other, is asked and granted for. Prints processor time per host frame, over both GSPs, without any socket: the least of
@@ -24,6 +24,14 @@ from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from testbed.agent.compiled import KINDS, use  # noqa: E402
+from testbed.system.compiling import ensure_compiled  # noqa: E402
+
+CORE = KINDS[0]
+if "--compiled" in sys.argv[1:]:  # before any of it is imported
+    ensure_compiled(lambda text: print(text, file=sys.stderr))
+    CORE = use()
 
 from testbed.gse.dataplane import wire  # noqa: E402
 from testbed.gse.dataplane.edge import Edge  # noqa: E402
@@ -124,6 +132,7 @@ def measure(frames: int) -> dict[str, Any]:
         costs.append(cpu_s / carried * 1e6)
     return {
         "python": platform.python_version(),
+        "core": CORE,
         "us_per_frame": round(min(costs), 2),
         "yardstick_us": round(min(sticks), 4),
         "ratio": round(min(costs) / min(sticks), 1),
@@ -149,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run as a program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=50_000, help="host frames to send (default: 50000)")
+    parser.add_argument("--compiled", action="store_true", help="take the compiled core, as agents do")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
     parser.add_argument("--record", action="store_true", help=f"append the result to {HISTORY.name}")
     options = parser.parse_args(argv)

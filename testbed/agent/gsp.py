@@ -1,111 +1,19 @@
 """The GSP agents of one leaf as a process: ``python -m testbed.agent.gsp --config FILE``.
 
-N2N: one agent that stands for the leaf. E2E: one that only watches the leaf's uplinks, and one for each host, in the
-host's namespace; they share nothing but the process, which costs far fewer wake-ups than one each. Says ``ready``;
-answers ``stats`` with every agent's counters; ``stop`` or the end of stdin ends it. A bad frame is counted, never an
-error.
+Says ``ready``; answers ``stats`` with every agent's counters; ``stop`` or the end of stdin ends it. The data plane is
+taken compiled where it has been compiled (``compiled``), which has to be settled before any of it is imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import select
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from testbed.agent.agent import Agent
-from testbed.agent.config import Config
+from testbed.agent.compiled import use
 from testbed.errors import TestbedError
 from testbed.measurement.sidecar import emit, read_config
 from testbed.system.pipes import LineReader
-
-
-class Loop:
-    """Agents, their sockets and the commands in one epoll loop. Use as a context manager."""
-
-    def __init__(self, configs: Sequence[Config], commands: LineReader) -> None:
-        self._commands = commands
-        self._stack = ExitStack()
-        self._stopped = False
-        self.agents = [Agent(config, time.monotonic()) for config in configs]
-        self._watchers = [agent for agent in self.agents if agent.edge.place.watches_paths]
-
-    def __enter__(self) -> Loop:
-        with ExitStack() as undo:
-            undo.enter_context(self._stack)
-            self._poll = self._stack.enter_context(select.epoll())
-            self._handlers: dict[int, tuple[Agent | None, Callable[[float], None]]] = {}
-            for agent in self.agents:
-                self._stack.enter_context(agent)
-                for fd, handler in agent.handlers().items():
-                    self._watch(fd, agent, handler)
-            self._watch(self._commands.fd, None, self._command)
-            undo.pop_all()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stack.close()
-
-    def _watch(self, fd: int, agent: Agent | None, handler: Callable[[float], None]) -> None:
-        self._handlers[fd] = (agent, handler)
-        self._poll.register(fd, select.EPOLLIN)
-
-    def run(self) -> None:
-        """Move frames until told to stop."""
-        poll, handlers, agents = self._poll.poll, self._handlers, self.agents
-        for agent in agents:
-            agent.advance(time.monotonic())
-        while not self._stopped:
-            due_s = min((agent.due_s for agent in agents if agent.due_s is not None), default=None)
-            events = poll(None if due_s is None else max(0.0, due_s - time.monotonic()))
-            now_s = time.monotonic()
-            touched = set()
-            for fd, _mask in events:
-                agent_of_fd, handler = handlers[fd]
-                handler(now_s)
-                if agent_of_fd is not None:
-                    touched.add(agent_of_fd)
-            self._tell_watchers(touched, now_s)
-            for agent in agents:
-                if agent in touched or (agent.due_s is not None and agent.due_s <= now_s):
-                    agent.advance(now_s)
-
-    def _tell_watchers(self, touched: Set[Agent], now_s: float) -> None:
-        """What arrives at a host has come by an uplink of its leaf: as its switch sees every frame."""
-        paths = 0
-        for agent in touched:
-            paths |= agent.edge.arrivals
-            agent.edge.arrivals = 0
-        if paths:
-            for watcher in self._watchers:
-                watcher.edge.seen(paths, now_s)
-
-    def _command(self, _now_s: float) -> None:
-        for line in self._commands.read():
-            name = json.loads(line)["command"]
-            if name == "stats":
-                emit("stats", **self.stats())
-            elif name == "stop":
-                self._stopped = True
-            else:
-                raise ValueError(f"got command {name!r}, expected stats or stop")
-        if not self._commands.open:
-            self._stopped = True
-
-    def stats(self) -> dict[str, Any]:
-        """Return what every agent counts (docs/gse.md), and the processor time of all together."""
-        now_s = time.monotonic()
-        return {"cpu_s": time.process_time(), "agents": [agent.stats(now_s) for agent in self.agents]}
-
-
-def configs_of(value: Mapping[str, Any]) -> list[Config]:
-    """Read a decoded configuration file. Raises KeyError, TypeError or ValueError."""
-    return [Config.from_json(one) for one in value["agents"]]
 
 
 def main() -> int:
@@ -114,8 +22,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help='JSON file: {"agents": [...]}, see Config')
     path = parser.parse_args().config
     try:
+        kind = use()
+        from testbed.agent.loop import Loop, configs_of
+
         with Loop(read_config(path, configs_of), LineReader(sys.stdin.buffer)) as loop:
-            emit("ready", agents=[agent.name for agent in loop.agents])
+            emit("ready", agents=[agent.name for agent in loop.agents], core=kind)
             loop.run()
             emit("stopped", **loop.stats())
     except (TestbedError, OSError, ValueError) as error:

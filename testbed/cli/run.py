@@ -16,6 +16,7 @@ import json
 import sys
 from typing import Any
 
+from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.progress import CampaignProgress
@@ -61,6 +62,7 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
     if problems:
         raise MachineError(problems)
     tell_of_others()
+    prepare_agents(scenario.schemes)
     outcomes = []
     plans = Campaign(scenario, args.results, machine).plans()
     estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]

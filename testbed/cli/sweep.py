@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
 from testbed.cli.progress import CampaignProgress, duration_text
@@ -125,6 +126,7 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace) -> tuple[StoredSweep, list
     if problems:
         raise MachineError(problems)
     tell_of_others()
+    prepare_agents(sweep.schemes)
     estimates_s = estimated_s(sweep)
     print(announcement(sweep, sum(estimates_s)), file=sys.stderr)
     outcomes = []

@@ -152,6 +152,11 @@ class Agents:
         """Process ids of all agents' processes."""
         return [child.pid for child in self._children.values()]
 
+    @property
+    def core(self) -> str:
+        """How their data plane is executed: ``compiled``, ``interpreted``; both when it is not the same everywhere."""
+        return " and ".join(sorted({said["ready"]["core"] for said in self._said.values()}))
+
     def start(self, processes: Sequence[AgentProcess]) -> None:
         """Start every agent and return when each forwards; none is fine.
 

@@ -151,6 +151,7 @@ class Experiment:
         if self.plan.agent_processes:
             self.phase("agents")
             agents.start(self.plan.agent_processes)
+            self.emit("agents_started", processes=len(agents.pids), core=agents.core)
         return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> Job:

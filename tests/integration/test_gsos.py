@@ -328,7 +328,8 @@ def killed_gsos_leaves_the_rules_and_its_successor_takes_them_over(runtime):
         watch.stop()
         assert {name: here.rules(name) for name in names} == rules, "the foreign rule is gone, all others are there"
         assert all(len(here.cookies(name)) <= 2 and not here.cookies(name) & cookies[name] for name in names)
-        assert northbound.call("placement") == placed
+        now = northbound.call("placement")
+        assert now == placed, f"placed before: {placed}\nnow: {now}\nevents: {northbound.call('events')}"
         assert watch.lost == 0, f"{watch.lost} of {watch.sent} frames lost while the rules were taken over"
 
 

@@ -1,0 +1,57 @@
+"""The data plane as machine code, where it has been compiled: the same modules, from another folder.
+
+``testbed.system.compiling`` makes the folder from the sources of ``testbed/gse/dataplane`` by mypyc. Its name is a
+digest of these sources, so that code which has changed since is never taken for what it was. Whoever wants the compiled
+modules calls ``use`` before he imports any of them; nobody has to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+CORE: Final = "testbed.gse.dataplane"
+CORE_DIR: Final = PROJECT / "testbed" / "gse" / "dataplane"
+# Profile is a pydantic model, which mypyc cannot compile, and status is asked once in a while.
+LEFT_OUT: Final = ("__init__.py", "profile.py", "status.py")
+INTERPRET: Final = "GSE_INTERPRET"  # environment: 1 to leave compiled modules alone
+KINDS: Final = ("interpreted", "compiled")
+
+
+def sources() -> list[Path]:
+    """Return the modules that are compiled."""
+    return sorted(path for path in CORE_DIR.glob("*.py") if path.name not in LEFT_OUT)
+
+
+def folder() -> Path:
+    """Return where the compiled modules of the present sources are, or would be. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in sources():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for text in (importlib.machinery.EXTENSION_SUFFIXES[0], _compiler()):
+        digest.update(text.encode() + b"\0")
+    return Path(sys.prefix) / "compiled" / digest.hexdigest()[:16]
+
+
+def _compiler() -> str:
+    try:
+        return metadata.version("mypy")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def use() -> str:
+    """Let imports of the data plane find compiled modules, if there are any. Return ``compiled`` or ``interpreted``."""
+    found = folder()
+    if os.environ.get(INTERPRET) == "1" or not found.is_dir():
+        return "interpreted"
+    package = importlib.import_module(CORE)
+    package.__path__.insert(0, str(found.joinpath(*CORE.split("."))))
+    sys.path.append(str(found))  # what the modules share
+    return "compiled"
