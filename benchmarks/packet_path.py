@@ -1,4 +1,4 @@
-"""What one packet costs in the pure data plane: ``python benchmarks/packet_path.py [--compiled] [--record] [--profile]``.
+"""What one packet costs in the pure data plane: ``python benchmarks/packet_path.py [--compiled] [--record]``.
 
 Two GSPs in virtual time send to each other: every host frame becomes a data frame at one, is put in order at the
 other, is asked and granted for. Prints processor time per host frame, over both GSPs, without any socket: the least of

@@ -12,6 +12,11 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+if os.environ.get("GSE_TEST_COMPILED") == "1":  # before anything of the data plane is imported
+    from testbed.agent.compiled import use
+
+    assert use() == "compiled", "the data plane of these sources has not been compiled"
+
 # The machine may be busy with something else: how long an example takes says nothing about the code.
 settings.register_profile("testbed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("testbed")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gse_runs import ENV, gse_argv, gse_run, manifest, run_argv
+from gse_runs import ENV, events, gse_argv, gse_run, manifest, run_argv
 
 pytestmark = pytest.mark.root
 
@@ -32,6 +32,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 def test_sums_are_right_under_every_scheme(runs: dict[str, dict[str, Any]], scheme: str) -> None:
     assert runs[scheme]["wrong_elements"] == 0
     agents = runs[scheme]["agents"]
+    (started,) = events(runs[scheme], "agents_started")
+    assert started["processes"] == 4
+    assert started["core"] == "compiled"
     assert agents["malformed"] == agents["misdirected"] == agents["socket_drops"] == agents["restarts"] == 0
 
 

@@ -51,6 +51,11 @@ def announce(northbound, flows, job="ring"):
     return northbound.call("announce", job=job, flows=[{**vars(flow)} for flow in flows])
 
 
+def where(placement):
+    """Return a placement without what was measured of each flow since: that depends on when counters are read."""
+    return [{name: value for name, value in answer.items() if name != "link_fraction"} for answer in placement]
+
+
 def path_number(name: str) -> int:
     return int(name.removeprefix("s")) - 1
 
@@ -328,8 +333,7 @@ def killed_gsos_leaves_the_rules_and_its_successor_takes_them_over(runtime):
         watch.stop()
         assert {name: here.rules(name) for name in names} == rules, "the foreign rule is gone, all others are there"
         assert all(len(here.cookies(name)) <= 2 and not here.cookies(name) & cookies[name] for name in names)
-        now = northbound.call("placement")
-        assert now == placed, f"placed before: {placed}\nnow: {now}\nevents: {northbound.call('events')}"
+        assert where(northbound.call("placement")) == where(placed)
         assert watch.lost == 0, f"{watch.lost} of {watch.sent} frames lost while the rules were taken over"
 
 
