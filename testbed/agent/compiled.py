@@ -1,13 +1,14 @@
-"""The data plane as machine code, where it has been compiled: the same modules, from another folder.
+"""The agents as machine code, where they have been compiled: the same modules, from another folder.
 
-``testbed.system.compiling`` makes the folder from the sources of ``testbed/gse/dataplane`` by mypyc. Its name is a
-digest of these sources, so that code which has changed since is never taken for what it was. Whoever wants the compiled
-modules calls ``use`` before he imports any of them; nobody has to.
+``testbed.system.compiling`` makes the folder from the sources by mypyc. Its name is a digest of them, so that code
+which has changed since is never taken for what it was. Whoever wants the compiled modules calls ``use`` before he
+imports any of them; nobody has to.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.machinery
 import os
 import sys
@@ -17,16 +18,18 @@ from typing import Final
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 CORE: Final = "testbed.gse.dataplane"
-CORE_DIR: Final = PROJECT / "testbed" / "gse" / "dataplane"
+SHELL: Final = "testbed.agent"
 # Profile is a pydantic model, which mypyc cannot compile, and status is asked once in a while.
 LEFT_OUT: Final = ("__init__.py", "profile.py", "status.py")
+AROUND: Final = ("agent.py", "loop.py", "sockets.py")  # what of the process around the core is busy with frames
 INTERPRET: Final = "GSE_INTERPRET"  # environment: 1 to leave compiled modules alone
 KINDS: Final = ("interpreted", "compiled")
 
 
 def sources() -> list[Path]:
     """Return the modules that are compiled."""
-    return sorted(path for path in CORE_DIR.glob("*.py") if path.name not in LEFT_OUT)
+    core = (path for path in _folder_of(CORE).glob("*.py") if path.name not in LEFT_OUT)
+    return sorted([*core, *(_folder_of(SHELL) / name for name in AROUND)])
 
 
 def folder() -> Path:
@@ -39,19 +42,23 @@ def folder() -> Path:
     return Path(sys.prefix) / "compiled" / digest.hexdigest()[:16]
 
 
+def use() -> str:
+    """Let imports find compiled modules, if there are any. Return ``compiled`` or ``interpreted``."""
+    found = folder()
+    if os.environ.get(INTERPRET) == "1" or not found.is_dir():
+        return KINDS[0]
+    for name in (CORE, SHELL):
+        importlib.import_module(name).__path__.insert(0, str(found.joinpath(*name.split("."))))
+    sys.path.append(str(found))  # what the modules share
+    return KINDS[1]
+
+
+def _folder_of(package: str) -> Path:
+    return PROJECT.joinpath(*package.split("."))
+
+
 def _compiler() -> str:
     try:
         return metadata.version("mypy")
     except metadata.PackageNotFoundError:
         return "none"
-
-
-def use() -> str:
-    """Let imports of the data plane find compiled modules, if there are any. Return ``compiled`` or ``interpreted``."""
-    found = folder()
-    if os.environ.get(INTERPRET) == "1" or not found.is_dir():
-        return "interpreted"
-    package = importlib.import_module(CORE)
-    package.__path__.insert(0, str(found.joinpath(*CORE.split("."))))
-    sys.path.append(str(found))  # what the modules share
-    return "compiled"

@@ -21,6 +21,7 @@ from typing import Any
 
 from testbed.errors import InputError
 from testbed.fabric.controller import PROJECT
+from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, RunDirectory, load
@@ -154,7 +155,10 @@ class Campaign:
             "seed": plan.seed,
             "status": "running",
             "started_utc": now_utc.isoformat(timespec="seconds"),
-            "versions": {name: value for name, value in found.items() if name != "machine"},
+            "versions": {
+                **{name: value for name, value in found.items() if name != "machine"},
+                "switch_buffers": library.name if (library := allocator()) is not None else "libc",
+            },
             "machine": found["machine"],
             "network": {},
             "events": [],

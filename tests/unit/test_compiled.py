@@ -1,0 +1,97 @@
+"""Where compiled modules are looked for, and what is said where there can be none; nothing is compiled here."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import shutil
+from pathlib import Path
+
+import pytest
+
+import testbed.agent.compiled
+import testbed.system.compiling
+from testbed.agent.compiled import AROUND, LEFT_OUT, PROJECT, folder, sources, use
+from testbed.system.compiling import ensure_compiled
+
+
+@pytest.fixture
+def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sources and a place for what is made of them."""
+    shutil.copytree(PROJECT / "testbed", tmp_path / "testbed", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(testbed.agent.compiled, "PROJECT", tmp_path)
+    monkeypatch.setattr(testbed.agent.compiled.sys, "prefix", str(tmp_path / "venv"))
+    monkeypatch.delenv(testbed.agent.compiled.INTERPRET, raising=False)
+    return tmp_path / "testbed" / "gse" / "dataplane"
+
+
+def test_all_of_the_core_is_compiled_but_what_cannot_be() -> None:
+    core = PROJECT / "testbed" / "gse" / "dataplane"
+    compiled = {path.name for path in sources() if path.parent == core}
+    assert compiled == {path.name for path in core.glob("*.py")} - set(LEFT_OUT)
+    assert all((core / name).exists() for name in LEFT_OUT)
+    assert {path.name for path in sources() if path.parent != core} == set(AROUND)
+    assert all(path.exists() for path in sources())
+
+
+def test_the_folder_is_of_these_sources_and_this_python(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = folder()
+    assert folder() == before
+    (core / "wire.py").write_text((core / "wire.py").read_text() + "# more\n")
+    after = folder()
+    assert after != before
+    (core / "profile.py").write_text("# not compiled\n")
+    assert folder() == after
+    (core / "one_more.py").write_text("")
+    assert folder() not in (before, after)
+    monkeypatch.setattr(importlib.machinery, "EXTENSION_SUFFIXES", [".cpython-399-made-up.so"])
+    assert folder() not in (before, after)
+
+
+def test_what_was_made_of_other_sources_is_not_used(core: Path) -> None:
+    folder().mkdir(parents=True)
+    (core / "wire.py").write_text("# another\n")
+    assert use() == "interpreted"
+
+
+@pytest.mark.parametrize(("tool", "words"), [("gcc", "C compiler (gcc)"), ("headers", "Python headers (python3-dev)")])
+def test_what_is_missing_is_said_once_and_nothing_is_made(
+    core: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: str, words: str
+) -> None:
+    if tool == "gcc":
+        monkeypatch.setattr(testbed.system.compiling.shutil, "which", lambda _name: None)
+    else:
+        monkeypatch.setattr(testbed.system.compiling.sysconfig, "get_path", lambda _name: str(tmp_path / "nowhere"))
+    said: list[str] = []
+    ensure_compiled(said.append)
+    assert len(said) == 1
+    assert words in said[0] and "interpreted" in said[0] and "./gse setup" in said[0]
+    assert not folder().exists()
+
+
+def test_a_compiler_that_fails_is_told_and_leaves_nothing(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(argv: list[str], **_options: object) -> None:
+        raise testbed.system.compiling.CommandError(argv, 1, "internal compiler error")
+
+    monkeypatch.setattr(testbed.system.compiling, "run", fails)
+    said: list[str] = []
+    ensure_compiled(said.append)
+    assert "internal compiler error" in said[-1] and "interpreted" in said[-1]
+    assert list(folder().parent.iterdir()) == []
+
+
+def test_few_states_of_the_sources_are_kept(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testbed.system.compiling, "run", lambda argv, **_options: Path(argv[-1]).mkdir(parents=True))
+    made = []
+    for number in range(5):
+        (core / "wire.py").write_text(f"# {number}\n")
+        ensure_compiled(lambda _text: None)
+        made.append(folder())
+    kept = {path.name for path in folder().parent.iterdir()}
+    assert len(kept) == testbed.system.compiling.OLDEST_KEPT and made[-1].name in kept
+
+
+def test_nobody_compiles_who_asks_for_interpretation(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(testbed.agent.compiled.INTERPRET, "1")
+    said: list[str] = []
+    ensure_compiled(said.append)
+    assert said == [] and not folder().exists() and use() == "interpreted"
