@@ -114,6 +114,8 @@ class Agent:
         return lambda now_s: sock.receive(lambda frame: self.edge.from_host(port, frame, now_s))
 
     def _pass_on(self, frame: bytes) -> None:
+        self.edge.counters.host_in_frames += 1
+        self.edge.counters.host_in_bytes += len(frame)
         where = self._config.place.hosts.get(frame[:6])
         if where is not None and where.gsp == self._config.place.gsp:
             self._hosts[where.port].send((frame,))

@@ -12,5 +12,5 @@ from testbed.system.compiling import ensure_compiled
 
 def prepare_agents(schemes: Iterable[str]) -> None:
     """See that agents find their data plane compiled, if a scheme has any; what cannot be is said on stderr."""
-    if any(SETTINGS[scheme].attachment != "none" and not SETTINGS[scheme].passthrough for scheme in schemes):
+    if any(SETTINGS[scheme].attachment != "none" for scheme in schemes):
         ensure_compiled(lambda text: print(f"gse: {printable(text)}", file=sys.stderr, flush=True))

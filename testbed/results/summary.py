@@ -83,6 +83,10 @@ def _agents(run: Run) -> dict[str, Any]:
     return {
         **{name: totals[name] for name in first},
         "agent_cpu_s": totals["cpu_s"],
+        "agent_cpu_us_per_frame": totals["cpu_s"] * 1e6 / frames if (frames := totals["host_in_frames"]) else None,
+        "control_fraction": totals["control_out"] / sent
+        if (sent := totals["data_out"] + totals["control_out"])
+        else None,
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
 

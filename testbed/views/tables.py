@@ -23,6 +23,8 @@ from testbed.views.comparison import (
     left_out_text,
 )
 
+SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
+
 NOT_MEASURED = "-"
 # By Monte Carlo of hashing's three outcomes Student's interval covers 78% with three seeds, 92% with five, 94% with
 # ten.
@@ -116,7 +118,7 @@ def scheme_grid(comparison: Comparison) -> Grid:
     )
 
 
-def _scheme_lines(comparison: Comparison) -> list[tuple[str, Callable[[Comparison, str], str]]]:
+def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
     """Return the lines of a comparison: a name, and the cell of a scheme."""
 
     def times(*keys: str) -> Callable[[Comparison, str], str]:
@@ -147,6 +149,16 @@ def _scheme_lines(comparison: Comparison) -> list[tuple[str, Callable[[Compariso
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
+        *(_agent_lines(numbers) if any("agents" in entry.summary for entry in comparison.entries) else ()),
+    ]
+
+
+def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
+    """Return what agents cost."""
+    return [
+        ("agents' processors", numbers(2, "details", "cpu", "roles", "gsp", "run_cores")),
+        ("  µs per host frame", numbers(0, "agent_cpu_us_per_frame")),
+        ("  control frames", numbers(3, "control_fraction")),
     ]
 
 

@@ -19,6 +19,7 @@ from testbed.results.store import Run, load
 from testbed.views.comparison import compare, describe, left_out_text
 from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
+from tests.unit.synthetic_sweeps import with_agents
 
 
 def with_rate_error(run: RunRecord, fraction: float) -> RunRecord:
@@ -70,12 +71,24 @@ def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     assert float(high) == 0.833  # two of three; all three: (1/4)**3 = 0.016, beyond the upper 2.5%
 
 
-def test_speedup_is_over_the_first_scheme_with_its_interval(tmp_path: Path) -> None:
-    (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
-    ratio = comparison.speedup("gse1")
-    assert ratio is not None
-    shown = cells(three_seeds(tmp_path / "again"), "speed-up over ecmp")
-    assert shown == ["-", f"{ratio.mean:.2f} ({ratio.low:.2f}..{ratio.high:.2f})"]
+def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_its_interval(tmp_path: Path) -> None:
+    for seeds in (3, 10):
+        shorter = {seed: 1 + 0.01 * (seed % 4) for seed in range(1, seeds + 1)}
+        runs = stored(
+            tmp_path / str(seeds),
+            *(healthy(scenario_of(), scheme="gse1", seed=seed) for seed in shorter),
+            *(
+                healthy(scenario_of(), scheme="gse2-n2n", seed=seed, slow=lambda _iteration, by=by: by)  # type: ignore[misc]
+                for seed, by in shorter.items()
+            ),
+        )
+        (comparison,) = compare(runs, allow_invalid=False)
+        ratio = comparison.speedup("gse2-n2n")
+        assert ratio is not None and ratio.low is not None and ratio.high is not None
+        assert seeds == 3 or ratio.smallest + 0.005 < ratio.low < ratio.high < ratio.largest - 0.005  # told apart below
+        low, high = (ratio.smallest, ratio.largest) if seeds == 3 else (ratio.low, ratio.high)
+        shown = cells(runs, "speed-up over gse1")
+        assert shown == ["-", f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"]
 
 
 def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
@@ -255,3 +268,19 @@ def test_a_line_per_run_has_small_messages_where_there_are_some(tmp_path: Path) 
 )
 def test_a_workload_is_described_in_one_line(workload: dict[str, Any], said: str) -> None:
     assert describe(scenario_of(workload=workload)).endswith(f"; {said}")
+
+
+def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
+    plain = load(store(tmp_path, healthy(scenario_of(), scheme="ecmp")))
+    assert not any("host frame" in row[0] for row in scheme_grid(compare([plain], allow_invalid=False)[0]).rows)
+    carried = with_agents(healthy(scenario_of(), scheme="gse2-n2n"), host_in_frames=20_000, cpu_s=0.9)
+    agents = load(store(tmp_path, carried, second=1))
+    assert agents.summary is not None
+    assert agents.summary["agent_cpu_us_per_frame"] == pytest.approx(45.0)
+    assert agents.summary["control_fraction"] == pytest.approx(0.25)
+    (comparison,) = compare([plain, agents], allow_invalid=False)
+    rows = {row[0].strip(): row[1:] for row in scheme_grid(comparison).rows}
+    column = comparison.schemes.index("gse2-n2n")
+    assert rows["µs per host frame"][column].startswith("45")
+    assert rows["control frames"][column].startswith("0.250")
+    assert rows["µs per host frame"][1 - column] == "-"
