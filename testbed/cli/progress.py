@@ -70,7 +70,8 @@ class CampaignProgress:
         elif kind == "iteration" and not event.get("warmup"):
             self._say(f"  iteration {event['iteration']}: {event['completion_s']:.2f} s")
         elif kind == "run_set_aside":
-            self._print(f"  disturbed from outside, made again: {'; '.join(event['summary']['reasons'])}")
+            reasons = "; ".join(event["summary"]["reasons"])
+            self._print(f"  disturbed from outside, to be made again when the machine is quiet: {reasons}")
             self._run_began_s = time.monotonic()
         elif kind in ("run_done", "run_failed"):
             self._finished += 1

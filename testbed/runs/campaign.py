@@ -29,10 +29,12 @@ from testbed.results.summary import summarise
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
 from testbed.system.provenance import commit, provenance
+from testbed.system.quiet import await_quiet
 
 log = logging.getLogger(__name__)
 OnEvent = Callable[[dict[str, Any]], None]
 END_TIMEOUT_S = 10.0
+QUIET_LONGEST_S = 120.0  # how long a run that others disturbed waits for a better moment before it is made again
 # What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
 UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")
 
@@ -97,6 +99,7 @@ class Campaign:
                 return replace(outcome, set_aside=tuple(set_aside))
             assert outcome.summary is not None
             set_aside.append(outcome.summary)
+            await_quiet(QUIET_LONGEST_S)
 
     def _try(self, plan: RunPlan, earlier: Sequence[Mapping[str, Any]]) -> Outcome:
         """Execute one run in a capsule of its own."""

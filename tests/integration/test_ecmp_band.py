@@ -78,15 +78,15 @@ def test_six_seeds_of_ecmp_lie_in_the_expected_band(tmp_path: Path, capsys: pyte
 @pytest.mark.timeout(3600)
 def test_twenty_seeds_of_8_mib_lie_in_the_expected_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"workload.iterations": 1}
-    runs = gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="20", repeats=2, timeout_s=3500).runs
+    runs = gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="20", timeout_s=3500).runs
     with capsys.disabled():
         compare(runs, settings)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_gse1_keeps_its_promise_at_8_mib(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = gse_run(tmp_path, schemes="gse1", seeds="5", repeats=5, timeout_s=1700).runs
+    runs = gse_run(tmp_path, schemes="gse1", seeds="5", repeats=8, timeout_s=3500).runs
     with capsys.disabled():
         for run in runs:
             print(f"\n  seed {run['seed']}: {run['efficiency']:.3f}, {run['verdict']} {run['reasons']}", end="")

@@ -21,7 +21,7 @@ def tries(
     monkeypatch: pytest.MonkeyPatch, results: Path, found: list[list[str]], *, repeats: int
 ) -> tuple[Outcome, list[dict[str, Any]], list[list[str]]]:
     """Make one run whose tries find ``found``, one after the other; return outcome, events, and what was not needed."""
-    left = list(found)
+    left, waits = list(found), []
 
     def summary(_run: Any) -> dict[str, Any]:
         checks = left.pop(0)
@@ -38,9 +38,12 @@ def tries(
 
     monkeypatch.setattr(Campaign, "_execute", lambda *_: None)
     monkeypatch.setattr(testbed.runs.campaign, "summarise", summary)
+    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", lambda _longest_s: waits.append(1))
     events: list[dict[str, Any]] = []
     campaign = Campaign(scenario_of(), results, GOOD, on_event=events.append, repeats=repeats)
-    return campaign.run_one(PLAN), events, left
+    outcome = campaign.run_one(PLAN)
+    assert len(waits) == len(outcome.set_aside)
+    return outcome, events, left
 
 
 @pytest.mark.parametrize(

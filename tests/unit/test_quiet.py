@@ -1,0 +1,53 @@
+"""When the machine is called quiet, and how long that is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.measurement.parsers import CoreTimes
+from testbed.system.quiet import PAUSE_S, Taken, await_quiet, look_around, taken
+
+QUIET, STOLEN, SHARED = Taken(0.0, 0.05), Taken(0.02, 0.0), Taken(0.0, 0.5)
+
+
+def core(number: int, user_s: float, *, steal_s: float = 0.0) -> CoreTimes:
+    return CoreTimes(
+        core=number, user_s=user_s, system_s=0.0, idle_s=0.0, iowait_s=0.0, irq_s=0.0, softirq_s=0.0, steal_s=steal_s
+    )
+
+
+def test_what_others_took_is_what_neither_we_had_nor_was_idle() -> None:
+    before = [core(0, 10.0), core(1, 20.0, steal_s=1.0)]
+    after = [core(0, 12.0), core(1, 21.6, steal_s=1.4)]
+    assert taken(before, after, own_s=3.0, wall_s=2.0) == pytest.approx((0.1, 0.3))
+    assert taken(before, after, own_s=3.7, wall_s=2.0).cores == 0.0  # ticks are coarse: never less than nothing
+
+
+@pytest.mark.parametrize(("one", "quiet"), [(QUIET, True), (STOLEN, False), (SHARED, False), (Taken(0.004, 0.1), True)])
+def test_a_machine_is_quiet_when_no_run_would_be_doubted(one: Taken, quiet: bool) -> None:
+    assert one.quiet is quiet
+
+
+@pytest.mark.parametrize(
+    ("looks", "longest_s", "found", "waited_s"),
+    [
+        ([QUIET], 60.0, True, 0.0),
+        ([STOLEN, SHARED, QUIET], 60.0, True, 2 * PAUSE_S),
+        ([STOLEN] * 99, 60.0, False, 50.0),
+        ([STOLEN], 0.0, False, 0.0),
+    ],
+)
+def test_it_is_waited_for_and_not_for_ever(looks: list[Taken], longest_s: float, found: bool, waited_s: float) -> None:
+    now_s, left = [100.0], list(looks)
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    assert await_quiet(longest_s, look=lambda: left.pop(0), clock=lambda: now_s[0], sleep=sleep) is found
+    assert now_s[0] - 100.0 == pytest.approx(waited_s)
+
+
+def test_a_look_tells_our_own_work_from_that_of_others() -> None:
+    found = look_around()
+    assert 0 <= found.steal_fraction < 1
+    assert found.cores < 64
