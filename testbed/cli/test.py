@@ -19,6 +19,7 @@ from typing import Final
 
 from testbed.errors import MachineError, Problem
 from testbed.system.capsule import require_root
+from testbed.system.compiling import ensure_compiled
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 UNIT: Final = "unit tests"
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         require_root("test")
     if not (PROJECT / "tests").is_dir():
         raise MachineError(Problem("the tests are not installed", str(PROJECT), "no tests directory", "a checkout"))
+    if not args.unit:  # now, or the first tests that start agents would wait for it
+        ensure_compiled(lambda text: print(f"== {text}", flush=True))
     statuses = {}
     for part in (UNIT,) if args.unit else PARTS:
         print(f"== {part}", flush=True)

@@ -17,6 +17,7 @@ class AgentStats(TypedDict):
 
 # agents' counters that are summed over all agents, under the same name
 SUMMED = (
+    "host_in_frames",
     "containers",
     "short_containers",
     "hellos",

@@ -83,12 +83,14 @@ def _agents(run: Run) -> dict[str, Any]:
     return {
         **{name: totals[name] for name in first},
         "agent_cpu_s": totals["cpu_s"],
-        "agent_cpu_us_per_frame": totals["cpu_s"] * 1e6 / frames if (frames := totals["host_in_frames"]) else None,
-        "control_fraction": totals["control_out"] / sent
-        if (sent := totals["data_out"] + totals["control_out"])
-        else None,
+        "agent_cpu_us_per_frame": _ratio(totals["cpu_s"] * 1e6, totals.get("host_in_frames")),  # not in older runs
+        "control_fraction": _ratio(totals["control_out"], totals["data_out"] + totals["control_out"]),
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
+
+
+def _ratio(part: float, whole: float | None) -> float | None:
+    return part / whole if whole else None
 
 
 def _jobs(metrics: Metrics, run: Run) -> dict[str, Any]:

@@ -5,13 +5,14 @@ As a program it is what ``ensure_compiled`` starts: ``python -m testbed.system.c
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -37,18 +38,33 @@ def ensure_compiled(say: Callable[[str], None]) -> None:
         if missing:
             say(f"agents will be interpreted, at three times the cost: no {' and no '.join(missing)}; run ./gse setup")
             return
-        say("compiling the data plane, once (a minute at most)")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as unfinished:
-            made = Path(unfinished) / "lib"
-            run([sys.executable, "-m", __name__, str(made)], timeout_s=LONGEST_S)
-            for path in (target.parent, made, *made.rglob("*")):
-                give_to_caller(path)
-            with suppress(OSError):  # somebody else was faster
-                made.rename(target)
+        with _alone_in(target.parent):  # two runs that begin together compile once
+            if not target.is_dir():
+                say("compiling the data plane, once (a minute at most)")
+                _make(target)
         _forget_old(target)
     except (OSError, CommandError) as error:
         say(f"agents will be interpreted, at three times the cost: compiling failed: {str(error)[-300:]}")
+
+
+def _make(target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as unfinished:
+        made = Path(unfinished) / "lib"
+        run([sys.executable, "-m", __name__, str(made)], timeout_s=LONGEST_S)
+        for path in (target.parent, made, *made.rglob("*")):
+            give_to_caller(path)
+        made.rename(target)
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def missing_tools() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,23 @@ def test_nobody_compiles_who_asks_for_interpretation(core: Path, monkeypatch: py
     said: list[str] = []
     ensure_compiled(said.append)
     assert said == [] and not folder().exists() and use() == "interpreted"
+
+
+def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end, calls = threading.Event(), threading.Event(), []
+
+    def compiles(argv: list[str], **_options: object) -> None:
+        calls.append(argv)
+        began.set()
+        assert may_end.wait(10)
+        Path(argv[-1]).mkdir(parents=True)
+
+    monkeypatch.setattr(testbed.system.compiling, "run", compiles)
+    threads = [threading.Thread(target=ensure_compiled, args=(lambda _text: None,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert began.wait(10)
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and folder().is_dir()
