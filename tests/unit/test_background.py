@@ -106,6 +106,11 @@ def test_an_end_by_signal_is_told_from_a_failure(name: str, asked_to: bool) -> N
     assert ended_by_signal(error) is asked_to
 
 
+def test_a_server_that_looks_at_a_stream_it_has_just_closed_has_not_failed() -> None:
+    assert ended_by_signal("getsockopt - Bad file descriptor")
+    assert not ended_by_signal("getsockopt - Connection refused")
+
+
 @pytest.mark.parametrize("garbage", ["", "iperf3: error", "[]", '{"start": {}}', text("client-refused.json")[:100]])
 def test_what_is_no_report_is_refused(garbage: str) -> None:
     with pytest.raises(ParseError, match="iperf3"):
