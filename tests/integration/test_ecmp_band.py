@@ -70,7 +70,7 @@ def test_six_seeds_of_ecmp_lie_in_the_expected_band(tmp_path: Path, capsys: pyte
         with capsys.disabled():
             compare(runs, settings)
 
-    judged(lambda: gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="6", repeats=1), judge)
+    judged(lambda: gse_run(tmp_path, settings=settings, schemes="ecmp", seeds="6"), judge)
     assert len({tuple(sorted(run["details"]["placement"].items())) for run in runs}) > 1  # seeds differ
 
 
