@@ -97,15 +97,16 @@ def first_decision(data: bytes, has: Any) -> tuple[int, float]:
 
 def opens_a_container(head: bytes) -> bool:
     header = wire.parse_data(head.ljust(2000, b"\0")) if head[12:14] == b"\x88\xb5" else None
-    return header is not None and header.flags == wire.FLAG_FIRST and header.path > 0
+    chosen = wire.FLAG_FIRST | wire.FLAG_RETRANSMITTED  # what is sent again chooses a path, too
+    return header is not None and header.flags & chosen != 0 and header.path > 0
 
 
 def test_other_code_is_found_out_at_the_first_frame_that_takes_another_path(monkeypatch: pytest.MonkeyPatch) -> None:
     data, choose = journal_of(recorded(), L1), Spreader.choose
     since_s = 100.15  # every uplink lives
 
-    def otherwise(self: Spreader, leaf: int, now_s: float) -> int:
-        chosen = choose(self, leaf, now_s)
+    def otherwise(self: Spreader, leaf: int, now_s: float, avoid: int | None = None) -> int:
+        chosen = choose(self, leaf, now_s, avoid)
         return (chosen + 1) % 3 if now_s >= since_s else chosen
 
     expected = first_decision(
