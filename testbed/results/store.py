@@ -155,6 +155,16 @@ class RunDirectory:
         return target
 
 
+def take_back(path: Path) -> Path:
+    """Make a run that was set aside one that counts, for it will not be made again; return its path."""
+    target = path.with_name(path.name.removesuffix(DISTURBED))
+    summary = read_json(path / "summary.json")
+    write_json(path / "summary.json", {**summary, "run_dir": str(target)})
+    with os_errors("cannot rename the run directory", path):
+        path.rename(target)
+    return target
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run, loaded. ``manifest`` and ``summary`` are read at once, tables when first asked for."""

@@ -24,7 +24,7 @@ from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
-from testbed.results.store import FORMAT_VERSION, RunDirectory, load
+from testbed.results.store import FORMAT_VERSION, RunDirectory, load, take_back
 from testbed.results.summary import summarise
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
@@ -99,7 +99,17 @@ class Campaign:
                 return replace(outcome, set_aside=tuple(set_aside))
             assert outcome.summary is not None
             set_aside.append(outcome.summary)
-            await_quiet(QUIET_LONGEST_S)
+            try:
+                self._await_quiet()
+            except BaseException:  # interrupted: there will be no other try, so this one counts
+                path = take_back(outcome.run_dir)
+                self._tell("warning", message=f"not made again: the disturbed run counts, {path}")
+                raise
+
+    def _await_quiet(self) -> None:
+        self._tell("warning", message=f"waiting until nobody else uses the machine, {QUIET_LONGEST_S:g} s at most")
+        if not await_quiet(QUIET_LONGEST_S):
+            self._tell("warning", message="others still use the machine: made again all the same")
 
     def _try(self, plan: RunPlan, earlier: Sequence[Mapping[str, Any]]) -> Outcome:
         """Execute one run in a capsule of its own."""

@@ -41,8 +41,9 @@ def ensure_compiled(say: Callable[[str], None]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(target.parent):  # two runs that begin together compile once
             if not target.is_dir():
-                say("compiling the data plane, once (a minute at most)")
+                say("compiling the agents' data plane, once (half a minute on a core that is free)")
                 _make(target)
+                say("compiled; ./gse will use it until its sources change")
         _forget_old(target)
     except (OSError, CommandError) as error:
         say(f"agents will be interpreted, at three times the cost: compiling failed: {str(error)[-300:]}")

@@ -38,7 +38,7 @@ def tries(
 
     monkeypatch.setattr(Campaign, "_execute", lambda *_: None)
     monkeypatch.setattr(testbed.runs.campaign, "summarise", summary)
-    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", lambda _longest_s: waits.append(1))
+    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", lambda _longest_s: not waits.append(1))
     events: list[dict[str, Any]] = []
     campaign = Campaign(scenario_of(), results, GOOD, on_event=events.append, repeats=repeats)
     outcome = campaign.run_one(PLAN)
@@ -63,7 +63,10 @@ def test_only_what_others_did_is_a_reason_to_run_again(
 ) -> None:
     outcome, events, left = tries(monkeypatch, tmp_path, found, repeats=repeats)
     assert len(found) - len(left) == tried
-    assert [event["event"] for event in events] == ["run", "run_set_aside"] * (tried - 1) + ["run", "run_done"]
+    assert [event["event"] for event in events] == ["run", "run_set_aside", "warning"] * (tried - 1) + [
+        "run",
+        "run_done",
+    ]
     assert outcome.summary is not None
     assert outcome.summary["checks"] == found[tried - 1]
     assert [one["checks"] for one in outcome.set_aside] == found[: tried - 1]
@@ -82,3 +85,22 @@ def test_every_try_is_kept_and_only_the_last_is_a_run_of_the_scenario(
         assert load(path).manifest["status"] == "finished"
     assert load(outcome.run_dir).manifest["earlier_tries"] == [path.name for path in kept]
     assert "earlier_tries" not in load(kept[0]).manifest
+
+
+def test_a_try_that_will_not_be_made_again_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(_longest_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Campaign, "_execute", lambda *_: None)
+    found = {"scenario": "synthetic", "scheme": "ecmp", "seed": 1, "format_version": 2, "verdict": "SUSPECT"}
+    found |= {"checks": ["steal"], "reasons": ["steal"], "run_dir": ""}
+    monkeypatch.setattr(testbed.runs.campaign, "summarise", lambda _run: dict(found))
+    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", interrupted)
+    events: list[dict[str, Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        Campaign(scenario_of(), tmp_path, GOOD, on_event=events.append, repeats=1).run_one(PLAN)
+    listing = list_runs(tmp_path, "synthetic")
+    assert (len(listing.finished), listing.disturbed) == (1, 0)
+    summary = load(listing.finished[0]).summary
+    assert summary is not None and summary["run_dir"] == str(listing.finished[0])
+    assert str(listing.finished[0]) in events[-1]["message"]
