@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.machinery
+import json
 import os
 import sys
 from importlib import metadata
@@ -22,6 +23,7 @@ SHELL: Final = "testbed.agent"
 # Profile is a pydantic model, which mypyc cannot compile, and status is asked once in a while.
 LEFT_OUT: Final = ("__init__.py", "profile.py", "status.py")
 AROUND: Final = ("agent.py", "loop.py", "sockets.py")  # what of the process around the core is busy with frames
+COMPLETE: Final = "complete.json"  # written last: every file with its size
 INTERPRET: Final = "GSE_INTERPRET"  # environment: 1 to leave compiled modules alone
 KINDS: Final = ("interpreted", "compiled")
 
@@ -42,10 +44,19 @@ def folder() -> Path:
     return Path(sys.prefix) / "compiled" / digest.hexdigest()[:16]
 
 
+def is_whole(compiled: Path) -> bool:
+    """Return whether a folder has everything that was compiled into it: power may fail, and disks fill."""
+    try:
+        sizes = json.loads((compiled / COMPLETE).read_text())
+        return bool(sizes) and all((compiled / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def use() -> str:
     """Let imports find compiled modules, if there are any. Return ``compiled`` or ``interpreted``."""
     found = folder()
-    if os.environ.get(INTERPRET) == "1" or not found.is_dir():
+    if os.environ.get(INTERPRET) == "1" or not is_whole(found):
         return KINDS[0]
     for name in (CORE, SHELL):
         importlib.import_module(name).__path__.insert(0, str(found.joinpath(*name.split("."))))

@@ -9,11 +9,12 @@ examples:
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError, printable
-from testbed.results.store import Run, is_run, list_runs, load
+from testbed.results.store import DISTURBED, Run, is_run, list_runs, load
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
@@ -55,27 +56,34 @@ def figures_of(folder: Path) -> Path:
 def load_all(paths: list[Path]) -> list[Run]:
     """Load every finished run below the paths. Raises ResultsError when there is none."""
     runs: list[Run] = []
+    aside = [path for path in paths if path.name.endswith(DISTURBED)]
     for path in paths:
-        if is_run(path):
+        if path in aside and len(aside) < len(paths):  # a pattern that means runs would count them twice
+            print(printable(f"gse: {path} was made again and is left out; name it alone to see it"), file=sys.stderr)
+        elif is_run(path):
             runs.append(load(path))
-            continue
-        listing = list_runs(path.parent, path.name)
-        if not listing.finished:
-            below = [one.name for one in sorted(path.glob("*/")) if list_runs(path, one.name).finished]
-            raise ResultsError(
-                Problem(
-                    "no finished run",
-                    str(path),
-                    f"{listing.partial} unfinished, {listing.failed} failed and {listing.disturbed} disturbed run(s)"
-                    if path.exists()
-                    else "no such folder",
-                    f"a folder of runs below it: {', '.join(below)}"
-                    if below
-                    else "a run folder or a folder of runs, e.g. results/allreduce_ring",
-                )
-            )
-        runs += [load(run_path) for run_path in listing.finished]
+        else:
+            runs += _runs_of(path)
     return runs
+
+
+def _runs_of(folder: Path) -> list[Run]:
+    """Load every finished run of a scenario's folder. Raises ResultsError when there is none."""
+    listing = list_runs(folder.parent, folder.name)
+    if listing.finished:
+        return [load(path) for path in listing.finished]
+    below = [one.name for one in sorted(folder.glob("*/")) if list_runs(folder, one.name).finished]
+    counts = f"{listing.partial} unfinished, {listing.failed} failed and {listing.disturbed} disturbed run(s)"
+    raise ResultsError(
+        Problem(
+            "no finished run",
+            str(folder),
+            counts if folder.exists() else "no such folder",
+            f"a folder of runs below it: {', '.join(below)}"
+            if below
+            else "a run folder or a folder of runs, e.g. results/allreduce_ring",
+        )
+    )
 
 
 def draw(runs: list[Run], out: Path, *, allow_invalid: bool) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def start_daemons(log_dir: Path) -> Daemons:
 
 def allocator() -> Path | None:
     """Return the library vswitchd takes its buffers from; None: the C library's own."""
-    return next(iter(sorted(Path("/usr/lib").glob(f"*/{ALLOCATOR}"))), None)
+    path = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", ALLOCATOR)
+    return path if path.exists() else None
 
 
 def _pid(name: str) -> int:

@@ -36,7 +36,8 @@ def measure_crossings_per_s(datapath: Datapath, *, timeout_s: float = 60.0) -> f
 
     Raises CommandError when the capsule or the switches do not come up, ParseError when the answer is not one.
     """
-    result = run(capsule.capsule_argv([sys.executable, "-m", "testbed.system.burst", datapath]), timeout_s=timeout_s)
+    argv = capsule.capsule_argv([sys.executable, "-m", "testbed.system.burst", datapath])
+    result = run(argv, timeout_s=timeout_s, cwd=Path(__file__).resolve().parents[2])
     try:
         return float(json.loads(result.stdout)["crossings_per_s"])
     except (ValueError, KeyError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ def run(
     timeout_s: float = 30.0,
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     check: bool = True,
 ) -> CommandResult:
     """Run ``argv`` and return its result.
@@ -38,7 +40,7 @@ def run(
     log.debug("run %s", " ".join(argv))
     try:
         done = subprocess.run(
-            list(argv), input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, check=False
+            list(argv), input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, cwd=cwd, check=False
         )
     except subprocess.TimeoutExpired:
         raise CommandError(argv, None, f"no end after {timeout_s:g} s") from None

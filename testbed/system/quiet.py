@@ -58,7 +58,12 @@ def await_quiet(
 
 
 def look_around() -> Taken:
-    """Use every core for LOOK_S and return what others took meanwhile."""
+    """Watch for a moment; where nobody else is seen, use every core for LOOK_S. Return what others took meanwhile."""
+    before, own_s, began_s = _core_times(), time.process_time(), time.monotonic()
+    time.sleep(LOOK_S)
+    seen = taken(before, _core_times(), time.process_time() - own_s, time.monotonic() - began_s)
+    if not seen.quiet:
+        return seen  # somebody works, or measures: he is not to be disturbed in turn
     before, own_s, began_s = _core_times(), time.process_time(), time.monotonic()
     threads = [threading.Thread(target=_burn, args=(began_s + LOOK_S,)) for _ in os.sched_getaffinity(0)]
     for thread in threads:

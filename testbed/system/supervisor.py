@@ -24,6 +24,8 @@ from testbed.errors import ControllerError, NetworkError, TestbedError, Workload
 from testbed.system.pipes import tail
 from testbed.system.process import GRACE_S, Child, Death, OnDeath, OnEvent, Process, how_it_ended, title
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 ERROR_OF_ROLE: Mapping[str, type[TestbedError]] = {
     "gsos": ControllerError,
     "vswitchd": NetworkError,
@@ -394,6 +396,7 @@ def _popen(
         stdout=subprocess.PIPE if talks else stdout,
         stderr=log,
         env=None if env is None else dict(env),
+        cwd=PROJECT,  # -m looks in the current directory first: never in a user's
         bufsize=0,
         start_new_session=True,  # Ctrl-C is for us; we end our children in order
         preexec_fn=preexec,

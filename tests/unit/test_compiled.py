@@ -11,7 +11,7 @@ import pytest
 
 import testbed.agent.compiled
 import testbed.system.compiling
-from testbed.agent.compiled import AROUND, LEFT_OUT, PROJECT, folder, sources, use
+from testbed.agent.compiled import AROUND, LEFT_OUT, PROJECT, folder, is_whole, sources, use
 from testbed.system.compiling import ensure_compiled
 
 
@@ -23,6 +23,18 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(testbed.agent.compiled.sys, "prefix", str(tmp_path / "venv"))
     monkeypatch.delenv(testbed.agent.compiled.INTERPRET, raising=False)
     return tmp_path / "testbed" / "gse" / "dataplane"
+
+
+def made_up(argv: list[str], **_options: object) -> None:
+    """Stand in for the compiler: two files of machine code."""
+    for name in ("shared__mypyc.so", "testbed/gse/dataplane/edge.so"):
+        path = Path(argv[-2], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"machine code")
+
+
+def quiet(_text: str) -> None:
+    pass
 
 
 def test_all_of_the_core_is_compiled_but_what_cannot_be() -> None:
@@ -48,8 +60,10 @@ def test_the_folder_is_of_these_sources_and_this_python(core: Path, monkeypatch:
     assert folder() not in (before, after)
 
 
-def test_what_was_made_of_other_sources_is_not_used(core: Path) -> None:
-    folder().mkdir(parents=True)
+def test_what_was_made_of_other_sources_is_not_used(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    ensure_compiled(quiet)
+    assert is_whole(folder())
     (core / "wire.py").write_text("# another\n")
     assert use() == "interpreted"
 
@@ -81,14 +95,14 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing(core: Path, monkeypatc
 
 
 def test_few_states_of_the_sources_are_kept(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testbed.system.compiling, "run", lambda argv, **_options: Path(argv[-1]).mkdir(parents=True))
+    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
     made = []
     for number in range(5):
         (core / "wire.py").write_text(f"# {number}\n")
-        ensure_compiled(lambda _text: None)
+        ensure_compiled(quiet)
         made.append(folder())
     kept = {path.name for path in folder().parent.iterdir()}
-    assert len(kept) == testbed.system.compiling.OLDEST_KEPT and made[-1].name in kept
+    assert len(kept) == testbed.system.compiling.KEPT and made[-1].name in kept
 
 
 def test_nobody_compiles_who_asks_for_interpretation(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +119,10 @@ def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.Mo
         calls.append(argv)
         began.set()
         assert may_end.wait(10)
-        Path(argv[-1]).mkdir(parents=True)
+        made_up(argv)
 
     monkeypatch.setattr(testbed.system.compiling, "run", compiles)
-    threads = [threading.Thread(target=ensure_compiled, args=(lambda _text: None,)) for _ in range(3)]
+    threads = [threading.Thread(target=ensure_compiled, args=(quiet,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     assert began.wait(10)
@@ -116,3 +130,45 @@ def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.Mo
     for thread in threads:
         thread.join()
     assert len(calls) == 1 and folder().is_dir()
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost", "nothing written", "empty"])
+def test_what_is_damaged_is_neither_used_nor_kept(core: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    ensure_compiled(quiet)
+    shared = folder() / "shared__mypyc.so"
+    if damage == "cut":
+        shared.write_bytes(b"mach")
+    elif damage == "lost":
+        shared.unlink()
+    elif damage == "nothing written":
+        (folder() / "complete.json").write_text("")
+    else:
+        shutil.rmtree(folder())
+        folder().mkdir()
+    assert use() == "interpreted"
+    ensure_compiled(quiet)
+    assert is_whole(folder()) and shared.read_bytes() == b"machine code"
+
+
+def test_sources_that_change_while_they_are_compiled_are_not_taken_for_what_they_were(
+    core: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited_meanwhile(argv: list[str], **options: object) -> None:
+        made_up(argv)
+        assert options["cwd"] == testbed.system.compiling.PROJECT  # never a user's directory, whose modules would win
+        (core / "wire.py").write_text("# another\n")
+
+    monkeypatch.setattr(testbed.system.compiling, "run", edited_meanwhile)
+    before, said = folder(), []
+    ensure_compiled(said.append)
+    assert "changed meanwhile" in said[-1]
+    assert not before.exists() and not folder().exists()
+    assert list(folder().parent.iterdir()) == []
+
+
+def test_what_a_killed_compilation_left_is_removed(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder().parent / ".unfinished-x" / "lib").mkdir(parents=True)
+    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    ensure_compiled(quiet)
+    assert [path.name for path in folder().parent.iterdir()] == [folder().name]
