@@ -103,8 +103,8 @@ class PathMonitor:
             missing, needed = len(path.unanswered) + 1, self._needs(path)
             if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
-                soon = missing < needed and (missing > 1 or path.lapsed)  # there is a reason for doubt already
-                path.again_s = now_s + (self._profile.hello_retry_s if soon else self.wait_s(now_s))
+                between = 1 < missing < needed
+                path.again_s = now_s + (self._profile.hello_retry_s if between else self.wait_s(now_s))
         self._reckon()
         return self.number, sorted(asked)
 
