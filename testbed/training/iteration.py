@@ -1,0 +1,182 @@
+"""What one rank does in a training iteration, as values: computations and communications in order. Pure.
+
+Whoever has records (a trace) makes an ``Iteration`` with ``from_records``; whoever has a model and a layout with
+``testbed.training.build``. How long it takes is ``testbed.training.timeline``'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from testbed.model.fields import Mistakes
+from testbed.training.groups import Group
+
+Operation = Literal["allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "sendrecv", "send", "recv"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """The rank computes for ``duration_s``.
+
+    ``after``: the number of the ``Communicate`` (the first one of the iteration is 0) that must be complete first;
+    None: whatever is under way goes on behind.
+    """
+
+    stage: str
+    duration_s: float
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Communicate:
+    """The rank takes part in an operation of a group.
+
+    ``size_bytes`` is nccl-tests' size: the array of a rank; for reduce_scatter and all_gather the larger of what it has
+    before and after. ``send`` and ``recv`` (group ``pp``) are a message to or from the neighbouring pipeline stage, the
+    next one or the previous as stage ``forward`` or ``backward`` says. Operations of a rank go one after another. Not
+    ``blocking``: the rank goes on at once, and the operation is complete at the latest when the iteration is.
+    """
+
+    stage: str
+    operation: Operation
+    group: Group
+    size_bytes: int
+    blocking: bool = True
+
+
+Op = Compute | Communicate
+
+
+class Total(NamedTuple):
+    """Operations of one kind together."""
+
+    stage: str
+    operation: Operation
+    group: Group
+    times: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """All that one rank does, in order; ``local``: operations that stay inside a node: listed, never sent.
+
+    Raises ``Mistakes`` with all that is wrong: sizes and durations that cannot be, waits for what has not been issued.
+    """
+
+    ops: tuple[Op, ...]
+    local: tuple[Communicate, ...] = ()
+
+    def __post_init__(self) -> None:
+        mistakes = []
+        issued = 0
+        for place, op in enumerate(self.ops):
+            if isinstance(op, Communicate):
+                issued += 1
+            else:
+                mistakes += _compute_mistakes(op, f"ops[{place}]", issued)
+        for where, found in (("ops", self.ops), ("local", self.local)):
+            mistakes += [
+                f"{where}[{place}].size_bytes={op.size_bytes}; expected at least 1"
+                for place, op in enumerate(found)
+                if isinstance(op, Communicate) and op.size_bytes < 1
+            ]
+        if mistakes:
+            raise Mistakes(mistakes)
+
+    @cached_property
+    def communications(self) -> tuple[Communicate, ...]:
+        """Operations on the fabric, in order: ``after`` counts these."""
+        return tuple(op for op in self.ops if isinstance(op, Communicate))
+
+    @cached_property
+    def compute_s(self) -> float:
+        """Seconds the rank computes."""
+        return math.fsum(op.duration_s for op in self.ops if isinstance(op, Compute))
+
+    def totals(self) -> tuple[Total, ...]:
+        """Return count and bytes by stage, operation and group on the fabric, in order of first appearance."""
+        return totals(self.communications)
+
+
+def totals(found: Iterable[Communicate]) -> tuple[Total, ...]:
+    """Return count and bytes of operations by stage, operation and group, in order of first appearance."""
+    sums: dict[tuple[str, Operation, Group], tuple[int, int]] = {}
+    for op in found:
+        key = (op.stage, op.operation, op.group)
+        times, size_bytes = sums.get(key, (0, 0))
+        sums[key] = (times + 1, size_bytes + op.size_bytes)
+    return tuple(Total(*key, times, size_bytes) for key, (times, size_bytes) in sums.items())
+
+
+def _compute_mistakes(op: Compute, where: str, issued: int) -> list[str]:
+    mistakes = []
+    if not (math.isfinite(op.duration_s) and op.duration_s >= 0):
+        mistakes.append(f"{where}.duration_s={op.duration_s}; expected a finite number, at least 0")
+    if op.after is not None and not 0 <= op.after < issued:
+        mistakes.append(f"{where}.after={op.after}; expected the number of one of the {issued} operations before it")
+    return mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An operation as traces have it, with the seconds its rank computes before it."""
+
+    operation: Operation
+    group: Group
+    stage: str
+    size_bytes: int
+    compute_s: float = 0.0
+    blocking: bool = True
+
+
+def from_records(
+    records: Iterable[Record], *, inside_node: Collection[Group] = (), compute_after_s: float = 0.0
+) -> Iteration:
+    """Return the iteration of these records; groups ``inside_node`` are listed as local.
+
+    ``compute_after_s``: computed when the last record is over. Raises ``Mistakes`` as ``Iteration`` does.
+    """
+    recorder = Recorder(inside_node)
+    stage = ""
+    for record in records:
+        stage = record.stage
+        recorder.compute(stage, record.compute_s)
+        recorder.communicate(Communicate(stage, record.operation, record.group, record.size_bytes, record.blocking))
+    recorder.compute(stage, compute_after_s)
+    return recorder.iteration()
+
+
+class Recorder:
+    """Collects what a rank does; computations of a stage that follow each other become one."""
+
+    def __init__(self, inside_node: Collection[Group]) -> None:
+        self._inside_node = frozenset(inside_node)
+        self._ops: list[Op] = []
+        self._local: list[Communicate] = []
+        self._issued = 0
+
+    def compute(self, stage: str, duration_s: float, after: int | None = None) -> None:
+        """Add a computation; one of no duration that waits for nothing vanishes."""
+        last = self._ops[-1] if self._ops else None
+        if after is None and isinstance(last, Compute) and last.stage == stage:
+            self._ops[-1] = Compute(stage, last.duration_s + duration_s, last.after)
+        elif duration_s or after is not None:
+            self._ops.append(Compute(stage, duration_s, after))
+
+    def communicate(self, op: Communicate) -> int | None:
+        """Add an operation; return its number, or None when it stays inside a node and nobody waits for it."""
+        if op.group in self._inside_node:
+            self._local.append(op)
+            return None
+        self._ops.append(op)
+        self._issued += 1
+        return self._issued - 1
+
+    def iteration(self) -> Iteration:
+        """Return what has been collected."""
+        return Iteration(tuple(self._ops), tuple(self._local))

@@ -1,0 +1,116 @@
+"""How a training job is divided among accelerators, as asked for. ``testbed.training.groups`` says who is where. Pure.
+
+Symbols: t ``tensor``, p ``pipeline``, d ``data``; t p d accelerators in all. Rules that depend on one framework say
+which.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.training.model import Transformer
+
+MAX_GPUS = 1 << 20
+
+
+class Layout(Spec):
+    """Degrees of parallelism, batch, what is shared out, nodes. Raises ``Mistakes`` with all broken rules."""
+
+    tensor: Count = Field(1, ge=1, le=1024, description="accelerators that share every matrix (TP)")
+    pipeline: Count = Field(1, ge=1, le=1024, description="stages the layers are divided into (PP)")
+    data: Count = Field(ge=1, le=MAX_GPUS, description="replicas that each take a part of the batch (DP)")
+    zero: Literal[0, 1, 2, 3] = Field(
+        0,
+        description="what replicas share out: 0 nothing; 1 optimiser states (distributed optimiser); 2 gradients, too, "
+        "so they are reduced every micro-batch; 3 parameters, too (FSDP)",
+    )
+    sequence_parallel: bool = Field(False, description="norms divided along the sequence among the tensor group")
+    micro_batch: Count = Field(1, ge=1, description="sequences a replica computes at once")
+    global_batch: Count = Field(ge=1, description="sequences of all replicas in an iteration")
+    sequence: Count = Field(4096, ge=1, description="tokens in a sequence")
+    # NeMo-Framework-Launcher, auto_configurator/base_configs/llama2_13b.yaml: bucket_cap_mb: 125. PyTorch DDP: 25 MiB.
+    bucket_bytes: SizeBytes = Field(125_000_000, ge=1, description="most bytes of gradients communicated at once")
+    parameter_element_bytes: Literal[2, 4] = Field(2, description="bf16 or fp32 parameters where they are gathered")
+    gradient_element_bytes: Literal[2, 4] = Field(2, description="bf16 or fp32 gradients where they are reduced")
+    gpus_per_node: Count = Field(8, ge=1, le=1024)
+    nics_per_node: Count = Field(8, ge=1, le=1024)
+    overlap: bool = Field(True, description="communicate behind the computation where the data allow it")
+
+    @property
+    def gpus(self) -> int:
+        """Accelerators of the job."""
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def nodes(self) -> int:
+        """Nodes the job is on; one that is not full counts."""
+        return -(-self.gpus // self.gpus_per_node)
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of one replica in an iteration."""
+        return self.global_batch // (self.data * self.micro_batch)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all replicas in an iteration, T."""
+        return self.global_batch * self.sequence
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Layout:
+        mistakes = [*self._batch_mistakes(), *self._node_mistakes()]
+        if self.sequence_parallel and self.tensor == 1:  # Megatron refuses or drops it
+            mistakes.append("sequence_parallel=True with tensor=1; expected tensor > 1")
+        if self.sequence_parallel and self.sequence % self.tensor:
+            mistakes.append(f"sequence={self.sequence} with tensor={self.tensor}; expected a multiple of tensor")
+        if self.zero >= 2 and self.pipeline > 1:  # DeepSpeed, runtime/pipe/engine.py, asserts the same
+            mistakes.append(f"zero={self.zero} with pipeline={self.pipeline}; expected zero <= 1 or pipeline=1")
+        if self.zero and self.data == 1:
+            mistakes.append(f"zero={self.zero} with data=1; expected data > 1 (there is nobody to share with)")
+        if self.bucket_bytes < self.gradient_element_bytes:
+            mistakes.append(f"bucket_bytes={self.bucket_bytes}; expected at least gradient_element_bytes")
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def _batch_mistakes(self) -> list[str]:
+        step = self.data * self.micro_batch
+        if self.global_batch % step == 0:
+            return []
+        return [f"global_batch={self.global_batch}; expected a multiple of data x micro_batch = {step}"]
+
+    def _node_mistakes(self) -> list[str]:
+        mistakes = []
+        if self.gpus > self.gpus_per_node and self.gpus % self.gpus_per_node:
+            mistakes.append(
+                f"tensor x pipeline x data = {self.gpus} with gpus_per_node={self.gpus_per_node}; "
+                "expected whole nodes, or one that is not full"
+            )
+        if self.gpus_per_node % self.nics_per_node:
+            mistakes.append(
+                f"nics_per_node={self.nics_per_node} with gpus_per_node={self.gpus_per_node}; "
+                "expected a divisor of gpus_per_node (every NIC serves as many accelerators)"
+            )
+        return mistakes
+
+
+def check_fit(model: Transformer, layout: Layout) -> None:
+    """Raise ``Mistakes`` with everything that keeps ``model`` from being trained as ``layout`` says."""
+    mistakes = []
+    if layout.sequence > model.context:
+        mistakes.append(f"sequence={layout.sequence}; expected at most context={model.context} of {model.name}")
+    if model.layers % layout.pipeline:
+        mistakes.append(f"pipeline={layout.pipeline}; expected a divisor of layers={model.layers} of {model.name}")
+    if model.tied_embeddings and layout.pipeline > 1:  # both ends have the matrix, and add up its gradients
+        mistakes.append(
+            f"pipeline={layout.pipeline} with the tied embeddings of {model.name}; expected 1 (not modelled)"
+        )
+    for name in ("heads", "kv_heads", "ffn"):
+        size = getattr(model, name)
+        if size % layout.tensor:
+            mistakes.append(f"tensor={layout.tensor}; expected a divisor of {name}={size} of {model.name}")
+    if mistakes:
+        raise Mistakes(mistakes)
