@@ -12,11 +12,12 @@ Not kept: ``dst`` and ``src`` (ranks of an operation's group), ``algbw`` and ``b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from testbed.traces.findings import MAX_RANKS, MAX_RECORDS, Findings
-from testbed.traces.lines import lines
+from testbed.traces.findings import MAX_RANKS, Findings
+from testbed.traces.lines import lines, raw_lines
 from testbed.traces.trace import Operation, Record, Trace
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -35,6 +36,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 COMPUTATION: Final = "computation"
 EPOCH_END: Final = "epoch_end"
 HEADER: Final = "comm_type,"
+TIME: Final = "_elapsed_time"
 NEEDED: Final = ("comm_type", "comm_group", "msg_size", "stage")
 
 _RANKS = re.compile(r"\[rank(\d{1,9}) ?~ ?rank(\d{1,9})\]")
@@ -49,50 +51,60 @@ class _Row(NamedTuple):
     line: str
 
 
-class _File(NamedTuple):
-    rows: list[_Row]
-    n_ranks: int | None
+@dataclass(slots=True)
+class _Ranks:
+    """Whom the rows below belong to, and the last rank of all."""
+
+    names: str | None = None
+    last: int = -1
 
 
 def parse(data: bytes, source: str) -> Trace:
     """Read an AICB workload or log. Raises TraceError."""
     findings = Findings(source, "aicb", "line")
-    file = _read(data, findings)
-    is_log = any(row.what in OPERATIONS and _cell(row, "_elapsed_time") is not None for row in file.rows)
-    for row in file.rows:
+    ranks, is_log = _Ranks(), _is_log(data)
+    for row in _rows(data, ranks, findings):
         _add(row, findings, is_log=is_log)
-    return findings.trace(n_ranks=file.n_ranks)
+    if ranks.last >= MAX_RANKS:
+        findings.problem(None, "ranks are wrong", ranks.last, f"ranks from 0 to {MAX_RANKS - 1:,}")
+    return findings.trace(n_ranks=ranks.last + 1 if ranks.last >= 0 else None)
 
 
-def _read(data: bytes, findings: Findings) -> _File:
-    """Return the rows; headers and what is no row are noted."""
-    rows: list[_Row] = []
+def _is_log(data: bytes) -> bool:
+    """Whether an operation has a time. It decides what a time of computing is, which may stand above the first."""
+    columns: list[str] = []
+    for _place, raw in raw_lines(data):
+        line = raw.decode(errors="replace").strip()
+        if line.startswith(HEADER):
+            columns = line.split(",")
+        elif TIME in columns and line.partition(",")[0].removeprefix("CommType.") in OPERATIONS:
+            cells = split_row(line)
+            if len(cells) == len(columns) and cells[columns.index(TIME)].strip() not in _NOTHING:
+                return True
+    return False
+
+
+def _rows(data: bytes, ranks: _Ranks, findings: Findings) -> Iterator[_Row]:
+    """Yield the rows; headers and what is no row are noted."""
     columns: tuple[str, ...] = ()
-    ranks: str | None = None
-    last_rank = -1
     for place, line in lines(data, findings):
         if not line.strip():
             findings.known("blank line")
         elif match := _RANKS.fullmatch(line.strip()):  # the rows that follow are what each of these ranks does
-            ranks, last_rank = line.strip()[1:-1], max(last_rank, int(match[1]), int(match[2]))
+            ranks.names, ranks.last = line.strip()[1:-1], max(ranks.last, int(match[1]), int(match[2]))
             findings.known("ranks of the rows below")
         elif line.startswith(HEADER):
             columns = tuple(line.strip().split(","))
             findings.known("header")
             if missing := [name for name in NEEDED if name not in columns]:
                 findings.problem(place, "columns missing", line, f"{', '.join(missing)} too")
+                return
         elif len(cells := split_row(line)) != len(columns):
             why = f"{len(cells)} cells below a header of {len(columns)}" if columns else "above the header"
             findings.unknown(place, line, why)
-        elif len(rows) >= MAX_RECORDS:
-            findings.problem(place, "too many rows", f"more than {MAX_RECORDS:,}", "a part of the trace")
-            break
         else:
             named = dict(zip(columns, cells, strict=True))
-            rows.append(_Row(place, named["comm_type"].removeprefix("CommType."), named, ranks, line))
-    if last_rank >= MAX_RANKS:
-        findings.problem(None, "ranks are wrong", last_rank, f"ranks from 0 to {MAX_RANKS - 1:,}")
-    return _File(rows, last_rank + 1 if last_rank >= 0 else None)
+            yield _Row(place, named["comm_type"].removeprefix("CommType."), named, ranks.names, line)
 
 
 def split_row(line: str) -> list[str]:
@@ -152,8 +164,8 @@ def _size_bytes(row: _Row, findings: Findings) -> int | None:
 
 
 def _elapsed(row: _Row, findings: Findings, *, per_second: float) -> float | None:
-    text = _cell(row, "_elapsed_time")
-    return None if text is None else findings.seconds(row.place, "_elapsed_time", text, per_second=per_second)
+    text = _cell(row, TIME)
+    return None if text is None else findings.seconds(row.place, TIME, text, per_second=per_second)
 
 
 def _cell(row: _Row, column: str) -> str | None:

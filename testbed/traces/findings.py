@@ -72,7 +72,7 @@ class Findings:
     def problem(self, place: int | None, what: str, got: object, expected: str) -> None:
         """Note something that is wrong. Raises TraceError when it is enough."""
         where = self.source if place is None else f"{self.source}: {self.places} {place}"
-        self._problems.append(Problem(what, where, shown(got), expected))
+        self._problems.append(Problem(what, where, shown(got) or "nothing", expected))
         if len(self._problems) >= MAX_PROBLEMS:
             raise TraceError(self._problems)
 

@@ -83,6 +83,12 @@ def test_aicb_times_are_milliseconds_in_a_log() -> None:
     ]
 
 
+def test_aicb_log_is_one_also_where_computing_comes_first() -> None:
+    header, operation, compute, *_rest = (OURS / "aicb-log.csv").read_text().splitlines()
+    trace = parse("\n".join([header, compute, operation]).encode(), "x")
+    assert [record.compute_s for record in trace.records] == [2.5e-3, None]
+
+
 def test_aicb_of_an_older_header_without_group_sizes() -> None:
     text = (
         "comm_type,comm_group,msg_size,stage,dst,src,additional,_elapsed_time,algbw,busbw,count\n"
@@ -249,6 +255,53 @@ def test_chakra_graph_of_the_older_form() -> None:
 def test_json_that_is_something_else_is_said_to_be_that(text: str, said: str) -> None:
     with pytest.raises(TraceError, match=said):
         parse(text.encode(), "x")
+
+
+def lengthed(number: int, content: bytes) -> bytes:
+    """Return a field of bytes of fewer than 128."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    ("value", "group"),
+    [
+        (b"\x38\x07", "pg 7"),  # int32
+        (b"\x48" + b"\xff" * 9 + b"\x01", "pg -1"),  # int64
+        (b"\x58\x07", "pg 7"),  # uint32
+        (b"\x78\x03", "pg -2"),  # sint32, zigzag
+        (b"\x9d\x01\x07\x00\x00\x00", "pg 7"),  # fixed32
+        (b"\xc9\x01" + b"\xfe" + b"\xff" * 7, "pg -2"),  # sfixed64
+        (b"\x19" + b"\x00" * 6 + b"\xf8\x3f", "pg 1.5"),  # double
+        (b"\xea\x01\x02ab", "pg ab"),  # string
+        (b"\xea\x01\x00", None),  # empty string
+        (b"\x52\x02\x08\x07", None),  # a list
+        (b"", None),
+    ],
+)
+def test_chakra_attributes_of_any_type(value: bytes, group: str | None) -> None:
+    size = lengthed(10, lengthed(1, b"comm_size") + b"\x48\x08")
+    node = b"\x08\x05" + lengthed(2, b"AllReduce") + b"\x18\x07" + size + lengthed(10, lengthed(1, b"pg_name") + value)
+    trace = parse(bytes([len(node)]) + node, "x", "chakra")  # a node at once: no header
+    assert facts(trace, "place", "group", "size_bytes") == [(5, group, 8)]
+
+
+def test_chakra_process_groups_that_cannot_be_read_are_unknown() -> None:
+    text = (OURS / "chakra.0.json").read_text().replace('\\"group_size\\": 8', '\\"group_size\\": -8')
+    trace = parse(text.encode(), "x")
+    assert [one.why for one in trace.unknown if one.place == 0] == ["no process group whose size is known"]
+    assert facts(trace, "group", "group_size")[0] == ("pg 0", None)
+
+
+def test_chakra_json_beside_nodes_is_unknown() -> None:
+    graph = '{"workload_graph": [5, {"Id": 1, "Name": "x", "NodeType": 7, "comm_size": "64", "comm_type": "0"}]} [1]'
+    trace = parse(graph.encode(), "x")
+    assert facts(trace, "place", "operation", "size_bytes") == [(1, "allreduce", 64)]
+    assert [one.why for one in trace.unknown] == ["no node", "after the graph"]
+    attribute = '{"name": "comm_type", "int64Val": "9"}'
+    nodes = f'{{"version": "1"}} {{"id": "3", "name": "b", "type": "COMM_COLL_NODE", "attr": [{attribute}]}} 7'
+    trace = parse(nodes.encode(), "x", "chakra")
+    assert facts(trace, "place", "operation", "size_bytes") == [(3, "barrier", 0)]
+    assert [(one.place, one.why) for one in trace.unknown] == [(2, "no node")]
 
 
 # --- PARAM --------------------------------------------------------------------------------------------

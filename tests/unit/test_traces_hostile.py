@@ -101,6 +101,8 @@ def test_any_json_in_the_fields_we_read_is_a_trace_or_an_error_of_ours(entry: di
         (f"{AICB}{'x' * (MAX_LINE_BYTES + 1)}".encode(), "line 2: line too long"),
         (b"comm_type,comm_group\n", "columns missing; got comm_type,comm_group, expected msg_size, stage too"),
         (f"{AICB}".encode(), "no record of format aicb in it; got nothing"),
+        (b"MICRO ep: \n1\n", "line 1: ep is wrong; got nothing, expected a whole number"),
+        (f"[rank0 ~ rank99999999]\n{AICB}CommType.barrier,CommGroup.all,,0,s,,,,,,,1".encode(), "ranks are wrong"),
         (f"{SIMAI}x -1 1 ALLREDUCE -8 1 NONE 0 1 NONE 0 1".encode(), "line 3: forward bytes is wrong; got -8"),
         (f"{SIMAI}x -1 1e99 NONE 0 1 NONE 0 1 NONE 0 1".encode(), "line 3: forward computing is wrong; got 1e99"),
         (b"MICRO\n3\nx -1 1 NONE 0 1 NONE 0 1 NONE 0 1", "number of layers is wrong; got 3 and 1 rows below"),
