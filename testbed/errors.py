@@ -5,6 +5,7 @@
         ScenarioError               a scenario, an override or a command line is wrong
         MachineError                this machine cannot do what was asked (or lacks a privilege)
         ResultsError                a result directory cannot be read or written
+        TraceError                  a file with somebody's collectives cannot be read or understood
       NetworkError                  the emulated network did not come up as specified
       ControllerError               GSOS did not start, answer or survive
       WorkloadError                 a rank, probe or background program failed
@@ -74,6 +75,10 @@ class MachineError(InputError):
 
 class ResultsError(InputError):
     """A result directory cannot be created, read or understood."""
+
+
+class TraceError(InputError):
+    """A trace of collectives cannot be read, is damaged or is of no format we know."""
 
 
 class NetworkError(TestbedError):

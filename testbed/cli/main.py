@@ -30,6 +30,7 @@ COMMANDS = {
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
     "replay": "a run's GSPs done again from their journals: the same decisions, byte for byte, or where not",
+    "workload": "what is in a trace of somebody's collectives: AICB, SimAI, Chakra, PARAM, NCCL",
     "doctor": "what this machine can do, and what to do about what is missing",
     "demo": "ring all-reduce under ecmp and gse1 with 3 seeds, a table and figures",
     "test": "the whole test suite",
@@ -44,6 +45,7 @@ examples:
   sudo ./gse run my.yml --schemes ecmp,gse1 --json   one JSON document on stdout
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,36K --schemes gse2-n2n
   ./gse plot results/allreduce_ring                  figures from what is stored
+  ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 
 'gse COMMAND --help' explains each command.

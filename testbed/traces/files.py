@@ -1,0 +1,36 @@
+"""Reads traces from files: the only module of its room that touches one."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Final
+
+from testbed.errors import Problem, TraceError
+from testbed.results.files import open_input
+from testbed.traces.detect import parse
+from testbed.traces.trace import Format, Trace
+from testbed.units import MIB
+
+MAX_TRACE_BYTES: Final = 256 * MIB
+
+
+def load(path: Path, format: Format | None = None) -> Trace:
+    """Read the trace in a file. Raises TraceError, also for what is no ordinary file or too large."""
+    try:
+        data = _read(path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TraceError(Problem("cannot be read", str(path), str(reason), "a trace of collectives")) from None
+    return parse(data, str(path), format)
+
+
+def _read(path: Path) -> bytes:
+    """Return what is in a file, piece by piece: asked for all of it at once, Python takes the memory of the limit."""
+    data = bytearray()
+    with open_input(path, MAX_TRACE_BYTES) as file:
+        while piece := file.read(MIB):
+            data += piece
+            if len(data) > MAX_TRACE_BYTES:  # it grows while it is read
+                raise OSError(errno.EFBIG, f"more than {MAX_TRACE_BYTES:,} bytes", str(path))
+    return bytes(data)
