@@ -13,7 +13,7 @@ Who asks for one stream computes no other; slices are made as they are asked for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from typing import NamedTuple
 from testbed.collectives.dataflow import Wait, waits
 from testbed.collectives.program import Pair, Program
 from testbed.model.slices import FLOAT_BYTES, Slice, count_slices
+
+Newest = dict[tuple[int, int], int]  # (peer, its flow) -> number of a slice that has come when all needed have
 
 
 class Source(NamedTuple):
@@ -72,7 +74,7 @@ class PairStream:
         All pairs have ``flows`` flows, and each keeps its order. So of several slices that come by one flow, the last
         is enough, and what an earlier slice of this flow has waited for is not told again.
         """
-        awaited: dict[tuple[int, int], int] = {}  # (peer, its flow) -> last number
+        awaited: Newest = {}
         number = flow
         for step in self.steps:
             needs = iter(step.needs)
@@ -81,18 +83,16 @@ class PairStream:
             while number < behind:
                 start = step.start_byte + (number - step.first_number) * self.slice_bytes
                 end = min(start + self.slice_bytes, step.end_byte)
-                wanted: dict[tuple[int, int], int] = {}
+                wanted: Newest = {}
                 while need is not None and need.start_byte < end:
                     self._want(wanted, need, start, end, flows)
                     if need.end_byte > end:
                         break
                     need = next(needs, None)
-                after = tuple((key[0], last) for key, last in wanted.items() if awaited.get(key, -1) < last)
-                awaited.update((key, last) for key, last in wanted.items() if awaited.get(key, -1) < last)
-                yield Slice(number, start, end, step.reduce, tuple(sorted(after)) if len(after) > 1 else after)
+                yield Slice(number, start, end, step.reduce, _not_yet(awaited, wanted) if wanted else ())
                 number += flows
 
-    def _want(self, wanted: dict[tuple[int, int], int], need: Need, start: int, end: int, flows: int) -> None:
+    def _want(self, wanted: Newest, need: Need, start: int, end: int, flows: int) -> None:
         """Add the slices that carry the common part of ``need`` and ``[start, end)``: of each flow the last."""
         start, end = max(start, need.start_byte), min(end, need.end_byte)
         if start >= end:
@@ -104,6 +104,17 @@ class PairStream:
                 key = peer, number % flows
                 if wanted.get(key, -1) < number:
                     wanted[key] = number
+
+
+def _not_yet(awaited: Newest, wanted: Newest) -> tuple[tuple[int, int], ...]:
+    """Return what of ``wanted`` is not in ``awaited``, and add it there."""
+    after = []
+    for key, number in wanted.items():
+        if awaited.get(key, -1) < number:
+            awaited[key] = number
+            after.append((key[0], number))
+    after.sort()
+    return tuple(after)
 
 
 @dataclass(frozen=True)
@@ -137,12 +148,17 @@ class Schedule:
 
     def stream(self, src: int, dst: int) -> PairStream:
         """Return all that ``src`` sends ``dst``; empty for a pair that exchanges nothing."""
-        transfers = self.program.transfers
+        return self._stream(src, dst, lambda index: tuple(self._need(wait) for wait in self._waits[index]))
+
+    def incoming(self, src: int, dst: int) -> PairStream:
+        """Return the same as ``dst`` needs to know it, without what ``src`` waits for: a fraction of the work."""
+        return self._stream(src, dst, lambda _index: ())
+
+    def _stream(self, src: int, dst: int, needs: Callable[[int], tuple[Need, ...]]) -> PairStream:
         steps = []
         for index in self._of_pair.get((src, dst), ()):
-            _src, _dst, start, end, reduce = transfers[index]
-            needs = tuple(self._need(wait) for wait in self._waits[index])
-            steps.append(Step(start, end, reduce, self._first_number[index], needs))
+            _src, _dst, start, end, reduce = self.program.transfers[index]
+            steps.append(Step(start, end, reduce, self._first_number[index], needs(index)))
         return PairStream(self.slice_bytes, tuple(steps))
 
     @cached_property

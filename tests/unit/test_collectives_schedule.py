@@ -95,6 +95,8 @@ def test_slices_are_the_transfers_in_order_and_dealt_in_turn(case: Case) -> None
         for flow, stripe in enumerate(stripes):
             assert [piece.number for piece in stripe] == list(range(flow, stream.slices, case.flows))
         pieces = sorted(piece for stripe in stripes for piece in stripe)
+        incoming = [piece for flow in range(case.flows) for piece in found.incoming(src, dst).stripe(flow, case.flows)]
+        assert sorted(incoming) == [piece._replace(after=()) for piece in pieces]
         at = 0
         for transfer in (one for one in case.program.transfers if one[:2] == (src, dst)):
             place = transfer.start_byte

@@ -63,7 +63,7 @@ class Group:
             exchange.begin(
                 cargo,
                 {self.members[peer]: self.schedule.stream(position, peer) for peer in out},
-                {self.members[peer]: self.schedule.stream(peer, position) for peer in into},
+                {self.members[peer]: self.schedule.incoming(peer, position) for peer in into},
                 members=self.members,
                 slice_bytes=self.schedule.slice_bytes,
                 wake_bytes=None,
