@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from testbed.model.ring import FLOAT_BYTES, bus_factor
+from testbed.model.ring import bus_factor
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
+from testbed.model.slices import FLOAT_BYTES
 from testbed.model.streams import stream
 from testbed.model.topology import Host
 from testbed.model.workload_spec import most_peers

@@ -18,9 +18,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
+from testbed.model.slices import FLOAT_BYTES, Slice, count_slices
 from testbed.units import KIB
 
-FLOAT_BYTES = 4
 MIN_DEFAULT_SLICE_BYTES = 4 * KIB
 MAX_DEFAULT_SLICE_BYTES = 64 * KIB
 
@@ -37,18 +37,6 @@ def default_slice_bytes(n_ranks: int, size_bytes: int) -> int:
     """
     quarter = size_bytes // n_ranks // 4
     return min(max(quarter, MIN_DEFAULT_SLICE_BYTES), MAX_DEFAULT_SLICE_BYTES) // FLOAT_BYTES * FLOAT_BYTES
-
-
-class Slice(NamedTuple):
-    """One slice on one hop. ``[start_byte, end_byte)`` is its place in the array, the same on every rank."""
-
-    number: int  # counts through all steps of the hop
-    step: int  # 0 .. 2(n-1) - 1
-    chunk: int
-    start_byte: int
-    end_byte: int
-    reduce: bool  # True: the receiver adds it to its own; False: it replaces them
-    after: int | None  # number of the slice the sender must have received (and added) first; None: at once
 
 
 class Step(NamedTuple):
@@ -73,7 +61,7 @@ class Hop:
     def slices(self) -> int:
         """Number of slices of the hop."""
         last = self.steps[-1]
-        return last.first_number + _slices(last.end_byte - last.start_byte, self.slice_bytes)
+        return last.first_number + count_slices(last.end_byte - last.start_byte, self.slice_bytes)
 
     @cached_property
     def size_bytes(self) -> int:
@@ -83,6 +71,7 @@ class Hop:
     def stripe(self, flow: int, flows: int) -> Iterator[Slice]:
         """Yield the slices that flow ``flow`` of ``flows`` carries, in order: numbers flow, flow + flows, ..."""
         own_slices = self.steps[1].first_number
+        previous = (self.rank - 1) % self.n_ranks
         number = flow
         for index, step in enumerate(self.steps):
             behind = self.steps[index + 1].first_number if index + 1 < len(self.steps) else self.slices
@@ -90,12 +79,10 @@ class Hop:
                 start = step.start_byte + (number - step.first_number) * self.slice_bytes
                 yield Slice(
                     number=number,
-                    step=index,
-                    chunk=step.chunk,
                     start_byte=start,
                     end_byte=min(start + self.slice_bytes, step.end_byte),
                     reduce=index < self.n_ranks - 1,
-                    after=number - own_slices if index else None,
+                    after=((previous, number - own_slices),) if index else (),
                 )
                 number += flows
 
@@ -130,13 +117,9 @@ class RingAllReduce:
         n_steps = 2 * (self.n_ranks - 1)
         chunks = [(rank - step) % self.n_ranks for step in range(n_steps)]
         bounds = [self.chunk(chunk) for chunk in chunks]
-        counts = [_slices(end - start, self.slice_bytes) for start, end in bounds]
+        counts = [count_slices(end - start, self.slice_bytes) for start, end in bounds]
         firsts = accumulate(counts[:-1], initial=0)
         steps = tuple(
             Step(chunk, start, end, first) for chunk, (start, end), first in zip(chunks, bounds, firsts, strict=True)
         )
         return Hop(self.n_ranks, rank % self.n_ranks, self.slice_bytes, steps)
-
-
-def _slices(size_bytes: int, slice_bytes: int) -> int:
-    return -(-size_bytes // slice_bytes)

@@ -8,21 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from testbed.model.ring import RingAllReduce, Slice
+from testbed.model.ring import RingAllReduce
 from testbed.model.scenario import WorkloadKind
-
-
-class Stream(Protocol):
-    """All that one rank sends to one peer in one iteration."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Payload bytes."""
-
-    def stripe(self, flow: int, flows: int) -> Iterator[Slice]:
-        """Yield the slices that flow ``flow`` of ``flows`` carries, in order."""
+from testbed.model.slices import Slice, Stream, count_slices
 
 
 @dataclass(frozen=True)
@@ -34,16 +23,14 @@ class Direct:
 
     def stripe(self, flow: int, flows: int) -> Iterator[Slice]:
         """Yield the slices that flow ``flow`` of ``flows`` carries, in order: numbers flow, flow + flows, ..."""
-        for number in range(flow, -(-self.size_bytes // self.slice_bytes), flows):
+        for number in range(flow, count_slices(self.size_bytes, self.slice_bytes), flows):
             start = number * self.slice_bytes
             yield Slice(
                 number=number,
-                step=0,
-                chunk=0,
                 start_byte=start,
                 end_byte=min(start + self.slice_bytes, self.size_bytes),
                 reduce=False,
-                after=None,
+                after=(),
             )
 
 
@@ -57,7 +44,8 @@ def stream(
 ) -> Stream:
     """Return what ``pair`` = (source, destination) moves in an iteration of the job of ranks ``members``.
 
-    ``size_bytes`` is the workload's (see ``testbed.model.pattern``). Raises ValueError for sizes that cannot be.
+    ``size_bytes`` is the workload's (see ``testbed.model.pattern``). What slices wait for is told by the place of a
+    rank in ``members``, not by its number. Raises ValueError for sizes that cannot be.
     """
     if kind not in ("allreduce_ring", "all_to_all"):
         return Direct(size_bytes, slice_bytes)

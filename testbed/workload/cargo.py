@@ -1,18 +1,29 @@
 """What a rank sends and what it does with what it receives, apart from how it moves. Pure.
 
-- ``ReducedArray``: the array of an all-reduce, summed in place and checked as a whole at the end.
+- ``ReducedArray``: the array of a ring all-reduce, summed in place and checked as a whole at the end.
+- ``CollectiveArray``: the array of any operation in which ranks keep one; it is told what it must hold in the end.
 - ``Messages``: bytes of its own for every peer, each element a function of (iteration, source, destination, place), and
   checked by the receiver as they arrive: no rank ever holds more than a slice per connection.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from testbed.model.ring import FLOAT_BYTES, Slice
-from testbed.workload.payload import Base, Floats, count_wrong, make_base, rank_values
+from testbed.collectives.holdings import Holding
+from testbed.model.slices import FLOAT_BYTES, Slice
+from testbed.workload.payload import (
+    Base,
+    Floats,
+    count_unlike_turned,
+    count_wrong,
+    make_base,
+    rank_values,
+    turned_values,
+)
 
 PATTERN_ELEMENTS = 65_521  # a prime, so that shifts of fewer ranks never meet
 SHIFT = 7_919  # places from the first element for one destination to that for the next
@@ -35,14 +46,12 @@ class Cargo(Protocol):
         """Return how many of the elements that should be here now are not right; one that never came is not."""
 
 
-class ReducedArray:
-    """The array of rank number ``position`` of the ``n_ranks`` of its job."""
+class KeptArray:
+    """An array that peers' slices are added to or put into, and that is sent from as it then is."""
 
-    def __init__(self, n_ranks: int, position: int, size_bytes: int, iteration: int) -> None:
-        self._n_ranks = n_ranks
-        self._base: Base = make_base(n_ranks, size_bytes, iteration)
-        self._values: Floats = rank_values(self._base, position)
-        self._view = self._values.data.cast("B")
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+        self._view = values.data.cast("B")
 
     def outgoing(self, peer: int, piece: Slice, done_bytes: int) -> memoryview:
         """Return the array's bytes; every peer gets the same."""
@@ -58,9 +67,42 @@ class ReducedArray:
             place = self._values[piece.start_byte // FLOAT_BYTES : piece.end_byte // FLOAT_BYTES]
             np.add(place, scratch[: len(place)], out=place)
 
+
+class ReducedArray(KeptArray):
+    """The array of rank number ``position`` of the ``n_ranks`` of its job."""
+
+    def __init__(self, n_ranks: int, position: int, size_bytes: int, iteration: int) -> None:
+        self._n_ranks = n_ranks
+        self._base: Base = make_base(n_ranks, size_bytes, iteration)
+        super().__init__(rank_values(self._base, position))
+
     def count_wrong(self) -> int:
         """Return how many elements are not the exact sum over all ranks."""
         return count_wrong(self._values, self._base, self._n_ranks)
+
+
+class CollectiveArray(KeptArray):
+    """The array of rank number ``position`` of ``n_ranks``, which must hold ``promised`` in the end.
+
+    All of it is the rank's own contribution at the start, so nothing that has to come from others is right before it
+    comes.
+    """
+
+    def __init__(
+        self, n_ranks: int, position: int, size_bytes: int, iteration: int, *, promised: Sequence[Holding]
+    ) -> None:
+        self._n_ranks = n_ranks
+        self._promised = promised
+        self._base: Base = make_base(n_ranks, size_bytes, iteration)
+        super().__init__(turned_values(self._base, position, n_ranks))
+
+    def count_wrong(self) -> int:
+        """Return how many elements of the promised places are not exactly the sum of the contributions named."""
+        return sum(self._count_unlike(held) for held in self._promised)
+
+    def _count_unlike(self, held: Holding) -> int:
+        start, end = held.start_byte // FLOAT_BYTES, held.end_byte // FLOAT_BYTES
+        return count_unlike_turned(self._values[start:end], self._base, start, held.ranks, self._n_ranks)
 
 
 class Messages:

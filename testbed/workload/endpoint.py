@@ -34,7 +34,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from testbed.errors import TestbedError, WorkloadError
-from testbed.model.streams import Stream, forwards, stream
+from testbed.model.slices import Stream
+from testbed.model.streams import forwards, stream
 from testbed.workload.cargo import Cargo, Messages, ReducedArray
 from testbed.workload.endpoint_config import Config, Receiver
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
@@ -277,7 +278,7 @@ class Endpoint:
             self._cargo,
             self._out,
             self._into,
-            forwarded_from=self._config.senders[0].rank if forwards(self._config.kind) else None,
+            members=self._config.members,
             slice_bytes=self._slice_bytes,
             wake_bytes=self._config.wake_bytes,
         )

@@ -15,8 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from testbed.errors import WorkloadError
-from testbed.model.ring import FLOAT_BYTES, Slice
-from testbed.model.streams import Stream
+from testbed.model.slices import FLOAT_BYTES, Slice, Stream
 from testbed.units import KIB
 from testbed.workload.cargo import Cargo
 from testbed.workload.payload import Floats
@@ -28,7 +27,7 @@ MIN_UNSENT_BYTES = 128 * KIB  # 10 ms at 100 Mbit/s: what a late wake-up may cos
 class SendFlow:
     """A connection to rank ``peer`` and how far it is."""
 
-    __slots__ = ("sock", "peer", "slices", "current", "done_bytes", "blocked")
+    __slots__ = ("sock", "peer", "slices", "current", "done_bytes", "blocked", "missing")
 
     def __init__(self, sock: socket.socket, peer: int) -> None:
         self.sock = sock
@@ -44,12 +43,13 @@ class SendFlow:
         """Go on to the next slice; ``current`` is None after the last."""
         self.current: Slice | None = next(self.slices, None)
         self.done_bytes = 0
+        self.missing = 0  # slices the current one waits for
 
 
 class ReceiveFlow:
     """A connection from rank ``peer`` and how far it is."""
 
-    __slots__ = ("sock", "peer", "slices", "current", "at", "done", "scratch", "scratch_view", "wake_bytes")
+    __slots__ = ("sock", "peer", "slices", "current", "at", "done", "scratch", "scratch_view", "wake_bytes", "waiting")
 
     def __init__(self, sock: socket.socket, peer: int) -> None:
         self.sock = sock
@@ -60,6 +60,7 @@ class ReceiveFlow:
         """Take the slices of an iteration, none longer than ``slice_bytes``."""
         self.slices = plan
         self.done = 0  # slices received in this iteration
+        self.waiting: dict[int, list[SendFlow]] = {}  # those who wait for a slice, by how many are received before it
         self.scratch: Floats = np.empty(slice_bytes // FLOAT_BYTES, dtype=np.float32)
         self.scratch_view = self.scratch.data.cast("B")
         self.advance()
@@ -109,17 +110,16 @@ class Exchange:
         out: Mapping[int, Stream],
         into: Mapping[int, Stream],
         *,
-        forwarded_from: int | None,
+        members: Sequence[int],
         slice_bytes: int,
         wake_bytes: int | None,
     ) -> None:
         """Make everything ready to move what ``out`` and ``into`` say, by peer; nothing is sent yet.
 
-        Slices that wait do so for slices of the peer ``forwarded_from``.
+        ``members`` are the ranks of the group: what slices wait for comes from its rank number i, ``members[i]``.
         """
         self._cargo = cargo
-        self._forwarded: Sequence[ReceiveFlow] = () if forwarded_from is None else self._receives[forwarded_from]
-        self._held: set[SendFlow] = set()  # their next slice has not been received yet
+        self._from_member: list[Sequence[ReceiveFlow]] = [self._receives.get(member, ()) for member in members]
         self._wake_bytes = min(wake_bytes or MAX_WAKE_BYTES, MAX_WAKE_BYTES)
         self._unfinished = self._flows
         self._open = {peer: len(flows) for peer, flows in self._receives.items()}
@@ -186,18 +186,21 @@ class Exchange:
     def _expect(self, flow: ReceiveFlow, piece: Slice) -> None:
         flow.wake_at(min(self._wake_bytes, piece.end_byte - piece.start_byte - flow.at))
 
-    def _ready(self, piece: Slice) -> bool:
-        if piece.after is None:
-            return True
-        turn, flow = divmod(piece.after, len(self._forwarded))
-        return self._forwarded[flow].done > turn
+    def _must_wait(self, flow: SendFlow, piece: Slice) -> bool:
+        """Return whether something that ``piece`` needs is missing; if so, whoever receives it knows the flow."""
+        for member, number in piece.after:
+            receives = self._from_member[member]
+            turn, index = divmod(number, len(receives))
+            if receives[index].done <= turn:
+                receives[index].waiting.setdefault(turn, []).append(flow)
+                flow.missing += 1
+        return flow.missing > 0
 
     def _push(self, flow: SendFlow) -> None:
         """Hand the kernel what may be sent now, until it takes no more."""
         blocked = False
         while (piece := flow.current) is not None:
-            if not self._ready(piece):
-                self._held.add(flow)
+            if piece.after and not flow.done_bytes and self._must_wait(flow, piece):
                 break
             rest = self._cargo.outgoing(flow.peer, piece, flow.done_bytes)
             taken = 0
@@ -257,14 +260,16 @@ class Exchange:
 
     def _complete(self, flow: ReceiveFlow, piece: Slice) -> None:
         self._cargo.take(flow.peer, piece, flow.scratch)
+        waiting = flow.waiting.pop(flow.done, ())
         flow.done += 1
         flow.advance()
         if flow.current is None:
             self._selector.unregister(flow.sock)
             self._count_received(flow, self.last_byte_s)
-        for send in [send for send in self._held if send.current is not None and self._ready(send.current)]:
-            self._held.remove(send)
-            self._push(send)
+        for send in waiting:
+            send.missing -= 1
+            if not send.missing:
+                self._push(send)
 
     def _lost(self, peer: int, doing: str, how: str) -> WorkloadError:
         progress = f"{self.received_bytes} of {self.expected_bytes} bytes received"

@@ -1,12 +1,20 @@
-"""What the ranks of an all-reduce hold, chosen so that the right answer is known exactly. Pure.
+"""What the ranks of a collective hold, chosen so that the right answer is known exactly. Pure.
 
 Rank r holds (r + 1) x base, where base are small whole numbers drawn anew for every iteration. Every partial
 sum is a whole number float32 represents exactly, so the sum does not depend on the order of additions and the
 check needs no tolerance. No element is right before the collective, so what never arrives counts as wrong.
+
+In a ring a contribution can be missing or late. Other algorithms have more ways to go wrong: one could come twice in
+place of others whose sum it is (rank 2's for those of ranks 0 and 1 and its own: 3 + 3 = 1 + 2 + 3). There
+(``turned_values``) the factors 1..n take turns: rank r holds ((r + i) mod n + 1) x base at element i. Wrong numbers
+of contributions e_r in excess are seen as sum over r of e_r x ((r + i) mod n + 1), which is not zero all over n
+consecutive elements unless every e_r is zero: the matrix of these factors is circulant, and none of its eigenvalues
+n(n+1)/2 and n / (w^k - 1), w = exp(2 pi i / n), is zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,3 +60,34 @@ def count_wrong(values: Floats, base: Base, n_ranks: int) -> int:
         expected: NDArray[Any] = base[block] * factor
         wrong += int(np.count_nonzero(values[block] != expected))
     return wrong
+
+
+def turned_values(base: Base, rank: int, n_ranks: int) -> Floats:
+    """Return the array rank ``rank`` of ``n_ranks`` brings where factors take turns."""
+    return _times(base, 0, _turned_factors((rank,), n_ranks))
+
+
+def count_unlike_turned(values: Floats, base: Base, start: int, ranks: Collection[int], n_ranks: int) -> int:
+    """Return how many of ``values``, from element ``start`` on, are not the sum of what ``ranks`` brought there."""
+    factors = _turned_factors(ranks, n_ranks)
+    wrong = 0
+    for first in range(0, len(values), CHECK_BLOCK):
+        block = values[first : first + CHECK_BLOCK]
+        at = start + first
+        wrong += int(np.count_nonzero(block != _times(base[at : at + len(block)], at, factors)))
+    return wrong
+
+
+def _turned_factors(ranks: Collection[int], n_ranks: int) -> Floats:
+    """Return what base is multiplied with at elements 0..n-1 in the sum over ``ranks``; it is the same n further on."""
+    factors: Floats = np.zeros(n_ranks, dtype=np.float32)
+    for rank in ranks:
+        factors += (np.arange(n_ranks, dtype=np.float32) + rank) % n_ranks + 1
+    return factors
+
+
+def _times(base: Base, start: int, factors: Floats) -> Floats:
+    """Return base x factors, ``base`` standing from element ``start``."""
+    product: Floats = np.resize(np.roll(factors, -start), len(base))
+    product *= base
+    return product

@@ -45,9 +45,7 @@ def test_peers_are_begun_with_in_the_order_given(pairs: list[tuple[socket.socket
         sends = [SendFlow(out, peer) for (out, _into), peer in zip(pairs, order, strict=True)]
         exchange = Exchange(selector, sends, [], rank=0)
         streams = {peer: Direct(SIZE_BYTES, SLICE_BYTES) for peer in order}
-        exchange.begin(
-            Watched(0, 0, SLICE_BYTES, 1), streams, {}, forwarded_from=None, slice_bytes=SLICE_BYTES, wake_bytes=None
-        )
+        exchange.begin(Watched(0, 0, SLICE_BYTES, 1), streams, {}, members=(), slice_bytes=SLICE_BYTES, wake_bytes=None)
         exchange.start(0.0)
     assert list(dict.fromkeys(begun)) == order
     assert exchange.finished
@@ -61,7 +59,7 @@ def test_who_has_sent_everything_is_no_longer_awaited(pairs: list[tuple[socket.s
         receives = [ReceiveFlow(into, peer) for (_out, into), peer in zip(pairs, peers, strict=True)]
         exchange = Exchange(selector, [], receives, rank=0)
         streams = {peer: Direct(SIZE_BYTES, SLICE_BYTES) for peer in peers}
-        exchange.begin(cargo, {}, streams, forwarded_from=None, slice_bytes=SLICE_BYTES, wake_bytes=None)
+        exchange.begin(cargo, {}, streams, members=(), slice_bytes=SLICE_BYTES, wake_bytes=None)
         exchange.start(0.0)
         assert exchange.expected_bytes == 3 * SIZE_BYTES
         for peer in (2, 3, 1):

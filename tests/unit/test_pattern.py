@@ -33,7 +33,7 @@ def test_the_flows_of_a_stream_carry_every_byte_once_and_in_order(floats: int, s
     stripes = [list(own.stripe(flow, flows)) for flow in range(flows)]
     for flow, pieces in enumerate(stripes):
         assert [piece.number for piece in pieces] == list(range(flow, flow + flows * len(pieces), flows))
-        assert all(piece.after is None and not piece.reduce for piece in pieces)
+        assert all(not piece.after and not piece.reduce for piece in pieces)
     pieces = sorted((piece for stripe in stripes for piece in stripe), key=lambda piece: piece.number)
     ends = [0, *(piece.end_byte for piece in pieces)]
     assert [piece.start_byte for piece in pieces] == ends[:-1]
@@ -169,5 +169,5 @@ def test_what_a_kind_says_of_itself_is_so(kind: WorkloadKind) -> None:
     asked = parse_scenario({"name": "x", "workload": {"kind": kind, "ranks": 8}}, source="test")
     assert most == found.bus_pairs == asked.peers == most_peers(kind, 8)
     streams = [stream(kind, found.members(pair[0]), pair, 4096, 64) for pair in found.pairs]
-    waits = any(piece.after is not None for one in streams for piece in one.stripe(0, 1))
+    waits = any(piece.after for one in streams for piece in one.stripe(0, 1))
     assert waits == KINDS[kind].in_step

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.model.ring import (
-    RingAllReduce,
-    Slice,
-    bus_factor,
-    default_slice_bytes,
-)
+from testbed.model.ring import RingAllReduce, bus_factor, default_slice_bytes
+from testbed.model.slices import Slice
 from testbed.units import KIB, MIB
 
 
@@ -20,11 +16,11 @@ def test_four_ranks_pass_chunks_round_the_ring() -> None:
     # 64 bytes / 4 ranks = chunks of 16; rank 1 sends chunks 1, 0, 3 (to be added), then 2, 1, 0 (sums)
     hop = RingAllReduce(4, 64, 8).hop(1)
     slices = list(hop.stripe(0, 1))
-    assert [piece.chunk for piece in slices[::2]] == [1, 0, 3, 2, 1, 0]
+    assert [piece.start_byte for piece in slices[::2]] == [16, 0, 48, 32, 16, 0]
     assert [piece.reduce for piece in slices[::2]] == [True, True, True, False, False, False]
     assert [(piece.start_byte, piece.end_byte) for piece in slices[:4]] == [(16, 24), (24, 32), (0, 8), (8, 16)]
-    # the own chunk (2 slices) waits for nothing, what follows for the slice received two numbers earlier
-    assert [piece.after for piece in slices] == [None, None, *range(10)]
+    # the own chunk (2 slices) waits for nothing, what follows for the slice that rank 0 sent two numbers earlier
+    assert [piece.after for piece in slices] == [(), (), *(((0, number),) for number in range(10))]
     assert hop.slices == 12
     assert hop.size_bytes == 6 * 16  # 2(n-1)/n x M = 1.5 x 64
 
@@ -47,7 +43,7 @@ def test_uneven_chunks_differ_by_one_float_and_the_last_slice_is_short() -> None
 def test_empty_chunks_are_skipped() -> None:
     ring = RingAllReduce(4, 2 * 4, 4)  # 2 floats for 4 ranks: chunks 0 and 2 are empty
     assert [end - start for start, end in map(ring.chunk, range(4))] == [0, 4, 0, 4]
-    assert [piece.chunk for piece in ring.hop(0).stripe(0, 1)] == [3, 1, 3]
+    assert [piece.start_byte for piece in ring.hop(0).stripe(0, 1)] == [4, 0, 4]  # chunks 3, 1, 3
 
 
 @pytest.mark.parametrize(
@@ -91,16 +87,17 @@ def test_a_hop_forwards_what_it_receives_but_the_last_step(sizes: dict[str, int]
     for rank in range(n):
         out = list(ring.hop(rank).stripe(0, 1))
         into = list(ring.hop(rank - 1).stripe(0, 1))
-        own = [piece for piece in out if piece.after is None]
-        assert {piece.chunk for piece in own} <= {rank}
+        own = [piece for piece in out if not piece.after]
+        start, end = ring.chunk(rank)
+        assert sum(piece.end_byte - piece.start_byte for piece in own) == end - start
+        assert all(start <= piece.start_byte and piece.end_byte <= end for piece in own)
+        received = []
         for piece in out[len(own) :]:
-            assert piece.after is not None
-            source = into[piece.after]
-            assert (source.start_byte, source.end_byte, source.step) == (
-                piece.start_byte,
-                piece.end_byte,
-                piece.step - 1,
-            )
+            ((peer, number),) = piece.after
+            assert peer == (rank - 1) % n
+            assert (into[number].start_byte, into[number].end_byte) == (piece.start_byte, piece.end_byte)
+            received.append(number)
+        assert received == list(range(len(received)))
     assert sum(ring.hop(rank).size_bytes for rank in range(n)) == 2 * (n - 1) * ring.size_bytes
 
 
@@ -118,12 +115,10 @@ def test_any_order_of_arrival_gives_every_rank_the_sum(sizes: dict[str, int], fl
         return slice(piece.start_byte // 4, piece.end_byte // 4)
 
     def may_go(piece: Slice, rank: int) -> bool:
-        return piece.after is None or piece.after in received[rank]
+        return all(number in received[rank] for _peer, number in piece.after)
 
     while True:
-        sendable = [
-            k for k, queue in to_send.items() if queue and (queue[0].after is None or queue[0].after in received[k[0]])
-        ]
+        sendable = [k for k, queue in to_send.items() if queue and may_go(queue[0], k[0])]
         arriving = [k for k, wire in wires.items() if wire]
         if not sendable and not arriving:
             break
