@@ -218,7 +218,7 @@ def test_decision_has_headers_in_full_and_inner_frames_by_digest() -> None:
 def test_core_that_waits_for_nothing_says_so() -> None:
     edge, _chunks = recorded()
     edge.due_s = lambda: None  # type: ignore[method-assign]
-    assert parse_decision(decision_of(edge)) == Decision(math.inf, (), ())
+    assert parse_decision(decision_of(edge)) == Decision(math.inf, (), (), ())
 
 
 @given(st.binary(max_size=80))
