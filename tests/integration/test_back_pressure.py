@@ -12,8 +12,8 @@ from test_prompt import said
 pytestmark = [pytest.mark.root, pytest.mark.beside]
 
 SMALL = ["--set", "fabric.leaves=2", "--set", "fabric.spines=2", "--set", "fabric.hosts_per_leaf=2"]
-SHORT_QUEUES = [*SMALL, "--set", "fabric.queue_bytes=36K"]  # source queues hold 16 times that
-FLOOD_S = 3
+SHORT_QUEUES = [*SMALL, "--set", "fabric.queue_bytes=128K"]  # source queues hold 16 times that
+FLOOD_S = 4
 
 FLOOD = """
 import socket, sys, time
@@ -28,7 +28,7 @@ print(f"sent {count}")
 SINK = """
 import pathlib, socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+sock.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE: a busy machine reads late
 sock.bind(("0.0.0.0", 5001))
 pathlib.Path(sys.argv[1] + ".ready").touch()
 counts = {}

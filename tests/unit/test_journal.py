@@ -143,7 +143,7 @@ def test_what_is_no_journal_is_refused(data: bytes, got: str) -> None:
         opened(data)
     (problem,) = refused.value.problems
     assert got in problem.got
-    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 2)"
+    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 3)"
 
 
 @pytest.mark.parametrize(
