@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.agent.config import Config
+from testbed.agent.brake import Brake
+from testbed.agent.config import BrakeConfig, Config
 from testbed.agent.journal import JournalFile
 from testbed.agent.sockets import CarrierWatch, FrameSocket
 from testbed.gse.dataplane.edge import Edge
@@ -50,6 +51,7 @@ class Agent:
             with nullcontext() if config.pid is None else network_namespace_of(config.pid):
                 self._fabric = self._open(config.fabric_intf)
                 self._hosts = {port: self._open(intf) for port, intf in config.host_intfs.items()}
+                self._brakes = {port: self._brake(brake) for port, brake in config.brakes.items()}
                 self._carrier = CarrierWatch(config.uplink_intfs) if config.uplink_intfs else None
             if self._carrier is not None:
                 self._stack.callback(self._carrier.close)
@@ -63,6 +65,11 @@ class Agent:
         sock = FrameSocket(intf, frame_bytes=self._config.frame_bytes, buffer_bytes=self._config.buffer_bytes)
         self._stack.callback(sock.close)
         return sock
+
+    def _brake(self, config: BrakeConfig) -> Brake:
+        brake = Brake(config)
+        self._stack.callback(brake.close)
+        return brake
 
     def handlers(self) -> dict[int, Callable[[float], None]]:
         """Return file descriptor -> what to call, with the time, when it is readable."""
@@ -89,6 +96,11 @@ class Agent:
             for port, inner in outlet.to_hosts:
                 hosts[port].send((inner,))
             outlet.to_hosts.clear()
+        orders = self.edge.source.pressure.orders
+        if orders:
+            for port, paused in orders:
+                self._brakes[port].set(paused=paused)
+            orders.clear()
         self.due_s = self.edge.due_s()
 
     def stats(self, now_s: float) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -18,6 +20,8 @@ from testbed.cli.options import add_results
 from testbed.results.store import list_runs
 from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.units import bytes_to_text
+
+MIN_WIDTH: Final = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +45,33 @@ def run(args: argparse.Namespace) -> int:
                 "schemes": list(scenario.schemes),
                 "runs_stored": len(stored.finished),
                 "runs_failed": stored.failed,
+                "runs_disturbed": stored.disturbed,
             }
         )
     if args.json:
         print(json.dumps(entries, indent=2))
         return 0
-    table = Table(
-        "scenario", "question", "leaves x spines x hosts", "size", "schemes", "stored", box=None, pad_edge=False
-    )
-    for entry in entries:
-        failed = f" (+{entry['runs_failed']} failed)" if entry["runs_failed"] else ""
-        table.add_row(
-            entry["name"],
-            entry["question"],
-            entry["fabric"],
-            bytes_to_text(entry["size_bytes"]),
-            ",".join(entry["schemes"]),
-            f"{entry['runs_stored']}{failed}",
-        )
-    Console().print(table)
+    _print(entries)
     return 0
+
+
+def _print(entries: Sequence[dict[str, Any]]) -> None:
+    """Print what there is, then what each asks: whole questions fit no column of a terminal."""
+    console = Console()
+    table = Table("scenario", "fabric", "size", "schemes", "stored", box=None, pad_edge=False)
+    for entry in entries:
+        name = f"[bold]{entry['name']}[/bold]"
+        size, schemes = bytes_to_text(entry["size_bytes"]), ",".join(entry["schemes"])
+        table.add_row(name, entry["fabric"], size, schemes, _stored(entry))
+    console.print(table)
+    console.print("\nfabric: leaves x spines x hosts per leaf\n")
+    width = max(len(entry["name"]) for entry in entries)
+    for entry in entries:
+        lines = textwrap.wrap(entry["question"], max(console.width - width - 1, MIN_WIDTH), break_on_hyphens=False)
+        for number, line in enumerate(lines):
+            console.print(f"{'' if number else entry['name']:<{width}} {line}", highlight=False, markup=False)
+
+
+def _stored(entry: dict[str, Any]) -> str:
+    others = [f"{entry[f'runs_{how}']} {how}" for how in ("failed", "disturbed") if entry[f"runs_{how}"]]
+    return f"{entry['runs_stored']}" + (f" (+{', '.join(others)})" if others else "")

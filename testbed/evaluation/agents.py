@@ -31,6 +31,7 @@ SUMMED = (
     "retransmitted",
     "marked_frames",
     "queue_full_drops",
+    "pauses",
     "watchdog_alarms",
     "watchdog_drops",
     "malformed",

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.agent.config import Config
+from testbed.agent.config import BrakeConfig, Config
 from testbed.evaluation.agents import AgentStats
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.place import Place, Where
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.attachment import HEADROOM_BYTES, Attachment, leaf_pair, nic_intf
+from testbed.model.hostqueue import host_queues, paused_bytes_per_s
+from testbed.model.shaping import tbf_place
 from testbed.model.topology import End, Topology
+from testbed.model.topology import Host as TopologyHost
 from testbed.model.wire import frame_bytes
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor
@@ -92,7 +95,7 @@ class _Maker:
             name,
             wire.address(leaf + 1),
             leaf_pair(self._topology, leaf).agent_intf,
-            {host.port: End(name, host.port).intf for host in own},
+            {host.port: (End(name, host.port).intf, host) for host in own},
             watches_paths=not self._passthrough,
             uplinks=[End(name, self._topology.uplink_port(path)).intf for path in range(self._topology.fabric.paths)],
         )
@@ -100,14 +103,16 @@ class _Maker:
     def host(self, number: int) -> Config:
         host = self._topology.hosts[number]
         gsp = wire.address(host.leaf + 1, host.port)
-        return self._config(host.name, gsp, host.intf, {host.port: nic_intf(host)}, watches_paths=False, uplinks=[])
+        return self._config(
+            host.name, gsp, host.intf, {host.port: (nic_intf(host), host)}, watches_paths=False, uplinks=[]
+        )
 
     def _config(
         self,
         name: str,
         gsp: int,
         fabric_intf: str,
-        hosts: dict[int, str],
+        hosts: dict[int, tuple[str, TopologyHost]],
         *,
         watches_paths: bool,
         uplinks: Sequence[str],
@@ -129,10 +134,30 @@ class _Maker:
             passthrough=self._passthrough,
             seed=self._seed,
             fabric_intf=fabric_intf,
-            host_intfs=hosts,
+            host_intfs={port: intf for port, (intf, _host) in hosts.items()},
+            brakes={port: self._brake(host) for port, (_intf, host) in hosts.items()} if self._pauses else {},
             uplink_intfs=tuple(uplinks) if watches_paths else (),
             frame_bytes=frame_bytes(fabric.mtu_bytes) + HEADROOM_BYTES,
             buffer_bytes=min(BUFFER_OVERHEAD * fabric.queue_bytes * 2, 2**30 - 1),
+        )
+
+    @property
+    def _pauses(self) -> bool:
+        return not self._passthrough and self._profile.admission == "dgsq" and self._profile.back_pressure
+
+    def _brake(self, host: TopologyHost) -> BrakeConfig:
+        fabric = self._topology.fabric
+        intf, setting = list(host_queues(fabric, host, self._attachment).items())[-1]
+        parent, handle = tbf_place(setting)
+        return BrakeConfig(
+            host=host.name,
+            intf=intf,
+            parent=parent,
+            handle=handle,
+            rate_bytes_per_s=setting.rate_bytes_per_s,
+            paused_bytes_per_s=paused_bytes_per_s(setting, fabric, self._profile.limit_bytes),
+            burst_bytes=setting.burst_bytes,
+            limit_bytes=setting.limit_bytes,
         )
 
 
@@ -175,6 +200,7 @@ class Agents:
         return replace(
             config,
             pid=None if host is None else self._pid_of(host),
+            brakes={port: replace(brake, pid=self._pid_of(brake.host)) for port, brake in config.brakes.items()},
             journal=None if config.journal is None else str(self._raw_dir / config.journal),
         )
 

@@ -39,11 +39,12 @@ from testbed.model.attachment import (
     stack_intf,
     wire_mtu_bytes,
 )
+from testbed.model.hostqueue import host_queues
 from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_lines
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
 from testbed.model.topology import Link as TopologyLink
-from testbed.system.command import run
+from testbed.system.command import run, run_together
 from testbed.system.namespaces import network_namespace_of
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,6 @@ log = logging.getLogger(__name__)
 Datapath = Literal["kernel", "userspace"]
 HOST_PREFIX_BITS = 8
 OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
-STACK_HEADROOM = 1.1  # how much faster than its link a host fills an agent's queues: they recover after a pause
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
 
 
@@ -204,9 +204,9 @@ class Network:
     def set_forwarding(self, links: Iterable[tuple[int, int, int]], *, on: bool) -> None:
         """Let the switches at both ends of links send into them, or drop what they would send: a silent loss."""
         flag = "forward" if on else "no-forward"
-        for link in links:
-            for end in self.topology.link_ends(*link):
-                run(["ovs-ofctl", "-O", OPENFLOW_VERSION, "mod-port", end.node, str(end.port), flag])
+        ends = [end for link in links for end in self.topology.link_ends(*link)]
+        # together: one after the other, a link would be dead in one direction for ten milliseconds first
+        run_together([["ovs-ofctl", "-O", OPENFLOW_VERSION, "mod-port", end.node, str(end.port), flag] for end in ends])
 
     def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:
         """Give both ends of links this fraction of their rate; 1 is what they had at first."""
@@ -336,16 +336,8 @@ class Network:
         return self.attachment != "none"
 
     def host_queues(self, host: TopologyHost) -> dict[str, QueueSetting]:
-        """Return the queue of each of a host's interfaces that has one.
-
-        Its TCP feels a network interface of about the link's rate in front of an agent in the host, too: else TCP
-        would hand the agent all its window allows at once, and fifteen connections fill seconds of queues.
-        """
-        fabric, control_first = self.topology.fabric, self._carries_control("host_tx")
-        found = {host.intf: queue_setting(fabric, fabric.host_link_mbps, control_first=control_first, in_host=True)}
-        if self.attachment == "host":
-            found[stack_intf(host)] = queue_setting(fabric, STACK_HEADROOM * fabric.host_link_mbps, in_host=True)
-        return found
+        """Return the queue of each of a host's interfaces that has one."""
+        return host_queues(self.topology.fabric, host, self.attachment)
 
     def switch_queues(self) -> list[tuple[End, QueueSetting]]:
         """Return every switch's link end with its queue."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from testbed.errors import CommandError, NetworkError
 from testbed.system.command import run
+from testbed.system.vigil import raised_by_end_of
 
 RUN_DIR: Final = Path("/run/openvswitch")
 SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -53,8 +54,8 @@ class PacketSockets:
 def start_daemons(log_dir: Path) -> Daemons:
     """Start ovsdb-server and ovs-vswitchd of this capsule; they are ready when this returns.
 
-    ``--detach`` returns once the daemon answers, so nothing has to be polled. Raises CommandError
-    (the daemon refused to start) or NetworkError (it left no PID, or the database has died meanwhile).
+    ``--detach`` returns once the daemon answers, so nothing has to be polled. For the main thread only. Raises
+    CommandError (the daemon refused to start) or NetworkError (it left no PID, or the database has died meanwhile).
     """
     env = {**os.environ, "OVS_RUNDIR": str(RUN_DIR), "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
     database = RUN_DIR / "conf.db"
@@ -66,17 +67,19 @@ def start_daemons(log_dir: Path) -> Daemons:
         ],
         env=env,
     )  # fmt: skip
-    run(["ovs-vsctl", "--no-wait", "init"], env=env)
     ovsdb_pid, library = _pid("ovsdb-server"), allocator()
     try:
-        run(
-            [
-                "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
-                f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
-            ],
-            env={**env, **KEEP_HEAP, **({} if library is None else {"LD_PRELOAD": str(library)})},
-        )  # fmt: skip
-    except CommandError as error:  # it waits for a database that has gone, and says nothing of it
+        # what comes now asks the database and waits for it, for half a minute and in silence once it has died
+        with raised_by_end_of({"ovsdb-server": ovsdb_pid}):
+            run(["ovs-vsctl", "--no-wait", "init"], env=env)
+            run(
+                [
+                    "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
+                    f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
+                ],
+                env={**env, **KEEP_HEAP, **({} if library is None else {"LD_PRELOAD": str(library)})},
+            )  # fmt: skip
+    except (CommandError, NetworkError, ProcessLookupError) as error:
         if _runs(ovsdb_pid):
             raise
         raise NetworkError(f"ovsdb-server (pid {ovsdb_pid}) is not running any more: {error}") from None

@@ -14,9 +14,11 @@ from typing import Final, NamedTuple
 from testbed.gse.dataplane.edge import Edge
 
 DIGEST_BYTES: Final = 8
-_HEAD: Final = struct.Struct("!dII")  # when to be called next (inf: not before a frame comes), frames by kind
+# when to be called next (inf: not before a frame comes); frames by kind; senders told to pause or to go on
+_HEAD: Final = struct.Struct("!dIII")
 _TO_FABRIC: Final = struct.Struct("!HI")  # bytes of head, of the inner frame; both follow, the latter as its digest
 _TO_HOST: Final = struct.Struct("!HI8s")  # port, bytes and digest of the frame
+_ORDER: Final = struct.Struct("!H?")
 
 
 class ToFabric(NamedTuple):
@@ -35,12 +37,20 @@ class ToHost(NamedTuple):
     digest: bytes
 
 
+class Order(NamedTuple):
+    """The sender on ``port`` is to pause, or to go on."""
+
+    port: int
+    paused: bool
+
+
 class Decision(NamedTuple):
     """See the module."""
 
     due_s: float
     to_fabric: tuple[ToFabric, ...]
     to_hosts: tuple[ToHost, ...]
+    orders: tuple[Order, ...]
 
 
 def digest(frame: bytes) -> bytes:
@@ -50,19 +60,20 @@ def digest(frame: bytes) -> bytes:
 
 def decision_of(edge: Edge) -> bytes:
     """Return what a core has just decided and nobody has taken yet."""
-    outlet, due_s = edge.outlet, edge.due_s()
-    parts = [_HEAD.pack(inf if due_s is None else due_s, len(outlet.to_fabric), len(outlet.to_hosts))]
+    outlet, orders, due_s = edge.outlet, edge.source.pressure.orders, edge.due_s()
+    parts = [_HEAD.pack(inf if due_s is None else due_s, len(outlet.to_fabric), len(outlet.to_hosts), len(orders))]
     for head, inner in outlet.to_fabric:
         parts += (_TO_FABRIC.pack(len(head), len(inner)), head, digest(inner) if inner else b"")
     parts += [_TO_HOST.pack(port, len(frame), digest(frame)) for port, frame in outlet.to_hosts]
+    parts += [_ORDER.pack(port, paused) for port, paused in orders]
     return b"".join(parts)
 
 
 def parse_decision(data: bytes) -> Decision:
     """Return a decision. Raises ValueError when the bytes are not one."""
     try:
-        due_s, fabric_frames, host_frames = _HEAD.unpack_from(data)
-        at, to_fabric, to_hosts = _HEAD.size, [], []
+        due_s, fabric_frames, host_frames, told = _HEAD.unpack_from(data)
+        at, to_fabric, to_hosts, orders = _HEAD.size, [], [], []
         for _ in range(fabric_frames):
             head_bytes, inner_bytes = _TO_FABRIC.unpack_from(data, at)
             at += _TO_FABRIC.size
@@ -72,14 +83,17 @@ def parse_decision(data: bytes) -> Decision:
         for _ in range(host_frames):
             to_hosts.append(ToHost(*_TO_HOST.unpack_from(data, at)))
             at += _TO_HOST.size
+        for _ in range(told):
+            orders.append(Order(*_ORDER.unpack_from(data, at)))
+            at += _ORDER.size
     except struct.error as error:
         raise ValueError(f"a decision of {len(data)} bytes: {error}") from None
     if at != len(data):
         raise ValueError(f"a decision of {len(data)} bytes, of which {at} say something")
-    return Decision(due_s, tuple(to_fabric), tuple(to_hosts))
+    return Decision(due_s, tuple(to_fabric), tuple(to_hosts), tuple(orders))
 
 
 def frames_in(data: bytes) -> int:
     """Return how many frames a decision sends."""
-    _due_s, fabric_frames, host_frames = _HEAD.unpack_from(data)
+    _due_s, fabric_frames, host_frames, _told = _HEAD.unpack_from(data)
     return int(fabric_frames + host_frames)

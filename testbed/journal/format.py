@@ -1,4 +1,4 @@
-"""The bytes of a journal, version 2: no I/O, only values to bytes and back. Numbers are in network order.
+"""The bytes of a journal, version 3: no I/O, only values to bytes and back. Numbers are in network order.
 
 A journal is a preamble and blocks. A block is a head (size of its body, CRC-32 of the body, CRC-32 of these two) and a
 body: first how the core began, as JSON, then events, a block for each call of ``advance`` and what came before it. So
@@ -23,7 +23,7 @@ from testbed.gse.dataplane.profile import Profile
 from testbed.units import MIB
 
 MAGIC: Final = b"\x89GSEJ\r\n\n"  # not text, and damaged by whatever takes it for text
-VERSION: Final = 2
+VERSION: Final = 3
 PREAMBLE: Final = struct.Struct("!8sH")
 HEAD: Final = struct.Struct("!III")
 MOST_BLOCK_BYTES: Final = 256 * MIB  # what one turn of a leaf with every port busy brings is far below

@@ -10,7 +10,7 @@ from random import Random
 
 from testbed.gse.dataplane.edge import Edge
 from testbed.journal import format as journal
-from testbed.journal.decision import ToFabric, ToHost, decision_of, frames_in, parse_decision
+from testbed.journal.decision import Order, ToFabric, ToHost, decision_of, frames_in, parse_decision
 from testbed.journal.reader import Journal
 
 _Frames = Sequence[ToFabric | ToHost]
@@ -76,6 +76,7 @@ def _do(edge: Edge, event: journal.Event) -> bytes:
         decision = decision_of(edge)
         edge.outlet.to_fabric.clear()
         edge.outlet.to_hosts.clear()
+        edge.source.pressure.orders.clear()
         return decision
     return b""
 
@@ -104,8 +105,14 @@ def _difference(number: int, event: journal.Advance, birth: journal.Birth, got: 
         for index, (want, give) in enumerate(zip_longest(wanted, given), start=1):
             if want != give:
                 return Difference(number, t_s, f"frame {index} {where}", *_told_apart(want, give))
+    if expected.orders != found.orders:
+        return Difference(number, t_s, "whom it pauses", *(_told(one.orders) for one in (expected, found)))
     wanted_s, given_s = (_due(due_s - birth.now_s) for due_s in (expected.due_s, found.due_s))
     return Difference(number, t_s, "when it wants to be called next", wanted_s, given_s)
+
+
+def _told(orders: Sequence[Order]) -> str:
+    return ", ".join(f"port {port} {'to pause' if paused else 'to go on'}" for port, paused in orders) or "nobody"
 
 
 def _due(due_s: float) -> str:

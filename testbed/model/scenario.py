@@ -201,6 +201,7 @@ class GspSpec(Spec):
     )
     reorder: bool | None = Field(None, description="restore order at the destination; unset: as the scheme has it")
     retransmit: bool = Field(True, description="sources send again what destinations miss; where order is restored")
+    back_pressure: bool = Field(True, description="pause a sender whose source queue is nearly full, before it drops")
     gap_ms: float | None = Field(None, gt=0, le=60_000, description="a gap in the order older than this is given up")
     flowlet_gap_ms: float | None = Field(None, gt=0, le=60_000, description="a flow silent for so long may change path")
     hello_ms: float = Field(

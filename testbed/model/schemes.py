@@ -98,6 +98,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "congestion_s": max(1.5 * usual / rate, SOFTWARE_S),
         "congestion_report_s": max(2 * usual / rate, 0.1),
         "mark_s": max(8 * rtt_s, 0.5),
+        "back_pressure": gsp.back_pressure,
         "limit_bytes": 16 * max(fabric.queue_bytes, 4 * frame),
         "spread_slack_bytes": container if settings.attachment == "host" else 0,
         **settings.profile,

@@ -90,6 +90,12 @@ def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
     return lines
 
 
+def tbf_place(setting: QueueSetting) -> tuple[int, int]:
+    """Return parent and handle of a link end's token bucket (major number in the upper half, linux/pkt_sched.h)."""
+    below_netem = setting.delay_ms is not None or setting.loss_fraction is not None
+    return (0x1_0001, 0x10_0000) if below_netem else (0xFFFF_FFFF, 0x1_0000)
+
+
 def tc_change_line(intf: str, setting: QueueSetting, mtu_bytes: int) -> str:
     """Return the ``tc -batch`` line that gives a shaped link end another rate, with all that waits kept."""
     (line,) = (line for line in tc_lines(intf, setting, mtu_bytes) if " tbf " in line)

@@ -30,10 +30,11 @@ def _row(node: str, one: Mapping[str, Any]) -> str:
     credit = sum(queue["credit_bytes"] for queue in queues)
     paths = " ".join(f"{size / 1e6:.2f}M" for size in one["path_bytes"])
     dead = f"  dead: {', '.join(str(path + 1) for path in one['paths_down'])}" if one["paths_down"] else ""
+    paused = f"  paused: {', '.join(map(str, one['paused_ports']))}" if one["paused_ports"] else ""
     return (
         f"{node:<6}{len(queues):>7}{waiting:>9}{credit:>9}{one['grants']:>8}{counters['containers']:>9}"
         f"{counters['requests']:>9}{counters['gap_timeouts']:>6}{counters['late']:>6}"
-        f"{counters['reorder_depth_max_bytes']:>12}  {paths}{dead}"
+        f"{counters['reorder_depth_max_bytes']:>12}  {paths}{dead}{paused}"
     )
 
 

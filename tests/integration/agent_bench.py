@@ -63,7 +63,7 @@ def config_of_the_leaf(uplinks: tuple[str, ...] = ()) -> Config:
             peers=[PEER],
             watches_paths=bool(uplinks),
         ),
-        profile=Profile(),
+        profile=Profile(back_pressure=False),  # the host is us, and has no shaper
         passthrough=False,
         seed=1,
         fabric_intf="l1-gsp",

@@ -107,6 +107,8 @@ class Fabric:
     delivered: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
     delivered_s: dict[tuple[int, int], list[float]] = field(default_factory=dict)
     sent_frames: list[tuple[float, bytes]] = field(default_factory=list)
+    paused: set[tuple[int, int]] = field(default_factory=set)  # hosts that are told to send nothing now
+    orders: list[tuple[float, tuple[int, int], bool]] = field(default_factory=list)  # when who was told what
     dead: set[tuple[int, int]] = field(default_factory=set)  # (leaf, path from 0)
     journals: list[tuple[int, bytearray]] = field(default_factory=list)  # of GSPs, in the order they were started
 
@@ -163,6 +165,23 @@ class Fabric:
         gsp = self.where[mac_of(*src)].gsp
         self.at(100.0 + t_s, lambda: self.turn(gsp, lambda edge: edge.from_host(src[1], frame, self.now_s)))
 
+    def send_greedily(
+        self, src: tuple[int, int], dst: tuple[int, int], frames: int, size: int, *, every_s: float, obeys_s: float
+    ) -> None:
+        """Let a host send ``frames`` frames, one every ``every_s``; told to pause, it stops ``obeys_s`` later."""
+        gsp, left = self.where[mac_of(*src)].gsp, iter(range(frames))
+
+        def go_on() -> None:
+            told_s = max((t_s for t_s, host, paused in self.orders if host == src and paused), default=self.now_s)
+            if src not in self.paused or self.now_s < told_s + obeys_s:
+                number = next(left, None)
+                if number is None:
+                    return
+                self.turn(gsp, lambda edge: edge.from_host(src[1], host_frame(src, dst, number, size), self.now_s))
+            self.at(self.now_s + every_s, go_on)
+
+        self.at(self.now_s, go_on)
+
     def turn(self, gsp: int, act: Callable[[Edge], None]) -> None:
         edge = self.edges[gsp]
         act(edge)
@@ -182,6 +201,11 @@ class Fabric:
             self.delivered.setdefault((leaf, port), []).append(frame)
             self.delivered_s.setdefault((leaf, port), []).append(self.now_s)
         edge.outlet.to_hosts.clear()
+        for port, paused in edge.source.pressure.orders:
+            host = (gsp >> 8, port)
+            (self.paused.add if paused else self.paused.discard)(host)
+            self.orders.append((self.now_s, host, paused))
+        edge.source.pressure.orders.clear()
         due_s = edge.due_s()
         if due_s is not None:
             at_s = max(due_s, self.now_s + 1e-6)

@@ -17,7 +17,7 @@ RATE, BURST = 1_000_000.0, 18_000
 
 
 def queue(qid: int, tc: int = 1) -> SourceQueue:
-    return SourceQueue(PROFILE, qid=qid, epoch=1, dst=512, dst_port=1, tc=tc, now_s=0.0)
+    return SourceQueue(PROFILE, qid=qid, epoch=1, port=1, dst=512, dst_port=1, tc=tc, now_s=0.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.05), st.integers(0, 4), st.integers(60, 9014)), min_size=1, max_size=100))

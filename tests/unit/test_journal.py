@@ -143,7 +143,7 @@ def test_what_is_no_journal_is_refused(data: bytes, got: str) -> None:
         opened(data)
     (problem,) = refused.value.problems
     assert got in problem.got
-    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 2)"
+    assert problem.expected == "a journal of a GSP (raw/*.journal, format version 3)"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_decision_has_headers_in_full_and_inner_frames_by_digest() -> None:
 def test_core_that_waits_for_nothing_says_so() -> None:
     edge, _chunks = recorded()
     edge.due_s = lambda: None  # type: ignore[method-assign]
-    assert parse_decision(decision_of(edge)) == Decision(math.inf, (), ())
+    assert parse_decision(decision_of(edge)) == Decision(math.inf, (), (), ())
 
 
 @given(st.binary(max_size=80))

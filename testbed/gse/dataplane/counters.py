@@ -43,6 +43,7 @@ class Counters:
     # back-pressure
     marked_frames: int = 0
     queue_full_drops: int = 0
+    pauses: int = 0
     watchdog_alarms: int = 0
     watchdog_drops: int = 0
     # what is not ours

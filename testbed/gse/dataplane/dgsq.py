@@ -18,13 +18,13 @@ WATCHDOG_ROUNDS: Final = 3  # alarms without a grant before the queue is given u
 
 
 class SourceQueue:
-    """See the module. ``dst`` is a GSP address, ``qid`` this source's number for the queue."""
+    """See the module. ``dst`` is a GSP address, ``qid`` this source's number for the queue, ``port`` its sender's."""
 
     def __init__(
-        self, profile: Profile, *, qid: int, epoch: int, dst: int, dst_port: int, tc: int, now_s: float
+        self, profile: Profile, *, qid: int, epoch: int, port: int, dst: int, dst_port: int, tc: int, now_s: float
     ) -> None:
         self._profile = profile
-        self.qid, self.epoch = qid, epoch
+        self.qid, self.epoch, self.port = qid, epoch, port
         self.dst, self.dst_port, self.tc = dst, dst_port, tc
         self.former = Former(profile.container_bytes)
         self.path = 0

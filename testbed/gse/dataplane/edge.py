@@ -2,7 +2,8 @@
 
 The same class serves a leaf (N2N: all its hosts are ports) and a host (E2E: its network interface is the only port).
 Pure: frames and ``now_s`` come in by ``from_host``, ``from_fabric``, ``carrier`` and ``advance``; what is to be sent is
-left in ``outlet`` for the caller to take. The work is done by ``source``, ``sink`` and ``failures``.
+left in ``outlet`` for the caller to take, whom of its senders to pause in ``source.pressure``. The work is done by
+``source``, ``sink`` and ``failures``.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Edge:
 
     def totals(self) -> Counters:
         """Return the counters with what live queues have counted so far."""
-        totals = replace(self.counters)
+        totals = replace(self.counters, pauses=self.source.pressure.pauses)
         for former in self.source.formers():
             totals.add_former(former)
         for inbound in self.sink.inbound.values():

@@ -22,6 +22,7 @@ ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves
 PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 1.0
 MOST_PATIENCE_S: Final = 0.25
+LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
 SENT_KEPT: Final = 256  # hellos an answer may be late by
 
 
@@ -104,7 +105,7 @@ class PathMonitor:
             if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
                 between = 1 < missing < needed
-                path.again_s = now_s + (self._profile.hello_retry_s if between else self.wait_s(now_s))
+                path.again_s = now_s + (self._profile.hello_retry_s if between else self._wait_of(path, now_s))
         self._reckon()
         return self.number, sorted(asked)
 
@@ -174,6 +175,10 @@ class PathMonitor:
             return self._profile.hello_wait_s
         return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
 
+    def _wait_of(self, path: _Path, now_s: float) -> float:
+        """Return the same for one path: its hellos are not the only ones that are missing where frames have stopped."""
+        return self.wait_s(now_s) * (LAPSED_WAIT if path.lapsed else 1.0)
+
     def _longest_of_late_s(self, now_s: float) -> float:
         faded: float = 0.5 ** ((now_s - self._longest_at_s) / PATIENCE_HALF_LIFE_S)
         return self._longest_s * faded
@@ -202,11 +207,11 @@ class PathMonitor:
             return True
         if len(path.unanswered) < self._needs(path):
             return False
-        last, wait_s = path.unanswered[-1], self.wait_s(now_s)
+        last = path.unanswered[-1]
         return (
             self._newest.sent_s >= last.sent_s
-            and now_s >= last.sent_s + wait_s
-            and now_s >= self._newest_heard_s + wait_s / 2  # paths differ by what is just being sent on them
+            and now_s >= last.sent_s + self._wait_of(path, now_s)
+            and now_s >= self._newest_heard_s + self.wait_s(now_s) / 2  # paths differ by what they are just sending
         )
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:

@@ -51,6 +51,7 @@ class Profile(BaseModel):
         0.2, gt=0, le=MOST_S, description="a frame that waited longer at its source leaves with ECN CE"
     )
     limit_bytes: int = Field(4 * MIB, ge=64, le=MOST_BYTES, description="a longer source queue drops, and counts it")
+    back_pressure: bool = Field(True, description="a sender whose queue is nearly full is paused before it drops")
     hello_s: float = Field(0.02, gt=0, le=60, description="period of path checks")
     hello_proven_s: float = Field(0.2, gt=0, le=60, description="the same where frames arrive all the time")
     hello_wait_s: float = Field(0.0144, gt=0, le=60, description="a path has not answered after this: asked again")

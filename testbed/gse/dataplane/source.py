@@ -13,6 +13,7 @@ from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.inner import mark_congestion, traffic_class
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place, Where
+from testbed.gse.dataplane.pressure import BackPressure
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.release import Release
 from testbed.gse.dataplane.serial import unwrap, wrap
@@ -51,6 +52,7 @@ class SourceSide:
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
         self._release = Release(place.egress_bytes_per_s, place.egress_links * profile.release_bytes, now_s)
+        self.pressure = BackPressure(profile)
         self.queues: dict[QueueName, SourceQueue] = {}
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
@@ -77,6 +79,7 @@ class SourceSide:
         if not queue.offer(frame, now_s):
             self._counters.queue_full_drops += 1
             return
+        self.pressure.grown(queue)
         self._pump(queue, now_s)
 
     def hear_grant(self, src: int, entries: Iterable[wire.GrantEntry], now_s: float) -> None:
@@ -149,7 +152,14 @@ class SourceSide:
         self._used_qids.add(qid)
         self._counters.queues_made += 1
         return SourceQueue(
-            self._profile, qid=qid, epoch=self._epoch, dst=name.dst, dst_port=name.dst_port, tc=name.tc, now_s=now_s
+            self._profile,
+            qid=qid,
+            epoch=self._epoch,
+            port=name.port,
+            dst=name.dst,
+            dst_port=name.dst_port,
+            tc=name.tc,
+            now_s=now_s,
         )
 
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
@@ -176,6 +186,7 @@ class SourceSide:
         local = leaf == self._place.leaf  # no path to choose: the frame does not leave the leaf
         sent_before, psn = queue.sent, queue.psn
         frame, waited_s = queue.take(now_s)
+        self.pressure.shrunk(queue)
         self.waits_s.append(waited_s)
         # Marked as it leaves, by the time it waited: its sender hears of the queue a round trip later, not a round
         # trip and the queue. In bytes it could not be said, for a host may share its port among many queues.
@@ -239,6 +250,7 @@ class SourceSide:
             self._counters.watchdog_alarms += 1
             if queue.alarm():
                 self._counters.watchdog_drops += queue.drop_all(now_s)
+                self.pressure.shrunk(queue)
                 return
         self._ask_if_due(queue, now_s)
 

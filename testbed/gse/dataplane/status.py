@@ -24,6 +24,7 @@ def status_json(edge: Edge, now_s: float) -> dict[str, Any]:
         "paces": {str(leaf): paces for leaf, paces in edge.spread.paces().items()},
         "paths_down": edge.failures.monitor.down_paths() if edge.place.watches_paths else [],
         "path_changes": [list(change) for change in edge.failures.story],
+        "paused_ports": edge.source.pressure.paused_ports,
         "dgsq_wait_ms": _percentiles(sorted(edge.source.waits_s)),  # sorted once: frames wait meanwhile
         "queues": [
             {
