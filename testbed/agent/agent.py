@@ -29,6 +29,7 @@ class Agent:
         self._stack = ExitStack()
         self.name = config.name
         self.due_s: float | None = now_s
+        self._over = False  # the run needs nobody paused any more
         self._journal: JournalFile | None = None
         self.edge = self._core(now_s)
 
@@ -99,9 +100,23 @@ class Agent:
         orders = self.edge.source.pressure.orders
         if orders:
             for port, paused in orders:
-                self._brakes[port].set(paused=paused)
+                self._tell_sender(port, paused)
             orders.clear()
         self.due_s = self.edge.due_s()
+
+    def _tell_sender(self, port: int, paused: bool) -> None:
+        if self._over:
+            return
+        if paused:
+            self._brakes[port].pause()
+        else:
+            self._brakes[port].release()
+
+    def release_senders(self) -> None:
+        """Let every sender go on, and pause none from now on."""
+        self._over = True
+        for brake in self._brakes.values():
+            brake.release()
 
     def stats(self, now_s: float) -> dict[str, Any]:
         """Return everything countable: see docs/gse.md."""

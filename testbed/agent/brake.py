@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import Final
 
 from testbed.agent.config import BrakeConfig
@@ -32,6 +33,7 @@ class Brake:
     """One sender's shaper. It has its usual rate from the start, whatever an earlier life of the agent left."""
 
     def __init__(self, config: BrakeConfig) -> None:
+        """Raises NetworkError when the shaper cannot be reached, ValueError when nobody said where it is."""
         self._config = config
         if config.pid is None:
             raise ValueError(f"{config.intf}: nobody says in whose namespace it is")
@@ -46,13 +48,20 @@ class Brake:
         try:
             self._socket.bind((0, 0))
             self._socket.settimeout(ANSWER_TIMEOUT_S)
-            self.set(paused=False)
+            self.release()
         except BaseException:
             self._socket.close()
             raise
 
-    def set(self, *, paused: bool) -> None:
-        """Pause, or let go on. Raises NetworkError when the kernel refuses."""
+    def pause(self) -> None:
+        """Let next to nothing out. Raises NetworkError when the kernel refuses."""
+        self._change(paused=True)
+
+    def release(self) -> None:
+        """Give it its usual rate. Raises NetworkError when the kernel refuses."""
+        self._change(paused=False)
+
+    def _change(self, *, paused: bool) -> None:
         config = self._config
         try:
             self._socket.send(shaper_change(config, self._ifindex, paused=paused))
@@ -65,7 +74,9 @@ class Brake:
             raise NetworkError(f"cannot {'pause' if paused else 'release'} {config.intf}: {error}") from None
 
     def close(self) -> None:
-        """Close the socket; the shaper stays as it is."""
+        """Let the sender go on, if its shaper is still there."""
+        with suppress(NetworkError):
+            self.release()
         self._socket.close()
 
 

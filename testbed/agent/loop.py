@@ -85,10 +85,14 @@ class Loop:
             name = json.loads(line)["command"]
             if name == "stats":
                 emit("stats", **self.stats())
+            elif name == "release":
+                for agent in self.agents:
+                    agent.release_senders()
+                emit("released")
             elif name == "stop":
                 self._stopped = True
             else:
-                raise ValueError(f"got command {name!r}, expected stats or stop")
+                raise ValueError(f"got command {name!r}, expected stats, release or stop")
         if not self._commands.open:
             self._stopped = True
 

@@ -143,7 +143,7 @@ class _Maker:
 
     @property
     def _pauses(self) -> bool:
-        return not self._passthrough and self._profile.admission == "dgsq" and self._profile.back_pressure
+        return not self._passthrough and self._profile.pauses_senders
 
     def _brake(self, host: TopologyHost) -> BrakeConfig:
         fabric = self._topology.fabric
@@ -218,15 +218,22 @@ class Agents:
             after_death=lambda: self._start(leaf, restarts + 1),
         )
 
+    def release_senders(self) -> None:
+        """Let every paused sender go on, for good: what was to be measured is over, and settings are read back."""
+        self._ask("release", "released")
+
     def stats(self) -> AgentStats:
         """Return what the agents say of themselves now."""
-        self._await("ready")  # one may just have been started again
-        for leaf, child in self._children.items():
-            self._said[leaf].pop("stats", None)
-            child.send({"command": "stats"})
-        self._await("stats")
+        self._ask("stats", "stats")
         answers = [self._said[leaf]["stats"] for leaf in self._children]
         return {"cpu_s": [one["cpu_s"] for one in answers], "agents": [a for one in answers for a in one["agents"]]}
+
+    def _ask(self, command: str, answer: str) -> None:
+        self._await("ready")  # one may just have been started again
+        for leaf, child in self._children.items():
+            self._said[leaf].pop(answer, None)
+            child.send({"command": command})
+        self._await(answer)
 
     def _await(self, event: str) -> None:
         def missing() -> list[Child]:

@@ -28,6 +28,7 @@ from testbed.fabric.settings import (
     SWITCH_SYSCTLS,
     host_sysctls,
 )
+from testbed.fabric.steering import steer
 from testbed.mn import LeafSpineTopo
 from testbed.model.attachment import (
     AgentPair,
@@ -40,17 +41,18 @@ from testbed.model.attachment import (
     wire_mtu_bytes,
 )
 from testbed.model.hostqueue import host_queues
-from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_lines
+from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_heard_line, tc_lines, tc_silence_lines
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
 from testbed.model.topology import Link as TopologyLink
-from testbed.system.command import run, run_together
+from testbed.system.command import run
 from testbed.system.namespaces import network_namespace_of
 
 log = logging.getLogger(__name__)
 
 Datapath = Literal["kernel", "userspace"]
 HOST_PREFIX_BITS = 8
+VOID = "gse-void"  # nobody listens behind it
 OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
 
@@ -137,6 +139,8 @@ class Network:
         self._marking = marking
         self._openflow_port = openflow_port
         self._net: Any = None
+        self._silent: set[str] = set()  # interfaces that lose what they send
+        self._void_made = False
 
     def __enter__(self) -> Network:
         self._raise_file_limit()
@@ -202,11 +206,27 @@ class Network:
         _ip_batch(f"link set dev {end.intf} {state}" for end in ends)
 
     def set_forwarding(self, links: Iterable[tuple[int, int, int]], *, on: bool) -> None:
-        """Let the switches at both ends of links send into them, or drop what they would send: a silent loss."""
-        flag = "forward" if on else "no-forward"
-        ends = [end for link in links for end in self.topology.link_ends(*link)]
-        # together: one after the other, a link would be dead in one direction for ten milliseconds first
-        run_together([["ovs-ofctl", "-O", OPENFLOW_VERSION, "mod-port", end.node, str(end.port), flag] for end in ends])
+        """Let both ends of links send into them, or lose what they would send: a silent loss, which no switch notices.
+
+        All ends in one go: one after the other, a link would be dead in one direction first.
+        """
+        ends = {end.intf for link in links for end in self.topology.link_ends(*link)}
+        if on:
+            _tc_batch(tc_heard_line(intf) for intf in sorted(ends & self._silent))
+            self._silent -= ends
+        else:
+            self.prepare_silence()
+            _tc_batch(line for intf in sorted(ends - self._silent) for line in tc_silence_lines(intf, VOID))
+            self._silent |= ends
+
+    def prepare_silence(self) -> None:
+        """Make the interface that what is lost goes to, and see that this kernel can send it there. Once is enough."""
+        if self._void_made:
+            return
+        ends = (VOID, f"{VOID}2")
+        _ip_batch([f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)])
+        _tc_batch([*tc_silence_lines(f"{VOID}2", VOID), tc_heard_line(f"{VOID}2")])
+        self._void_made = True
 
     def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:
         """Give both ends of links this fraction of their rate; 1 is what they had at first."""
@@ -245,6 +265,7 @@ class Network:
         _ip_batch(lines)
         _ip_batch(f"link set dev {intf} up" for intf in self.switch_intfs())
         offloads.disable_offloads(self.switch_intfs())
+        steer(self.switch_intfs())
 
     def _mtu_of(self, link: TopologyLink) -> int:
         by_kind = {"host": wire_mtu_bytes, "uplink": fabric_mtu_bytes}
@@ -315,6 +336,7 @@ class Network:
                 ]
             )
             offloads.disable_offloads(self.host_intfs(host))
+            steer(self.host_intfs(host), first=host.port)
             queues = self.host_queues(host).items()
             _tc_batch(line for queued, setting in queues for line in tc_lines(queued, setting, mtu))
 

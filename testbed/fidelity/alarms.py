@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
@@ -31,11 +32,22 @@ def check_agents(evidence: Evidence) -> Finding | None:
     return grade("agents", sum(seen.values()), f"the agents met what the scenario does not have: {shown}")
 
 
-def check_short_of_grants(evidence: Evidence) -> Finding | None:
-    """Not far below what grants allow, where every host may have its link's whole rate.
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """How far a run is below what grants allow, and how much of that its start explains; fractions."""
 
-    A scheme may be the reason as well as the machine: never more than a doubt.
-    """
+    allowed: float
+    short: float
+    start_up: float
+
+    @property
+    def unexplained(self) -> float:
+        """What the start does not explain."""
+        return self.short - self.start_up
+
+
+def shortfall(evidence: Evidence) -> Shortfall | None:
+    """Return how far below what grants allow; None where they do not allow every host its link's whole rate."""
     run, metrics = evidence.run, evidence.metrics
     scenario, fabric, settings = run.scenario, run.scenario.fabric, run.settings
     profile = profile_of(run.scheme, fabric, scenario.gsp)
@@ -53,10 +65,17 @@ def check_short_of_grants(evidence: Evidence) -> Finding | None:
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     start_up = START_UP_ROUND_TRIPS * 8 * frame / rate / metrics.completion_s
     allowed = profile.pacing * frame / (frame + OVERHEAD_BYTES)
-    short = 1 - metrics.efficiency / allowed
+    return Shortfall(allowed, 1 - metrics.efficiency / allowed, start_up)
+
+
+def check_short_of_grants(evidence: Evidence) -> Finding | None:
+    """Not far below what grants allow. A scheme may be the reason as well as the machine: never more than a doubt."""
+    found = shortfall(evidence)
+    if found is None:
+        return None
     return grade(
         "short_of_grants",
-        short - start_up,
-        f"{short:.1%} slower than grants allow ({allowed:.3f}); start-up explains {start_up:.1%} "
+        found.unexplained,
+        f"{found.short:.1%} slower than grants allow ({found.allowed:.3f}); start-up explains {found.start_up:.1%} "
         f"(beyond that {percent_limits('short_of_grants')})",
     )

@@ -102,6 +102,22 @@ def tc_change_line(intf: str, setting: QueueSetting, mtu_bytes: int) -> str:
     return line.replace("qdisc add", "qdisc change", 1)
 
 
+def tc_silence_lines(intf: str, void: str) -> list[str]:
+    """Return the ``tc -batch`` lines that lose whatever ``intf`` would send: it goes to the interface ``void`` instead.
+
+    In front of the queue, whose counters and those of the port above go on or stand still as if the frames had left.
+    """
+    return [
+        f"qdisc add dev {intf} clsact",
+        f"filter add dev {intf} egress protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev {void}",
+    ]
+
+
+def tc_heard_line(intf: str) -> str:
+    """Return the line that undoes ``tc_silence_lines``."""
+    return f"qdisc del dev {intf} clsact"
+
+
 def _control_first_lines(intf: str, parent: str, setting: QueueSetting) -> list[str]:
     """Return the lines that put two strict classes inside the shaper: what it sends next is control if any waits.
 

@@ -133,6 +133,8 @@ class Experiment:
                     )
                 )
                 network.verify(self.directory.raw)
+                if any(fault.action == "silence" for fault in self.plan.scenario.faults):
+                    network.prepare_silence()
             yield network
 
     def phase(self, name: str) -> None:
@@ -226,6 +228,7 @@ class Experiment:
         for name, said in instruments.end_measured().items():
             self.emit(f"{name}_stopped", **said)
         self.emit("sampler_stopped", **instruments.stop())
+        agents.release_senders()
         after = self.directory.raw / "after"
         after.mkdir()
         self.emit("read_back", differences=differences(network, after))

@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from testbed.errors import CommandError
@@ -50,14 +49,3 @@ def run(
     if check and done.returncode != 0:
         raise CommandError(argv, done.returncode, done.stderr or done.stdout)
     return CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr)
-
-
-def run_together(argvs: Sequence[Sequence[str]], *, timeout_s: float = 30.0) -> None:
-    """Run commands at the same time, for what they do is to happen at once; return when all have ended.
-
-    Raises CommandError for the first, in their order, that cannot be started, fails or takes longer than ``timeout_s``.
-    """
-    with ThreadPoolExecutor(max_workers=max(1, len(argvs))) as threads:
-        ends = [threads.submit(run, argv, timeout_s=timeout_s) for argv in argvs]
-    for end in ends:
-        end.result()

@@ -44,10 +44,10 @@ def _format(data: bytes) -> Format | None:
     head = [raw.decode(errors="replace") for _number, raw in islice(raw_lines(data), HEAD_LINES)]
     if any(line.startswith(aicb.HEADER) for line in head):  # before JSON: "[rank0 ~ rank7]" may stand above
         return "aicb"
+    if nccl.looks_like_nccl(data):  # before JSON, too: launchers put "[default0]:" or "[1,0]<stdout>:" in front
+        return "nccl"
     if looks_like_json(data):
         return "param" if data.lstrip().startswith(b"[") else "chakra"
     if len(head) >= 2 and simai.looks_like_simai(head[0].split(), head[1]):
         return "simai"
-    if nccl.looks_like_nccl(data):
-        return "nccl"
     return "chakra" if chakra_proto.looks_like_chakra(data) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,16 @@ def test_nccl_counts_are_of_one_peer_where_the_call_has_them_so() -> None:
     ]
     assert unknown_places(trace) == [11, 12]
     assert dict(trace.known) == {"blank line": 1, "line of the program": 2, "message of NCCL that is no operation": 3}
+
+
+@pytest.mark.parametrize("prefix", [b"[default0]:", b"[1,0]<stdout>:", b"[2024-01-01 10:00:00] ", b"{0} "])
+def test_nccl_log_is_known_behind_what_launchers_put_in_front_of_its_lines(prefix: bytes) -> None:
+    plain = (OURS / "nccl.log").read_bytes()
+    prefixed = b"".join(prefix + line for line in plain.splitlines(keepends=True))
+    assert recognised(prefixed, "job.log") == "nccl"
+    assert [replace(record, place=0) for record in parse(prefixed, "job.log").records] == [
+        replace(record, place=0) for record in parse(plain, "nccl.log").records
+    ]
 
 
 def test_nccl_log_may_hold_what_is_no_text() -> None:

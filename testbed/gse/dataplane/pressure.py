@@ -20,8 +20,7 @@ class BackPressure:
     """``orders`` (port, whether it is to pause) are for the caller to take, in order, and clear."""
 
     def __init__(self, profile: Profile) -> None:
-        active = profile.back_pressure and profile.admission == "dgsq"  # else nothing waits
-        self._pause_bytes = profile.limit_bytes * PAUSE_AT if active else float("inf")
+        self._pause_bytes = profile.limit_bytes * PAUSE_AT if profile.pauses_senders else float("inf")
         self._resume_bytes = profile.limit_bytes * RESUME_AT
         self._full: dict[int, set[int]] = {}  # port -> qids of its queues that have filled and not emptied since
         self.orders: list[tuple[int, bool]] = []

@@ -66,6 +66,11 @@ class Profile(BaseModel):
                 raise ValueError(f"{name}={getattr(self, name)}; expected >= quantum_bytes={self.quantum_bytes}")
         return self
 
+    @property
+    def pauses_senders(self) -> bool:
+        """Whether there is back-pressure: it is wanted, and something waits in source queues."""
+        return self.back_pressure and self.admission == "dgsq"
+
     def to_json(self) -> dict[str, Any]:
         """Return every setting as JSON, for the manifest."""
         return self.model_dump(mode="json")
