@@ -19,15 +19,19 @@ class BrakeConfig:
     parent: int
     handle: int
     rate_bytes_per_s: int
-    paused_bytes_per_s: int
     burst_bytes: int
-    limit_bytes: int
+    paused_bytes_per_s: int
+    paused_burst_bytes: int
+    limit_bytes: int  # of the shaper's own queue
     pid: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BrakeConfig:
         """Read one of a configuration file. Raises KeyError, TypeError or ValueError."""
-        numbers = ("parent", "handle", "rate_bytes_per_s", "paused_bytes_per_s", "burst_bytes", "limit_bytes")
+        numbers = (
+            *("parent", "handle", "rate_bytes_per_s", "burst_bytes", "limit_bytes"),
+            *("paused_bytes_per_s", "paused_burst_bytes"),
+        )
         return cls(
             host=str(value["host"]),
             intf=str(value["intf"]),

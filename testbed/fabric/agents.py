@@ -155,8 +155,9 @@ class _Maker:
             parent=parent,
             handle=handle,
             rate_bytes_per_s=setting.rate_bytes_per_s,
-            paused_bytes_per_s=paused_bytes_per_s(setting, fabric, self._profile.limit_bytes),
             burst_bytes=setting.burst_bytes,
+            paused_bytes_per_s=paused_bytes_per_s(setting, fabric, self._profile.limit_bytes),
+            paused_burst_bytes=frame_bytes(fabric.mtu_bytes),
             limit_bytes=setting.limit_bytes,
         )
 

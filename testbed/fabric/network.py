@@ -28,7 +28,6 @@ from testbed.fabric.settings import (
     SWITCH_SYSCTLS,
     host_sysctls,
 )
-from testbed.fabric.steering import steer
 from testbed.mn import LeafSpineTopo
 from testbed.model.attachment import (
     AgentPair,
@@ -224,7 +223,9 @@ class Network:
         if self._void_made:
             return
         ends = (VOID, f"{VOID}2")
-        _ip_batch([f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)])
+        _ip_batch(
+            [f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)]
+        )
         _tc_batch([*tc_silence_lines(f"{VOID}2", VOID), tc_heard_line(f"{VOID}2")])
         self._void_made = True
 
@@ -265,7 +266,6 @@ class Network:
         _ip_batch(lines)
         _ip_batch(f"link set dev {intf} up" for intf in self.switch_intfs())
         offloads.disable_offloads(self.switch_intfs())
-        steer(self.switch_intfs())
 
     def _mtu_of(self, link: TopologyLink) -> int:
         by_kind = {"host": wire_mtu_bytes, "uplink": fabric_mtu_bytes}
@@ -336,7 +336,6 @@ class Network:
                 ]
             )
             offloads.disable_offloads(self.host_intfs(host))
-            steer(self.host_intfs(host), first=host.port)
             queues = self.host_queues(host).items()
             _tc_batch(line for queued, setting in queues for line in tc_lines(queued, setting, mtu))
 

@@ -18,7 +18,7 @@ DIGEST_BYTES: Final = 8
 _HEAD: Final = struct.Struct("!dIII")
 _TO_FABRIC: Final = struct.Struct("!HI")  # bytes of head, of the inner frame; both follow, the latter as its digest
 _TO_HOST: Final = struct.Struct("!HI8s")  # port, bytes and digest of the frame
-_ORDER: Final = struct.Struct("!H?")
+_ORDER: Final = struct.Struct("!HB")  # port; 1 to pause, 0 to go on
 
 
 class ToFabric(NamedTuple):
@@ -84,7 +84,10 @@ def parse_decision(data: bytes) -> Decision:
             to_hosts.append(ToHost(*_TO_HOST.unpack_from(data, at)))
             at += _TO_HOST.size
         for _ in range(told):
-            orders.append(Order(*_ORDER.unpack_from(data, at)))
+            port, paused = _ORDER.unpack_from(data, at)
+            if paused > 1:
+                raise ValueError(f"port {port} is to do something of number {paused}")
+            orders.append(Order(port, bool(paused)))
             at += _ORDER.size
     except struct.error as error:
         raise ValueError(f"a decision of {len(data)} bytes: {error}") from None

@@ -16,7 +16,7 @@ from testbed.agent.agent import Agent
 from testbed.agent.brake import shaper_change
 from testbed.agent.config import BrakeConfig
 from testbed.fabric.agents import agent_processes
-from testbed.gse.dataplane.pressure import RESUME_AT
+from testbed.gse.dataplane.pressure import PAUSE_AT, RESUME_AT
 from testbed.gse.dataplane.profile import Profile
 from testbed.journal.replay import replay
 from testbed.model.attachment import Attachment
@@ -171,13 +171,14 @@ def test_message_to_the_kernel_changes_the_rate_of_the_bucket_and_nothing_else(
         parent=parent,
         handle=handle,
         rate_bytes_per_s=setting.rate_bytes_per_s,
-        paused_bytes_per_s=12_345,
         burst_bytes=setting.burst_bytes,
+        paused_bytes_per_s=12_345,
+        paused_burst_bytes=FRAME,
         limit_bytes=setting.limit_bytes,
     )
-    message = shaper_change(brake, 7, paused=paused)
-    length, kind, flags, _number, _port = struct.unpack_from("=IHHII", message)
-    assert (length, kind, flags) == (len(message), 36, 0x1 | 0x4)  # RTM_NEWQDISC that creates nothing
+    message = shaper_change(brake, 7, 3, paused=paused)
+    length, kind, flags, number, _port = struct.unpack_from("=IHHII", message)
+    assert (length, kind, flags, number) == (len(message), 36, 0x1 | 0x4, 3)  # RTM_NEWQDISC that creates nothing
     family, index, own_handle, own_parent, _info = struct.unpack_from("=BxxxiIII", message, 16)
     assert (family, index, own_handle, own_parent) == (socket.AF_UNSPEC, 7, handle, parent)
     outer = attributes(message[36:])
@@ -188,4 +189,25 @@ def test_message_to_the_kernel_changes_the_rate_of_the_bucket_and_nothing_else(
     assert rate[5] == (12_345 if paused else setting.rate_bytes_per_s)
     assert options[1][12:24] == bytes(12)
     assert struct.unpack("=III", options[1][24:])[0] == setting.limit_bytes
-    assert struct.unpack("=I", options[6]) == (setting.burst_bytes,)
+    assert struct.unpack("=I", options[6]) == (FRAME if paused else setting.burst_bytes,)
+    assert 4 not in options
+
+
+def test_rates_beyond_32_bits_have_a_field_of_their_own() -> None:
+    fabric = FabricSpec(link_rate_mbps=100_000)
+    processes = agent_processes(Topology(fabric), attachment="leaf", profile=Profile(), passthrough=False, seed=1)
+    brake = processes[0].agents[0][1].brakes[1]
+    options = attributes(attributes(shaper_change(brake, 7, 1, paused=False)[36:])[2])
+    assert struct.unpack("=Q", options[4]) == (12_500_000_000,)
+    assert struct.unpack("=BBHhHI", options[1][:12])[5] == 0xFFFF_FFFF
+
+
+@pytest.mark.parametrize("rate_mbps", [1.0, 10.0, 1000.0, 100_000.0])
+@pytest.mark.parametrize("queue_bytes", [36 * 1024, 256 * 1024])
+def test_what_comes_after_the_order_to_pause_fits_into_the_queue(rate_mbps: float, queue_bytes: int) -> None:
+    fabric = FabricSpec(link_rate_mbps=rate_mbps, queue_bytes=queue_bytes)
+    profile = profile_of("gse2-n2n", fabric, GspSpec())
+    config = agent_processes(Topology(fabric), attachment="leaf", profile=profile, passthrough=False, seed=1)[0].agents[
+        0
+    ][1]
+    assert config.brakes[1].paused_burst_bytes < 0.5 * (1 - PAUSE_AT) * profile.limit_bytes
