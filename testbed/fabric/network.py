@@ -40,7 +40,15 @@ from testbed.model.attachment import (
     wire_mtu_bytes,
 )
 from testbed.model.hostqueue import host_queues
-from testbed.model.shaping import QueueSetting, queue_setting, tc_change_line, tc_heard_line, tc_lines, tc_silence_lines
+from testbed.model.shaping import (
+    VOID_INTFS,
+    QueueSetting,
+    queue_setting,
+    tc_change_line,
+    tc_heard_line,
+    tc_lines,
+    tc_silence_lines,
+)
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
 from testbed.model.topology import Link as TopologyLink
@@ -51,7 +59,6 @@ log = logging.getLogger(__name__)
 
 Datapath = Literal["kernel", "userspace"]
 HOST_PREFIX_BITS = 8
-VOID = "gse-void"  # nobody listens behind it
 OVS_TIMEOUT_S = 20  # a fabric of 64 switches takes a few seconds
 BUFFER_OVERHEAD = 4  # kernel memory per byte of a frame; 2 for jumbo frames, more for small ones
 
@@ -215,18 +222,16 @@ class Network:
             self._silent -= ends
         else:
             self.prepare_silence()
-            _tc_batch(line for intf in sorted(ends - self._silent) for line in tc_silence_lines(intf, VOID))
+            _tc_batch(line for intf in sorted(ends - self._silent) for line in tc_silence_lines(intf))
             self._silent |= ends
 
     def prepare_silence(self) -> None:
         """Make the interface that what is lost goes to, and see that this kernel can send it there. Once is enough."""
         if self._void_made:
             return
-        ends = (VOID, f"{VOID}2")
-        _ip_batch(
-            [f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)]
-        )
-        _tc_batch([*tc_silence_lines(f"{VOID}2", VOID), tc_heard_line(f"{VOID}2")])
+        into, end = VOID_INTFS
+        _ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {x} up" for x in VOID_INTFS)])
+        _tc_batch([*tc_silence_lines(end), tc_heard_line(end)])
         self._void_made = True
 
     def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:

@@ -6,6 +6,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, collect, link_series
 from testbed.fidelity.faults import faulted_intfs
 from testbed.fidelity.verdict import Evidence, Finding, grade, limits
+from testbed.model.shaping import VOID_INTFS
 
 
 def _received_packets(run: RunRecord) -> float:
@@ -46,7 +47,7 @@ def check_socket_drops(evidence: Evidence) -> Finding | None:
 
 def check_interface_drops(evidence: Evidence) -> Finding | None:
     """Interfaces lost nothing outside the modelled queues."""
-    faulted = faulted_intfs(evidence.run)
+    faulted = {*faulted_intfs(evidence.run), *VOID_INTFS}
     lost = sum(
         _growth(series)
         for column in ("rx_dropped", "tx_dropped")

@@ -17,6 +17,7 @@ LATE_TIMER_S = 0.002  # a timer this late loses no tokens
 CONTROL_LIMIT_BYTES = 64 * KIB
 HOST_QUEUE_FRAMES = 1000
 _UNLIMITED = "100gbit"
+VOID_INTFS = ("gse-void", "gse-void-end")  # a pair that takes what a silent link loses: nobody listens
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,15 @@ def tc_change_line(intf: str, setting: QueueSetting, mtu_bytes: int) -> str:
     return line.replace("qdisc add", "qdisc change", 1)
 
 
-def tc_silence_lines(intf: str, void: str) -> list[str]:
-    """Return the ``tc -batch`` lines that lose whatever ``intf`` would send: it goes to the interface ``void`` instead.
+def tc_silence_lines(intf: str) -> list[str]:
+    """Return the ``tc -batch`` lines that lose whatever ``intf`` would send: it goes where nobody listens instead.
 
     In front of the queue, whose counters and those of the port above go on or stand still as if the frames had left.
     """
     return [
         f"qdisc add dev {intf} clsact",
-        f"filter add dev {intf} egress protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev {void}",
+        f"filter add dev {intf} egress protocol all prio 1 u32 match u32 0 0 action mirred egress redirect "
+        f"dev {VOID_INTFS[0]}",
     ]
 
 
