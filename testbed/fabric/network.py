@@ -224,7 +224,9 @@ class Network:
         if self._void_made:
             return
         ends = (VOID, f"{VOID}2")
-        _ip_batch([f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)])
+        _ip_batch(
+            [f"link add name {ends[0]} type veth peer name {ends[1]}", *(f"link set dev {end} up" for end in ends)]
+        )
         _tc_batch([*tc_silence_lines(f"{VOID}2", VOID), tc_heard_line(f"{VOID}2")])
         self._void_made = True
 
