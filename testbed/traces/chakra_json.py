@@ -46,9 +46,7 @@ def parse(data: bytes, source: str) -> Trace:
     if not isinstance(first, dict):
         raise _refused(source, "is no Chakra trace", type(first).__name__)
     if "nodes" in first and "schema" in first:
-        raise _refused(
-            source, "is an execution trace of PyTorch, not yet of Chakra", f"schema {shown(first['schema'])!r}"
-        )
+        raise _refused(source, "is an execution trace of PyTorch, not yet of Chakra", f"schema {first['schema']!r}")
     if "traceEvents" in first:
         raise _refused(source, "is a profile of Kineto, not a Chakra trace", "traceEvents")
     findings = Findings(source, "chakra", "node")

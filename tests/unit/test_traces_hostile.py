@@ -128,11 +128,6 @@ def test_what_is_wrong_is_said_with_its_place(data: bytes, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_what_is_wrong_may_have_very_many_levels() -> None:
-    for depth in range(900, 1000):
-        attempt(b'{"nodes": [], "schema": ' + b"[" * depth + b"]" * depth + b"}", "chakra")
-
-
 def test_everything_wrong_is_said_at_once_up_to_a_limit() -> None:
     row = "CommType.all_reduce,CommGroup.dp_group,4,-5,s,None,None,,None,None,None,1\n"
     for rows, said in ((3, 3), (10 * limits.MAX_PROBLEMS, limits.MAX_PROBLEMS)):
