@@ -39,23 +39,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def inspect(args: argparse.Namespace) -> int:
-    """Show every trace that can be read; then raise TraceError for those that cannot."""
-    traces: list[Trace] = []
+    """Show every trace that can be read, then raise TraceError for those that cannot. One at a time is in memory."""
     problems: list[Problem] = []
+    shown = _shown_as_json if args.json else _shown_as_tables
+    n_shown = 0
     for path in args.files:
         try:
-            traces.append(load(path, args.format))
+            shown(load(path, args.format), n_shown)
+            n_shown += 1
         except TraceError as error:
             problems += error.problems
-    if args.json and traces:
-        print(json.dumps([trace_json(trace) for trace in traces], indent=2))
-    elif traces:
-        console = Console()
-        for trace in traces:
-            console.print(trace_tables(trace))
+    if args.json:
+        print("\n]" if n_shown else "[]")
     if problems:
         raise TraceError(problems)
     return 0
+
+
+def _shown_as_json(trace: Trace, n_before: int) -> None:
+    """Print an entry of a list, as ``json.dumps`` would; line ends stand between values only."""
+    print(",\n  " if n_before else "[\n  ", end="")
+    for piece in json.JSONEncoder(indent=2).iterencode(trace_json(trace)):
+        print(piece.replace("\n", "\n  "), end="")
+
+
+def _shown_as_tables(trace: Trace, _n_before: int) -> None:
+    Console().print(trace_tables(trace))
 
 
 ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {"inspect": inspect}

@@ -3,8 +3,9 @@
 Fields are those of ``LogItem`` in aliyun/aicb ``log_analyzer/log.py``, names those of ``CommType`` and ``CommGroup`` in
 ``utils/utils.py``. ``msg_size`` is bytes, and nccl-tests' size: ``workload_applyer.py`` makes it the whole output of an
 all-gather and the whole input of a reduce-scatter, and ``calc_bw_log`` divides it by the time for algbw.
-``_elapsed_time`` has two units: in a log, milliseconds each row took (``utils/benchmark_logger.py``); in a workload,
-nanoseconds a computation is to take (``time.sleep(_elapsed_time / 1e9)``), and rows that communicate have none.
+``_elapsed_time`` has two units: in a log, milliseconds each row but barriers took (``utils/benchmark_logger.py``); in a
+workload, nanoseconds a computation is to take (``time.sleep(_elapsed_time / 1e9)``), and rows that communicate have
+none.
 
 Not kept: ``dst`` and ``src`` (ranks of an operation's group), ``algbw`` and ``busbw`` (they follow from the rest).
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from testbed.traces.findings import MAX_RANKS, Findings
+from testbed.traces.findings import MAX_RANKS, Findings, number
 from testbed.traces.lines import lines, raw_lines
 from testbed.traces.trace import Operation, Record, Trace
 
@@ -62,7 +63,7 @@ class _Ranks:
 def parse(data: bytes, source: str) -> Trace:
     """Read an AICB workload or log. Raises TraceError."""
     findings = Findings(source, "aicb", "line")
-    ranks, is_log = _Ranks(), _is_log(data)
+    ranks, is_log = _Ranks(), _is_log(data, findings)
     for row in _rows(data, ranks, findings):
         _add(row, findings, is_log=is_log)
     if ranks.last >= MAX_RANKS:
@@ -70,18 +71,40 @@ def parse(data: bytes, source: str) -> Trace:
     return findings.trace(n_ranks=ranks.last + 1 if ranks.last >= 0 else None)
 
 
-def _is_log(data: bytes) -> bool:
-    """Whether an operation has a time. It decides what a time of computing is, which may stand above the first."""
+def _is_log(data: bytes, findings: Findings) -> bool:
+    """Whether operations have times. It decides what a time of computing is, which may stand above the first.
+
+    A file in which some have one and others have none is neither: a problem, if there are times of computing in it.
+    """
+    first: dict[str, int] = {}  # where "timed" and "untimed" operations and "computing" with a time stand first
+    for place, what, time in _times(data):
+        if what == COMPUTATION:
+            if number(time):
+                first.setdefault("computing", place)
+        elif number(time):
+            first.setdefault("timed", place)
+        elif what != "barrier" and time in _NOTHING:  # a log has no times of barriers; and 0 says nothing
+            first.setdefault("untimed", place)
+        if len(first) == 3:
+            got = f"a time here and of the operation in line {first['timed']}, none in line {first['untimed']}"
+            expected = f"{TIME} of all operations (a log, in ms) or of none (a workload, in ns)"
+            findings.problem(first["computing"], "unit is unclear", got, expected)
+            break
+    return "timed" in first
+
+
+def _times(data: bytes) -> Iterator[tuple[int, str, str]]:
+    """Yield line, operation or ``COMPUTATION``, and time of each row that has a cell for it."""
     columns: list[str] = []
-    for _place, raw in raw_lines(data):
+    for place, raw in raw_lines(data):
         line = raw.decode(errors="replace").strip()
+        what = line.partition(",")[0].removeprefix("CommType.")
         if line.startswith(HEADER):
             columns = line.split(",")
-        elif TIME in columns and line.partition(",")[0].removeprefix("CommType.") in OPERATIONS:
+        elif TIME in columns and (what in OPERATIONS or what == COMPUTATION):
             cells = split_row(line)
-            if len(cells) == len(columns) and cells[columns.index(TIME)].strip() not in _NOTHING:
-                return True
-    return False
+            if len(cells) == len(columns):
+                yield place, what, cells[columns.index(TIME)].strip()
 
 
 def _rows(data: bytes, ranks: _Ranks, findings: Findings) -> Iterator[_Row]:

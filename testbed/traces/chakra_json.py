@@ -31,6 +31,11 @@ NODE_TYPES: Final = (
     "BATCH_NODE",
     "CHECKPOINT_NODE",
 )
+# What only nodes have: a node that is number 0 and of no type has neither "id" nor "type".
+NODE_KEYS: Final = frozenset(
+    ("id", "type", "name", "inputs", "outputs", "ctrlDeps", "ctrl_deps", "dataDeps", "data_deps")
+    + ("durationMicros", "duration_micros", "startTimeMicros", "start_time_micros")
+)
 MAX_NUMBER: Final = 2**64 - 1
 
 
@@ -55,11 +60,15 @@ def parse(data: bytes, source: str) -> Trace:
     for index, value in enumerate(chain((first,), found)):
         if not isinstance(value, dict):
             findings.unknown(index, value, "no node")
-        elif index == 0 and "id" not in value and "type" not in value:
+        elif index == 0 and _is_header(value):
             findings.known("header")
         else:
             nodes.add(_node(index, value, findings))
     return findings.trace(group_sizes=nodes.group_sizes)
+
+
+def _is_header(value: dict[str, Any]) -> bool:
+    return value.keys().isdisjoint(NODE_KEYS) and not _attributes(value.get("attr"))
 
 
 def _add_graph(graph: object, nodes: Nodes) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, shown
+from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, group_name
 from testbed.traces.trace import Operation, Record
 
 INVALID, METADATA, MEM_LOAD, MEM_STORE, COMP, SEND, RECV, COLLECTIVE, STORAGE, BATCH, CHECKPOINT = range(11)
@@ -120,15 +120,14 @@ class Nodes:
         if node.attributes.get("is_cpu_op") is True:
             self.findings.record(Record(place=node.number, kind="host", operation=operation, name=node.name[:80]))
             return
-        group = next((node.attributes[name] for name in GROUP_ATTRIBUTES if name in node.attributes), None)
-        group_name = None if group in (None, "") else f"pg {shown(group)[:40]}"
-        group_size = None if group_name is None else self.group_sizes.get(group_name)
+        group = self._group(node)
+        group_size = None if group is None else self.group_sizes.get(group)
         self.findings.record(
             Record(
                 place=node.number,
                 kind="communicate",
                 operation=operation,
-                group=group_name,
+                group=group,
                 group_size=group_size,
                 size_bytes=self._size_bytes(node, operation, group_size),
                 name=node.name[:80],
@@ -136,6 +135,15 @@ class Nodes:
                 start_ns=self._start_ns(node),
             )
         )
+
+    def _group(self, node: Node) -> str | None:
+        value = next((node.attributes[name] for name in GROUP_ATTRIBUTES if name in node.attributes), None)
+        if value in (None, ""):
+            return None
+        name = group_name(value)
+        if name is None:
+            self.findings.unknown(node.number, value, "no name of a group")
+        return name
 
     def _operation(self, node: Node) -> Operation | None:
         """Return what the node says it does, or, where it does not say so, what its name says."""
@@ -180,12 +188,15 @@ class Nodes:
         for match in _OBJECT.finditer(node.inputs.replace('\\"', '"')):
             group = _object(match[0])
             ranks = group.get("ranks")
-            size = group.get("group_size", len(ranks) if isinstance(ranks, list) and ranks else None)
-            name = group.get("pg_name")
-            if not isinstance(name, str) or not isinstance(size, int) or not 0 < size <= MAX_RANKS:
+            said = group.get("group_size", len(ranks) if isinstance(ranks, list) else None)
+            size = None if said is None else self.findings.count(node.number, "group_size", said, most=MAX_RANKS)
+            name = group_name(group.get("pg_name"))
+            if name is None or not size:
                 self.findings.unknown(node.number, match[0], "no process group whose size is known")
             elif len(self.group_sizes) < MAX_GROUPS:
-                self.group_sizes[f"pg {name[:40]}"] = size
+                self.group_sizes[name] = size
+            else:
+                self.findings.unknown(node.number, match[0], f"more than {MAX_GROUPS:,} process groups")
 
 
 def _object(text: str) -> dict[str, Any]:

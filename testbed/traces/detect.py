@@ -9,7 +9,7 @@ from typing import Final
 from testbed.errors import Problem, TraceError
 from testbed.traces import aicb, chakra, chakra_proto, nccl, param, simai
 from testbed.traces.findings import shown
-from testbed.traces.jsontext import looks_like_json
+from testbed.traces.jsontext import begins_with_list, looks_like_json
 from testbed.traces.lines import raw_lines
 from testbed.traces.trace import FORMATS, Format, Trace
 
@@ -47,7 +47,7 @@ def _format(data: bytes) -> Format | None:
     if nccl.looks_like_nccl(data):  # before JSON, too: launchers put "[default0]:" or "[1,0]<stdout>:" in front
         return "nccl"
     if looks_like_json(data):
-        return "param" if data.lstrip().startswith(b"[") else "chakra"
+        return "param" if begins_with_list(data) else "chakra"
     if len(head) >= 2 and simai.looks_like_simai(head[0].split(), head[1]):
         return "simai"
     return "chakra" if chakra_proto.looks_like_chakra(data) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from codecs import BOM_UTF8
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +28,16 @@ def load(path: Path, format: Format | None = None) -> Trace:
 
 
 def _read(path: Path) -> bytes:
-    """Return what is in a file, piece by piece: asked for all of it at once, Python takes the memory of the limit."""
-    data = bytearray()
+    """Return what is in a file, without a byte order mark.
+
+    Piece by piece: asked for all of it at once, Python takes the memory of the limit. Into a ``BytesIO``: it gives its
+    bytes away without a copy.
+    """
+    data = BytesIO()
     with open_input(path, MAX_TRACE_BYTES) as file:
+        data.write(file.read(MIB).removeprefix(BOM_UTF8))
         while piece := file.read(MIB):
-            data += piece
-            if len(data) > MAX_TRACE_BYTES:  # it grows while it is read
+            data.write(piece)
+            if data.tell() > MAX_TRACE_BYTES:  # it grows while it is read
                 raise OSError(errno.EFBIG, f"more than {MAX_TRACE_BYTES:,} bytes", str(path))
-    return bytes(data)
+    return data.getvalue()

@@ -24,7 +24,8 @@ MAX_RANKS: Final = 10**7
 MAX_SECONDS: Final = 1e9
 MAX_NS: Final = 2**63 - 1
 
-_WHOLE = re.compile(r"[+-]?\d{1,30}(?:\.0*)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}(?:\.0*)?")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def shown(value: object) -> str:
@@ -34,6 +35,26 @@ def shown(value: object) -> str:
     except RecursionError:  # JSON may have just as many levels as could be read, and showing them takes more
         text = "something of very many levels"
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+
+
+def group_name(value: object) -> str | None:
+    """Return what we call a process group, or None for what is no name. Whole: others may begin like it."""
+    if isinstance(value, str):
+        return f"pg {value}"
+    return f"pg {value!r}" if isinstance(value, int | float) else None
+
+
+def number(value: object) -> float | None:
+    """Return a number given as one or as a text, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):  # float() takes underscores, and any length
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 @dataclass(slots=True)
@@ -78,17 +99,17 @@ class Findings:
 
     def count(self, place: int, what: str, value: object, most: int = MAX_BYTES) -> int | None:
         """Return a whole number from 0 to ``most``, given as a number or a text; None when it is not one: a problem."""
-        number = _whole(value)
-        if number is not None and 0 <= number <= most:
-            return number
+        whole = _whole(value)
+        if whole is not None and 0 <= whole <= most:
+            return whole
         self.problem(place, f"{what} is wrong", value, f"a whole number from 0 to {most:,}")
         return None
 
     def seconds(self, place: int, what: str, value: object, *, per_second: float) -> float | None:
         """Return a time given in units of which ``per_second`` make a second; None when it is not one: a problem."""
-        number = _number(value)
-        if number is not None and 0 <= number <= MAX_SECONDS * per_second:
-            return number / per_second
+        time = number(value)
+        if time is not None and 0 <= time <= MAX_SECONDS * per_second:
+            return time / per_second
         self.problem(place, f"{what} is wrong", value, f"a number from 0 to {MAX_SECONDS * per_second:g}")
         return None
 
@@ -122,15 +143,3 @@ def _whole(value: object) -> int | None:
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value.partition(".")[0])
     return None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str) and len(value) > 40:  # float() takes any length, and underscores
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

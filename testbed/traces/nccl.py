@@ -6,7 +6,8 @@ for, or of, one peer, for ReduceScatter and Scatter what is left to one. nccl-te
 that (what ``src/nccl.h.in`` says of each call).
 
 A log may hold several ranks, each with a line of its own for the same operation: ``rank`` tells them apart by host,
-process and device. Communicators are addresses within a process; where the log says their identity, they have that.
+process and device. Communicators are addresses within a process; where the log says their identity, groups are
+called by that, else by the address and the rank.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _CALL = re.compile(
     r"op -?\d+ root -?\d+ comm (?P<comm>\S+) \[nranks=(?P<ranks>-?\d+)\]"
 )
 # What may be long in them is bounded: a hostile line would be searched for ever.
-_RANK = re.compile(r"(\S{1,80}:\d{1,10}):\d{1,10} \[(\d{1,6})\] ")
+_RANK = re.compile(r"([\w.-]{1,80}:\d{1,10}):\d{1,10} \[(\d{1,6})\] ")
 _MADE = re.compile(r"comm (\S{1,40}) rank \d{1,9} n[rR]anks \d{1,9} .{0,200}?commId (0x[0-9a-fA-F]{1,16})")
 _PREFIX_CHARACTERS = 300
 
@@ -84,13 +85,14 @@ def _calls(place: int, line: str, comms: Comms, findings: Findings) -> None:
             continue
         operation = OPERATIONS[match["name"]]
         group_size = findings.count(place, "nranks", match["ranks"], most=MAX_RANKS)
-        address = match["comm"][:40]
+        address = match["comm"]
+        unnamed = f"comm {address}" if rank is None else f"comm {address} of {rank}"
         findings.record(
             Record(
                 place=place,
                 kind="communicate",
                 operation=operation,
-                group=comms.get((rank, address), f"comm {address}"),
+                group=comms.get((rank, address), unnamed),
                 group_size=group_size,
                 size_bytes=_size_bytes(place, match, operation, group_size, findings),
                 rank=rank,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from testbed.errors import Problem, TraceError
-from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, shown
+from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, group_name, shown
 from testbed.traces.jsontext import values
 from testbed.traces.trace import Operation, Record, Trace
 
@@ -90,7 +90,9 @@ def parse(data: bytes, source: str) -> Trace:
 
 def _comms(place: int, entry: dict[str, Any], sizes: dict[str, int], findings: Findings) -> None:
     letters = "".join(character for character in entry["comms"].lower() if character.isalpha())
-    group = None if entry.get("pg_id") is None else f"pg {shown(entry['pg_id'])[:40]}"
+    group = group_name(entry.get("pg_id"))
+    if group is None and entry.get("pg_id") is not None:
+        findings.unknown(place, entry, "pg_id: no name of a group")
     group_size = _optional(place, entry, "world_size", findings, most=MAX_RANKS)
     if letters in KNOWN:
         findings.known(KNOWN[letters])
@@ -153,7 +155,7 @@ def _stage(entry: dict[str, Any]) -> str | None:
     """Return the innermost of the markers an entry stands below."""
     markers = entry.get("markers", entry.get("marker_stack"))
     last = markers[-1] if isinstance(markers, list) and markers else markers
-    return last[:80] if isinstance(last, str) else None
+    return last if isinstance(last, str) else None
 
 
 def _latency(place: int, entry: dict[str, Any], findings: Findings) -> float | None:

@@ -21,15 +21,16 @@ class Sum:
     size_bytes: int  # of those whose size is known
     n_unsized: int
     group_sizes: tuple[int, ...]  # that occur
-    measured_s: float | None  # None where nothing was measured
+    measured_s: float | None  # of those that were measured; None where nothing was
+    n_unmeasured: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computing:
-    """How long a trace computes. ``seconds`` is None where no record says how long."""
+    """How long a trace computes. ``compute_s`` is None where no record says how long."""
 
     stage: str | None
-    seconds: float | None
+    compute_s: float | None
     count: int  # records that compute, before an operation or alone
     n_untimed: int
 
@@ -47,6 +48,19 @@ def sums(records: Iterable[Record], by: Sequence[By]) -> tuple[Sum, ...]:
             groups.setdefault(tuple(getattr(record, name) for name in by), []).append(record)
     found = [_sum(key, members) for key, members in groups.items()]
     return tuple(sorted(found, key=lambda one: (-one.size_bytes, -one.count, tuple(text or "" for text in one.key))))
+
+
+def total(found: Sequence[Sum]) -> Sum:
+    """Return the sum of sums."""
+    return Sum(
+        key=(),
+        count=sum(one.count for one in found),
+        size_bytes=sum(one.size_bytes for one in found),
+        n_unsized=sum(one.n_unsized for one in found),
+        group_sizes=tuple(sorted({size for one in found for size in one.group_sizes})),
+        measured_s=_total([one.measured_s for one in found]),
+        n_unmeasured=sum(one.n_unmeasured for one in found),
+    )
 
 
 def computing(trace: Trace) -> Computing:
@@ -81,6 +95,7 @@ def _sum(key: tuple[str | None, ...], members: Sequence[Record]) -> Sum:
         n_unsized=len(members) - len(sizes),
         group_sizes=tuple(sorted({record.group_size for record in members if record.group_size is not None})),
         measured_s=_total([record.measured_s for record in members]),
+        n_unmeasured=sum(record.measured_s is None for record in members),
     )
 
 
@@ -91,7 +106,7 @@ def _computes(record: Record) -> bool:
 def _computing(stage: str | None, records: Iterable[Record]) -> Computing:
     times = [record.compute_s for record in records if _computes(record)]
     untimed = sum(time is None for time in times)
-    return Computing(stage=stage, seconds=_total(times), count=len(times), n_untimed=untimed)
+    return Computing(stage=stage, compute_s=_total(times), count=len(times), n_untimed=untimed)
 
 
 def _total(times: Sequence[float | None]) -> float | None:

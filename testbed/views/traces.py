@@ -8,12 +8,24 @@ from typing import Any, Final
 from rich.console import RenderableType
 
 from testbed.errors import printable
-from testbed.traces.totals import Sum, communications, computing, computing_by_stage, group_sizes, sums
+from testbed.traces.totals import (
+    Computing,
+    Sum,
+    communications,
+    computing,
+    computing_by_stage,
+    group_sizes,
+    sums,
+    total,
+)
 from testbed.traces.trace import Trace
 from testbed.views.tables import NOT_MEASURED, Grid, rendered
 
 MOST_ROWS: Final = 40
 MOST_UNKNOWN: Final = 20
+MOST_CHARACTERS: Final = 40  # of a name in a table; JSON has it whole
+MOST_SIZES: Final = 8  # of a group, in a table
+MOST_IN_JSON: Final = 10_000  # of each list: files may have as many groups, stages and ranks as lines
 
 
 def trace_tables(trace: Trace) -> RenderableType:
@@ -24,12 +36,16 @@ def trace_tables(trace: Trace) -> RenderableType:
 def operation_grid(trace: Trace) -> Grid:
     """Return a line per operation and group; how many ranks there are stands below."""
     found = sums(communications(trace), ("operation", "group"))
-    rows = [(_text(one.key[0]), _text(one.key[1]), _sizes(one.group_sizes), *_amounts(one, found)) for one in found]
+    whole = total(found)
+    shown = [
+        (_text(one.key[0]), _text(one.key[1]), _sizes(one.group_sizes), *_amounts(one, whole.size_bytes))
+        for one in found[:MOST_ROWS]
+    ]
     return Grid(
         title=printable(f"{trace.source}: {trace.format}, {len(trace.records):,} records"),
         headers=("operation", "group", "ranks", "count", "bytes", "share", "measured\ns"),
-        rows=(*rows[:MOST_ROWS], ("all", "", "", *_amounts(_whole(trace), found))),
-        notes=(*_more(rows), *_ranks(trace)),
+        rows=(*shown, ("all", "", "", *_amounts(whole, whole.size_bytes))),
+        notes=(*_more(len(found)), *_ranks(trace)),
         labels=2,
     )
 
@@ -37,48 +53,52 @@ def operation_grid(trace: Trace) -> Grid:
 def stage_grid(trace: Trace) -> Grid:
     """Return a line per stage, with its computing; what is not understood stands below."""
     found = sums(communications(trace), ("stage",))
+    total_bytes = total(found).size_bytes
     times = {one.stage: one for one in computing_by_stage(trace)}
-    silent = [stage for stage in times if all(one.key != (stage,) for one in found)]
-    rows = [(_text(one.key[0]), *_amounts(one, found), _seconds(times, one.key[0])) for one in found]
-    rows += [(_text(stage), "0", "0", NOT_MEASURED, NOT_MEASURED, _seconds(times, stage)) for stage in silent]
+    talking = {one.key[0] for one in found}
+    silent = [stage for stage in times if stage not in talking]
+    rows = [
+        (_text(one.key[0]), *_amounts(one, total_bytes), _seconds(times.get(one.key[0]))) for one in found[:MOST_ROWS]
+    ]
+    rows += [
+        (_text(stage), "0", "0", NOT_MEASURED, NOT_MEASURED, _seconds(times[stage]))
+        for stage in silent[: MOST_ROWS - len(rows)]
+    ]
     return Grid(
         title="by stage",
         headers=("stage", "count", "bytes", "share", "measured\ns", "computing\ns"),
-        rows=tuple(rows[:MOST_ROWS]),
-        notes=(*_more(rows), _computing(trace), _known(trace), *_unknown(trace)),
+        rows=tuple(rows),
+        notes=(*_more(len(found) + len(silent)), _computing(trace), _known(trace), *_unknown(trace)),
     )
 
 
 def trace_json(trace: Trace) -> dict[str, Any]:
-    """Return totals, ranks and what was not understood as JSON has them."""
-    time = computing(trace)
-    by_stage = [
-        {"stage": one.stage, "seconds": one.seconds, "records": one.count, "untimed": one.n_untimed}
-        for one in computing_by_stage(trace)
-    ]
+    """Return totals, ranks and what was not understood as JSON has them; ``left_out``: how many are beyond a limit."""
+    found = sums(communications(trace), ("operation", "group", "stage"))
+    time, stages = computing(trace), computing_by_stage(trace)
+    sizes, names = group_sizes(trace), _names(trace)
     return {
         "source": trace.source,
         "format": trace.format,
         "records": len(trace.records),
         "n_ranks": trace.n_ranks,
-        "group_sizes": {name: list(sizes) for name, sizes in group_sizes(trace).items()},
-        "ranks_in_file": _names(trace),
+        "group_sizes": {name: list(sizes[name]) for name in list(sizes)[:MOST_IN_JSON]},
+        "ranks_in_file": names[:MOST_IN_JSON],
+        "all_operations": _amounts_json(total(found)),
         "operations": [
-            {
-                **dict(zip(("operation", "group", "stage"), one.key, strict=True)),
-                "group_sizes": list(one.group_sizes),
-                "count": one.count,
-                "size_bytes": one.size_bytes,
-                "of_unknown_size": one.n_unsized,
-                "measured_s": one.measured_s,
-            }
-            for one in sums(communications(trace), ("operation", "group", "stage"))
+            {**dict(zip(("operation", "group", "stage"), one.key, strict=True)), **_amounts_json(one)}
+            for one in found[:MOST_IN_JSON]
         ],
         "computing": {
-            "seconds": time.seconds,
-            "records": time.count,
-            "untimed": time.n_untimed,
-            "by_stage": by_stage,
+            **_computing_json(time),
+            "by_stage": [{"stage": one.stage, **_computing_json(one)} for one in stages[:MOST_IN_JSON]],
+        },
+        "left_out": {
+            "group_sizes": max(0, len(sizes) - MOST_IN_JSON),
+            "ranks_in_file": max(0, len(names) - MOST_IN_JSON),
+            "operations": max(0, len(found) - MOST_IN_JSON),
+            "by_stage": max(0, len(stages) - MOST_IN_JSON),
+            "unknown": trace.n_unknown - len(trace.unknown),
         },
         "known": dict(trace.known),
         "n_unknown": trace.n_unknown,
@@ -86,38 +106,61 @@ def trace_json(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _whole(trace: Trace) -> Sum:
-    (whole,) = sums(communications(trace), ()) or (
-        Sum(key=(), count=0, size_bytes=0, n_unsized=0, group_sizes=(), measured_s=None),
-    )
-    return whole
+def _amounts_json(one: Sum) -> dict[str, Any]:
+    return {
+        "group_sizes": list(one.group_sizes),
+        "count": one.count,
+        "size_bytes": one.size_bytes,
+        "of_unknown_size": one.n_unsized,
+        "measured_s": one.measured_s,
+        "unmeasured": one.n_unmeasured,
+    }
 
 
-def _amounts(one: Sum, all_of_them: Sequence[Sum]) -> tuple[str, str, str, str]:
+def _computing_json(one: Computing) -> dict[str, Any]:
+    return {"compute_s": one.compute_s, "records": one.count, "untimed": one.n_untimed}
+
+
+def _amounts(one: Sum, total_bytes: int) -> tuple[str, str, str, str]:
     """Return count, bytes, share of all bytes and measured seconds."""
-    total_bytes = sum(other.size_bytes for other in all_of_them)
     unsized = f" + {one.n_unsized:,} unknown" if one.n_unsized else ""
     share = f"{one.size_bytes / total_bytes:.1%}" if total_bytes else NOT_MEASURED
-    measured = NOT_MEASURED if one.measured_s is None else f"{one.measured_s:.6g}"
-    return f"{one.count:,}", f"{one.size_bytes:,}{unsized}", share, measured
+    return (
+        f"{one.count:,}",
+        f"{one.size_bytes:,}{unsized}",
+        share,
+        _time(one.measured_s, one.n_unmeasured, "unmeasured"),
+    )
 
 
-def _seconds(times: dict[str | None, Any], stage: str | None) -> str:
-    one = times.get(stage)
-    return NOT_MEASURED if one is None or one.seconds is None else f"{one.seconds:.6g}"
+def _seconds(one: Computing | None) -> str:
+    return NOT_MEASURED if one is None else _time(one.compute_s, one.n_untimed, "untimed")
+
+
+def _time(seconds: float | None, n_without: int, what: str) -> str:
+    """Return a sum of times, and how many it does not have."""
+    if seconds is None:
+        return NOT_MEASURED
+    return f"{seconds:.6g} + {n_without:,} {what}" if n_without else f"{seconds:.6g}"
 
 
 def _text(text: str | None) -> str:
-    return NOT_MEASURED if text is None else printable(text)
+    if text is None:
+        return NOT_MEASURED
+    begin = printable(text[: MOST_CHARACTERS + 1])
+    return begin if len(begin) <= MOST_CHARACTERS else begin[:MOST_CHARACTERS] + "..."
 
 
 def _sizes(sizes: Sequence[int]) -> str:
-    return ", ".join(f"{size:,}" for size in sizes) or NOT_MEASURED
+    rest = len(sizes) - MOST_SIZES
+    more = [f"... {rest:,} more"] if rest > 0 else []
+    return ", ".join([*(f"{size:,}" for size in sizes[:MOST_SIZES]), *more]) or NOT_MEASURED
 
 
-def _more(rows: Sequence[object]) -> tuple[str, ...]:
-    rest = len(rows) - MOST_ROWS
-    return (f"... and {rest:,} lines more: --json has them",) if rest > 0 else ()
+def _more(n_lines: int) -> tuple[str, ...]:
+    rest = n_lines - MOST_ROWS
+    has = "them" if n_lines <= MOST_IN_JSON else f"more, but at most {MOST_IN_JSON:,}"
+    return (f"... and {rest:,} lines more: --json has {has}",) if rest > 0 else ()
 
 
 def _names(trace: Trace) -> list[str]:
@@ -126,7 +169,9 @@ def _names(trace: Trace) -> list[str]:
 
 def _ranks(trace: Trace) -> tuple[str, ...]:
     said = "the file does not say of how many ranks the job is" if trace.n_ranks is None else f"{trace.n_ranks:,} ranks"
-    groups = [f"{name} {_sizes(sizes)}" for name, sizes in group_sizes(trace).items()][:MOST_ROWS]
+    sizes = group_sizes(trace)
+    groups = [f"{_text(name)} {_sizes(sizes[name])}" for name in list(sizes)[:MOST_ROWS]]
+    groups += [f"... {len(sizes) - MOST_ROWS:,} more"] if len(sizes) > MOST_ROWS else []
     names = _names(trace)
     several = (f"{len(names):,} ranks have records of their own here; sums are over all of them",)
     return (
@@ -137,10 +182,10 @@ def _ranks(trace: Trace) -> tuple[str, ...]:
 
 def _computing(trace: Trace) -> str:
     time = computing(trace)
-    if time.seconds is None:
+    if time.compute_s is None:
         return f"computing: the file does not say how long ({time.count:,} records)"
     untimed = f"; {time.n_untimed:,} more do not say how long" if time.n_untimed else ""
-    return f"computing: {time.seconds:.6g} s in {time.count - time.n_untimed:,} records{untimed}"
+    return f"computing: {time.compute_s:.6g} s in {time.count - time.n_untimed:,} records{untimed}"
 
 
 def _known(trace: Trace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_aicb_computing_is_nanoseconds_in_a_workload_and_missing_where_it_is_not
     times = [record.compute_s for record in read("aicb-workload.csv").records if record.kind == "compute"]
     assert times == [1.5e-3, None]
     time = computing(read("aicb-workload.csv"))
-    assert (time.seconds, time.count, time.n_untimed) == (1.5e-3, 2, 1)
+    assert (time.compute_s, time.count, time.n_untimed) == (1.5e-3, 2, 1)
 
 
 def test_aicb_times_are_milliseconds_in_a_log() -> None:
@@ -87,6 +88,30 @@ def test_aicb_log_is_one_also_where_computing_comes_first() -> None:
     header, operation, compute, *_rest = (OURS / "aicb-log.csv").read_text().splitlines()
     trace = parse("\n".join([header, compute, operation]).encode(), "x")
     assert [record.compute_s for record in trace.records] == [2.5e-3, None]
+
+
+def aicb_of(*rows: tuple[str, str]) -> bytes:
+    """Return a file of rows: what, and its time."""
+    header = "comm_type,comm_group,comm_group_size,msg_size,stage,_elapsed_time\n"
+    return (header + "".join(f"{what},dp_group,8,10,a,{time}\n" for what, time in rows)).encode()
+
+
+def test_aicb_time_of_0_makes_no_log() -> None:
+    assert computing(parse(aicb_of(("computation", "1000000000"), ("all_reduce", "0")), "x")).compute_s == 1
+    rows = (("computation", "1000000000"), ("all_reduce", "0"), ("all_reduce", ""))
+    assert computing(parse(aicb_of(*rows), "x")).compute_s == 1
+
+
+def test_aicb_log_may_have_zeros_and_barriers_without_time() -> None:
+    rows = (("computation", "1000"), ("all_reduce", "0"), ("barrier", "None"), ("all_reduce", "0.5"))
+    assert computing(parse(aicb_of(*rows), "x")).compute_s == 1
+
+
+def test_aicb_computing_beside_operations_with_and_without_time_is_of_no_known_unit() -> None:
+    rows = [("all_reduce", "5"), ("all_reduce", ""), ("computation", "1000")]
+    with pytest.raises(TraceError, match=r"line 4: unit is unclear; got a time here .* in line 2, none in line 3"):
+        parse(aicb_of(*rows), "x")
+    assert [one.measured_s for one in parse(aicb_of(*rows[:2]), "x").records] == [5e-3, None]
 
 
 def test_aicb_of_an_older_header_without_group_sizes() -> None:
@@ -148,7 +173,7 @@ def test_simai_passes_groups_and_sizes() -> None:
         *["grad_gather"] * 3, *["attention"] * 3, *["moe"] * 3, *["norm"] * 3
     ]  # fmt: skip
     # attention's weights' gradient is computing alone, and counts: 0.5 + 0.6 + 0.7 + 2 x 0.25 ms and some ns
-    assert computing(trace).seconds == pytest.approx(2.3e-3 + 17e-9)
+    assert computing(trace).compute_s == pytest.approx(2.3e-3 + 17e-9)
     assert [(one.place, one.text) for one in trace.unknown] == [
         (1, "pp_comm 8192"),
         (6, "norm input_grad: ALLREDUCEALLTOALL 64"),
@@ -201,7 +226,7 @@ def test_simai_totals_are_those_of_the_file(path: Path) -> None:
     assert {one.key[0]: (one.count, one.size_bytes) for one in sums(trace.records, ("operation",))} == {
         name: (counts[name], sizes[name]) for name in counts
     }
-    assert computing(trace).seconds == pytest.approx(nanoseconds / 1e9)
+    assert computing(trace).compute_s == pytest.approx(nanoseconds / 1e9)
 
 
 # --- Chakra -------------------------------------------------------------------------------------------
@@ -240,7 +265,7 @@ def test_chakra_graph_of_the_older_form() -> None:
     assert [(record.place, record.kind) for record in trace.records] == [
         (7, "host"), (8, "compute"), (9, "host"), (10, "communicate"), (11, "communicate")
     ]  # fmt: skip
-    assert computing(trace).seconds == pytest.approx(250e-6)
+    assert computing(trace).compute_s == pytest.approx(250e-6)
     assert unknown_places(trace) == [11, 12]
 
 
@@ -286,10 +311,89 @@ def test_chakra_attributes_of_any_type(value: bytes, group: str | None) -> None:
 
 
 def test_chakra_process_groups_that_cannot_be_read_are_unknown() -> None:
-    text = (OURS / "chakra.0.json").read_text().replace('\\"group_size\\": 8', '\\"group_size\\": -8')
+    text = (OURS / "chakra.0.json").read_text().replace('\\"group_size\\": 8', '\\"group_size\\": 0')
     trace = parse(text.encode(), "x")
     assert [one.why for one in trace.unknown if one.place == 0] == ["no process group whose size is known"]
     assert facts(trace, "group", "group_size")[0] == ("pg 0", None)
+
+
+@pytest.mark.parametrize("size", ["true", "-8", "1.5"])
+def test_chakra_group_sizes_that_are_no_count_are_wrong(size: str) -> None:
+    text = (OURS / "chakra.0.json").read_text().replace('\\"group_size\\": 8', f'\\"group_size\\": {size}')
+    with pytest.raises(TraceError, match="group_size is wrong"):
+        parse(text.encode(), "x")
+
+
+def chakra_of(groups: dict[str, int]) -> bytes:
+    """Return a JSON trace with an all-gather of 100 bytes a rank in each group."""
+    sizes = json.dumps([{"pg_name": name, "group_size": size} for name, size in groups.items()])
+    nodes: list[object] = [{"version": "1"}, {"name": "process_group:init", "type": 1, "inputs": {"values": sizes}}]
+    for name in groups:
+        values = (("comm_type", "int64Val", "2"), ("comm_size", "int64Val", "100"), ("pg_name", "stringVal", name))
+        attributes = [{"name": what, kind: value} for what, kind, value in values]
+        nodes.append({"id": "7", "name": "ag", "type": "COMM_COLL_NODE", "attr": attributes})
+    return "\n".join(map(json.dumps, nodes)).encode()
+
+
+def test_chakra_groups_are_told_apart_by_their_whole_names() -> None:
+    first, second = "x" * 500 + "A", "x" * 500 + "B"
+    trace = parse(chakra_of({first: 2, second: 8}), "x")
+    assert facts(trace, "group", "size_bytes") == [(f"pg {first}", 200), (f"pg {second}", 800)]
+    assert dict(trace.group_sizes) == {f"pg {first}": 2, f"pg {second}": 8}
+
+
+def test_chakra_groups_are_told_apart_by_their_whole_names_in_protobuf_too() -> None:
+    data = b""
+    for last in (b"A", b"B"):
+        text = b"\xea\x01" + protobuf_number(501) + b"x" * 500 + last
+        name = lengthed(1, b"pg_name") + text
+        node = b"\x08\x05\x18\x07" + lengthed(2, b"Barrier") + b"\x52" + protobuf_number(len(name)) + name
+        data += protobuf_number(len(node)) + node
+    assert [len({group}) for (group,) in facts(parse(data, "x", "chakra"), "group")] == [1, 1]
+    assert len({group for (group,) in facts(parse(data, "x", "chakra"), "group")}) == 2
+
+
+def protobuf_number(value: int) -> bytes:
+    """Return a number of at most 14 bits."""
+    return bytes([value & 0x7F | 0x80, value >> 7])
+
+
+def test_chakra_groups_whose_name_is_no_text_are_unknown() -> None:
+    graph = '{"workload_graph": [{"Id": 1, "Name": "barrier", "NodeType": 7, "pg_name": [1]}]}'
+    trace = parse(graph.encode(), "x")
+    assert facts(trace, "group") == [(None,)]
+    assert [(one.place, one.why) for one in trace.unknown] == [(1, "no name of a group")]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        lengthed(2, b"gemm") + b"\x18\x04\x38\x05",  # name, type, duration
+        b"\x18\x04",
+        b"\x38\x05",
+        lengthed(10, lengthed(1, b"comm_size") + b"\x48\x08"),
+    ],
+)
+def test_chakra_first_node_may_be_number_0_and_there_may_be_no_header(node: bytes) -> None:
+    second = b"\x08\x01\x18\x04"
+    trace = parse(bytes([len(node)]) + node + bytes([len(second)]) + second, "x", "chakra")
+    assert trace.known == ()
+    assert len(trace.records) + trace.n_unknown == 2
+    assert {one.place for one in (*trace.records, *trace.unknown)} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        '{"name": "gemm"}',
+        '{"durationMicros": "5"}',
+        '{"attr": [{"name": "comm_size", "int64Val": "8"}]}',
+    ],
+)
+def test_chakra_first_node_without_number_and_type_is_a_node_in_json_too(node: str) -> None:
+    trace = parse(f'{node} {{"id": "1", "type": "COMP_NODE"}}'.encode(), "x", "chakra")
+    assert trace.known == ()
+    assert [(one.place, one.why) for one in trace.unknown] == [(0, "no node type we know")]
 
 
 def test_chakra_json_beside_nodes_is_unknown() -> None:
@@ -326,12 +430,23 @@ def test_param_elements_become_bytes_and_the_larger_side_is_the_size() -> None:
     assert dict(trace.known) == {"group made": 1, "wait for an operation": 1}
 
 
+def test_param_groups_and_stages_are_told_apart_by_their_whole_names() -> None:
+    entry = {"comms": "barrier", "pg_id": "x" * 200 + "A", "markers": ["y" * 200 + "A"]}
+    other = {"comms": "barrier", "pg_id": "x" * 200 + "B", "markers": ["y" * 200 + "B"]}
+    nameless = {"comms": "barrier", "pg_id": [1]}
+    trace = parse(json.dumps([entry, other, nameless]).encode(), "x")
+    assert facts(trace, "group", "stage") == [
+        (f"pg {one['pg_id']}", one["markers"][0]) for one in (entry, other)
+    ] + [(None, None)]  # fmt: skip
+    assert [(one.place, one.why) for one in trace.unknown] == [(2, "pg_id: no name of a group")]
+
+
 # --- NCCL ---------------------------------------------------------------------------------------------
 
 
 def test_nccl_counts_are_of_one_peer_where_the_call_has_them_so() -> None:
     trace = read("nccl.log")
-    first, second, other = "node1:100 [0]", "node1:101 [1]", "comm 0xcc00"
+    first, second, other = "node1:100 [0]", "node1:101 [1]", "comm 0xcc00 of node1:100 [0]"
     assert facts(trace, "place", "operation", "group", "group_size", "size_bytes", "rank") == [
         (5, "allreduce", "commId 0xc0ffee", 2, 4 << 20, first),
         (6, "allreduce", "commId 0xc0ffee", 2, 4 << 20, second),
@@ -341,6 +456,15 @@ def test_nccl_counts_are_of_one_peer_where_the_call_has_them_so() -> None:
     ]
     assert unknown_places(trace) == [11, 12]
     assert dict(trace.known) == {"blank line": 1, "line of the program": 2, "message of NCCL that is no operation": 3}
+
+
+def test_nccl_address_in_two_processes_is_two_groups() -> None:
+    line = "{} [0] NCCL INFO AllReduce: opCount 0 sendbuff 0x1 recvbuff 0x2 count 4 datatype 7 op 0 root 0 comm 0x3 "
+    text = line.format("h:1:2") + "[nranks=8] stream 0x4\n" + line.format("g:9:9") + "[nranks=2] stream 0x4\n"
+    assert facts(parse(text.encode(), "x"), "group", "group_size") == [
+        ("comm 0x3 of h:1 [0]", 8),
+        ("comm 0x3 of g:9 [0]", 2),
+    ]
 
 
 @pytest.mark.parametrize("prefix", [b"[default0]:", b"[1,0]<stdout>:", b"[2024-01-01 10:00:00] ", b"{0} "])

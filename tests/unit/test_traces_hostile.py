@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from trace_files import OURS, file_id
 
 from testbed.errors import TraceError
 from testbed.traces import findings as limits
-from testbed.traces import wire
+from testbed.traces import protobuf
 from testbed.traces.detect import parse, recognised
 from testbed.traces.files import load
+from testbed.traces.jsontext import MAX_JSON_BYTES
 from testbed.traces.lines import MAX_LINE_BYTES
 from testbed.traces.trace import FORMATS, Format, Trace
 
@@ -114,6 +117,7 @@ def test_any_json_in_the_fields_we_read_is_a_trace_or_an_error_of_ours(entry: di
         (b"[1, " + b"9" * 5000 + b"]", "is not JSON; got a number of 5,000 digits"),
         (b"[NaN]", "is not JSON; got the number NaN"),
         (b'[{"comms": }]', "is not JSON; got Expecting value in line 1, column 12"),
+        (f"{AICB}CommType.all_reduce,CommGroup.dp_group,4,8,s,,,,1_0,,,1".encode(), "_elapsed_time is wrong; got 1_0"),
         (b"[1] [2]", "is no comms trace; got 2 JSON values"),
     ],
     ids=lambda value: None if isinstance(value, bytes) else value[:40],
@@ -147,6 +151,63 @@ def test_a_length_of_a_gigabyte_takes_none(tmp_path: Path) -> None:
         load(path, "chakra")
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    for ours in OURS.iterdir():
+        if ours.suffix != ".et":
+            path = tmp_path / ours.name
+            path.write_bytes(b"\xef\xbb\xbf" + ours.read_bytes())
+            assert replace(load(path), source="") == replace(load(ours), source="")
+
+
+def test_reading_takes_the_memory_of_the_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "job.log"
+    log = (OURS / "nccl.log").read_bytes()
+    path.write_bytes(log + b"\n" + (b"x" * 60_000 + b"\n") * 300)
+    list_path = tmp_path / "list.json"
+    list_path.write_bytes(b" " * 18_000_000)
+    for data, kind in ((path, None), (list_path, "simai")):
+        tracemalloc.start()
+        with suppress(TraceError):
+            load(data, kind)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1.5 * data.stat().st_size
+
+
+def test_json_is_told_without_a_copy_of_the_file() -> None:
+    data = b" " + b"[" + b" " * 20_000_000
+    tracemalloc.start()
+    assert recognised(data, "x") == "param"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_too_much_json_is_refused_before_it_is_read() -> None:
+    with pytest.raises(TraceError, match="is too large; got 33,554,433 bytes, expected at most 33,554,432 bytes"):
+        parse(b"[" + bytes(MAX_JSON_BYTES), "x", "param")
+
+
+def of_fields(numbers: range) -> bytes:
+    return b"".join(varint(number << 3) + b"\x01" for number in numbers)
+
+
+def test_fields_nobody_knows_take_no_memory() -> None:
+    nodes = b"".join(varint(len(node)) + node for node in [b"\x18\x04" + of_fields(range(1000, 1000 + 9000))] * 2)
+    parse(nodes, "x", "chakra")  # warm
+    tracemalloc.start()
+    parse(nodes, "x", "chakra")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_messages_of_very_many_fields_are_refused() -> None:
+    node = b"\x18\x04" + of_fields(range(1000, 1000 + protobuf.MAX_FIELDS))
+    with pytest.raises(TraceError, match=r"at byte \d+; got more than 10,000 fields"):
+        parse(varint(len(node)) + node, "x", "chakra")
 
 
 @pytest.mark.parametrize(
@@ -202,18 +263,33 @@ def varint(value: int) -> bytes:
 @given(st.integers(0, 2**64 - 1))
 def test_a_number_is_read_as_it_was_written(value: int) -> None:
     data = varint(value)
-    assert wire.varint(data, 0, len(data)) == (value, len(data))
+    assert protobuf.varint(data, 0, len(data)) == (value, len(data))
 
 
 def test_numbers_as_the_specification_has_them() -> None:
-    assert wire.varint(b"\x96\x01", 0, 2) == (150, 2)  # the encoding guide's example
-    assert wire.signed(2**64 - 2) == -2
-    assert [wire.zigzag(value) for value in range(5)] == [0, -1, 1, -2, 2]
-    assert wire.floating(0x3FF8000000000000, wire.FIXED64) == 1.5
-    assert wire.floating(0x3FC00000, wire.FIXED32) == 1.5
+    assert protobuf.varint(b"\x96\x01", 0, 2) == (150, 2)  # the encoding guide's example
+    assert protobuf.signed(2**64 - 2) == -2
+    assert [protobuf.zigzag(value) for value in range(5)] == [0, -1, 1, -2, 2]
+    assert protobuf.floating(0x3FF8000000000000, protobuf.FIXED64) == 1.5
+    assert protobuf.floating(0x3FC00000, protobuf.FIXED32) == 1.5
 
 
 @pytest.mark.parametrize("data", [b"\x07", b"\x08", b"\x80" * 11, b"\x0a\x05abc", b"\x0d\x00", b"\x00\x01"])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
-    with pytest.raises(wire.WireError):
-        list(wire.fields(data, 0, len(data)))
+    with pytest.raises(protobuf.ProtobufError):
+        list(protobuf.fields(data, 0, len(data)))
+
+
+# --- numbers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1_000", "٣", "", ".", "e5", "1e", "0x10", " 1", "1\n", "nan", "1e9999", "9" * 99])
+def test_texts_that_are_no_number(text: str) -> None:
+    assert limits.number(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", 1), ("-1.5", -1.5), (".5", 0.5), ("2.", 2), ("1e-3", 1e-3), ("+4E2", 400)]
+)
+def test_texts_that_are_numbers(text: str, value: float) -> None:
+    assert limits.number(text) == value
