@@ -157,6 +157,7 @@ def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
 
 # under E2E a leaf's process has its hosts' four agents and the one that watches the uplinks
 @pytest.mark.parametrize(("scheme", "agents"), [("gse2-n2n", 1), ("gse2-e2e", 5)])
+@pytest.mark.beside
 def test_killed_process_is_started_again_and_the_collective_finishes(tmp_path: Path, scheme: str, agents: int) -> None:
     with going_on(tmp_path, scheme) as run:
         os.kill(agents_of(run.pid)[-1], signal.SIGKILL)

@@ -229,6 +229,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.beside
 def test_a_mistake_at_the_prompt_is_said_and_the_prompt_goes_on() -> None:
     answers = said([*MISTAKES, "pingall"], "--scheme", "ecmp", "--seed", "3")
     for command, expected in MISTAKES.items():
@@ -236,6 +237,7 @@ def test_a_mistake_at_the_prompt_is_said_and_the_prompt_goes_on() -> None:
     assert "0% dropped" in answers["pingall"]  # and nothing has broken; the end of the script is an exit
 
 
+@pytest.mark.beside
 def test_files_are_where_the_user_is_and_nothing_is_written_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +251,7 @@ def test_files_are_where_the_user_is_and_nothing_is_written_there(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["commands", "tmp"]
 
 
+@pytest.mark.beside
 def test_our_commands_are_explained_by_help() -> None:
     ours = ["gsos", "gsp", "util", "queues", "path", "allreduce", "iperf", "iperfudp", "source"]
     ours += ["fail", "silence", "slow", "heal"]
@@ -257,6 +260,7 @@ def test_our_commands_are_explained_by_help() -> None:
         assert answers[f"help {name}"].startswith(name), answers
 
 
+@pytest.mark.beside
 def test_a_script_in_another_encoding_and_an_empty_one_are_no_mistakes() -> None:
     for text in (b"", b"\n\n", b"sh echo \xe9\n"):
         done = subprocess.run(

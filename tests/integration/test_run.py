@@ -258,6 +258,7 @@ def test_leaf_local_ranks_use_the_spine_only_between_leaves(tmp_path: Path) -> N
     judged(lambda: gse_run(tmp_path, settings=settings), judge)
 
 
+@pytest.mark.beside
 def test_random_ranks_differ_between_seeds_but_not_between_schemes(tmp_path: Path) -> None:
     settings = {**QUICK, **size(64), **fabric(2, 2, 3), "workload.placement": "random", "workload.ranks": 4}
     campaign = gse_run(tmp_path, settings=settings, seeds="2")

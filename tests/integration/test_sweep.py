@@ -32,6 +32,7 @@ def gse_sweep(folder: Path, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.beside
 def test_a_sweep_runs_every_point_and_can_be_shown_again(tmp_path: Path) -> None:
     before = interfaces()
     results = tmp_path / "results"
