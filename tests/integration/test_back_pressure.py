@@ -1,9 +1,13 @@
-"""Senders that never slow down, at the ``mininet>`` prompt: every datagram they were let send arrives."""
+"""Senders that never slow down, at the ``mininet>`` prompt: every datagram that reaches their agent arrives.
+
+A busy machine may lose some before that: vswitchd's packet sockets hold a fifth of a second of them.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,8 +59,7 @@ def flooded(tmp_path: Path, scheme: str, *settings: str) -> dict[str, str]:
         f"h2 python3 {tmp_path}/flood.py 10.0.2.1 {FLOOD_S} > {tmp_path}/h2 &",
         f"h1 python3 {tmp_path}/flood.py 10.0.2.1 {FLOOD_S}",
         f"h4 python3 {tmp_path}/until.py {sink}",
-        "gsp l1",
-        "gsp h1",
+        *(f"gsp {agent}" for agent in ("l1", "l2", "h1", "h2", "h3")),
         "h1 tc -j qdisc show",
         "py ' '.join(host.IP() for host in net.hosts)",
     ]
@@ -77,16 +80,27 @@ def sent_and_got(answers: dict[str, str]) -> dict[str, tuple[int, int]]:
     return {host: (count, int(got[ips[int(host[1]) - 1]])) for host, count in sent.items()}
 
 
-@pytest.mark.parametrize(("scheme", "agent", "shaper"), [("gse2-n2n", "l1", "h1-eth0"), ("gse2-e2e", "h1", "h1-gse")])
+def agents_took_and_gave(answers: dict[str, str], senders: Sequence[str], receiver: str) -> tuple[int, int]:
+    """Return how many of the hosts' frames the senders' agents took, and the receiver's gave to its host."""
+    taken = sum(counter(answers[f"gsp {name}"], "host_in_frames") for name in senders)
+    return taken, counter(answers[f"gsp {receiver}"], "host_out_frames")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "senders", "receiver", "shaper"),
+    [("gse2-n2n", ["l1"], "l2", "h1-eth0"), ("gse2-e2e", ["h1", "h2"], "h3", "h1-gse")],
+)
 def test_senders_that_never_slow_down_are_paused_and_lose_nothing(
-    tmp_path: Path, scheme: str, agent: str, shaper: str
+    tmp_path: Path, scheme: str, senders: list[str], receiver: str, shaper: str
 ) -> None:
     answers = flooded(tmp_path, scheme)
+    taken, given = agents_took_and_gave(answers, senders, receiver)
+    assert taken == given > 100
     for sent, got in sent_and_got(answers).values():
-        assert sent == got > 50
-    said_by_it = answers[f"gsp {agent}"]
-    assert counter(said_by_it, "pauses") >= 1
-    assert counter(said_by_it, "queue_full_drops") == 0
+        assert 0.9 * sent < got <= sent
+    for name in senders:
+        assert counter(answers[f"gsp {name}"], "pauses") >= 1
+        assert counter(answers[f"gsp {name}"], "queue_full_drops") == 0
     (tbf,) = [
         one for one in json.loads(answers["h1 tc -j qdisc show"]) if one["dev"] == shaper and one["kind"] == "tbf"
     ]
@@ -96,6 +110,8 @@ def test_senders_that_never_slow_down_are_paused_and_lose_nothing(
 def test_without_back_pressure_the_same_senders_lose_frames(tmp_path: Path) -> None:
     answers = flooded(tmp_path, "gse2-n2n", "--set", "gsp.back_pressure=false")
     dropped = counter(answers["gsp l1"], "queue_full_drops")
-    assert dropped > 50
-    assert sum(sent - got for sent, got in sent_and_got(answers).values()) == dropped
+    assert dropped > 30
+    taken, given = agents_took_and_gave(answers, ["l1"], "l2")
+    assert taken - given == dropped
+    assert sum(sent - got for sent, got in sent_and_got(answers).values()) >= dropped
     assert counter(answers["gsp l1"], "pauses") == 0

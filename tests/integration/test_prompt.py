@@ -77,7 +77,7 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
         "link l1 s3 down",
         "link l1 s3 up",
         "link l1 s2 down",
-        "h1 ping -c 2 h5",
+        "h1 ping -c 20 -i 0.1 h5",  # the first may go before the switches have noticed
         "gsos status",
         "link l1 s2 up",
     ]
@@ -104,7 +104,7 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
     assert answers["py net.hosts"].count("<") == 8
     assert re.search(r"\d\d:\d\d:\d\d", answers["sh date"])
     assert answers["link l1 s3 down"] == answers["link l1 s3 up"] == ""
-    assert "2 received" in answers["h1 ping -c 2 h5"]  # with a link less
+    assert number(r"(\d+) received", answers["h1 ping -c 20 -i 0.1 h5"]) >= 15  # with a link less
     assert re.search(r"^failed +l1-s2$", answers["gsos status"], re.MULTILINE)
 
     assert "scheme     gse1, seed 1" in answers["gsos status"]
