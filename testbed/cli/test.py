@@ -88,4 +88,4 @@ def _outcome(status: int) -> str:
 def _environment() -> dict[str, str]:
     """Return the environment of pytest: programs in sbin found even where su left them out of PATH."""
     path = os.environ.get("PATH", "")
-    return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin"}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from testbed.model.ring import RingAllReduce
-from testbed.model.scenario import WorkloadKind
 from testbed.model.slices import Slice, Stream, count_slices
+
+if TYPE_CHECKING:  # pydantic takes as long to start as the rest of a rank
+    from testbed.model.scenario import WorkloadKind
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed.errors import WorkloadError
-from testbed.model.scenario import WorkloadKind
+
+if TYPE_CHECKING:  # a rank starts without pydantic
+    from testbed.model.scenario import WorkloadKind
 
 
 @dataclass(frozen=True)
