@@ -176,6 +176,14 @@ def test_sharded_gradients_are_reduced_every_micro_batch() -> None:
     assert sizes(found) == [("reduce_scatter", 712)] * 3 + [("all_gather", 712)]
 
 
+def test_gradients_of_a_micro_batch_are_reduced_before_the_next_one() -> None:
+    found = build(TINY, layout(data=2, zero=2, global_batch=4, overlap=False), UNIT)
+    assert [getattr(op, "operation", op.phase) for op in found.ops] == [
+        *("forward", "backward", "reduce_scatter", "forward", "backward", "reduce_scatter"),
+        "all_gather",
+    ]
+
+
 def test_fsdp_gathers_forward_and_backward_and_reduces_every_micro_batch() -> None:
     found = build(TINY, layout(data=2, zero=3, bucket_bytes=400, overlap=False, global_batch=4), UNIT)
     forward, backward = [("all_gather", 356)] * 2, [("all_gather", 356), ("reduce_scatter", 356)] * 2
