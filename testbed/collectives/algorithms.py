@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.collectives import direct, halving, hierarchical, ring, tree
-from testbed.collectives.operation import Collective
+from testbed.collectives.operation import ProgramOperation
 from testbed.collectives.program import Program, Span, Transfer
 
 
@@ -26,7 +26,7 @@ class Algorithm:
 
 
 # the first of each operation is its default
-ALGORITHMS: Final[Mapping[Collective, Mapping[str, Algorithm]]] = {
+ALGORITHMS: Final[Mapping[ProgramOperation, Mapping[str, Algorithm]]] = {
     "allreduce": {
         "ring": Algorithm(lambda members, span, _group: ring.allreduce(members, span)),
         "halving_doubling": Algorithm(lambda members, span, _group: halving.allreduce(len(members), span)),
@@ -52,12 +52,12 @@ ALGORITHMS: Final[Mapping[Collective, Mapping[str, Algorithm]]] = {
 }
 
 
-def default_algorithm(operation: Collective) -> str:
+def default_algorithm(operation: ProgramOperation) -> str:
     """Return the algorithm of ``operation`` that is taken where none is named."""
     return next(iter(ALGORITHMS[operation]))
 
 
-def problems(operation: Collective, algorithm: str, n_ranks: int, group_ranks: int | None = None) -> list[str]:
+def problems(operation: ProgramOperation, algorithm: str, n_ranks: int, group_ranks: int | None = None) -> list[str]:
     """Return all that keeps ``algorithm`` from serving ``n_ranks`` ranks, as sentences; empty: nothing does."""
     found = ALGORITHMS[operation].get(algorithm)
     if found is None:
@@ -76,7 +76,7 @@ def problems(operation: Collective, algorithm: str, n_ranks: int, group_ranks: i
 
 
 def program(
-    operation: Collective,
+    operation: ProgramOperation,
     n_ranks: int,
     size_bytes: int,
     *,

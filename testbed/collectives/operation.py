@@ -1,7 +1,7 @@
 """Names of what ranks do together, whoever says it (programs, traces, training), and what of it a link carries. Pure.
 
 ========================================== =========================================================================
-allreduce ... sendrecv                     ``Collective``: there is a program for each (``testbed.collectives``)
+allreduce ... sendrecv                     ``ProgramOperation``: there is a program for each
 reduce, gather, scatter, barrier           occur in traces
 send, recv                                 one end of a message between two ranks
 exchange                                   both ends at once: two ranks send each other ``size_bytes``
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-Collective = Literal["allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "sendrecv"]
+ProgramOperation = Literal["allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "sendrecv"]
 Message = Literal["send", "recv", "exchange"]
 Operation = Literal[
     "allreduce",
@@ -32,7 +32,7 @@ Operation = Literal[
     "recv",
     "exchange",
 ]
-COLLECTIVES: Final[tuple[Collective, ...]] = get_args(Collective)
+PROGRAM_OPERATIONS: Final[tuple[ProgramOperation, ...]] = get_args(ProgramOperation)
 MESSAGES: Final[tuple[Message, ...]] = get_args(Message)
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from testbed.collectives.operation import Collective
+from testbed.collectives.operation import ProgramOperation
 from testbed.model.slices import FLOAT_BYTES
 
-BY_MESSAGES: Final[frozenset[Collective]] = frozenset({"all_to_all", "sendrecv"})
+BY_MESSAGES: Final[frozenset[ProgramOperation]] = frozenset({"all_to_all", "sendrecv"})
 
 Pair = tuple[int, int]  # ranks of the group: source, destination
 
@@ -56,7 +56,7 @@ class Program:
     places that do not exist, parts of floats, a root missing or out of place, messages that are added.
     """
 
-    operation: Collective
+    operation: ProgramOperation
     n_ranks: int
     size_bytes: int
     root: int | None

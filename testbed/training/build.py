@@ -18,7 +18,7 @@ single rank's timeline.
 
 from __future__ import annotations
 
-from testbed.collectives.operation import Collective
+from testbed.collectives.operation import ProgramOperation
 from testbed.training.groups import Group, inside_node
 from testbed.training.hardware import Hardware
 from testbed.training.iteration import Communicate, Iteration, Recorder
@@ -115,7 +115,7 @@ class _Rank:
             size_bytes = self._activation_bytes * section.copies // self._layout.tensor
             self._communicate(direction, "all_to_all", "ep", size_bytes)
 
-    def _tensor_group(self, direction: Direction, operation: Collective, section: Section) -> None:
+    def _tensor_group(self, direction: Direction, operation: ProgramOperation, section: Section) -> None:
         if section.copies and self._layout.tensor > 1:
             self._communicate(direction, operation, "tp", self._activation_bytes * section.copies)
 
@@ -123,12 +123,12 @@ class _Rank:
         """Exchange activations within the tensor group."""
         if self._layout.tensor == 1:
             return
-        both: tuple[Collective, ...] = ("allreduce",)
+        both: tuple[ProgramOperation, ...] = ("allreduce",)
         if self._layout.sequence_parallel:
             both = ("all_gather", "reduce_scatter")
         for _ in range(times):
             for operation in both:
                 self._communicate(direction, operation, "tp", self._activation_bytes)
 
-    def _communicate(self, direction: Direction, operation: Collective, group: Group, size_bytes: int) -> None:
+    def _communicate(self, direction: Direction, operation: ProgramOperation, group: Group, size_bytes: int) -> None:
         self._recorder.communicate(Communicate(direction, operation, group, size_bytes))

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.collectives.operation import Collective
+from testbed.collectives.operation import ProgramOperation
 from testbed.training.groups import group_ranks
 from testbed.training.iteration import Communicate, Recorder
 from testbed.training.layout import Layout
@@ -40,7 +40,7 @@ from testbed.training.pieces import Bucket
 class Replicated:
     """ZeRO-0: every rank has all parameters, gradients are all-reduced. Base of the others."""
 
-    reduction: Collective = "allreduce"
+    reduction: ProgramOperation = "allreduce"
 
     def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
         self.layout = layout
@@ -95,7 +95,7 @@ class Replicated:
         return self._communicate(phase, "all_gather", bucket, self.layout.parameter_element_bytes, blocking)
 
     def _communicate(
-        self, phase: str, operation: Collective, bucket: int, element_bytes: int, blocking: bool
+        self, phase: str, operation: ProgramOperation, bucket: int, element_bytes: int, blocking: bool
     ) -> int | None:
         group, elements = self._buckets[bucket]
         if group_ranks(self.layout, group) == 1:
@@ -106,7 +106,7 @@ class Replicated:
 class ShardedOptimiser(Replicated):
     """ZeRO-1: each rank updates its part of the parameters, which are then gathered."""
 
-    reduction: Collective = "reduce_scatter"
+    reduction: ProgramOperation = "reduce_scatter"
 
     def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
         super().__init__(layout, buckets, recorder)
@@ -139,7 +139,7 @@ class ShardedGradients(ShardedOptimiser):
 class ShardedParameters(Replicated):
     """ZeRO-3, FSDP: a rank keeps its part of everything; parameters are gathered for each pass and freed."""
 
-    reduction: Collective = "reduce_scatter"
+    reduction: ProgramOperation = "reduce_scatter"
 
     def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
         super().__init__(layout, buckets, recorder)

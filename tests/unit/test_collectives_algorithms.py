@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from testbed.collectives import tree
 from testbed.collectives.algorithms import ALGORITHMS, default_algorithm, problems, program
 from testbed.collectives.holdings import Holding, after, before
-from testbed.collectives.operation import COLLECTIVES, OPERATIONS, Collective, bus_factor
+from testbed.collectives.operation import OPERATIONS, PROGRAM_OPERATIONS, ProgramOperation, bus_factor
 from testbed.collectives.program import Program, Span, Transfer, pair_bytes, received_bytes, sent_bytes
 
 ranks_and_floats = st.tuples(st.integers(2, 33), st.integers(1, 500))
@@ -24,7 +24,9 @@ def part_bytes(floats: int, first: int, parts: int, length: int = 1) -> int:
     return 4 * (floats * (first + length) // parts - floats * first // parts)
 
 
-def totals(operation: Collective, algorithm: str, n: int, floats: int, **more: int) -> tuple[list[int], list[int]]:
+def totals(
+    operation: ProgramOperation, algorithm: str, n: int, floats: int, **more: int
+) -> tuple[list[int], list[int]]:
     made = program(operation, n, 4 * floats, algorithm=algorithm, **more)
     for count, end in ((sent_bytes(made), 0), (received_bytes(made), 1)):
         for rank in range(n):
@@ -190,7 +192,7 @@ def test_everybody_begins_with_somebody_else() -> None:
 
 
 def test_every_operation_has_algorithms_and_a_default() -> None:
-    assert set(ALGORITHMS) == set(COLLECTIVES)
+    assert set(ALGORITHMS) == set(PROGRAM_OPERATIONS)
     assert [default_algorithm(operation) for operation in ALGORITHMS] == ["ring"] * 4 + ["direct"] * 2
 
 
@@ -239,7 +241,9 @@ def test_empty_parts_are_not_held() -> None:
         (("allreduce", "hierarchical", 6, 0), "group_ranks=0, expected a divisor"),
     ],
 )
-def test_what_an_algorithm_cannot_do_is_said(arguments: tuple[Collective, str, int, int | None], message: str) -> None:
+def test_what_an_algorithm_cannot_do_is_said(
+    arguments: tuple[ProgramOperation, str, int, int | None], message: str
+) -> None:
     operation, algorithm, n, group = arguments
     (problem,) = problems(*arguments)
     assert message in problem
