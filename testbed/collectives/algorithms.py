@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.collectives import direct, halving, hierarchical, ring, tree
-from testbed.collectives.program import Operation, Program, Span, Transfer
+from testbed.collectives.operation import ProgramOperation
+from testbed.collectives.program import Program, Span, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Algorithm:
 
 
 # the first of each operation is its default
-ALGORITHMS: Final[Mapping[Operation, Mapping[str, Algorithm]]] = {
+ALGORITHMS: Final[Mapping[ProgramOperation, Mapping[str, Algorithm]]] = {
     "allreduce": {
         "ring": Algorithm(lambda members, span, _group: ring.allreduce(members, span)),
         "halving_doubling": Algorithm(lambda members, span, _group: halving.allreduce(len(members), span)),
@@ -51,12 +52,12 @@ ALGORITHMS: Final[Mapping[Operation, Mapping[str, Algorithm]]] = {
 }
 
 
-def default_algorithm(operation: Operation) -> str:
+def default_algorithm(operation: ProgramOperation) -> str:
     """Return the algorithm of ``operation`` that is taken where none is named."""
     return next(iter(ALGORITHMS[operation]))
 
 
-def problems(operation: Operation, algorithm: str, n_ranks: int, group_ranks: int | None = None) -> list[str]:
+def problems(operation: ProgramOperation, algorithm: str, n_ranks: int, group_ranks: int | None = None) -> list[str]:
     """Return all that keeps ``algorithm`` from serving ``n_ranks`` ranks, as sentences; empty: nothing does."""
     found = ALGORITHMS[operation].get(algorithm)
     if found is None:
@@ -75,7 +76,7 @@ def problems(operation: Operation, algorithm: str, n_ranks: int, group_ranks: in
 
 
 def program(
-    operation: Operation,
+    operation: ProgramOperation,
     n_ranks: int,
     size_bytes: int,
     *,
@@ -97,16 +98,3 @@ def program(
     build = ALGORITHMS[operation][algorithm].build
     transfers = tuple(build(members, Span(0, size_bytes), group_ranks or 1))
     return Program(operation, n_ranks, size_bytes, root, transfers)
-
-
-def bus_factor(operation: Operation, n_ranks: int) -> float:
-    """Return busbw / algbw, algbw being ``size_bytes`` over the completion time (nccl-tests PERFORMANCE.md)."""
-    factors: dict[Operation, float] = {
-        "allreduce": 2 * (n_ranks - 1) / n_ranks,
-        "reduce_scatter": (n_ranks - 1) / n_ranks,
-        "all_gather": (n_ranks - 1) / n_ranks,
-        "broadcast": 1,
-        "all_to_all": (n_ranks - 1) / n_ranks,
-        "sendrecv": 1,
-    }
-    return factors[operation]

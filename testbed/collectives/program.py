@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
+from testbed.collectives.operation import ProgramOperation
 from testbed.model.slices import FLOAT_BYTES
 
-Operation = Literal["allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "sendrecv"]
-MESSAGES: Final[frozenset[Operation]] = frozenset({"all_to_all", "sendrecv"})
+BY_MESSAGES: Final[frozenset[ProgramOperation]] = frozenset({"all_to_all", "sendrecv"})
 
 Pair = tuple[int, int]  # ranks of the group: source, destination
 
@@ -56,7 +56,7 @@ class Program:
     places that do not exist, parts of floats, a root missing or out of place, messages that are added.
     """
 
-    operation: Operation
+    operation: ProgramOperation
     n_ranks: int
     size_bytes: int
     root: int | None
@@ -80,7 +80,7 @@ class Program:
     @property
     def in_place(self) -> bool:
         """Whether ranks keep one array each, so that what they receive may replace what they have yet to send."""
-        return self.operation not in MESSAGES
+        return self.operation not in BY_MESSAGES
 
     def _check(self, transfer: Transfer) -> None:
         src, dst, start, end, reduce = transfer
@@ -88,7 +88,7 @@ class Program:
             raise ValueError(f"{transfer}, expected two different ranks of 0..{self.n_ranks - 1}")
         if not 0 <= start <= end <= self.size_bytes or start % FLOAT_BYTES or end % FLOAT_BYTES:
             raise ValueError(f"{transfer}, expected whole floats within {self.size_bytes} bytes")
-        if reduce and self.operation in MESSAGES:
+        if reduce and self.operation in BY_MESSAGES:
             raise ValueError(f"{transfer}, expected reduce=False: {self.operation} adds nothing")
 
 

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from testbed.collectives.operation import Operation
 from testbed.traces.findings import MAX_RANKS, Findings, number
 from testbed.traces.lines import lines, raw_lines
-from testbed.traces.trace import Operation, Record, Trace
+from testbed.traces.trace import Record, Trace
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "all_reduce": "allreduce",

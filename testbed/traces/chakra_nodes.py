@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from testbed.collectives.operation import Operation
 from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, group_name
-from testbed.traces.trace import Operation, Record
+from testbed.traces.trace import Record
 
 INVALID, METADATA, MEM_LOAD, MEM_STORE, COMP, SEND, RECV, COLLECTIVE, STORAGE, BATCH, CHECKPOINT = range(11)
 KNOWN: Final = {

@@ -16,9 +16,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from testbed.collectives.operation import Operation
 from testbed.traces.findings import MAX_RANKS, Findings
 from testbed.traces.lines import MAX_LINE_BYTES, decoded, raw_lines
-from testbed.traces.trace import Operation, Record, Trace
+from testbed.traces.trace import Record, Trace
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "AllReduce": "allreduce",

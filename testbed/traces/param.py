@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from testbed.collectives.operation import Operation
 from testbed.errors import Problem, TraceError
 from testbed.traces.findings import MAX_NS, MAX_RANKS, Findings, group_name, shown
 from testbed.traces.jsontext import values
-from testbed.traces.trace import Operation, Record, Trace
+from testbed.traces.trace import Record, Trace
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "allreduce": "allreduce",

@@ -17,9 +17,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from testbed.collectives.operation import Operation
 from testbed.traces.findings import MAX_RANKS, MAX_RECORDS, Findings
 from testbed.traces.lines import lines
-from testbed.traces.trace import Operation, Record, Trace
+from testbed.traces.trace import Record, Trace
 
 POLICIES: Final = (
     "MICRO",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from testbed.collectives.operation import Operation
+
 Format = Literal["aicb", "simai", "chakra", "param", "nccl"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
@@ -19,21 +21,6 @@ Places = Literal["line", "node", "entry"]
 # host: the host's part of something, beside what the accelerator does at the same time; not to be added to it
 # mark: where one phase ends and another begins
 Kind = Literal["communicate", "compute", "host", "mark"]
-
-Operation = Literal[
-    "allreduce",
-    "reduce_scatter",
-    "all_gather",
-    "broadcast",
-    "all_to_all",
-    "reduce",
-    "gather",
-    "scatter",
-    "send",
-    "recv",
-    "barrier",
-]
-OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,25 @@
 """Which accelerators work together, on which nodes and NICs, and how much of a group's traffic a NIC carries. Pure.
 
 Ranks are numbered as Megatron does by default ("tp-cp-ep-dp-pp"): the tensor group is contiguous, then come replicas,
-then pipeline stages: rank = tensor index + t (replica + d stage). Nodes take ranks in order, a node's NICs serve equal
-runs of them: accelerator i of a node uses NIC i x nics / gpus. NIC k of all nodes are rail k.
+then pipeline stages: rank = tensor index + t (replica + d stage). Experts are shared out among e replicas that follow
+each other (``ep``); the d/e ranks that have the same ones reduce their gradients (``dp_ep``, Megatron's
+``expert_data_parallel``). Nodes take ranks in order, a node's NICs serve equal runs of them: accelerator i of a node
+uses NIC i x nics / gpus. NIC k of all nodes are rail k.
 
 Rings go through a group in the order of ranks, so that each node is entered and left once ("node-contiguous"). The
 traffic that leaves a node is divided evenly among the NICs of the group's members there, as if each had a ring of its
-own with its part of the data (which is what NCCL's channels are for).
+own with its part of the data (which is what NCCL's channels are for). In an all-to-all every rank sends by itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from testbed.training.layout import Layout
 
-Group = Literal["dp", "tp", "pp", "ep"]
+Group = Literal["dp", "tp", "pp", "ep", "dp_ep"]
+GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 Nic = tuple[int, int]  # node, rail
 
 
@@ -34,34 +37,40 @@ def nic_of(layout: Layout, rank: int) -> Nic:
 def groups(layout: Layout, group: Group) -> tuple[tuple[int, ...], ...]:
     """Return the ranks of each group of a kind, in order of their first; every rank is in exactly one of them.
 
-    ``pp`` are the ranks that hand activations to each other, by stage. There are no expert groups: models are dense.
+    ``pp`` are the ranks that hand activations to each other, by stage.
     """
-    t, d, p = layout.tensor, layout.data, layout.pipeline
+    t, d, e = layout.tensor, layout.data, layout.expert
     if group == "tp":
         return tuple(tuple(range(first, first + t)) for first in range(0, layout.gpus, t))
-    if group == "dp":
-        return tuple(
-            tuple(range(stage * t * d + tensor, (stage + 1) * t * d, t)) for stage in range(p) for tensor in range(t)
-        )
     if group == "pp":
         return tuple(tuple(range(first, layout.gpus, t * d)) for first in range(t * d))
-    raise ValueError(f"group={group!r}, expected dp, tp or pp (models are dense)")
+    first_of_stage = range(0, layout.gpus, t * d)
+    if group == "dp":
+        return tuple(tuple(range(first + i, first + t * d, t)) for first in first_of_stage for i in range(t))
+    if group == "ep":
+        runs = (first + run for first in first_of_stage for run in range(0, t * d, t * e))
+        return tuple(tuple(range(first + i, first + t * e, t)) for first in runs for i in range(t))
+    return tuple(tuple(range(first + i, first + t * d, t * e)) for first in first_of_stage for i in range(t * e))
 
 
 def group_ranks(layout: Layout, group: Group) -> int:
     """Return the number of ranks in one group of a kind."""
-    return len(groups(layout, group)[0])
+    sizes: dict[Group, int] = {
+        "dp": layout.data,
+        "tp": layout.tensor,
+        "pp": layout.pipeline,
+        "ep": layout.expert,
+        "dp_ep": layout.data // layout.expert,
+    }
+    return sizes[group]
 
 
-def nic_share(layout: Layout, group: Group) -> float:
-    """Return what the busiest NIC sends, in units of what one rank of a group sends. 0: the group stays inside a node.
+def ring_share(layout: Layout, group: Group) -> float:
+    """Return what the busiest NIC sends for rings through all groups of a kind, in units of what one rank sends.
 
-    ``dp``, ``tp``: every node a ring leaves sends on what one rank sends, over the NICs of the ring's members there;
-    groups that share a NIC add up. ``pp``: every rank whose neighbour is on another node sends by itself; forwards or
-    backwards, whichever is more.
+    0: the groups stay inside a node. Every node a ring leaves sends on what one rank sends, over the NICs of the ring's
+    members there; groups that share a NIC add up.
     """
-    if group == "pp":
-        return float(max(_neighbour_load(layout, step) for step in (1, -1)))
     shares: dict[Nic, float] = {}
     for ranks in groups(layout, group):
         nodes = {node_of(layout, rank) for rank in ranks}
@@ -72,6 +81,28 @@ def nic_share(layout: Layout, group: Group) -> float:
         for nic in nics:
             shares[nic] = shares.get(nic, 0.0) + 1 / per_node[nic[0]]
     return max(shares.values(), default=0.0)
+
+
+def pairs_share(layout: Layout, group: Group) -> float:
+    """Return what the busiest NIC sends for all-to-alls in all groups of a kind, in units of the size.
+
+    Each rank sends 1/n of the size to every other; what goes to other nodes passes its NIC.
+    """
+    shares: Counter[Nic] = Counter()
+    members = group_ranks(layout, group)
+    for ranks in groups(layout, group):
+        here = Counter(node_of(layout, rank) for rank in ranks)
+        for rank in ranks:
+            shares[nic_of(layout, rank)] += members - here[node_of(layout, rank)]
+    return max(shares.values(), default=0) / members
+
+
+def neighbours_share(layout: Layout) -> float:
+    """Return what the busiest NIC sends when all stages hand on a message, in units of the message.
+
+    Every rank whose neighbour is on another node sends by itself; forwards or backwards, whichever is more.
+    """
+    return float(max(_neighbour_load(layout, step) for step in (1, -1)))
 
 
 def _neighbour_load(layout: Layout, step: int) -> int:
@@ -85,5 +116,8 @@ def _neighbour_load(layout: Layout, step: int) -> int:
 
 def inside_node(layout: Layout) -> frozenset[Group]:
     """Return the kinds of groups whose traffic never leaves a node, so that the fabric does not see it."""
-    kinds: tuple[Group, ...] = ("dp", "tp", "pp")
-    return frozenset(kind for kind in kinds if nic_share(layout, kind) == 0)
+    return frozenset(
+        kind
+        for kind in GROUPS
+        if all(len({node_of(layout, rank) for rank in ranks}) == 1 for ranks in groups(layout, kind))
+    )

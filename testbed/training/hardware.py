@@ -2,8 +2,8 @@
 
 Floating-point operations of an iteration with T tokens of length s: 6 P T + 12 L h s T (Chowdhery et al., "PaLM", arXiv
 2204.02311, appendix B): two for each parameter forward and four backward, and attention's scores and sums, without
-discount for the causal mask. The embedding counts like any matrix, as in all "6 P T". Activations are not computed
-again.
+discount for the causal mask. With experts P is what a token passes. The embedding counts like any matrix, as in all
+"6 P T". Activations are not computed again.
 
 ``mfu`` is the fraction of the accelerator's peak these operations get while the rank computes. Published figures are
 per iteration: they already contain what tensor parallelism costs inside a node, pipeline bubbles and exposed
@@ -55,7 +55,7 @@ class Hardware(Spec):
 def iteration_flops(model: Transformer, layout: Layout) -> float:
     """Return the operations of one iteration on all accelerators: 6 P T + 12 L h s T."""
     attention = 12 * model.layers * model.hidden * layout.sequence
-    return float((6 * model.parameters + attention) * layout.tokens)
+    return float((6 * model.active_parameters + attention) * layout.tokens)
 
 
 def iteration_compute_s(model: Transformer, layout: Layout, hardware: Hardware) -> float:

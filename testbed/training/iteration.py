@@ -1,7 +1,11 @@
 """What one rank does in a training iteration, as values: computations and communications in order. Pure.
 
-Whoever has records (a trace) makes an ``Iteration`` with ``from_records``; whoever has a model and a layout with
-``testbed.training.build``. How long it takes is ``testbed.training.timeline``'s business.
+Whoever has a trace makes an ``Iteration`` with ``testbed.training.traced``; whoever has a model and a layout with
+``testbed.training.build``. How long it takes is the business of ``testbed.training.timeline`` (one rank alone) and
+``testbed.training.rehearsal`` (all of them).
+
+Words: a *phase* is a part of the iteration ("forward", "backward", ...), a *stage* a part of a pipeline, a *level* one
+of ZeRO's.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from testbed.collectives.operation import MESSAGES, Operation
 from testbed.model.fields import Mistakes
 from testbed.training.groups import Group
 
-Operation = Literal["allreduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all", "sendrecv", "send", "recv"]
+Peer = Literal["next", "previous"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Compute:
     None: whatever is under way goes on behind.
     """
 
-    stage: str
+    phase: str
     duration_s: float
     after: int | None = None
 
@@ -35,17 +40,18 @@ class Compute:
 class Communicate:
     """The rank takes part in an operation of a group.
 
-    ``size_bytes`` is nccl-tests' size: the array of a rank; for reduce_scatter and all_gather the larger of what it has
-    before and after. ``send`` and ``recv`` (group ``pp``) are a message to or from the neighbouring pipeline stage, the
-    next one or the previous as stage ``forward`` or ``backward`` says. Operations of a rank go one after another. Not
+    ``size_bytes`` is nccl-tests' size: the array of a rank; for reduce_scatter, all_gather and all_to_all the larger of
+    what it has before and after. ``send``, ``recv`` and ``exchange`` are messages of ``size_bytes`` to, from, or to and
+    from ``peer``: the rank of the next or the previous pipeline stage. Operations of a rank go one after another. Not
     ``blocking``: the rank goes on at once, and the operation is complete at the latest when the iteration is.
     """
 
-    stage: str
+    phase: str
     operation: Operation
     group: Group
     size_bytes: int
     blocking: bool = True
+    peer: Peer | None = None
 
 
 Op = Compute | Communicate
@@ -54,7 +60,7 @@ Op = Compute | Communicate
 class Total(NamedTuple):
     """Operations of one kind together."""
 
-    stage: str
+    phase: str
     operation: Operation
     group: Group
     times: int
@@ -65,7 +71,8 @@ class Total(NamedTuple):
 class Iteration:
     """All that one rank does, in order; ``local``: operations that stay inside a node: listed, never sent.
 
-    Raises ``Mistakes`` with all that is wrong: sizes and durations that cannot be, waits for what has not been issued.
+    Raises ``Mistakes`` with all that is wrong: sizes and durations that cannot be, waits for what has not been issued,
+    messages to nobody.
     """
 
     ops: tuple[Op, ...]
@@ -80,11 +87,9 @@ class Iteration:
             else:
                 mistakes += _compute_mistakes(op, f"ops[{place}]", issued)
         for where, found in (("ops", self.ops), ("local", self.local)):
-            mistakes += [
-                f"{where}[{place}].size_bytes={op.size_bytes}; expected at least 1"
-                for place, op in enumerate(found)
-                if isinstance(op, Communicate) and op.size_bytes < 1
-            ]
+            for place, op in enumerate(found):
+                if isinstance(op, Communicate):
+                    mistakes += _communicate_mistakes(op, f"{where}[{place}]")
         if mistakes:
             raise Mistakes(mistakes)
 
@@ -99,15 +104,15 @@ class Iteration:
         return math.fsum(op.duration_s for op in self.ops if isinstance(op, Compute))
 
     def totals(self) -> tuple[Total, ...]:
-        """Return count and bytes by stage, operation and group on the fabric, in order of first appearance."""
+        """Return count and bytes by phase, operation and group on the fabric, in order of first appearance."""
         return totals(self.communications)
 
 
 def totals(found: Iterable[Communicate]) -> tuple[Total, ...]:
-    """Return count and bytes of operations by stage, operation and group, in order of first appearance."""
+    """Return count and bytes of operations by phase, operation and group, in order of first appearance."""
     sums: dict[tuple[str, Operation, Group], tuple[int, int]] = {}
     for op in found:
-        key = (op.stage, op.operation, op.group)
+        key = (op.phase, op.operation, op.group)
         times, size_bytes = sums.get(key, (0, 0))
         sums[key] = (times + 1, size_bytes + op.size_bytes)
     return tuple(Total(*key, times, size_bytes) for key, (times, size_bytes) in sums.items())
@@ -122,37 +127,21 @@ def _compute_mistakes(op: Compute, where: str, issued: int) -> list[str]:
     return mistakes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An operation as traces have it, with the seconds its rank computes before it."""
-
-    operation: Operation
-    group: Group
-    stage: str
-    size_bytes: int
-    compute_s: float = 0.0
-    blocking: bool = True
-
-
-def from_records(
-    records: Iterable[Record], *, inside_node: Collection[Group] = (), compute_after_s: float = 0.0
-) -> Iteration:
-    """Return the iteration of these records; groups ``inside_node`` are listed as local.
-
-    ``compute_after_s``: computed when the last record is over. Raises ``Mistakes`` as ``Iteration`` does.
-    """
-    recorder = Recorder(inside_node)
-    stage = ""
-    for record in records:
-        stage = record.stage
-        recorder.compute(stage, record.compute_s)
-        recorder.communicate(Communicate(stage, record.operation, record.group, record.size_bytes, record.blocking))
-    recorder.compute(stage, compute_after_s)
-    return recorder.iteration()
+def _communicate_mistakes(op: Communicate, where: str) -> list[str]:
+    mistakes = []
+    if op.size_bytes < 1:
+        mistakes.append(f"{where}.size_bytes={op.size_bytes}; expected at least 1")
+    if op.operation in MESSAGES and (op.peer is None or op.group != "pp"):
+        mistakes.append(
+            f"{where}: {op.operation} with group={op.group}, peer={op.peer}; expected pp and next or previous"
+        )
+    if op.operation not in MESSAGES and op.peer is not None:
+        mistakes.append(f"{where}.peer={op.peer}; expected None: {op.operation} is of the whole group")
+    return mistakes
 
 
 class Recorder:
-    """Collects what a rank does; computations of a stage that follow each other become one."""
+    """Collects what a rank does; computations of a phase that follow each other become one."""
 
     def __init__(self, inside_node: Collection[Group]) -> None:
         self._inside_node = frozenset(inside_node)
@@ -160,13 +149,13 @@ class Recorder:
         self._local: list[Communicate] = []
         self._issued = 0
 
-    def compute(self, stage: str, duration_s: float, after: int | None = None) -> None:
+    def compute(self, phase: str, duration_s: float, after: int | None = None) -> None:
         """Add a computation; one of no duration that waits for nothing vanishes."""
         last = self._ops[-1] if self._ops else None
-        if after is None and isinstance(last, Compute) and last.stage == stage:
-            self._ops[-1] = Compute(stage, last.duration_s + duration_s, last.after)
+        if after is None and isinstance(last, Compute) and last.phase == phase:
+            self._ops[-1] = Compute(phase, last.duration_s + duration_s, last.after)
         elif duration_s or after is not None:
-            self._ops.append(Compute(stage, duration_s, after))
+            self._ops.append(Compute(phase, duration_s, after))
 
     def communicate(self, op: Communicate) -> int | None:
         """Add an operation; return its number, or None when it stays inside a node and nobody waits for it."""

@@ -1,7 +1,7 @@
 """How a training job is divided among accelerators, as asked for. ``testbed.training.groups`` says who is where. Pure.
 
-Symbols: t ``tensor``, p ``pipeline``, d ``data``; t p d accelerators in all. Rules that depend on one framework say
-which.
+Symbols: t ``tensor``, p ``pipeline``, d ``data``, e ``expert``; t p d accelerators in all. Rules that depend on one
+framework say which.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ class Layout(Spec):
     tensor: Count = Field(1, ge=1, le=1024, description="accelerators that share every matrix (TP)")
     pipeline: Count = Field(1, ge=1, le=1024, description="stages the layers are divided into (PP)")
     data: Count = Field(ge=1, le=MAX_GPUS, description="replicas that each take a part of the batch (DP)")
+    expert: Count = Field(
+        1, ge=1, le=1024, description="replicas that share out the experts (EP); each has all that is not an expert"
+    )
     zero: Literal[0, 1, 2, 3] = Field(
         0,
-        description="what replicas share out: 0 nothing; 1 optimiser states (distributed optimiser); 2 gradients, too, "
-        "so they are reduced every micro-batch; 3 parameters, too (FSDP)",
+        description="ZeRO's level, what replicas share out: 0 nothing; 1 optimiser states (distributed optimiser); 2 "
+        "gradients, too, so they are reduced every micro-batch; 3 parameters, too (FSDP)",
     )
     sequence_parallel: bool = Field(False, description="norms divided along the sequence among the tensor group")
     micro_batch: Count = Field(1, ge=1, description="sequences a replica computes at once")
@@ -70,6 +73,10 @@ class Layout(Spec):
             mistakes.append(f"zero={self.zero} with pipeline={self.pipeline}; expected zero <= 1 or pipeline=1")
         if self.zero and self.data == 1:
             mistakes.append(f"zero={self.zero} with data=1; expected data > 1 (there is nobody to share with)")
+        if self.data % self.expert:
+            mistakes.append(f"expert={self.expert} with data={self.data}; expected a divisor of data")
+        if self.zero == 3 and self.expert > 1:
+            mistakes.append(f"zero=3 with expert={self.expert}; expected zero <= 2 or expert=1 (not modelled)")
         if self.bucket_bytes < self.gradient_element_bytes:
             mistakes.append(f"bucket_bytes={self.bucket_bytes}; expected at least gradient_element_bytes")
         if mistakes:
@@ -108,9 +115,27 @@ def check_fit(model: Transformer, layout: Layout) -> None:
         mistakes.append(
             f"pipeline={layout.pipeline} with the tied embeddings of {model.name}; expected 1 (not modelled)"
         )
-    for name in ("heads", "kv_heads", "ffn"):
-        size = getattr(model, name)
+    widths = {"heads": model.heads, "kv_heads": model.kv_heads, "ffn": model.ffn if model.dense_layers else 0}
+    if model.experts:
+        widths |= {"experts.ffn": model.experts.ffn, "experts.shared_ffn": model.experts.shared_ffn}
+    for name, size in widths.items():
         if size % layout.tensor:
             mistakes.append(f"tensor={layout.tensor}; expected a divisor of {name}={size} of {model.name}")
+    mistakes += _expert_mistakes(model, layout)
     if mistakes:
         raise Mistakes(mistakes)
+
+
+def _expert_mistakes(model: Transformer, layout: Layout) -> list[str]:
+    if model.experts is None:
+        return [] if layout.expert == 1 else [f"expert={layout.expert}; expected 1: {model.name} has no experts"]
+    mistakes = []
+    if model.experts.count % layout.expert:
+        mistakes.append(
+            f"expert={layout.expert}; expected a divisor of experts.count={model.experts.count} of {model.name}"
+        )
+    if layout.tensor > 1 and not layout.sequence_parallel:  # Megatron-LM asserts the same
+        mistakes.append(
+            f"tensor={layout.tensor} with sequence_parallel=False; expected True for the experts of {model.name}"
+        )
+    return mistakes

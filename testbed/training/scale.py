@@ -1,32 +1,38 @@
-"""An iteration made small enough for the testbed: bytes by one factor, seconds by another, rho kept. Pure.
+"""An iteration made small enough for the testbed: seconds by one factor, bytes so that they take as many. Pure.
 
-rho = ideal communication seconds / compute seconds is what decides how much of an iteration a network can win or lose,
-so it is what must survive. With a host per NIC, an emulated group of n hosts and a link of rate r,
+What decides how much of an iteration a network can win or lose is rho = ideal communication seconds / compute seconds,
+and which operations it consists of. Both survive if everything takes the same multiple of its time: with a host per
+NIC, an emulated group of n hosts and a link of rate r,
 
-    bytes factor b    = bytes a host shall send / bytes it would send of the native sizes
-    seconds factor    = emulated ideal seconds (sizes x b, n hosts, rate r) / native ideal seconds
+    seconds factor          = seconds the busiest host ideally sends / seconds the busiest NIC natively sends
+    bytes factor of a kind  = seconds factor x native ideal seconds / emulated ideal seconds of the native sizes
+                              (n hosts, rate r)
 
-and compute seconds are multiplied by the second one, which makes emulated ideal / emulated compute the native rho,
-exactly. The native side has its own number of ranks and NICs, so the two factors are not r / native rate.
+Compute seconds are multiplied by the first. A kind is an operation of a kind of groups; send, recv and exchange are
+one, so that both ends of a message agree. Kinds have factors of their own since a NIC's share of their traffic differs:
+eight ranks of a node hand on activations through one NIC each by itself, but reduce gradients in one ring.
 
 EMULATION: a host stands for one NIC of one node; the hosts are one rail, and the other rails, which do the same at the
 same time, are left out (with one NIC a node there are none). All groups but ``pp`` are the hosts of a stage. Overheads
-of frames are counted on the emulated side (TCP), where they are known, not on the native one.
+of frames are counted on the emulated side (TCP), where they are known, not on the native one. What this does not keep:
+docs/workloads.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from testbed.collectives.operation import MESSAGES, Operation
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.model.wire import tcp_payload_bytes, tcp_payload_fraction
 from testbed.training.groups import Group, group_ranks
 from testbed.training.hardware import Hardware
-from testbed.training.iteration import Communicate, Compute, Iteration, Op, Operation
+from testbed.training.iteration import Communicate, Compute, Iteration, Op
 from testbed.training.layout import Layout
 from testbed.training.timeline import SecondsOf
 from testbed.training.volume import ideal_seconds, sent_per_byte
@@ -48,6 +54,11 @@ class Emulation(Spec):
     sent_bytes: SizeBytes = Field(ge=1, description="payload the busiest host sends in one iteration")
     mtu_bytes: Count = Field(9000, ge=576, le=65535)
 
+    @property
+    def goodput_mbps(self) -> float:
+        """Payload of whole TCP frames at full rate, in Mbit/s."""
+        return self.link_mbps * tcp_payload_fraction(self.mtu_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Native:
@@ -63,24 +74,37 @@ class Native:
         return cls(ideal_seconds(layout, hardware.nic_mbps), group_ranks(layout, "dp"), hardware.nic_mbps)
 
 
+class Kind(NamedTuple):
+    """Operations that have a bytes factor in common."""
+
+    operation: Operation | Literal["message"]
+    group: Group
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One side of the scaling, of the stage that sends most: ranks of a group, and what an iteration has in it.
+    """One side of the scaling, of the stage that natively sends most: ranks of a group, and what an iteration has.
 
-    ``sent_bytes``: by a NIC, or by a host. ``communication_s``: ideal, all operations one after another.
+    ``sent_bytes``: by a NIC, or by a host. ``communication_s``: ideal, all operations one after another; ``by_kind``:
+    the same of each kind that takes any time.
     """
 
     ranks: int
     rate_mbps: float
     compute_s: float
     communication_s: float
+    by_kind: Mapping[Kind, float]
     sent_bytes: float
     largest_operation_bytes: int
 
     @property
     def rho(self) -> float:
-        """Ideal communication seconds / compute seconds."""
-        return self.communication_s / self.compute_s
+        """Ideal communication seconds / compute seconds; infinite where nothing is said of computing."""
+        return self.communication_s / self.compute_s if self.compute_s else math.inf
+
+    def share(self, group: Group) -> float:
+        """Return the fraction of the communication seconds that is of a kind of groups."""
+        return math.fsum(s for kind, s in self.by_kind.items() if kind.group == group) / self.communication_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +112,8 @@ class Scaled:
     """Scaled iterations, one per pipeline stage, with the factors used and both sides in their own units."""
 
     iterations: tuple[Iteration, ...]
-    stage: int  # the one that sends most: factors are from it, native and emulated are its
-    bytes_factor: float
+    stage: int  # the one that natively sends most: native and emulated are its
+    bytes_factors: Mapping[Kind, float]
     seconds_factor: float
     native: Load
     emulated: Load
@@ -98,21 +122,22 @@ class Scaled:
 def scale(iterations: Sequence[Iteration], native: Native, emulation: Emulation) -> Scaled:
     """Return the iterations of all pipeline stages (one without a pipeline), scaled down.
 
-    Sizes become whole floats, at least one. Raises ``Mistakes`` with everything that stands against it.
+    Sizes become whole floats, at least one; local operations stay as they are. Raises ``Mistakes`` with everything that
+    stands against it.
     """
     _check_structure(iterations, native, emulation)
     group_hosts = emulation.hosts // len(iterations)
-    unscaled = [_sent_bytes(iteration, group_hosts) for iteration in iterations]
-    stage = max(range(len(unscaled)), key=unscaled.__getitem__)
-    bytes_factor = emulation.sent_bytes / unscaled[stage]
-    seconds_of = emulated_seconds(emulation, group_hosts)
-    sized = [_with_sizes(iteration, bytes_factor) for iteration in iterations]
-    before = _load(iterations[stage], native.seconds_of, native.ranks, native.nic_mbps)
-    emulated_s = math.fsum(map(seconds_of, sized[stage].communications))
-    seconds_factor = emulated_s / before.communication_s
+    emulated_s = emulated_seconds(emulation, group_hosts)
+    native_s = [math.fsum(map(native.seconds_of, iteration.communications)) for iteration in iterations]
+    stage = max(range(len(native_s)), key=native_s.__getitem__)
+    asked_s = emulation.sent_bytes / mbps_to_bytes_per_s(emulation.goodput_mbps)
+    factors = _bytes_factors(iterations, native.seconds_of, emulated_s, asked_s / native_s[stage])
+    sized = [_with_sizes(iteration, factors) for iteration in iterations]
+    # of the sizes as they have become, which makes rho exact
+    seconds_factor = math.fsum(map(emulated_s, sized[stage].communications)) / native_s[stage]
     scaled = tuple(_with_seconds(iteration, seconds_factor) for iteration in sized)
-    goodput_mbps = emulation.link_mbps * tcp_payload_fraction(emulation.mtu_bytes)
-    after = _load(scaled[stage], seconds_of, group_hosts, goodput_mbps)
+    before = _load(iterations[stage], native.seconds_of, native.ranks, native.nic_mbps)
+    after = _load(scaled[stage], emulated_s, group_hosts, emulation.goodput_mbps)
     mistakes = _size_mistakes(scaled, emulation)
     duration_s = after.compute_s + after.communication_s
     if duration_s > MAX_ITERATION_S:
@@ -121,17 +146,34 @@ def scale(iterations: Sequence[Iteration], native: Native, emulation: Emulation)
         )
     if mistakes:
         raise Mistakes(mistakes)
-    return Scaled(scaled, stage, bytes_factor, seconds_factor, before, replace(after, rate_mbps=emulation.link_mbps))
+    return Scaled(scaled, stage, factors, seconds_factor, before, replace(after, rate_mbps=emulation.link_mbps))
 
 
 def emulated_seconds(emulation: Emulation, group_hosts: int) -> SecondsOf:
     """Return the function op -> seconds it ideally takes among ``group_hosts`` hosts, whole TCP frames at full rate."""
-    goodput = mbps_to_bytes_per_s(emulation.link_mbps) * tcp_payload_fraction(emulation.mtu_bytes)
+    goodput = mbps_to_bytes_per_s(emulation.goodput_mbps)
     return lambda op: sent_per_byte(op.operation, group_hosts) * op.size_bytes / goodput
 
 
-def _sent_bytes(iteration: Iteration, ranks: int) -> float:
-    return math.fsum(sent_per_byte(op.operation, ranks) * op.size_bytes for op in iteration.communications)
+def kind_of(op: Communicate) -> Kind:
+    """Return the kind whose factor an operation has."""
+    return Kind("message" if op.operation in MESSAGES else op.operation, op.group)
+
+
+def _by_kind(iterations: Iterable[Iteration], seconds_of: SecondsOf) -> dict[Kind, float]:
+    """Return the seconds of each kind, in order of first appearance."""
+    found: dict[Kind, list[float]] = {}
+    for iteration in iterations:
+        for op in iteration.communications:
+            found.setdefault(kind_of(op), []).append(seconds_of(op))
+    return {kind: math.fsum(seconds) for kind, seconds in found.items()}
+
+
+def _bytes_factors(
+    iterations: Sequence[Iteration], native_s: SecondsOf, emulated_s: SecondsOf, seconds_factor: float
+) -> dict[Kind, float]:
+    before, after = _by_kind(iterations, native_s), _by_kind(iterations, emulated_s)
+    return {kind: seconds_factor * seconds / after[kind] for kind, seconds in before.items()}
 
 
 def _load(iteration: Iteration, seconds_of: SecondsOf, ranks: int, rate_mbps: float) -> Load:
@@ -141,17 +183,19 @@ def _load(iteration: Iteration, seconds_of: SecondsOf, ranks: int, rate_mbps: fl
         rate_mbps=rate_mbps,
         compute_s=iteration.compute_s,
         communication_s=communication_s,
+        by_kind=_by_kind([iteration], seconds_of),
         sent_bytes=communication_s * mbps_to_bytes_per_s(rate_mbps),
         largest_operation_bytes=max(op.size_bytes for op in iteration.communications),
     )
 
 
-def _with_sizes(iteration: Iteration, factor: float) -> Iteration:
+def _with_sizes(iteration: Iteration, factors: Mapping[Kind, float]) -> Iteration:
     def sized(op: Communicate) -> Communicate:
-        return replace(op, size_bytes=max(1, round(op.size_bytes * factor / FLOAT_BYTES)) * FLOAT_BYTES)
+        floats = round(op.size_bytes * factors[kind_of(op)] / FLOAT_BYTES)
+        return replace(op, size_bytes=max(1, floats) * FLOAT_BYTES)
 
     ops: tuple[Op, ...] = tuple(sized(op) if isinstance(op, Communicate) else op for op in iteration.ops)
-    return Iteration(ops, tuple(map(sized, iteration.local)))
+    return Iteration(ops, iteration.local)
 
 
 def _with_seconds(iteration: Iteration, factor: float) -> Iteration:
@@ -172,13 +216,31 @@ def _check_structure(iterations: Sequence[Iteration], native: Native, emulation:
     alone = emulation.hosts // stages < 2
     if alone and any(op.group != "pp" for iteration in iterations for op in iteration.communications):
         mistakes.append(f"hosts={emulation.hosts} with {stages} pipeline stages; expected at least two a stage")
-    if not any(native.seconds_of(op) > 0 for iteration in iterations for op in iteration.communications):
+    by_kind = _by_kind(iterations, native.seconds_of)
+    if not any(by_kind.values()):
         mistakes.append("no operation uses the fabric; expected one (do all groups fit into a node?)")
+    else:
+        mistakes += [_idle_kind(iterations, kind) for kind, seconds in by_kind.items() if not seconds]
     idle = [str(number) for number, iteration in enumerate(iterations) if not iteration.compute_s]
-    if idle:
-        mistakes.append(f"no computation in stage {', '.join(idle)}; expected some, or rho is not defined")
+    if 0 < len(idle) < stages:  # most traces say nothing of computing: communication alone
+        mistakes.append(f"no computation in stage {', '.join(idle)}; expected some, as in the others, or none in any")
     if mistakes:
         raise Mistakes(mistakes)
+
+
+def _idle_kind(iterations: Sequence[Iteration], kind: Kind) -> str:
+    """Say that there is nothing a kind's size could be scaled by."""
+    found = [
+        (stage, op)
+        for stage, iteration in enumerate(iterations)
+        for op in iteration.communications
+        if kind_of(op) == kind
+    ]
+    stage, op = found[0]
+    what = f"{len(found)} {op.operation} ({op.group}), the first in stage {stage} of {op.size_bytes} bytes"
+    if kind.operation == "message":
+        return f"{what}: no stage sends; expected the sends, too, or these in local"
+    return f"{what}: natively no NIC sends for it; expected it in local"
 
 
 def _size_mistakes(iterations: Sequence[Iteration], emulation: Emulation) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from testbed.training.groups import Group
 from testbed.training.hardware import Hardware
 from testbed.training.layout import Layout
 from testbed.training.model import Transformer
@@ -13,44 +15,79 @@ from testbed.training.model import Transformer
 class Section:
     """What one rank computes between two places where its tensor group exchanges activations.
 
-    ``elements``: parameters the rank works on (1/t of the section's); ``forward_s``: seconds of one micro-batch,
-    backward is twice that; ``forward_exchanges``, ``backward_exchanges``: all-reduces of the tensor group.
+    ``elements``: parameters the rank has of it (1/t of the section's, of experts 1/(t e)); ``forward_s``: seconds of
+    one micro-batch, backward is twice that; ``forward_exchanges``, ``backward_exchanges``: all-reduces of the tensor
+    group behind it; ``copies``: to how many of its experts a token is sent, 0: it has none; ``group``: whose ranks have
+    the same parameters, and reduce their gradients.
     """
 
     name: str
     elements: int
     forward_s: float
-    forward_exchanges: int
-    backward_exchanges: int
+    forward_exchanges: int = 0
+    backward_exchanges: int = 0
+    copies: int = 0
+    group: Group = "dp"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """What seconds and elements depend on."""
+
+    model: Transformer
+    layout: Layout
+    hardware: Hardware
+
+    def section(self, name: str, parameters: int, token_flops: int, forward: int, backward: int) -> Section:
+        return Section(name, -(-parameters // self.layout.tensor), self._forward_s(token_flops), forward, backward)
+
+    def layer(self, number: int) -> Iterator[Section]:
+        model, experts = self.model, self.model.experts
+        attention_flops = 4 * model.hidden * self.layout.sequence  # a third of 12 h s
+        if experts is None or number < model.dense_layers:
+            parameters = model.layer_parameters
+            yield self.section(f"layer {number}", parameters, 2 * parameters + attention_flops, 2, 2)
+            return
+        exchanges = 2 if experts.shared_ffn else 1
+        parameters = model.routing_parameters
+        yield self.section(f"layer {number}", parameters, 2 * parameters + attention_flops, exchanges, exchanges)
+        shared_out = self.layout.tensor * self.layout.expert
+        yield Section(
+            f"experts {number}",
+            -(-experts.count * model.expert_parameters // shared_out),
+            self._forward_s(2 * experts.per_token * model.expert_parameters),
+            copies=experts.per_token,
+            group="dp" if self.layout.expert == 1 else "dp_ep",
+        )
+
+    def _forward_s(self, token_flops: int) -> float:
+        """Seconds of a micro-batch, whose tokens' operations are divided among the tensor group."""
+        tokens = self.layout.micro_batch * self.layout.sequence
+        return token_flops * tokens / (self.layout.tensor * self.hardware.flops_per_s)
 
 
 def stage_sections(model: Transformer, layout: Layout, hardware: Hardware, stage: int) -> tuple[Section, ...]:
     """Return the sections of pipeline stage ``stage`` (from 0), in forward order.
 
     Layers are divided evenly; the first stage has the embedding, too, the last the output. Tensor parallelism (Shoeybi
-    et al., "Megatron-LM", arXiv 1909.08053, section 3) exchanges activations twice a layer in each direction, once
-    behind the embedding (forward) and once before the output matrix (backward). Elements are divided by t and rounded
-    up: that norms are on every rank, which is 1e-5 of a model, is left out.
+    et al., "Megatron-LM", arXiv 1909.08053, section 3) exchanges activations twice a layer in each direction (with
+    experts once for attention and once for shared ones), once behind the embedding (forward) and once before the output
+    matrix (backward). Experts are a section of their own. Tokens go to all of them evenly, so each rank computes as
+    many as it sends. Elements are divided by t and rounded up: that norms and routers are on every rank, which is 1e-5
+    of a model, is left out.
 
     Raises ValueError when there is no such stage.
     """
     if not 0 <= stage < layout.pipeline:
         raise ValueError(f"stage={stage}, expected 0..{layout.pipeline - 1}")
-    per_rank_flops = layout.tensor * hardware.flops_per_s
-    tokens = layout.micro_batch * layout.sequence
-
-    def section(name: str, parameters: int, token_flops: int, forward: int, backward: int) -> Section:
-        return Section(name, -(-parameters // layout.tensor), token_flops * tokens / per_rank_flops, forward, backward)
-
-    layer_flops = 2 * model.layer_parameters + 4 * model.hidden * layout.sequence  # a third of 6 P + 12 h s
+    rank = _Rank(model, layout, hardware)
     embedding_flops, head_flops = 2 * model.embedding_parameters, 2 * model.head_parameters
     if model.tied_embeddings:  # its one matrix is multiplied with at the output; in front it is looked up
         embedding_flops, head_flops = 0, embedding_flops + head_flops
     per_stage = model.layers // layout.pipeline
-    first = stage * per_stage
-    found = [section(f"layer {n}", model.layer_parameters, layer_flops, 2, 2) for n in range(first, first + per_stage)]
+    found = [one for number in range(stage * per_stage, (stage + 1) * per_stage) for one in rank.layer(number)]
     if stage == 0:
-        found.insert(0, section("embedding", model.embedding_parameters, embedding_flops, 1, 0))
+        found.insert(0, rank.section("embedding", model.embedding_parameters, embedding_flops, 1, 0))
     if stage == layout.pipeline - 1:
-        found.append(section("output", model.head_parameters, head_flops, 0, 1))
+        found.append(rank.section("output", model.head_parameters, head_flops, 0, 1))
     return tuple(found)

@@ -1,6 +1,6 @@
-"""What replicas communicate, and when: plain data parallelism and the stages of ZeRO. Pure.
+"""What replicas communicate, and when: plain data parallelism and the levels of ZeRO. Pure.
 
-Volumes and stages: Rajbhandari et al., "ZeRO", arXiv 1910.02054, section 7: a reduce-scatter of the gradients and an
+Volumes and levels: Rajbhandari et al., "ZeRO", arXiv 1910.02054, section 7: a reduce-scatter of the gradients and an
 all-gather of the parameters move what an all-reduce does; gathering parameters forward and backward moves half as much
 again. With M bytes of parameters (equal to those of gradients) and m micro-batches a rank takes part in
 
@@ -13,39 +13,45 @@ zero gradients                                              parameters          
 3    reduce-scatter M every micro-batch                     all-gather 2 M every time     3 m (n-1)/n M
 ==== ====================================================== ============================= =====================
 
-Stages 0 and 1 add up gradients of micro-batches where they are and reduce them with the last one's (DDP's ``no_sync``,
-Megatron). Stage 3 frees parameters after each pass over them (FSDP's default, FULL_SHARD), the last ones forward, too,
+Levels 0 and 1 add up gradients of micro-batches where they are and reduce them with the last one's (DDP's ``no_sync``,
+Megatron). Level 3 frees parameters after each pass over them (FSDP's default, FULL_SHARD), the last ones forward, too,
 which FSDP would keep.
 
 With overlap every operation goes behind the computation as soon as its data are there: gradients when their bucket is
-ready (PyTorch DDP, Megatron's overlap_grad_reduce); stage 1 and 2 gather the parameters while the next forward pass is
+ready (PyTorch DDP, Megatron's overlap_grad_reduce); level 1 and 2 gather the parameters while the next forward pass is
 on its way, which waits bucket by bucket (overlap_param_gather): an iteration begins with the gathers that belong to the
-previous one; stage 3 gathers one bucket ahead (FSDP's prefetch). Without overlap everything is waited for.
+previous one; level 3 gathers one bucket ahead (FSDP's prefetch). Without overlap everything is waited for.
+
+A bucket is communicated in its group: ``dp``, or ``dp_ep`` for experts that are shared out. What a single rank has is
+communicated with nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.training.iteration import Communicate, Operation, Recorder
+from testbed.collectives.operation import ProgramOperation
+from testbed.training.groups import group_ranks
+from testbed.training.iteration import Communicate, Recorder
 from testbed.training.layout import Layout
+from testbed.training.pieces import Bucket
 
 
 class Replicated:
-    """ZeRO stage 0: every rank has all parameters, gradients are all-reduced. Base of the others."""
+    """ZeRO-0: every rank has all parameters, gradients are all-reduced. Base of the others."""
 
-    reduction: Operation = "allreduce"
+    reduction: ProgramOperation = "allreduce"
 
-    def __init__(self, layout: Layout, edges: Sequence[int], recorder: Recorder) -> None:
+    def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
         self.layout = layout
         self._recorder = recorder
-        self._sizes = [end - start for start, end in zip(edges, edges[1:], strict=False)]
+        self._buckets = buckets
         self._pending: list[int] = []  # buckets ready, to be reduced when the backward pass is over
 
     @property
     def buckets(self) -> range:
-        """Numbers of the buckets, in forward order."""
-        return range(len(self._sizes))
+        """Numbers of the buckets, in the order in which forward begins them."""
+        return range(len(self._buckets))
 
     def begin(self) -> None:
         """Do what comes before the first forward pass."""
@@ -60,14 +66,15 @@ class Replicated:
 
     def gradients_ready(self, micro_batch: int, bucket: int) -> None:
         """Take note that the backward pass over a bucket is over."""
-        if self.reduces(micro_batch) and self.layout.data > 1:
-            if self.layout.overlap:
-                self.reduce(bucket, blocking=False)
-            else:
-                self._pending.append(bucket)
+        if not self.reduces(micro_batch):
+            return
+        if self.layout.overlap:
+            self.reduce(bucket, blocking=False)
+        else:
+            self._pending.append(bucket)
 
-    def after_backward(self, micro_batch: int) -> None:
-        """Do what comes after a backward pass."""
+    def reduce_pending(self) -> None:
+        """Reduce what is ready and has waited for the end of the backward pass, with its messages."""
         for bucket in self._pending:
             self.reduce(bucket, blocking=True)
         self._pending.clear()
@@ -81,22 +88,28 @@ class Replicated:
 
     def reduce(self, bucket: int, *, blocking: bool) -> None:
         """Reduce the gradients of a bucket."""
-        size_bytes = self._sizes[bucket] * self.layout.gradient_element_bytes
-        self._recorder.communicate(Communicate("backward", self.reduction, "dp", size_bytes, blocking))
+        self._communicate("backward", self.reduction, bucket, self.layout.gradient_element_bytes, blocking)
 
-    def gather(self, stage: str, bucket: int, *, blocking: bool) -> int | None:
+    def gather(self, phase: str, bucket: int, *, blocking: bool) -> int | None:
         """Gather the parameters of a bucket; return the operation's number."""
-        size_bytes = self._sizes[bucket] * self.layout.parameter_element_bytes
-        return self._recorder.communicate(Communicate(stage, "all_gather", "dp", size_bytes, blocking))
+        return self._communicate(phase, "all_gather", bucket, self.layout.parameter_element_bytes, blocking)
+
+    def _communicate(
+        self, phase: str, operation: ProgramOperation, bucket: int, element_bytes: int, blocking: bool
+    ) -> int | None:
+        group, elements = self._buckets[bucket]
+        if group_ranks(self.layout, group) == 1:
+            return None
+        return self._recorder.communicate(Communicate(phase, operation, group, elements * element_bytes, blocking))
 
 
 class ShardedOptimiser(Replicated):
-    """ZeRO stage 1: each rank updates its part of the parameters, which are then gathered."""
+    """ZeRO-1: each rank updates its part of the parameters, which are then gathered."""
 
-    reduction: Operation = "reduce_scatter"
+    reduction: ProgramOperation = "reduce_scatter"
 
-    def __init__(self, layout: Layout, edges: Sequence[int], recorder: Recorder) -> None:
-        super().__init__(layout, edges, recorder)
+    def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
+        super().__init__(layout, buckets, recorder)
         self._gathers: list[int | None] = []
 
     def begin(self) -> None:
@@ -116,7 +129,7 @@ class ShardedOptimiser(Replicated):
 
 
 class ShardedGradients(ShardedOptimiser):
-    """ZeRO stage 2: a rank keeps its part of the gradients only, so each micro-batch's are reduced."""
+    """ZeRO-2: a rank keeps its part of the gradients only, so each micro-batch's are reduced."""
 
     def reduces(self, micro_batch: int) -> bool:
         """Tell that those of every micro-batch are."""
@@ -124,12 +137,12 @@ class ShardedGradients(ShardedOptimiser):
 
 
 class ShardedParameters(Replicated):
-    """ZeRO stage 3, FSDP: a rank keeps its part of everything; parameters are gathered for each pass and freed."""
+    """ZeRO-3, FSDP: a rank keeps its part of everything; parameters are gathered for each pass and freed."""
 
-    reduction: Operation = "reduce_scatter"
+    reduction: ProgramOperation = "reduce_scatter"
 
-    def __init__(self, layout: Layout, edges: Sequence[int], recorder: Recorder) -> None:
-        super().__init__(layout, edges, recorder)
+    def __init__(self, layout: Layout, buckets: Sequence[Bucket], recorder: Recorder) -> None:
+        super().__init__(layout, buckets, recorder)
         self._ahead: tuple[int, int | None] | None = None  # the bucket gathered ahead, and its operation
 
     def before_forward(self, micro_batch: int, bucket: int) -> int | None:
@@ -144,13 +157,13 @@ class ShardedParameters(Replicated):
         """Reduce the gradients of a bucket at once: they are as large as what was freed."""
         self.reduce(bucket, blocking=not self.layout.overlap)
 
-    def _gather_ahead(self, stage: str, bucket: int, following: int) -> int | None:
+    def _gather_ahead(self, phase: str, bucket: int, following: int) -> int | None:
         if not self.layout.overlap:
-            self.gather(stage, bucket, blocking=True)
+            self.gather(phase, bucket, blocking=True)
             return None
-        number = self._ahead[1] if self._ahead else self.gather(stage, bucket, blocking=False)
+        number = self._ahead[1] if self._ahead else self.gather(phase, bucket, blocking=False)
         more = following in self.buckets
-        self._ahead = (following, self.gather(stage, following, blocking=False)) if more else None
+        self._ahead = (following, self.gather(phase, following, blocking=False)) if more else None
         return number
 
 

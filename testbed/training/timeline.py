@@ -1,7 +1,8 @@
 """How long an iteration takes one rank, given how long each of its communications takes. Pure.
 
 One rank, one channel: its operations go one after another in the order they are issued, each from when it is issued and
-the one before it is over. Peers are taken to be ready: nothing here waits for another rank. So for any iteration
+the one before it is over. Peers are taken to be ready: nothing here waits for another rank
+(``testbed.training.rehearsal`` has them all). So for any iteration
 
     max(compute, communication) <= duration <= compute + communication,
 
@@ -15,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from testbed.collectives.operation import Operation
 from testbed.training.groups import Group
-from testbed.training.iteration import Communicate, Compute, Iteration, Operation
+from testbed.training.iteration import Communicate, Compute, Iteration
 
 SecondsOf = Callable[[Communicate], float]
 
@@ -66,6 +68,14 @@ class Timeline:
         return found
 
 
+def checked_seconds(seconds_of: SecondsOf, op: Communicate) -> float:
+    """Return the duration of an operation. Raises ValueError for one that cannot be."""
+    seconds = seconds_of(op)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{op}: {seconds} seconds, expected a finite number, at least 0")
+    return seconds
+
+
 def play(iteration: Iteration, seconds_of: SecondsOf) -> Timeline:
     """Return the timeline of one rank; ``seconds_of`` gives the duration of an operation, at least 0.
 
@@ -79,11 +89,8 @@ def play(iteration: Iteration, seconds_of: SecondsOf) -> Timeline:
                 now_s = max(now_s, done[op.after].end_s)
             now_s += op.duration_s
             continue
-        seconds = seconds_of(op)
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"{op}: {seconds} seconds, expected a finite number, at least 0")
         start_s = max(now_s, free_s)
-        free_s = start_s + seconds
+        free_s = start_s + checked_seconds(seconds_of, op)
         done.append(Timed(op, now_s, start_s, free_s))
         if op.blocking:
             now_s = free_s

@@ -17,7 +17,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from testbed.collectives.algorithms import ALGORITHMS, program
-from testbed.collectives.program import Operation, Pair, Program
+from testbed.collectives.operation import ProgramOperation
+from testbed.collectives.program import Pair, Program
 from testbed.collectives.schedule import Schedule
 from testbed.model.slices import Slice
 from testbed.workload.cargo import Cargo
@@ -40,7 +41,7 @@ class Case:
         return self.program.size_bytes // 4
 
 
-def operations(*, in_place_only: bool = False) -> list[tuple[Operation, str]]:
+def operations(*, in_place_only: bool = False) -> list[tuple[ProgramOperation, str]]:
     names = [(operation, name) for operation, found in ALGORITHMS.items() for name in found]
     return [one for one in names if not in_place_only or one[0] not in ("all_to_all", "sendrecv")]
 

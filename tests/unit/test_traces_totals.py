@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from trace_files import OURS, file_id, trace_files
 
 from testbed.cli import workload
+from testbed.collectives.operation import OPERATIONS
 from testbed.traces.files import load
 from testbed.traces.totals import By, communications, computing, computing_by_stage, group_sizes, sums, total
-from testbed.traces.trace import OPERATIONS, Kind, Record, Trace
+from testbed.traces.trace import Kind, Record, Trace
 from testbed.views import traces as views
 from testbed.views.traces import MOST_ROWS, operation_grid, stage_grid, trace_json
 

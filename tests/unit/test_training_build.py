@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model.fields import Mistakes
-from testbed.training.build import build, one_forward_one_backward
+from testbed.training.build import build
 from testbed.training.hardware import A100, ACCELERATORS, H100, Accelerator, Hardware, iteration_compute_s
 from testbed.training.iteration import Communicate, Compute, Iteration, Total, totals
 from testbed.training.layout import Layout
 from testbed.training.model import Transformer
-from testbed.training.pieces import bucket_edges, pieces
+from testbed.training.pieces import Bucket, bucket_edges, cut
+from testbed.training.pipeline import Pass, one_forward_one_backward
 from testbed.training.presets import GPT3_13B, LLAMA2_13B, LLAMA2_70B
 from testbed.training.sections import stage_sections
 from testbed.training.timeline import play
@@ -72,7 +73,7 @@ def test_stages_compute_on_average_what_the_formula_says(model: Transformer, ten
 @pytest.mark.parametrize("overlap", [False, True])
 def test_a_third_of_the_computation_is_forward(zero: int, overlap: bool) -> None:
     found = build(LLAMA2_13B, layout(data=8, zero=zero, overlap=overlap, global_batch=16), A100_45)
-    forward_s = math.fsum(op.duration_s for op in found.ops if isinstance(op, Compute) and op.stage == "forward")
+    forward_s = math.fsum(op.duration_s for op in found.ops if isinstance(op, Compute) and op.phase == "forward")
     assert forward_s == pytest.approx(found.compute_s / 3)
 
 
@@ -111,7 +112,8 @@ def test_buckets_are_the_fewest_and_of_one_size() -> None:
 def test_pieces_make_up_the_stage(bucket_bytes: int) -> None:
     sections = stage_sections(TINY, layout(data=2), UNIT, 0)
     edges = bucket_edges(356, 2, bucket_bytes)
-    found = pieces(sections, edges)
+    found, buckets = cut(sections, 2, bucket_bytes)
+    assert buckets == tuple(Bucket("dp", end - start) for start, end in zip(edges, edges[1:], strict=False))
     assert math.fsum(piece.forward_s for piece in found) == pytest.approx(math.fsum(s.forward_s for s in sections))
     assert [piece.bucket for piece in found if piece.begins_bucket] == list(range(len(edges) - 1))
     assert [piece.bucket for piece in found if piece.ends_bucket] == list(range(len(edges) - 1))
@@ -147,7 +149,7 @@ def test_without_overlap_gradients_are_reduced_after_the_backward_pass() -> None
 def test_gradients_of_micro_batches_are_added_up_before_they_are_sent() -> None:
     found = build(TINY, layout(data=2, global_batch=6), UNIT)
     assert sizes(found) == [("allreduce", 712)]
-    assert [op.stage for op in found.ops if isinstance(op, Compute)] == ["forward", "backward"] * 3
+    assert [op.phase for op in found.ops if isinstance(op, Compute)] == ["forward", "backward"] * 3
 
 
 def test_one_replica_sends_nothing() -> None:
@@ -174,6 +176,14 @@ def test_sharded_gradients_are_reduced_every_micro_batch() -> None:
     assert sizes(found) == [("reduce_scatter", 712)] * 3 + [("all_gather", 712)]
 
 
+def test_gradients_of_a_micro_batch_are_reduced_before_the_next_one() -> None:
+    found = build(TINY, layout(data=2, zero=2, global_batch=4, overlap=False), UNIT)
+    assert [getattr(op, "operation", op.phase) for op in found.ops] == [
+        *("forward", "backward", "reduce_scatter", "forward", "backward", "reduce_scatter"),
+        "all_gather",
+    ]
+
+
 def test_fsdp_gathers_forward_and_backward_and_reduces_every_micro_batch() -> None:
     found = build(TINY, layout(data=2, zero=3, bucket_bytes=400, overlap=False, global_batch=4), UNIT)
     forward, backward = [("all_gather", 356)] * 2, [("all_gather", 356), ("reduce_scatter", 356)] * 2
@@ -197,7 +207,7 @@ def test_fsdp_gathers_one_bucket_ahead() -> None:
 
 def test_fsdp_of_llama2_13b_sends_three_times_its_parameters() -> None:
     found = build(LLAMA2_13B, layout(data=64, zero=3, sequence=4096, gpus_per_node=8, nics_per_node=8), A100_45)
-    by_kind = {(total.stage, total.operation): total.size_bytes for total in found.totals()}
+    by_kind = {(total.phase, total.operation): total.size_bytes for total in found.totals()}
     assert by_kind == dict.fromkeys(
         [("forward", "all_gather"), ("backward", "all_gather"), ("backward", "reduce_scatter")], 26_031_728_640
     )
@@ -221,8 +231,8 @@ def test_tensor_groups_inside_a_node_are_listed_not_sent() -> None:
 def test_sequence_parallelism_moves_the_same_bytes_in_two_operations() -> None:
     job = layout(tensor=8, data=2, sequence_parallel=True, sequence=4096, gpus_per_node=8, nics_per_node=8)
     assert totals(build(LLAMA2_13B, job, A100_45).local) == tuple(
-        Total(stage, operation, "tp", 81, 81 * 41_943_040)
-        for stage in ("forward", "backward")
+        Total(phase, operation, "tp", 81, 81 * 41_943_040)
+        for phase in ("forward", "backward")
         for operation in ("all_gather", "reduce_scatter")
     )
 
@@ -241,17 +251,17 @@ def test_pipeline_stages_hand_on_activations() -> None:
     job = layout(pipeline=2, data=1, global_batch=2)
     first, last = (build(TINY, job, UNIT, stage=stage) for stage in (0, 1))
     # b s h B = 1 x 8 x 4 x 2
-    assert [(op.stage, op.operation, op.size_bytes) for op in first.communications] == [
-        ("forward", "send", 64),
-        ("forward", "send", 64),
-        ("backward", "recv", 64),
-        ("backward", "recv", 64),
+    assert [(op.phase, op.operation, op.peer, op.size_bytes) for op in first.communications] == [
+        ("forward", "send", "next", 64),
+        ("forward", "exchange", "next", 64),
+        ("backward", "recv", "next", 64),
     ]
-    assert [(op.stage, op.operation) for op in last.communications] == [
-        ("forward", "recv"),
-        ("backward", "send"),
-    ] * 2
-    assert [op.blocking for op in first.communications] == [False, False, True, True]
+    assert [(op.phase, op.operation, op.peer) for op in last.communications] == [
+        ("forward", "recv", "previous"),
+        ("backward", "exchange", "previous"),
+        ("backward", "send", "previous"),
+    ]
+    assert all(op.blocking for op in (*first.communications, *last.communications))
     llama = build(LLAMA2_13B, layout(pipeline=4, tensor=8, data=1, sequence=4096, gpus_per_node=8), A100_45, stage=1)
     assert {op.size_bytes for op in llama.communications} == {41_943_040}
 
@@ -262,8 +272,8 @@ def test_with_sequence_parallelism_each_rank_hands_on_its_part() -> None:
 
 
 def test_one_forward_one_backward_of_the_first_of_three_stages() -> None:
-    found = list(one_forward_one_backward(3, 0, 4))
-    assert [(direction[0], number) for direction, number in found] == [
+    found = [step for step in one_forward_one_backward(3, 0, 4) if isinstance(step, Pass)]
+    assert [(step.direction[0], step.micro_batch) for step in found] == [
         *(("f", 0), ("f", 1)),
         *(("f", 2), ("b", 0), ("f", 3), ("b", 1)),
         *(("b", 2), ("b", 3)),
@@ -273,31 +283,10 @@ def test_one_forward_one_backward_of_the_first_of_three_stages() -> None:
     ]  # fmt: skip
 
 
-def run_pipeline(stages: int, micro_batches: int) -> float:
-    """Execute the stages' orders together, a unit of time forward, two backward, messages at once; return the end."""
-    orders = [list(one_forward_one_backward(stages, stage, micro_batches)) for stage in range(stages)]
-    done: dict[tuple[str, int, int], float] = {}
-    now = [0.0] * stages
-    for _ in range(2 * stages * micro_batches):
-        for stage in range(stages):
-            if not orders[stage]:
-                continue
-            direction, number = orders[stage][0]
-            neighbour = stage - 1 if direction == "forward" else stage + 1
-            needed = (direction, number, neighbour)
-            if 0 <= neighbour < stages and needed not in done:
-                continue
-            now[stage] = max(now[stage], done.get(needed, 0.0)) + (1 if direction == "forward" else 2)
-            done[direction, number, stage] = now[stage]
-            orders[stage].pop(0)
-    assert not any(orders), "stages wait for each other"
-    return max(now)
-
-
-@given(st.integers(1, 6), st.integers(1, 12))
-def test_a_pipeline_has_the_known_bubble_and_no_deadlock(stages: int, micro_batches: int) -> None:
-    # (m + p - 1)(f + b): a bubble of (p - 1) / m (arXiv 2104.04473, section 2.2)
-    assert run_pipeline(stages, micro_batches) == 3 * (micro_batches + stages - 1)
+def test_gradients_that_are_waited_for_come_after_the_last_message() -> None:
+    """Or the stage before would wait for them, too."""
+    found = build(TINY, layout(pipeline=2, data=2, global_batch=4, overlap=False), UNIT, stage=1)
+    assert [op.operation for op in found.communications] == ["recv", "exchange", "send", "allreduce"]
 
 
 # -- overlap -----------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from testbed.training.groups import (
     group_ranks,
     groups,
     inside_node,
+    neighbours_share,
     nic_of,
-    nic_share,
     node_of,
+    ring_share,
 )
 from testbed.training.iteration import Communicate
 from testbed.training.layout import Layout, check_fit
@@ -40,8 +41,8 @@ def test_ranks_are_numbered_tensor_first_then_replicas_then_stages() -> None:
     assert groups(found, "dp") == ((0, 2), (1, 3), (4, 6), (5, 7))
     assert groups(found, "pp") == ((0, 4), (1, 5), (2, 6), (3, 7))
     assert [group_ranks(found, kind) for kind in ("tp", "dp", "pp")] == [2, 2, 2]
-    with pytest.raises(ValueError, match="group='ep', expected dp, tp or pp"):
-        groups(found, "ep")
+    assert groups(found, "ep") == tuple((rank,) for rank in range(8))  # nobody shares out experts
+    assert sorted(groups(found, "dp_ep")) == sorted(groups(found, "dp"))
 
 
 def test_nics_of_a_node_serve_equal_runs_of_accelerators() -> None:
@@ -53,11 +54,12 @@ def test_nics_of_a_node_serve_equal_runs_of_accelerators() -> None:
 @pytest.mark.parametrize(
     ("fields", "kinds"),
     [
-        ({"data": 8}, {"dp", "tp", "pp"}),
-        ({"tensor": 8, "data": 2}, {"tp", "pp"}),
-        ({"tensor": 4, "pipeline": 2, "data": 2}, {"tp", "dp"}),  # a stage is a node: only activations leave it
-        ({"tensor": 2, "pipeline": 2, "data": 8}, {"tp"}),
-        ({"tensor": 16, "data": 2}, {"pp"}),
+        ({"data": 8}, {"dp", "tp", "pp", "ep", "dp_ep"}),
+        ({"tensor": 8, "data": 2}, {"tp", "pp", "ep"}),
+        # a stage is a node: only activations leave it
+        ({"tensor": 4, "pipeline": 2, "data": 2}, {"tp", "dp", "ep", "dp_ep"}),
+        ({"tensor": 2, "pipeline": 2, "data": 8}, {"tp", "ep"}),
+        ({"tensor": 16, "data": 2}, {"pp", "ep"}),
     ],
 )
 def test_groups_that_fit_into_a_node_stay_there(fields: dict[str, int], kinds: set[str]) -> None:
@@ -96,9 +98,10 @@ def test_a_single_nic_carries_all_that_leaves_the_node() -> None:
 
 def test_pipeline_neighbours_on_other_nodes_share_nics() -> None:
     found = layout(tensor=2, data=8, pipeline=2, nics_per_node=4)  # a stage is two nodes; two ranks a NIC
-    assert nic_share(found, "pp") == 2
-    assert nic_bytes(found, Communicate("forward", "send", "pp", 100)) == 200
-    assert nic_bytes(found, Communicate("forward", "recv", "pp", 100)) == 0
+    assert neighbours_share(found) == 2
+    assert nic_bytes(found, Communicate("forward", "send", "pp", 100, peer="next")) == 200
+    assert nic_bytes(found, Communicate("forward", "exchange", "pp", 100, peer="next")) == 200  # each way
+    assert nic_bytes(found, Communicate("forward", "recv", "pp", 100, peer="next")) == 0
 
 
 @given(
@@ -110,14 +113,16 @@ def test_every_rank_is_in_one_group_of_a_kind(tensor: int, pipeline: int, data: 
         made = groups(found, kind)
         assert Counter(rank for ranks in made for rank in ranks) == Counter(range(found.gpus))
         assert {len(ranks) for ranks in made} == {size}
-        assert (nic_share(found, kind) == 0) == all(len({node_of(found, r) for r in ranks}) == 1 for ranks in made)
+        assert (ring_share(found, kind) == 0) == all(len({node_of(found, r) for r in ranks}) == 1 for ranks in made)
+        assert (kind in inside_node(found)) == (ring_share(found, kind) == 0)
+    assert (neighbours_share(found) == 0) == ("pp" in inside_node(found))
 
 
 @given(st.sampled_from([1, 2, 4, 8]), st.sampled_from([2, 4, 8]), st.sampled_from([1, 2, 4, 8]))
 def test_nics_of_a_node_together_send_what_leaves_it(tensor: int, nodes: int, nics: int) -> None:
     """With whole nodes of one stage, each of the t rings leaves each node once."""
     found = layout(tensor=tensor, data=8 * nodes // tensor, nics_per_node=nics)
-    assert nic_share(found, "dp") * nics == pytest.approx(tensor)
+    assert ring_share(found, "dp") * nics == pytest.approx(tensor)
 
 
 def problems(caught: pytest.ExceptionInfo[ValidationError]) -> list[str]:

@@ -60,7 +60,9 @@ def test_biases_of_a_gated_layer_are_counted_one_by_one() -> None:
 
 
 def test_presets_are_found_by_name() -> None:
-    assert set(MODELS) == {"llama2-7b", "llama2-13b", "llama2-70b", "gpt3-13b"}
+    dense = {"llama2-7b", "llama2-13b", "llama2-70b", "gpt3-13b"}
+    assert set(MODELS) == dense | {"mixtral-8x7b", "deepseek-moe-16b"}
+    assert {name for name, model in MODELS.items() if model.experts is None} == dense
     assert MODELS["llama2-13b"] is LLAMA2_13B
 
 

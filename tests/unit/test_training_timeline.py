@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model.fields import Mistakes
-from testbed.training.iteration import Communicate, Compute, Iteration, Op, Record, Total, from_records
+from testbed.training.iteration import Communicate, Compute, Iteration, Op, Recorder, Total
 from testbed.training.timeline import play
 
 
@@ -75,28 +75,43 @@ def test_all_mistakes_of_an_iteration_are_said_at_once() -> None:
     ]
 
 
-def test_records_become_an_iteration() -> None:
-    records = [
-        Record("all_gather", "dp", "forward", 100, compute_s=0.0),
-        Record("allreduce", "tp", "forward", 50, compute_s=1.0),
-        Record("all_gather", "dp", "forward", 100, compute_s=2.0),
-        Record("reduce_scatter", "dp", "backward", 400, compute_s=4.0, blocking=False),
+def test_messages_have_a_peer_and_nothing_else_has() -> None:
+    with pytest.raises(Mistakes) as caught:
+        Iteration(
+            (
+                Communicate("f", "send", "pp", 4),
+                Communicate("f", "exchange", "dp", 4, peer="next"),
+                Communicate("f", "allreduce", "dp", 4, peer="previous"),
+                Communicate("f", "recv", "pp", 4, peer="previous"),
+            )
+        )
+    assert caught.value.mistakes == [
+        "ops[0]: send with group=pp, peer=None; expected pp and next or previous",
+        "ops[1]: exchange with group=dp, peer=next; expected pp and next or previous",
+        "ops[2].peer=previous; expected None: allreduce is of the whole group",
     ]
-    found = from_records(records, inside_node={"tp"}, compute_after_s=0.5)
+
+
+def test_a_recorder_keeps_what_stays_inside_a_node_apart() -> None:
+    recorder = Recorder({"tp"})
     gather = Communicate("forward", "all_gather", "dp", 100)
+    assert recorder.communicate(gather) == 0
+    recorder.compute("forward", 1.0)
+    assert recorder.communicate(Communicate("forward", "allreduce", "tp", 50)) is None
+    recorder.compute("forward", 2.0)
+    assert recorder.communicate(gather) == 1
+    recorder.compute("backward", 4.0)
+    recorder.compute("backward", 0.5)
+    recorder.compute("step", 0.0)
+    found = recorder.iteration()
     assert found.ops == (
         gather,
         Compute("forward", 3.0),  # before and after the operation that stays inside the node
         gather,
-        Compute("backward", 4.0),
-        Communicate("backward", "reduce_scatter", "dp", 400, blocking=False),
-        Compute("backward", 0.5),
+        Compute("backward", 4.5),
     )
     assert found.local == (Communicate("forward", "allreduce", "tp", 50),)
-    assert found.totals() == (
-        Total("forward", "all_gather", "dp", 2, 200),
-        Total("backward", "reduce_scatter", "dp", 1, 400),
-    )
+    assert found.totals() == (Total("forward", "all_gather", "dp", 2, 200),)
     assert found.compute_s == 7.5
 
 
@@ -123,7 +138,7 @@ def iterations(draw: st.DrawFn) -> Iteration:
 def all_blocking(iteration: Iteration) -> Iteration:
     return Iteration(
         tuple(
-            Communicate(op.stage, op.operation, op.group, op.size_bytes) if isinstance(op, Communicate) else op
+            Communicate(op.phase, op.operation, op.group, op.size_bytes) if isinstance(op, Communicate) else op
             for op in iteration.ops
         )
     )
