@@ -6,8 +6,8 @@ examples:
   sudo ./gse capture h3 -w h3.pcap          host h3's own interface into a file
   ./gse capture --read h3.pcap              the file as text (Wireshark and tcpdump read it too)
 
-The fabric is that of the run or prompt that is going on (with several: --pid says which). tcpdump captures, scapy
-decodes.
+The fabric is that of the run or prompt that is going on (with several: --pid says which), and the capture ends with
+it. tcpdump captures, scapy decodes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from testbed.errors import MachineError, Problem, ResultsError
 from testbed.results.files import MAX_CAPTURE_BYTES, open_input
 from testbed.system.capsule import require_root
+from testbed.system.interrupts import Interrupted, interruptible
+from testbed.system.recording import tcpdump
 from testbed.system.running import Capsule, running_capsules
 
+INTERRUPTED: Final = 130  # exit status after Ctrl-C
 DEFAULT_INTFS: Final = ("-fab", "-eth0")  # a leaf's port to its agent; a host's link
 
 
@@ -51,20 +53,29 @@ def run(args: argparse.Namespace) -> int:
         return 2
     require_root("capture")
     capsule = _choose(running_capsules(), args.pid)
-    argv = [*capsule.enter_argv(args.node), *_tcpdump(capsule, args)]
-    if args.write is not None:
-        with suppress(KeyboardInterrupt):  # tcpdump gets it as well, and closes the file
-            return subprocess.run(argv, check=False).returncode
-        return 0
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as tcpdump:
-        assert tcpdump.stdout is not None
+    options = _options(capsule, args)
+    with interruptible():
         try:
-            return _print(_packets_of(tcpdump.stdout, args.node)) or (tcpdump.wait() if args.count else 0)
-        finally:
-            tcpdump.terminate()
+            return _record(capsule, args, options)
+        except Interrupted as stop:
+            if args.write is None or stop.exit_status != INTERRUPTED:
+                raise
+            return 0  # Ctrl-C is how one ends a capture into a file
 
 
-def _tcpdump(capsule: Capsule, args: argparse.Namespace) -> list[str]:
+def _record(capsule: Capsule, args: argparse.Namespace, options: list[str]) -> int:
+    """Capture until the frames asked for are there or the fabric ends; return the exit status."""
+    to_file = args.write is not None
+    with tcpdump(capsule, args.node, options, stdout=None if to_file else subprocess.PIPE) as recording:
+        if not to_file and (status := _print(_packets_of(recording.stdout, args.node))):
+            return status
+        status = recording.wait()
+        if recording.fabric_ended:
+            print(f"gse capture: {capsule.what} {capsule.pid} has ended, and the capture with it", file=sys.stderr)
+        return status
+
+
+def _options(capsule: Capsule, args: argparse.Namespace) -> list[str]:
     """Return tcpdump's arguments. Raises MachineError when the interface is not the node's, or has to be named."""
     own = capsule.interfaces(args.node)
     default = own if len(own) == 1 else [name for name in own if name.endswith(DEFAULT_INTFS)]
@@ -73,7 +84,7 @@ def _tcpdump(capsule: Capsule, args: argparse.Namespace) -> list[str]:
         what = "no such interface" if args.intf else "several interfaces"
         raise MachineError(Problem(what, args.node, str(args.intf), f"one of {', '.join(own)}"))
     count = [] if args.count is None else ["-c", str(args.count)]
-    return ["tcpdump", "-U", "-n", "-s", "0", "-i", str(intf), "-w", str(args.write or "-"), *count]
+    return ["-U", "-n", "-s", "0", "-i", str(intf), "-w", str(args.write or "-"), *count]
 
 
 def _choose(capsules: list[Capsule], pid: int | None) -> Capsule:

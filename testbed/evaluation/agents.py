@@ -45,7 +45,11 @@ SUMMED = (
     "data_out",
     "control_out",
     "local_frames",
+    "overflows",
+    "unknown_destination",
+    "too_many_queues",
 )
+DROPPED = ("queue_full_drops", "watchdog_drops", "too_many_queues")  # frames of hosts that no queue of a switch misses
 
 
 def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     totals["dgsq_wait_ms"] = {
         name: _greatest(late["dgsq_wait_ms"][name] for _early, late in both) for name in ("p50", "p99")
     }
+    totals["dropped"] = sum(totals[name] for name in DROPPED)
     totals["restarts"] = restarts
     return totals
 

@@ -154,8 +154,12 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
 
 
 def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
-    """Return what agents cost."""
+    """Return what agents did to frames, and what they cost."""
     return [
+        ("wait at its source p50, ms", numbers(0, "dgsq_wait_ms", "p50")),
+        ("wait at its source p99, ms", numbers(0, "dgsq_wait_ms", "p99")),
+        ("frames dropped by agents", numbers(0, "agents", "dropped")),
+        ("frames resent by agents", numbers(0, "agents", "retransmitted")),
         ("agents' processors", numbers(2, "details", "cpu", "roles", "gsp", "run_cores")),
         ("  µs per host frame", numbers(0, "agent_cpu_us_per_frame")),
         ("  control frames", numbers(3, "control_fraction")),
@@ -171,6 +175,8 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
             f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
         )
+    if any("agents" in entry.summary for entry in comparison.entries):
+        yield "wait at its source: of hosts' frames in the agents' queues, which probes, with queues of their own, pass"
     if len(comparison.schemes) > 1:
         yield (
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "

@@ -126,35 +126,6 @@ def replayed(run_dir: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_running_fabric_can_be_captured_and_read(tmp_path: Path) -> None:
-    pcap = tmp_path / "l1.pcap"
-    with going_on(tmp_path, "gse2-n2n", iterations=15) as run:
-        captures = [
-            subprocess.Popen(
-                gse_argv("capture", *words),
-                cwd=tmp_path,
-                env=ENV,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for words in (["l9"], ["l1", "-c", "60"], ["l1", "-c", "60", "-w", str(pcap)])
-        ]  # all at once: the run does not wait for them, and starting them takes a busy machine seconds
-        said = [capture.communicate(timeout=100) for capture in captures]
-        run.communicate(timeout=200)
-    wrong, text, file = captures
-    assert text.returncode == 0, said[1][1]
-    assert len(said[1][0].splitlines()) == 60
-    assert "DATA l1 > l" in said[1][0]
-    assert "GRANT" in said[1][0] or "REQUEST" in said[1][0] or "HELLO" in said[1][0]
-    assert file.returncode == 0, said[2][1]
-    argv = gse_argv("capture", "--read", str(pcap))
-    read = subprocess.run(argv, cwd=tmp_path, env=ENV, capture_output=True, text=True, check=True)
-    assert len(read.stdout.splitlines()) == 60
-    assert wrong.returncode == 2
-    assert "no such node; got l9, expected one of l1, l2" in said[0][1]
-
-
 # under E2E a leaf's process has its hosts' four agents and the one that watches the uplinks
 @pytest.mark.parametrize(("scheme", "agents"), [("gse2-n2n", 1), ("gse2-e2e", 5)])
 @pytest.mark.beside

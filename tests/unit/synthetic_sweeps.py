@@ -40,7 +40,13 @@ def with_agents(run: RunRecord, **counts: Any) -> RunRecord:
         "control_out": 100,
         "containers": 10,
     }
-    totals |= {"grants": 5, "cpu_s": 1.0, "reorder_depth_max_bytes": 0, "dgsq_wait_ms": {"p50": 4.0, "p99": 20.0}}
+    totals |= {
+        "dropped": 0,
+        "grants": 5,
+        "cpu_s": 1.0,
+        "reorder_depth_max_bytes": 0,
+        "dgsq_wait_ms": {"p50": 4.0, "p99": 20.0},
+    }
     return replace(run, events=(*run.events, {"event": "agents", "t_s": 9.0, **totals, **counts}))
 
 

@@ -273,7 +273,7 @@ def test_a_workload_is_described_in_one_line(workload: dict[str, Any], said: str
 def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
     plain = load(store(tmp_path, healthy(scenario_of(), scheme="ecmp")))
     assert not any("host frame" in row[0] for row in scheme_grid(compare([plain], allow_invalid=False)[0]).rows)
-    carried = with_agents(healthy(scenario_of(), scheme="gse2-n2n"), host_in_frames=20_000, cpu_s=0.9)
+    carried = with_agents(healthy(scenario_of(), scheme="gse2-n2n"), host_in_frames=20_000, cpu_s=0.9, retransmitted=3)
     agents = load(store(tmp_path, carried, second=1))
     assert agents.summary is not None
     assert agents.summary["agent_cpu_us_per_frame"] == pytest.approx(45.0)
@@ -283,4 +283,7 @@ def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
     column = comparison.schemes.index("gse2-n2n")
     assert rows["µs per host frame"][column].startswith("45")
     assert rows["control frames"][column].startswith("0.250")
+    assert rows["frames resent by agents"][column].startswith("3")
+    assert rows["frames dropped by agents"][column].startswith("0")
+    assert any("wait at its source" in note for note in scheme_grid(comparison).notes)
     assert rows["µs per host frame"][1 - column] == "-"
