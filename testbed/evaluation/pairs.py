@@ -9,8 +9,10 @@ from statistics import median
 from testbed.evaluation.records import LEAST_S, FlowRow, RunRecord, TransferRow
 from testbed.evaluation.series import Window, direction_series, total
 from testbed.model.oracle import FlowPath, Prediction, parse_path, predict
-from testbed.model.pattern import HostPair, Pattern, seeded_pattern
-from testbed.model.topology import Host, Topology
+from testbed.model.pattern import Pattern, seeded_pattern
+from testbed.model.rounds import Rounds, pattern_rounds
+from testbed.model.slices import default_slice_bytes
+from testbed.model.topology import Host
 from testbed.units import mbps_to_bytes_per_s
 
 
@@ -46,10 +48,26 @@ def busiest_host_bytes(run: RunRecord) -> int:
     return max(received.values())
 
 
-def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Sequence[FlowRow]) -> Prediction | None:
+def run_rounds(run: RunRecord, *, step_s: float = 0.0) -> Rounds | None:
+    """Return how long an iteration takes at least because slices wait, each ``step_s`` more; None where none waits."""
+    work, pattern = run.scenario.workload, run_pattern(run)
+    return pattern_rounds(
+        run.scenario.fabric,
+        rank_hosts(run),
+        pattern,
+        size_bytes=work.bulk_bytes,
+        slice_bytes=work.slice_bytes or default_slice_bytes(pattern.job_ranks, work.bulk_bytes),
+        flows=work.flows_per_hop,
+        step_s=step_s,
+    )
+
+
+def predict_from_flows(run: RunRecord) -> Prediction | None:
     """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
+    topology, pattern = run.topology, run_pattern(run)
+    pairs, sizes = pattern.host_pairs(rank_hosts(run)), pattern.pair_bytes(run.scenario.workload.bulk_bytes)
     rows: dict[tuple[str, str], list[FlowRow]] = {}
-    for row in flows:
+    for row in run.tables.flows:
         rows.setdefault((row.src_host, row.dst_host), []).append(row)
     paths: list[list[FlowPath | None]] = []
     for src, dst in pairs:
@@ -57,7 +75,7 @@ def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Seq
         if not own or (crosses and any(row.path is None for row in own)):
             return None
         paths.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
-    return predict(topology, pairs, paths)
+    return predict(topology, pairs, paths, sizes)
 
 
 def goodput_fairness(transfers: Sequence[TransferRow]) -> float | None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.fidelity.waiting import STEP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
+from testbed.model.delay import round_trip_s
 from testbed.model.schemes import profile_of
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
@@ -64,6 +66,8 @@ def shortfall(evidence: Evidence) -> Shortfall | None:
     frame = frame_bytes(fabric.mtu_bytes)
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     start_up = START_UP_ROUND_TRIPS * 8 * frame / rate / metrics.completion_s
+    # a rank that waits has an empty queue: what it sends then has to ask first
+    start_up += waiting_share(evidence, step_s=STEP_S + round_trip_s(fabric))
     allowed = profile.pacing * frame / (frame + OVERHEAD_BYTES)
     return Shortfall(allowed, 1 - metrics.efficiency / allowed, start_up)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from testbed.collectives.algorithms import bus_factor
 from testbed.training.groups import Group, group_ranks, nic_share
 from testbed.training.iteration import Communicate, Operation
 from testbed.training.layout import Layout
@@ -19,18 +20,9 @@ def sent_per_byte(operation: Operation, n_ranks: int) -> float:
 
     ``recv`` counts as 0: its bytes come the other way, and NICs send and receive at the same time.
     """
-    part = (n_ranks - 1) / n_ranks
-    factors: dict[Operation, float] = {
-        "allreduce": 2 * part,
-        "reduce_scatter": part,
-        "all_gather": part,
-        "all_to_all": part,
-        "broadcast": 1.0,
-        "sendrecv": 1.0,
-        "send": 1.0,
-        "recv": 0.0,
-    }
-    return factors[operation]
+    if operation == "send" or operation == "recv":
+        return 1.0 if operation == "send" else 0.0
+    return bus_factor(operation, n_ranks)
 
 
 def nic_bytes(layout: Layout, op: Communicate) -> float:

@@ -1,0 +1,27 @@
+"""What of a completion time slices that wait for each other explain. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testbed.evaluation.pairs import run_rounds
+from testbed.fidelity.verdict import Evidence
+
+# From the last frame of a slice at its host until the first of the slice that waits for it is sent: programs and
+# switches, one after the other.
+STEP_S: Final = 0.001
+LEAST_IDLE: Final = 0.01  # of the ideal time; less are headers of frames that slices do not fill
+
+
+def waiting_share(evidence: Evidence, *, step_s: float = STEP_S) -> float:
+    """Return the share of the completion time that links idle because of the order of a collective; 0: bytes decide.
+
+    ``step_s`` is what passes between two slices one of which waits for the other, beyond what links take.
+    """
+    metrics = evidence.metrics
+    if metrics.rounds is None or not metrics.completion_s:
+        return 0.0
+    found = run_rounds(evidence.run, step_s=step_s)
+    # the way of one slice is start-up, as where nothing waits
+    idle_s = found.least_s - found.one_way_s - metrics.ideal.ideal_s if found is not None else 0.0
+    return idle_s / metrics.completion_s if idle_s > LEAST_IDLE * metrics.ideal.ideal_s else 0.0
