@@ -12,6 +12,7 @@ from testbed.views.tables import Grid, number_text, rendered
 
 Cell = Callable[[Group], str]
 MICE = "mice_latency_p99_ms"
+RIGHT_NOTE = "; wrong: elements, of all runs; bytes off: on hosts' links, against the formula"
 
 
 def sweep_table(results: SweepResults) -> RenderableType:
@@ -30,6 +31,9 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
     ]
     if results.has(MICE):
         latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
+    right: list[tuple[str, Cell]] = []
+    if results.stored.sweep.field.startswith("workload."):
+        right = [("wrong", _wrong), ("bytes\noff", _percent("host_bytes_off"))]
     pace = _grid(
         results,
         results.heading,
@@ -51,8 +55,13 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
             ("control\nframes", _percent("control_fraction")),
             ("agents'\ncores", _middle("agent_cores", 2)),
             *latencies,
+            *right,
         ],
-        ("medians; control frames: of all frames of the agents", *results.notes(), *_reasons(results)),
+        (
+            f"medians; control frames: of all frames of the agents{RIGHT_NOTE if right else ''}",
+            *results.notes(),
+            *_reasons(results),
+        ),
     )
     return pace, cost
 
@@ -80,6 +89,12 @@ def _reasons(results: SweepResults) -> list[str]:
                 which = f"{results.stored.sweep.field}={group.text} {group.scheme} seed {member.stored.run.seed}"
                 lines.append(f"{which} {member.state}: {printable(reasons[0].splitlines()[0])}{more}")
     return lines
+
+
+def _wrong(group: Group) -> str:
+    """Return the wrong elements of all runs together, INVALID ones too."""
+    known = [value for member in group.members if (value := member.numbers["wrong_elements"]) is not None]
+    return number_text(sum(known) if known else None, 0)
 
 
 def _runs(group: Group) -> str:
