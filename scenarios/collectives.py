@@ -10,7 +10,7 @@ SCENARIO = Scenario(
         "are what hashing hurts most: all wait for the slowest hop. Trees and halving load a host's link unevenly or "
         "in turns, so that a collision costs them less. gse1 places announced flows without conflict where that can "
         "be; but a rank's flows of different rounds count as if they were sent at once. GSE2.0 asks nobody what comes. "
-        "A broadcast along a chain pays 14 slices of waiting, 1.1 s of 7.8."
+        "A broadcast along a chain pays for 14 slices that wait, a quarter of a second of 2 MiB's 1.9."
     ),
     workload=WorkloadSpec(kind="collective", size_bytes=2 * 1024 * 1024, iterations=2, placement="cross_leaf"),
     schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),

@@ -53,7 +53,6 @@ def run_rounds(run: RunRecord, *, step_s: float = 0.0) -> Rounds | None:
     work, pattern = run.scenario.workload, run_pattern(run)
     return pattern_rounds(
         run.scenario.fabric,
-        rank_hosts(run),
         pattern,
         size_bytes=work.bulk_bytes,
         slice_bytes=work.slice_bytes or default_slice_bytes(pattern.job_ranks, work.bulk_bytes),

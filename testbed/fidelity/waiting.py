@@ -10,7 +10,7 @@ from testbed.fidelity.verdict import Evidence
 # From the last frame of a slice at its host until the first of the slice that waits for it is sent: programs and
 # switches, one after the other.
 STEP_S: Final = 0.001
-LEAST_IDLE: Final = 0.01  # of the ideal time; less are headers of frames that slices do not fill
+LEAST_IDLE: Final = 0.01  # of the ideal time; less is start-up
 
 
 def waiting_share(evidence: Evidence, *, step_s: float = STEP_S) -> float:
@@ -22,6 +22,5 @@ def waiting_share(evidence: Evidence, *, step_s: float = STEP_S) -> float:
     if metrics.rounds is None or not metrics.completion_s:
         return 0.0
     found = run_rounds(evidence.run, step_s=step_s)
-    # the way of one slice is start-up, as where nothing waits
-    idle_s = found.least_s - found.one_way_s - metrics.ideal.ideal_s if found is not None else 0.0
+    idle_s = 0.0 if found is None else found.waiting_s
     return idle_s / metrics.completion_s if idle_s > LEAST_IDLE * metrics.ideal.ideal_s else 0.0

@@ -379,7 +379,7 @@ def test_a_collective_whose_pairs_wait_in_turn_has_a_bound_only(name: str) -> No
 
 
 def test_a_chain_may_take_as_long_as_its_slices_wait_and_not_longer() -> None:
-    """On 8 ranks the last link idles for six slices: 0.4 s of 1 MiB, which bytes alone do not explain."""
+    """On 8 ranks the last link idles for six slices: 0.1 s of 1 MiB, which bytes alone do not explain."""
     shape = {
         "fabric": {"leaves": 4, "hosts_per_leaf": 2},
         "workload": {"kind": "collective", "collective": "broadcast"},
@@ -388,7 +388,7 @@ def test_a_chain_may_take_as_long_as_its_slices_wait_and_not_longer() -> None:
     bound = measure(run).rounds
     assert bound is not None
     share = bound.least_s / measure(run).ideal.ideal_s
-    assert share > 1.2
+    assert share > 1.1
     assert found(completion_times(share)(run)) == {}
     assert "short_of_paths" in found(completion_times(1.3 * share)(run))
     ring = healthy(scenario_of(fabric=shape["fabric"]))
