@@ -38,6 +38,11 @@ def crossing_bytes(run: RunRecord) -> int:
     return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
 
 
+def all_bytes(run: RunRecord) -> int:
+    """Return the payload bytes of one iteration."""
+    return sum(run_pattern(run).pair_bytes(run.scenario.workload.bulk_bytes))
+
+
 def busiest_host_bytes(run: RunRecord) -> int:
     """Return the payload bytes the host that receives most receives in one iteration."""
     pattern = run_pattern(run)
@@ -48,8 +53,8 @@ def busiest_host_bytes(run: RunRecord) -> int:
     return max(received.values())
 
 
-def run_rounds(run: RunRecord, *, step_s: float = 0.0) -> Rounds | None:
-    """Return how long an iteration takes at least because slices wait, each ``step_s`` more; None where none waits."""
+def run_rounds(run: RunRecord, *, step_s: float = 0.0, share: float = 1.0) -> Rounds | None:
+    """Return how long an iteration takes at least because slices wait (``testbed.model.rounds``); None: none waits."""
     work, pattern = run.scenario.workload, run_pattern(run)
     return pattern_rounds(
         run.scenario.fabric,
@@ -58,6 +63,7 @@ def run_rounds(run: RunRecord, *, step_s: float = 0.0) -> Rounds | None:
         slice_bytes=work.slice_bytes or default_slice_bytes(pattern.job_ranks, work.bulk_bytes),
         flows=work.flows_per_hop,
         step_s=step_s,
+        share=share,
     )
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from testbed.evaluation.metrics import Metrics, enclosing_window, measured
-from testbed.evaluation.pairs import rank_hosts, run_pattern
+from testbed.evaluation.pairs import all_bytes, crossing_bytes, rank_hosts, run_pattern
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import direction_series
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
@@ -40,12 +40,14 @@ def tcp_overhead_bytes(run: RunRecord) -> int:
 def gse_bytes(run: RunRecord, packets: float) -> float:
     """Return what GSE adds to bytes - packets x TCP overhead on all uplinks, which carried ``packets``.
 
-    That is a header per data frame, and control frames, which carry no payload.
+    That is a header per data frame, and control frames, which carry no payload. Agents in hosts count data frames that
+    stay within a leaf, too: the share of the payload that crosses leaves is taken for that of its frames.
     """
     said = run.events_named("agents")
     if not said or run.settings.passthrough:
         return 0.0
-    data = min(float(said[-1]["data_out"]), packets)
+    crossing = crossing_bytes(run) / all_bytes(run) if run.settings.attachment == "host" else 1.0
+    data = min(float(said[-1]["data_out"]) * crossing, packets)
     return data * OVERHEAD_BYTES + (packets - data) * (MIN_FRAME_BYTES - tcp_overhead_bytes(run))
 
 

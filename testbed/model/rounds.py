@@ -49,22 +49,37 @@ class Rounds:
 
 
 def rounds(
-    fabric: FabricSpec, schedule: Schedule, flows: int, *, step_s: float = 0.0, burst_bytes: int | None = None
+    fabric: FabricSpec,
+    schedule: Schedule,
+    flows: int,
+    *,
+    step_s: float = 0.0,
+    burst_bytes: int | None = None,
+    share: float = 1.0,
 ) -> Rounds:
     """Return the bound for ranks on hosts of their own, every pair with ``flows`` connections.
 
     ``step_s`` is what a slice takes from host to host beyond what links take; ``burst_bytes`` None: of this fabric's
-    host links.
+    host links. ``share``: what a slice has of its links' rate; where that is not all, others keep the buckets empty.
     """
-    rate = mbps_to_bytes_per_s(fabric.host_link_mbps)
-    burst_bytes = queue_setting(fabric, fabric.host_link_mbps).burst_bytes if burst_bytes is None else burst_bytes
-    return _bound(_nodes(fabric, schedule, flows, step_s, burst_bytes / rate), step_s, burst_bytes / rate)
+    rate = mbps_to_bytes_per_s(fabric.host_link_mbps) * share
+    if burst_bytes is None:
+        burst_bytes = queue_setting(fabric, fabric.host_link_mbps).burst_bytes if share == 1 else 0
+    goodput = rate * tcp_payload_fraction(fabric.mtu_bytes)
+    return _bound(_nodes(schedule, flows, goodput, step_s, burst_bytes / rate), step_s, burst_bytes / rate)
 
 
 def pattern_rounds(
-    fabric: FabricSpec, pattern: Pattern, *, size_bytes: int, slice_bytes: int, flows: int, step_s: float = 0.0
+    fabric: FabricSpec,
+    pattern: Pattern,
+    *,
+    size_bytes: int,
+    slice_bytes: int,
+    flows: int,
+    step_s: float = 0.0,
+    share: float = 1.0,
 ) -> Rounds | None:
-    """Return the bound of an iteration, all of whose jobs are alike.
+    """Return the bound of an iteration, all of whose jobs are alike (see ``rounds``).
 
     None where nothing waits for anything, and for more slices than can be gone through.
     """
@@ -72,7 +87,7 @@ def pattern_rounds(
         return None
     schedule = schedule_of(pattern, size_bytes, slice_bytes)
     slices = sum(count_slices(size, slice_bytes) for size in pair_bytes(schedule.program).values())
-    return rounds(fabric, schedule, flows, step_s=step_s) if slices <= MAX_SLICES else None
+    return rounds(fabric, schedule, flows, step_s=step_s, share=share) if slices <= MAX_SLICES else None
 
 
 @lru_cache(maxsize=2)
@@ -137,8 +152,7 @@ def _host_links(nodes: Sequence[_Node]) -> list[list[_Node]]:
     return list(links.values())
 
 
-def _nodes(fabric: FabricSpec, schedule: Schedule, flows: int, step_s: float, burst_s: float) -> list[_Node]:
-    goodput = mbps_to_bytes_per_s(fabric.host_link_mbps) * tcp_payload_fraction(fabric.mtu_bytes)
+def _nodes(schedule: Schedule, flows: int, goodput: float, step_s: float, burst_s: float) -> list[_Node]:
     nodes: list[_Node] = []
     number_of: dict[tuple[int, int, int], int] = {}
     after: list[tuple[tuple[int, int], ...]] = []

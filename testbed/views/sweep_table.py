@@ -12,7 +12,7 @@ from testbed.views.tables import Grid, number_text, rendered
 
 Cell = Callable[[Group], str]
 MICE = "mice_latency_p99_ms"
-RIGHT_NOTE = "; wrong: elements, of all runs; bytes off: on hosts' links, against the formula"
+RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
 def sweep_table(results: SweepResults) -> RenderableType:
@@ -20,10 +20,11 @@ def sweep_table(results: SweepResults) -> RenderableType:
     return rendered(sweep_grids(results))
 
 
-def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
-    """Return two tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
+def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
+    """Return tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
 
-    Two, so that each fits a terminal of 80 columns.
+    Where the workload differs there is one between: whether results and bytes are right. Several, so that each fits a
+    terminal of 80 columns.
     """
     latencies: list[tuple[str, Cell]] = [
         ("probes\np50 ms", _middle("latency_p50_ms", 1)),
@@ -31,9 +32,6 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
     ]
     if results.has(MICE):
         latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
-    right: list[tuple[str, Cell]] = []
-    if results.stored.sweep.field.startswith("workload."):
-        right = [("wrong", _wrong), ("bytes\noff", _percent("host_bytes_off"))]
     pace = _grid(
         results,
         results.heading,
@@ -55,15 +53,13 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
             ("control\nframes", _percent("control_fraction")),
             ("agents'\ncores", _middle("agent_cores", 2)),
             *latencies,
-            *right,
         ],
-        (
-            f"medians; control frames: of all frames of the agents{RIGHT_NOTE if right else ''}",
-            *results.notes(),
-            *_reasons(results),
-        ),
+        ("medians; control frames: of all frames of the agents", *results.notes(), *_reasons(results)),
     )
-    return pace, cost
+    if not results.stored.sweep.field.startswith("workload."):
+        return pace, cost
+    columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
+    return pace, _grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
 
 
 def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:

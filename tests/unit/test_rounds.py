@@ -52,6 +52,11 @@ def test_what_a_slice_takes_beside_links_counts_for_every_step() -> None:
     assert late.waiting_s == pytest.approx(without.waiting_s + 6 * 0.005), "the last step is everybody's"
 
 
+def test_a_shared_link_is_slower_and_its_bucket_empty() -> None:
+    schedule = of("broadcast", "ring", 8, 40 * MSS, 4 * MSS)
+    assert rounds(FABRIC, schedule, 1, share=0.5).least_s == pytest.approx(2 * (6 * 4 + 40) * FRAME_S)
+
+
 def test_a_ring_is_a_matter_of_bytes() -> None:
     for size_bytes in (16 * 4096, 16 * 64 * MSS):
         collective = Collective("allreduce", "ring")

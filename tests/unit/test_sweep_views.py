@@ -202,7 +202,8 @@ def test_many_words_have_a_panel_per_scheme_and_a_line_each(tmp_path: Path) -> N
     assert "Wrong elements: 18 in 24 runs." in caption
     assert "Bytes on hosts' links off their formula: at most 0." in caption
     wrong = cells(results, "broadcast/tree", "gse1")
-    assert (wrong["wrong"], cells(results, "sendrecv", "ecmp")["wrong"]) == ("18", "0")
+    assert (wrong["wrong elements"], cells(results, "sendrecv", "ecmp")["wrong elements"]) == ("18", "0")
+    assert float(wrong["bytes off"].removesuffix("%")) < 1
     assert len(draw_sweep(results)) == 3
 
 
