@@ -14,7 +14,7 @@ import sys
 
 from testbed.cli.options import scenario_from
 from testbed.errors import MachineError
-from testbed.model.scenario import json_schema
+from testbed.model.scenario import Scenario, json_schema
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import bytes_to_text
 
@@ -54,10 +54,15 @@ def run(args: argparse.Namespace) -> int:
         f"uplinks {fabric.uplink_mbps:g} Mbit/s"
     )
     print(
-        f"  workload  {work.kind} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, {work.placement}, "
-        f"{work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
+        f"  workload  {_kind(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, "
+        f"{work.placement}, {work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
         + (f", {work.jobs} jobs" if work.jobs > 1 else "")
         + (f", {work.mice_bytes} B every {work.mice_interval_ms:g} ms and host" if work.mice_interval_ms else "")
     )
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
     return 0
+
+
+def _kind(scenario: Scenario) -> str:
+    collective = scenario.collective
+    return collective.name if scenario.workload.kind == "collective" and collective else scenario.workload.kind

@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "validate a scenario without running it; print its JSON schema",
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
     "sweep": "vary one field of a scenario: all values under all schemes and seeds, a table and a figure",
+    "bench": "a collective at many sizes: nccl-tests' table under every scheme, with verdicts",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
@@ -44,6 +45,7 @@ examples:
   sudo ./gse run allreduce_ring --set fabric.spines=8 --set workload.size_bytes=4MiB
   sudo ./gse run my.yml --schemes ecmp,gse1 --json   one JSON document on stdout
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,36K --schemes gse2-n2n
+  sudo ./gse bench allreduce -b 64K -e 4M -f 2       nccl-tests' table of a collective
   ./gse plot results/allreduce_ring                  figures from what is stored
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric

@@ -4,6 +4,7 @@ examples:
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,18K,36K,64K --schemes gse2-n2n,gse2-e2e --seeds 3
   sudo ./gse sweep allreduce_ring --over fabric.spines=1,2,4,8 --set workload.size_bytes=2MiB --json > spines.json
   sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
+  sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
@@ -32,7 +33,7 @@ from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
-from testbed.runs.scenario_files import load, parse_over
+from testbed.runs.scenario_files import builtin_over, load, parse_over
 from testbed.runs.sweep import SweepCampaign
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
@@ -88,6 +89,8 @@ def _check_request(args: argparse.Namespace) -> None:
         if names := [name for name, value in given.items() if value]:
             problems.append(Problem("a stored sweep is what it is", "--again", ", ".join(names), "--again DIR alone"))
     else:
+        if args.scenario is not None and not args.over and (own := builtin_over(args.scenario)) is not None:
+            args.over = [own]
         if args.scenario is None:
             problems.append(Problem("no scenario", "SCENARIO", "nothing", "a name or file, or --again DIR"))
         if len(args.over) != 1:
@@ -118,9 +121,9 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
     return sweep_of(base, field, list(values.values()), settings=changes, texts=list(values))
 
 
-def run_sweep(sweep: Sweep, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
+def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:
     """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
-    require_root("sweep")
+    require_root(command)
     machine = inspect_machine(args.results)
     problems = machine_problems(sweep, machine)
     if problems:

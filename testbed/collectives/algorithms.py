@@ -23,12 +23,13 @@ class Algorithm:
     build: Callable[[Sequence[int], Span, int], Iterator[Transfer]]
     powers_of_two: bool = False  # the only numbers of ranks it is for
     grouped: bool = False  # asks for group_ranks
+    in_step: bool = False  # every pair moves the same bytes, and forwards what it receives: one rate for all
 
 
 # the first of each operation is its default
 ALGORITHMS: Final[Mapping[ProgramOperation, Mapping[str, Algorithm]]] = {
     "allreduce": {
-        "ring": Algorithm(lambda members, span, _group: ring.allreduce(members, span)),
+        "ring": Algorithm(lambda members, span, _group: ring.allreduce(members, span), in_step=True),
         "halving_doubling": Algorithm(lambda members, span, _group: halving.allreduce(len(members), span)),
         "double_tree": Algorithm(lambda members, span, _group: tree.allreduce(len(members), span)),
         "hierarchical": Algorithm(
@@ -36,15 +37,15 @@ ALGORITHMS: Final[Mapping[ProgramOperation, Mapping[str, Algorithm]]] = {
         ),
     },
     "reduce_scatter": {
-        "ring": Algorithm(lambda members, span, _group: ring.scatter_sums(members, span, first=-1)),
+        "ring": Algorithm(lambda members, span, _group: ring.scatter_sums(members, span, first=-1), in_step=True),
         "halving": Algorithm(lambda members, span, _group: halving.halve(members, span), powers_of_two=True),
     },
     "all_gather": {
-        "ring": Algorithm(lambda members, span, _group: ring.gather(members, span, first=0)),
+        "ring": Algorithm(lambda members, span, _group: ring.gather(members, span, first=0), in_step=True),
         "doubling": Algorithm(lambda members, span, _group: halving.double(members, span), powers_of_two=True),
     },
     "broadcast": {
-        "ring": Algorithm(lambda members, span, _group: ring.chain(members, span)),
+        "ring": Algorithm(lambda members, span, _group: ring.chain(members, span), in_step=True),
         "tree": Algorithm(lambda members, span, _group: tree.binomial(members, span)),
     },
     "all_to_all": {"direct": Algorithm(lambda members, span, _group: direct.all_to_all(len(members), span))},

@@ -4,7 +4,7 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 
 - completion_s: median over iterations of last rank's end - common start.
 - algbw = size / completion, busbw = algbw x the pattern's bus factor (nccl-tests PERFORMANCE.md).
-- efficiency = busbw / busbw_limit, the limit from ``testbed.model.oracle.ideal``.
+- efficiency = busbw / busbw_limit = ideal time / completion, the limit from ``testbed.model.oracle.ideal``.
 - uplink_utilization = bytes (Ethernet frames) on the loaded uplinks / (their rate x completion time). Loaded:
   carried at least 1% of what the busiest host receives.
 - A quantity that was not measured is None, never 0.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -26,10 +26,12 @@ from testbed.evaluation.pairs import (
     rank_hosts,
     receiver_utilization,
     run_pattern,
+    run_rounds,
 )
 from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
-from testbed.model.oracle import Ideal, Prediction, ideal
+from testbed.model.oracle import Ideal, Prediction, pattern_ideal
+from testbed.model.rounds import Rounds
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
@@ -94,6 +96,7 @@ class Metrics:
     algbw_mbps: float | None
     busbw_mbps: float | None
     ideal: Ideal
+    rounds: Rounds | None
     efficiency: float | None
     prediction: Prediction | None
     uplinks: UplinkLoad | None
@@ -116,8 +119,7 @@ def measure(run: RunRecord) -> Metrics:
     iterations = measured(tables.iterations)
     hosts = rank_hosts(run)
     pattern, bulk_bytes = run_pattern(run), scenario.workload.bulk_bytes
-    pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(bulk_bytes)
-    limit = ideal(run.topology, pairs, sizes, bus_pairs=pattern.bus_pairs)
+    limit = pattern_ideal(run.topology, hosts, pattern, scenario.workload.size_bytes)
     completion_s = median(row.completion_s for row in iterations) if iterations and bulk_bytes else None
     algbw_mbps = bytes_to_mbps(bulk_bytes, completion_s) if completion_s else None
     busbw_mbps = algbw_mbps * pattern.bus_factor if algbw_mbps is not None else None
@@ -127,9 +129,10 @@ def measure(run: RunRecord) -> Metrics:
         completions_s=tuple(row.completion_s for row in iterations),
         algbw_mbps=algbw_mbps,
         busbw_mbps=busbw_mbps,
-        ideal=limit,
+        ideal=limit if bulk_bytes else replace(limit, ideal_s=0.0),
+        rounds=run_rounds(run) if bulk_bytes else None,
         efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
-        prediction=predict_from_flows(run.topology, pairs, tables.flows) if bulk_bytes else None,
+        prediction=predict_from_flows(run) if bulk_bytes else None,
         uplinks=uplink_load(run),
         job_completions_s=job_completions_s(run),
         fairness=goodput_fairness(tables.transfers),

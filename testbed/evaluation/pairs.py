@@ -9,8 +9,10 @@ from statistics import median
 from testbed.evaluation.records import LEAST_S, FlowRow, RunRecord, TransferRow
 from testbed.evaluation.series import Window, direction_series, total
 from testbed.model.oracle import FlowPath, Prediction, parse_path, predict
-from testbed.model.pattern import HostPair, Pattern, seeded_pattern
-from testbed.model.topology import Host, Topology
+from testbed.model.pattern import Pattern, seeded_pattern
+from testbed.model.rounds import Rounds, pattern_rounds
+from testbed.model.slices import default_slice_bytes
+from testbed.model.topology import Host
 from testbed.units import mbps_to_bytes_per_s
 
 
@@ -36,6 +38,11 @@ def crossing_bytes(run: RunRecord) -> int:
     return sum(size for (src, dst), size in pairs if src.leaf != dst.leaf)
 
 
+def all_bytes(run: RunRecord) -> int:
+    """Return the payload bytes of one iteration."""
+    return sum(run_pattern(run).pair_bytes(run.scenario.workload.bulk_bytes))
+
+
 def busiest_host_bytes(run: RunRecord) -> int:
     """Return the payload bytes the host that receives most receives in one iteration."""
     pattern = run_pattern(run)
@@ -46,10 +53,26 @@ def busiest_host_bytes(run: RunRecord) -> int:
     return max(received.values())
 
 
-def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Sequence[FlowRow]) -> Prediction | None:
+def run_rounds(run: RunRecord, *, step_s: float = 0.0, share: float = 1.0) -> Rounds | None:
+    """Return how long an iteration takes at least because slices wait (``testbed.model.rounds``); None: none waits."""
+    work, pattern = run.scenario.workload, run_pattern(run)
+    return pattern_rounds(
+        run.scenario.fabric,
+        pattern,
+        size_bytes=work.bulk_bytes,
+        slice_bytes=work.slice_bytes or default_slice_bytes(pattern.job_ranks, work.bulk_bytes),
+        flows=work.flows_per_hop,
+        step_s=step_s,
+        share=share,
+    )
+
+
+def predict_from_flows(run: RunRecord) -> Prediction | None:
     """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
+    topology, pattern = run.topology, run_pattern(run)
+    pairs, sizes = pattern.host_pairs(rank_hosts(run)), pattern.pair_bytes(run.scenario.workload.bulk_bytes)
     rows: dict[tuple[str, str], list[FlowRow]] = {}
-    for row in flows:
+    for row in run.tables.flows:
         rows.setdefault((row.src_host, row.dst_host), []).append(row)
     paths: list[list[FlowPath | None]] = []
     for src, dst in pairs:
@@ -57,7 +80,7 @@ def predict_from_flows(topology: Topology, pairs: Sequence[HostPair], flows: Seq
         if not own or (crosses and any(row.path is None for row in own)):
             return None
         paths.append([parse_path(topology, str(row.path)) if crosses else None for row in own])
-    return predict(topology, pairs, paths)
+    return predict(topology, pairs, paths, sizes)
 
 
 def goodput_fairness(transfers: Sequence[TransferRow]) -> float | None:

@@ -13,6 +13,7 @@ from testbed.fidelity.losses import check_interface_drops, check_socket_drops, c
 from testbed.fidelity.outcome import (
     check_beyond_placement,
     check_calibration,
+    check_host_bytes,
     check_impossible,
     check_iterations,
     check_jobs,
@@ -56,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     check_agents,
     check_short_of_grants,
     check_uplink_bytes,
+    check_host_bytes,
     check_switch_core,
     check_switch_bound,
     check_switch_wait,

@@ -27,7 +27,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "read-back settings": "read_back" in run.network,
         "calibration": bool(tables.calibration) or not measure.calibrate,
         "uplink counters": metrics.uplinks is not None or not crosses,
-        "transfers of pairs": metrics.fairness is not None or run.scenario.workload.in_step or not bulk,
+        "transfers of pairs": metrics.fairness is not None or not run.scenario.workload.independent or not bulk,
         "latency of small messages": (metrics.mice is not None and metrics.mice.count > 0)
         or not run.scenario.workload.mice_interval_ms,
         "load of the receiver's link": metrics.receiver_utilization is not None

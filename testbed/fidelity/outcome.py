@@ -6,19 +6,14 @@ from math import inf
 
 from testbed.evaluation.metrics import enclosing_window, measured
 from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
+from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, tcp_overhead_bytes, worst_excess
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.alarms import shortfall
 from testbed.fidelity.faults import broken_intfs
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
-from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
+from testbed.fidelity.waiting import waiting_share
 from testbed.model.shaping import largest_burst_bytes
-from testbed.model.wire import (
-    ETHERNET_HEADER_BYTES,
-    IPV4_HEADER_BYTES,
-    UDP_HEADER_BYTES,
-    frame_bytes,
-    tcp_payload_bytes,
-)
+from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.units import mbps_to_bytes_per_s
 
 START_UP_S = 0.02  # until the first frames of every rank are under way, and for the last to be read
@@ -162,12 +157,15 @@ def check_short_of_paths(evidence: Evidence) -> Finding | None:
         return None
     frame_s = frame_bytes(fabric.mtu_bytes) / mbps_to_bytes_per_s(fabric.uplink_mbps)
     start_up = (START_UP_S + START_UP_FRAMES * frame_s) / metrics.completion_s
+    waiting = waiting_share(evidence)
     short = 1 - metrics.efficiency / prediction.efficiency
     beyond = percent_limits("short_of_paths")
-    explained = f"start-up explains {start_up:.1%}" + (f", TCP on shared links {TCP_SHARING:.0%}" if shared else "")
+    explained = f"start-up explains {start_up:.1%}"
+    explained += f", slices that wait for others {waiting:.1%}" if waiting else ""
+    explained += f", TCP on shared links {TCP_SHARING:.0%}" if shared else ""
     return grade(
         "short_of_paths",
-        short - start_up - (TCP_SHARING if shared else 0.0),
+        short - start_up - waiting - (TCP_SHARING if shared else 0.0),
         f"{short:.1%} slower than the recorded paths allow; {explained} (beyond that {beyond})",
     )
 
@@ -197,9 +195,8 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     expected = crossing_bytes(run) * len(measured(run.tables.iterations))
     if load is None or not expected:
         return None
-    mtu = run.scenario.fabric.mtu_bytes
-    overhead = frame_bytes(mtu) - tcp_payload_bytes(mtu)
-    got = load.wire_bytes - load.packets * overhead - _gse_bytes(run, load.packets, overhead)
+    mtu, overhead = run.scenario.fabric.mtu_bytes, tcp_overhead_bytes(run)
+    got = load.wire_bytes - load.packets * overhead - gse_bytes(run, load.packets)
     got -= _probe_surplus_bytes(run, overhead)
     repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
     others = run.scenario.background or run.scenario.workload.mice_interval_ms
@@ -213,18 +210,23 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     )
 
 
-def _gse_bytes(run: RunRecord, packets: float, overhead: int) -> float:
-    """Return what GSE adds to the uplinks: a header per data frame, and control frames that carry no payload."""
-    said = run.events_named("agents")
-    if not said or run.settings.passthrough:
-        return 0.0
-    data = min(float(said[-1]["data_out"]), packets)
-    return data * OVERHEAD_BYTES + (packets - data) * (MIN_FRAME_BYTES - overhead)
+def check_host_bytes(evidence: Evidence) -> Finding | None:
+    """Every host's link brought what the formula of the workload says, within leaves too."""
+    found = worst_excess(evidence.run, evidence.metrics)
+    if found is None:
+        return None
+    worst, off = found
+    return grade(
+        "host_bytes",
+        off,
+        f"{worst.host} was brought {worst.counted_bytes / 1e6:.3f} MB of payload, by its formula the workload "
+        f"brings it {worst.expected_bytes / 1e6:.3f} MB ({off:.1%} off, {percent_limits('host_bytes')})",
+    )
 
 
 def _probe_surplus_bytes(run: RunRecord, overhead: int) -> float:
     """Return what probes add to bytes - packets x TCP overhead on the uplinks."""
-    frame = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES + run.scenario.measure.probe_bytes
+    frame = probe_frame_bytes(run)
     leaf = {host.name: host.leaf for host in run.topology.hosts}
     period = enclosing_window(run)
     crossing = sum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
+from testbed.fidelity.waiting import waiting_share
 from testbed.model.wire import frame_bytes
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
@@ -27,7 +28,7 @@ def check_switch_bound(evidence: Evidence) -> Finding | None:
         return None
     if scenario.faults or scenario.is_disturbed or not scenario.workload.in_step:
         return None
-    short = 1 - metrics.efficiency / metrics.prediction.efficiency
+    short = 1 - metrics.efficiency / metrics.prediction.efficiency - waiting_share(evidence)
     return grade(
         "switch_bound",
         short,

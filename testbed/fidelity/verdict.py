@@ -98,6 +98,7 @@ THRESHOLDS = {
         0.08, None, "so far below what grants allow that either the scheme failed or something outside the fabric did"
     ),
     "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
+    "host_bytes": Threshold(0.01, 0.05, "what an algorithm brings each rank is known exactly"),
     "missing": Threshold(0, None, "what was not measured could have told against the run"),
 }
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from testbed.model.oracle import ideal
+from testbed.model.oracle import pattern_ideal
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
-from testbed.model.streams import forwards
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
@@ -83,7 +82,8 @@ def need(scenario: Scenario) -> Need:
 def _data_bytes(scenario: Scenario) -> int:
     """Return the memory for what all ranks move: whole arrays where they are kept, else what is on its way."""
     work = scenario.workload
-    if forwards(work.kind):
+    collective = scenario.collective
+    if collective is not None and not collective.independent:
         return scenario.ranks * ARRAYS_PER_RANK * work.size_bytes
     return len(_pattern(scenario).pairs) * work.flows_per_hop * MEMORY_PER_FLOW_BYTES
 
@@ -99,11 +99,15 @@ def _hosts(scenario: Scenario) -> tuple[Host, ...]:
 
 def crossings_per_s(scenario: Scenario) -> float:
     """Return the switch crossings per second when the workload and the background run as fast as the links let them."""
-    topology = Topology(scenario.fabric)
-    pairs = _pattern(scenario).host_pairs(_hosts(scenario))
-    frame = frame_bytes(scenario.fabric.mtu_bytes)
-    frames = mbps_to_bytes_per_s(ideal(topology, pairs, [1]).hop_rate_mbps) / frame
-    total = sum(frames * (1 + ACKS_PER_FRAME) * _crossings(src, dst) for src, dst in pairs)
+    topology, hosts, pattern = Topology(scenario.fabric), _hosts(scenario), _pattern(scenario)
+    frame, size_bytes = frame_bytes(scenario.fabric.mtu_bytes), scenario.workload.size_bytes
+    sizes = pattern.pair_bytes(size_bytes)
+    # a pair with the most bytes goes at the limit's rate, the others with their share of that; over all the time
+    frames = mbps_to_bytes_per_s(pattern_ideal(topology, hosts, pattern, size_bytes).hop_rate_mbps) / frame / max(sizes)
+    total = sum(
+        frames * size * (1 + ACKS_PER_FRAME) * _crossings(src, dst)
+        for (src, dst), size in zip(pattern.host_pairs(hosts), sizes, strict=True)
+    )
     for elephant in scenario.background:
         src, dst = topology.host(elephant.src), topology.host(elephant.dst)
         rate_mbps = min(elephant.rate_mbps or scenario.fabric.host_link_mbps, scenario.fabric.host_link_mbps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from testbed.model.oracle import expected_ecmp, ideal
+from testbed.model.oracle import expected_ecmp, pattern_ideal
 from testbed.model.pattern import pattern_of
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
@@ -27,9 +27,10 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     if work.mice_only_s is not None:
         return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
     pattern = pattern_of(scenario, hosts, rng)
-    pairs, pair_bytes = pattern.host_pairs(hosts), max(1, round(pattern.mean_pair_bytes(volume_bytes)))
-    duration_s = ideal(topology, pairs, [pair_bytes]).ideal_s
-    if scheme == "ecmp" and pattern.bus_pairs == 1:
+    # of one large iteration: what parts of floats and waiting add is no matter here
+    duration_s = pattern_ideal(topology, hosts, pattern, volume_bytes).ideal_s
+    if scheme == "ecmp" and (pattern.in_step or work.kind == "permutation"):
+        pairs = pattern.host_pairs(hosts)
         hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
         duration_s *= hashed.slowdown.mean
     return SETUP_S + PER_HOST_S * scenario.fabric.hosts + duration_s

@@ -1,21 +1,23 @@
 """What a pattern of traffic can reach: its physical limit, and what hashing flows onto paths does to it. Pure.
 
-Three questions, one load model (every flow moves the same number of bytes, all start together, pipelining is
-perfect, start-up and acknowledgements cost nothing):
+Three questions, one load model (all flows start together, pipelining is perfect, start-up and acknowledgements cost
+nothing):
 
-- ``ideal``: how fast if every link between two leaves could be filled evenly.
-- ``predict``: how fast with the flows on the paths they were seen on.
+- ``ideal``: how fast if every link between two leaves could be filled evenly: the bytes over each cut of the fabric
+  (a host's link, all uplinks of a leaf, all downlinks into it) at the rate of the cut, and of these times the longest.
+  A lower bound of the time, whatever waits for what; what waiting adds is ``testbed.model.rounds``.
+- ``predict``: how fast with the flows on the paths they were seen on: the same over each link.
 - ``expected_ecmp``: how fast on average when every flow picks a path at random, as a 5-tuple hash does.
 
 Why the slowest flow rules. The endpoint deals slices to the flows of a pair in turn (round-robin by slice
 number), so a pair with k flows moves at k times its slowest flow. In a ring a rank forwards only what it has
-received, so the ring moves at its slowest hop; in every other pattern an iteration ends with its slowest pair. So
-the link with the least bandwidth per flow sets the time, ``min over links of rate / flows``: max-min fair sharing
-gives each of its flows exactly that rate until all of them end together (it is where progressive filling stops
-first), and no flow elsewhere a lower one. For a ring no assumption about fairness is hidden in this, since all its
-flows progress at one rate. Elsewhere the prediction is a bound: TCP shares unevenly, and a flow whose
-acknowledgements wait behind data of their host may leave its links idle (a permutation on conflict-free paths,
-8 MiB: fifteen pairs at 0.96-0.98 of the limit, one at 0.81).
+received, so the ring moves at its slowest hop; in every other pattern an iteration ends with its slowest pair. So,
+where all flows move the same number of bytes, the link with the least bandwidth per flow sets the time, ``min over
+links of rate / flows``: max-min fair sharing gives each of its flows exactly that rate until all of them end together
+(it is where progressive filling stops first), and no flow elsewhere a lower one. For a ring no assumption about
+fairness is hidden in this, since all its flows progress at one rate. Elsewhere the prediction is a bound: TCP shares
+unevenly, and a flow whose acknowledgements wait behind data of their host may leave its links idle (a permutation on
+conflict-free paths, 8 MiB: fifteen pairs at 0.96-0.98 of the limit, one at 0.81).
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean, pstdev
 
-from testbed.model.pattern import HostPair, pattern_of
+from testbed.model.pattern import HostPair, Pattern, pattern_of
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
 from testbed.model.wire import tcp_payload_fraction
-from testbed.units import mbps_to_bytes_per_s
+from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
+ALIKE_FRACTION = 0.001  # loads of links that differ by less have a part of a float more or less
 BAND_FRACTION = 0.95
 BAND_RESAMPLES = 4000
 MAX_ROUTES = 8192  # pairs x flows x paths of a workload whose expectation is drawn; more take minutes
@@ -40,11 +43,11 @@ MAX_ROUTES = 8192  # pairs x flows x paths of a workload whose expectation is dr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ideal:
-    """The physical limit of a ring on a fabric.
+    """The physical limit of a pattern on a fabric.
 
-    ``hop_rate_mbps`` is the wire rate each hop can have, ``bottleneck`` what sets it,
-    ``busbw_limit_mbps`` that rate times payload / wire bytes of a full plain TCP frame,
-    ``ideal_s`` the time the hop with the most bytes needs at that rate.
+    ``ideal_s`` is the time the fullest cut, ``bottleneck``, takes to pass its bytes; ``hop_rate_mbps`` the wire rate of
+    the pair with the most bytes if it takes that long, ``payload_fraction`` payload / wire bytes of a full plain TCP
+    frame, ``busbw_limit_mbps`` the bus bandwidth of an iteration that takes ``ideal_s``.
     """
 
     hop_rate_mbps: float
@@ -100,61 +103,86 @@ class Expectation:
     trials: int
 
 
-def ideal(topology: Topology, pairs: Sequence[HostPair], pair_bytes: Sequence[int], *, bus_pairs: int = 1) -> Ideal:
-    """Return the limit of a pattern whose pair p moves ``pair_bytes[p]`` payload bytes; all pairs at one rate.
+def ideal(
+    topology: Topology, pairs: Sequence[HostPair], pair_bytes: Sequence[float], *, bus_bytes: float | None = None
+) -> Ideal:
+    """Return the limit of a pattern whose pair p moves ``pair_bytes[p]`` payload bytes, not all of them 0.
 
-    The limit is set by a host link shared by the pairs that leave or enter the host, or by the uplinks of a leaf (all
-    of them together) shared by the pairs that leave it; the same for the downlinks into it. A cut may be used perfectly
-    evenly: what one flow can get of a single path is the scheme's business, not physics. ``bus_pairs`` is how many
-    pairs' rate counts as busbw (``testbed.model.pattern``).
+    A cut may be used perfectly evenly: what one flow can get of a single path is the scheme's business, not physics.
+    ``bus_bytes`` over the completion time is busbw: bus factor x size; None: the bytes of the pair with the most.
     """
-    cut_mbps = topology.fabric.paths * topology.fabric.uplink_mbps
-    limits = [_host_limit(topology, pairs)]
-    for what, crossing in (
-        ("uplinks", Counter(src.leaf for src, dst in pairs if src.leaf != dst.leaf)),
-        ("downlinks", Counter(dst.leaf for src, dst in pairs if src.leaf != dst.leaf)),
-    ):
-        limits += [(cut_mbps / n, f"{what} of {topology.leaves[leaf].name}") for leaf, n in sorted(crossing.items())]
-    rate_mbps, bottleneck = min(limits, key=lambda limit: limit[0])
+    most = max(pair_bytes)
+    cuts = [_host_cut(topology, pairs, pair_bytes), *_leaf_cuts(topology, pairs, pair_bytes)]
+    load, rate_mbps, bottleneck = max(cuts, key=lambda cut: cut[0] / cut[1])
+    hop_rate_mbps = rate_mbps * (most / load)
     fraction = tcp_payload_fraction(topology.fabric.mtu_bytes)
+    ideal_s = most / (mbps_to_bytes_per_s(hop_rate_mbps) * fraction)
     return Ideal(
-        hop_rate_mbps=rate_mbps,
+        hop_rate_mbps=hop_rate_mbps,
         bottleneck=bottleneck,
         payload_fraction=fraction,
-        busbw_limit_mbps=rate_mbps * bus_pairs * fraction,
-        ideal_s=max(pair_bytes) / (mbps_to_bytes_per_s(rate_mbps) * fraction),
+        busbw_limit_mbps=hop_rate_mbps * fraction if bus_bytes is None else bytes_to_mbps(bus_bytes, ideal_s),
+        ideal_s=ideal_s,
     )
 
 
-def _host_limit(topology: Topology, pairs: Sequence[HostPair]) -> tuple[float, str]:
-    """Return the rate the fullest host link leaves each of its pairs, and what it is called."""
-    ends = Counter(f"{src.name} out" for src, _dst in pairs) + Counter(f"{dst.name} in" for _src, dst in pairs)
-    most = max(ends.values())
-    fullest = {end.split()[0] for end, count in ends.items() if count == most}
+def pattern_ideal(topology: Topology, hosts: Sequence[Host], pattern: Pattern, size_bytes: int) -> Ideal:
+    """Return the limit of an iteration of ``size_bytes`` (not 0) between ranks on ``hosts``."""
+    bus_bytes = pattern.bus_factor * size_bytes
+    return ideal(topology, pattern.host_pairs(hosts), pattern.pair_bytes(size_bytes), bus_bytes=bus_bytes)
+
+
+def _host_cut(topology: Topology, pairs: Sequence[HostPair], pair_bytes: Sequence[float]) -> tuple[float, float, str]:
+    """Return the bytes of the fullest host link, its rate in Mbit/s, and what it is called."""
+    loads: dict[str, float] = {}
+    for (src, dst), size in zip(pairs, pair_bytes, strict=True):
+        for end in (f"{src.name} out", f"{dst.name} in"):
+            loads[end] = loads.get(end, 0.0) + size
+    most = max(loads.values())
+    fullest = {end.split()[0] for end, load in loads.items() if load >= most * (1 - ALIKE_FRACTION)}
     name = "host links" if len(fullest) > 1 else f"host link of {fullest.pop()}"
-    return topology.fabric.host_link_mbps / most, name
+    return most, topology.fabric.host_link_mbps, name
 
 
-def predict(topology: Topology, pairs: Sequence[HostPair], paths: Sequence[Sequence[FlowPath | None]]) -> Prediction:
+def _leaf_cuts(
+    topology: Topology, pairs: Sequence[HostPair], pair_bytes: Sequence[float]
+) -> list[tuple[float, float, str]]:
+    """Return the same of the uplinks and of the downlinks of every leaf."""
+    cut_mbps = topology.fabric.paths * topology.fabric.uplink_mbps
+    loads: dict[tuple[str, int], float] = {}
+    for (src, dst), size in zip(pairs, pair_bytes, strict=True):
+        if src.leaf != dst.leaf:
+            for cut in (("uplinks", src.leaf), ("downlinks", dst.leaf)):
+                loads[cut] = loads.get(cut, 0.0) + size
+    order = sorted(loads, key=lambda cut: (cut[0] != "uplinks", cut[1]))
+    return [(loads[what, leaf], cut_mbps, f"{what} of {topology.leaves[leaf].name}") for what, leaf in order]
+
+
+def predict(
+    topology: Topology,
+    pairs: Sequence[HostPair],
+    paths: Sequence[Sequence[FlowPath | None]],
+    pair_bytes: Sequence[float] | None = None,
+) -> Prediction:
     """Return what the pattern reaches with flow f of pair p on ``paths[p][f]`` (None for a pair within a leaf).
 
-    Exact for the model of this module; an upper bound for a real run. Raises ValueError when a flow
-    across leaves has no path.
+    ``pair_bytes`` as in ``ideal``; None: all alike. Exact for the model of this module; an upper bound for a real run.
+    Raises ValueError when a flow across leaves has no path.
     """
+    sizes = [1.0] * len(pairs) if pair_bytes is None else pair_bytes
     routes = [[_route(topology, src, dst, path) for path in hop] for (src, dst), hop in zip(pairs, paths, strict=True)]
     flows: Counter[str] = Counter()
     kinds = {direction.name: direction for direction in topology.directions}
-    bytes_per_flow: dict[str, float] = {}
-    for hop in routes:
+    loads: dict[str, float] = {}
+    for hop, size in zip(routes, sizes, strict=True):
         for route in hop:
             for name in route:
                 flows[name] += 1
-                bytes_per_flow[name] = bytes_per_flow.get(name, 0.0) + 1 / len(hop)
-    # A pair with k flows sends 1/k of its bytes on each: the load of a link in units of "one pair".
-    busiest = max(bytes_per_flow, key=lambda name: bytes_per_flow[name] / kinds[name].rate_mbps)
-    rate_mbps = kinds[busiest].rate_mbps / bytes_per_flow[busiest]
+                loads[name] = loads.get(name, 0.0) + size / len(hop)  # slices are dealt to the flows in turn
+    busiest = max(loads, key=lambda name: loads[name] / kinds[name].rate_mbps)
+    rate_mbps = kinds[busiest].rate_mbps / (loads[busiest] / max(sizes))
     return Prediction(
-        efficiency=rate_mbps / ideal(topology, pairs, [1]).hop_rate_mbps,
+        efficiency=rate_mbps / ideal(topology, pairs, sizes).hop_rate_mbps,
         max_uplink_flows=max((n for name, n in flows.items() if kinds[name].kind == "uplink"), default=0),
         max_downlink_flows=max((n for name, n in flows.items() if kinds[name].kind == "downlink"), default=0),
         busiest=busiest,
@@ -164,14 +192,14 @@ def predict(topology: Topology, pairs: Sequence[HostPair], paths: Sequence[Seque
 def expected_ecmp(
     topology: Topology, pairs: Sequence[HostPair], *, flows_per_hop: int, runs: int, rng: Random, trials: int = 2000
 ) -> Expectation:
-    """Return what random paths lead to, by ``trials`` draws from ``rng``.
+    """Return what random paths lead to, by ``trials`` draws from ``rng``, where all pairs move the same bytes.
 
     A leaf hashes over all its uplinks; a spine hashes over its parallel links to the destination's leaf, with
     a hash of its own. ``runs`` is the number of seeds a measured mean will be taken over: ``Band.low`` and
     ``Band.high`` enclose 95% of such means (quantiles of resampled means, so also right for few runs of a
     few discrete outcomes).
     """
-    limit_mbps = ideal(topology, pairs, [1]).hop_rate_mbps
+    limit_mbps = ideal(topology, pairs, [1] * len(pairs)).hop_rate_mbps
     capacities = {direction.name: direction.rate_mbps for direction in topology.directions}
     choices = [_pair_routes(topology, pair) for pair in pairs]
     efficiencies = []

@@ -5,12 +5,14 @@ kind           a rank's ``size_bytes`` are              bytes of a pair     busb
 ============== ======================================== =================== ==================================
 allreduce_ring its array, summed over all ranks         2(n-1)/n x size     2(n-1)/n
 all_to_all     what it has for all ranks together       size / n            (n-1)/n
-permutation    what it sends its partner               size                1 ("sendrecv")
+collective     as nccl-tests counts the operation       its program's       the operation's
+permutation    what it sends its partner                size                1 ("sendrecv")
 incast         what it sends rank 0; rank 0 only gets   size                n-1 ("gather" divides n x size by n)
 ============== ======================================== =================== ==================================
 
-Bus factors follow nccl-tests PERFORMANCE.md, so that busbw is what the busiest host link carries and can be held
-against the hardware. Every pair of a pattern moves the same number of bytes, but for chunks that differ by one float.
+Bus factors follow nccl-tests PERFORMANCE.md (``testbed.collectives.algorithms.bus_factor``). For a ring, an all-to-all,
+a permutation and an incast busbw is what the busiest host link carries, and can be held against the hardware; an
+algorithm whose busiest rank moves more than the least possible has a lower limit (``testbed.model.oracle``).
 """
 
 from __future__ import annotations
@@ -20,12 +22,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from testbed.model.ring import bus_factor
+from testbed.collectives.collective import RING, Collective, pairs_of, volumes
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
-from testbed.model.slices import FLOAT_BYTES
-from testbed.model.streams import stream
 from testbed.model.topology import Host
-from testbed.model.workload_spec import most_peers
 
 Pair = tuple[int, int]  # ranks: source, destination
 HostPair = tuple[Host, Host]
@@ -33,11 +32,15 @@ HostPair = tuple[Host, Host]
 
 @dataclass(frozen=True)
 class Pattern:
-    """The pairs of ranks that exchange data. ``jobs`` are the ranks of each job; a rank is in one job."""
+    """The pairs of ranks that exchange data. ``jobs`` are the ranks of each job; a rank is in one job.
+
+    ``collective`` is what the ranks of a job do together; None: each pair moves ``size_bytes``, all on its own.
+    """
 
     kind: WorkloadKind
     jobs: tuple[tuple[int, ...], ...]
     pairs: tuple[Pair, ...]  # by source, then as the job has them
+    collective: Collective | None = None
 
     @cached_property
     def n_ranks(self) -> int:
@@ -50,42 +53,43 @@ class Pattern:
         return len(self.jobs[0])
 
     @property
-    def bus_factor(self) -> float:
-        """Return busbw / algbw of a job, algbw being ``size_bytes`` over the completion time."""
-        n = self.job_ranks
-        factors: dict[WorkloadKind, float] = {
-            "allreduce_ring": bus_factor(n),
-            "all_to_all": (n - 1) / n,
-            "incast": n - 1,
-            "permutation": 1,
-        }
-        return factors[self.kind]
+    def in_step(self) -> bool:
+        """Whether all pairs of a job move at one rate."""
+        return self.collective is not None and self.collective.in_step
 
     @property
-    def bus_pairs(self) -> int:
-        """Number of pairs whose bytes together make busbw: those of the busiest host link end."""
-        return most_peers(self.kind, self.job_ranks)
+    def independent(self) -> bool:
+        """Whether every pair is on its own."""
+        return self.collective is None or self.collective.independent
 
-    def mean_pair_bytes(self, size_bytes: int) -> float:
-        """Return the payload bytes of a pair in an iteration: exact when chunks are equal, else their mean."""
-        return self.bus_factor * size_bytes / self.bus_pairs
+    @property
+    def bus_factor(self) -> float:
+        """Return busbw / algbw of a job, algbw being ``size_bytes`` over the completion time."""
+        if self.collective is not None:
+            return self.collective.bus_factor(self.job_ranks)
+        return self.job_ranks - 1 if self.kind == "incast" else 1
 
     def pair_bytes(self, size_bytes: int) -> tuple[int, ...]:
-        """Return the payload bytes of each pair in an iteration, exact also for uneven chunks."""
-        end = 0 if self.kind == "allreduce_ring" else 1  # of the pair: the one that decides
-        sizes = {pair[end]: self._stream_bytes(pair, size_bytes) for pair in {p[end]: p for p in self.pairs}.values()}
-        return tuple(sizes[pair[end]] for pair in self.pairs)
-
-    def _stream_bytes(self, pair: Pair, size_bytes: int) -> int:
-        return stream(self.kind, self.members(pair[0]), pair, size_bytes, max(size_bytes, FLOAT_BYTES)).size_bytes
+        """Return the payload bytes of each pair in an iteration, exact also where parts are uneven or empty."""
+        if self.collective is None:
+            return (size_bytes,) * len(self.pairs)
+        if not size_bytes:
+            return (0,) * len(self.pairs)
+        sizes = volumes(self.collective, self.job_ranks, size_bytes)
+        places = {rank: place for job in self.jobs for place, rank in enumerate(job)}
+        return tuple(sizes.get((places[src], places[dst]), 0) for src, dst in self.pairs)
 
     def members(self, rank: int) -> tuple[int, ...]:
         """Return the ranks of the job ``rank`` is in, itself included."""
         return self.jobs[self.job_of(rank)]
 
     def job_of(self, rank: int) -> int:
-        """Return the index of the job ``rank`` is in."""
-        return rank // self.job_ranks
+        """Return the index of the job ``rank`` is in. Raises KeyError for a rank without one."""
+        return self._jobs_of_ranks[rank]
+
+    @cached_property
+    def _jobs_of_ranks(self) -> dict[int, int]:
+        return {rank: index for index, job in enumerate(self.jobs) for rank in job}
 
     def sent_by(self, rank: int) -> tuple[int, ...]:
         """Return the indices into ``pairs`` of those ``rank`` sends."""
@@ -111,7 +115,15 @@ class Pattern:
 
 def ring(n_ranks: int) -> Pattern:
     """Return the pattern of one ring all-reduce: rank r sends to rank r + 1."""
-    return Pattern("allreduce_ring", (tuple(range(n_ranks)),), _ring_pairs(range(n_ranks)))
+    members = tuple(range(n_ranks))
+    return Pattern("allreduce_ring", (members,), _collective_pairs(RING, members), RING)
+
+
+def of_collective(collective: Collective, *jobs: Sequence[int]) -> Pattern:
+    """Return the pattern of jobs of equally many of these ranks, each of which does ``collective`` together."""
+    found = tuple(tuple(job) for job in jobs)
+    pairs = tuple(pair for job in found for pair in _collective_pairs(collective, job))
+    return Pattern("collective", found, pairs, collective)
 
 
 def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Pattern:
@@ -120,18 +132,25 @@ def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Patter
     Jobs are blocks of consecutive ranks: with placement ``cross_leaf`` each is dealt out over all leaves, so that jobs
     share leaves and uplinks.
     """
-    work, n = scenario.workload, scenario.job_ranks
+    work, n, collective = scenario.workload, scenario.job_ranks, scenario.collective
     jobs = tuple(tuple(range(first, first + n)) for first in range(0, len(hosts), n))
-    pairs = tuple(pair for job in jobs for pair in _job_pairs(work, job, hosts, rng))
-    return Pattern(work.kind, jobs, pairs)
+    pairs = tuple(pair for job in jobs for pair in _job_pairs(work, collective, job, hosts, rng))
+    return Pattern(work.kind, jobs, pairs, collective)
 
 
-def _job_pairs(work: WorkloadSpec, job: tuple[int, ...], hosts: Sequence[Host], rng: Random) -> tuple[Pair, ...]:
-    if work.kind == "permutation":
-        leaf_of = {rank: hosts[rank].leaf if work.partners == "other_leaf" else rank for rank in job}
-        return permutation_pairs(leaf_of, rng)
-    pairs = {"allreduce_ring": _ring_pairs, "all_to_all": _all_pairs, "incast": _incast_pairs}
-    return pairs[work.kind](job)
+def _job_pairs(
+    work: WorkloadSpec, collective: Collective | None, job: tuple[int, ...], hosts: Sequence[Host], rng: Random
+) -> tuple[Pair, ...]:
+    if collective is not None:
+        return _collective_pairs(collective, job)
+    if work.kind == "incast":
+        return tuple((rank, job[0]) for rank in job[1:])
+    leaf_of = {rank: hosts[rank].leaf if work.partners == "other_leaf" else rank for rank in job}
+    return permutation_pairs(leaf_of, rng)
+
+
+def _collective_pairs(collective: Collective, members: Sequence[int]) -> tuple[Pair, ...]:
+    return tuple((members[src], members[dst]) for src, dst in pairs_of(collective, len(members)))
 
 
 def permutation_pairs(group_of: Mapping[int, int], rng: Random) -> tuple[Pair, ...]:
@@ -184,18 +203,3 @@ def mice_pairs(hosts: Sequence[Host], seed: int) -> list[HostPair]:
     across = max(map(leaves.count, leaves)) <= len(hosts) / 2
     groups = {rank: leaf if across else rank for rank, leaf in enumerate(leaves)}
     return [(hosts[src], hosts[dst]) for src, dst in permutation_pairs(groups, Random(f"{seed}/mice"))]
-
-
-def _ring_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
-    return tuple((rank, members[(index + 1) % len(members)]) for index, rank in enumerate(members))
-
-
-def _all_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
-    """Return every ordered pair. A rank begins with the next one, so that not all send to one rank first."""
-    n = len(members)
-    return tuple((rank, members[(index + step) % n]) for index, rank in enumerate(members) for step in range(1, n))
-
-
-def _incast_pairs(members: Sequence[int]) -> tuple[Pair, ...]:
-    """Return the pairs to the first rank."""
-    return tuple((rank, members[0]) for rank in members[1:])

@@ -50,20 +50,26 @@ def place_ranks(topology: Topology, ranks: int, placement: Placement, rng: Rando
 
 
 def pair_flows(
-    hosts: Sequence[Host], pairs: Sequence[tuple[int, int]], *, flows_per_pair: int, demand_bytes: int, rng: Random
+    hosts: Sequence[Host],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    flows_per_pair: int,
+    demand_bytes: int | Sequence[int],
+    rng: Random,
 ) -> tuple[tuple[Flow, ...], ...]:
     """Return the TCP flows of each (source, destination) pair of ranks, ``[pair][flow]``; pairs are ordered by source.
 
-    ``demand_bytes`` is what each pair will send. Source ports are drawn from ``rng`` so that a seed fixes the 5-tuples,
-    and with them what ECMP does; no port of a host is used twice.
+    ``demand_bytes`` is what each pair will send, one number for all or one for each. Source ports are drawn from
+    ``rng`` so that a seed fixes the 5-tuples, and with them what ECMP does; no port of a host is used twice.
     """
-    flows = []
-    share = demand_bytes // flows_per_pair
+    flows: list[tuple[Flow, ...]] = []
+    demands = [demand_bytes] * len(pairs) if isinstance(demand_bytes, int) else demand_bytes
     for source, own in groupby(pairs, key=lambda pair: pair[0]):
         peers = [peer for _source, peer in own]
         ports = rng.sample(SOURCE_PORTS, flows_per_pair * len(peers))
         for index, peer in enumerate(peers):
             its_ports = ports[index * flows_per_pair : (index + 1) * flows_per_pair]
             ends = (hosts[source].ip, hosts[peer].ip, TCP)
+            share = demands[len(flows)] // flows_per_pair
             flows.append(tuple(Flow(*ends, port, FIRST_RANK_PORT + peer, share) for port in its_ports))
     return tuple(flows)

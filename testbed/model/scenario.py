@@ -21,13 +21,14 @@ from pydantic import (
     model_validator,
 )
 
+from testbed.collectives.collective import Collective, most_peers
 from testbed.errors import Problem, ScenarioError
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec, strict_int
 from testbed.model.wire import frame_bytes
+from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_RANKS
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
-from testbed.model.workload_spec import most_peers
 from testbed.units import GIB, KIB, MIB
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
@@ -263,9 +264,16 @@ class Scenario(Spec):
         return self.ranks // self.workload.jobs
 
     @property
+    def collective(self) -> Collective | None:
+        """What the ranks of a job do together; None where every pair is on its own and moves ``size_bytes``."""
+        return self.workload.collective_of(self.fabric.hosts_per_leaf)
+
+    @property
     def peers(self) -> int:
         """Most ranks that one rank sends to, or receives from."""
-        return most_peers(self.workload.kind, self.job_ranks)
+        if self.workload.kind == "collective" and (collective := self.collective) is not None:
+            return most_peers(collective, self.job_ranks)
+        return self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
 
     @property
     def is_disturbed(self) -> bool:
@@ -289,7 +297,9 @@ class Scenario(Spec):
         if self.workload.size_bytes < 4 * self.ranks:
             size_bytes = self.workload.size_bytes
             yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
-        if self.peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
+        impossible = list(self._collective_mistakes())
+        yield from impossible
+        if not impossible and self.peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
             yield (
                 f"workload.flows_per_hop={self.workload.flows_per_hop} with {self.peers} peers per rank; "
                 f"expected at most {MAX_PEER_FLOWS} connections of a rank"
@@ -303,6 +313,17 @@ class Scenario(Spec):
                     f"workload.placement=cross_leaf with ranks={self.job_ranks}{of_job}: the last and the first rank "
                     f"share a leaf; expected a number of ranks other than 1 modulo leaves={self.fabric.leaves}"
                 )
+
+    def _collective_mistakes(self) -> Iterable[str]:
+        """Yield why the ranks of a job cannot do what they are to do together."""
+        if self.workload.kind != "collective":
+            return
+        if self.job_ranks > MAX_COLLECTIVE_RANKS:
+            yield f"workload.kind=collective with {self.job_ranks} ranks; expected at most {MAX_COLLECTIVE_RANKS}"
+        elif (collective := self.collective) is not None:
+            for problem in collective.problems(self.job_ranks):
+                what, _, expected = problem.partition(", expected ")
+                yield f"workload.collective: {what}; expected {expected}"
 
     def _job_mistakes(self) -> Iterable[str]:
         jobs, ranks = self.workload.jobs, self.ranks

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from testbed.units import KIB
+
 FLOAT_BYTES = 4  # arrays are float32
+MIN_DEFAULT_SLICE_BYTES = 4 * KIB
+MAX_DEFAULT_SLICE_BYTES = 64 * KIB
 
 
 class Slice(NamedTuple):
@@ -40,3 +44,12 @@ class Stream(Protocol):
 def count_slices(size_bytes: int, slice_bytes: int) -> int:
     """Return how many slices of at most ``slice_bytes`` make ``size_bytes``."""
     return -(-size_bytes // slice_bytes)
+
+
+def default_slice_bytes(n_ranks: int, size_bytes: int) -> int:
+    """Return a quarter of a part, the array being cut into ``n_ranks``, within 4..64 KiB and a multiple of 4.
+
+    Four slices to a part leave three of slack: a rank may lag by that much before the next link idles.
+    """
+    quarter = size_bytes // n_ranks // 4
+    return min(max(quarter, MIN_DEFAULT_SLICE_BYTES), MAX_DEFAULT_SLICE_BYTES) // FLOAT_BYTES * FLOAT_BYTES

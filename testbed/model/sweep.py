@@ -98,14 +98,16 @@ def sweep_of(
     *,
     settings: Mapping[str, Any] | None = None,
     texts: Sequence[str] = (),
+    least_values: int = 2,
 ) -> Sweep:
     """Return the sweep of ``base``, with ``settings`` replaced, over ``field``; ``texts`` are the values as given.
 
-    Only the points must be valid, not ``base``. Raises ScenarioError with every problem of every point.
+    ``least_values``: 1 where a table of one line is what is asked for. Only the points must be valid, not ``base``.
+    Raises ScenarioError with every problem of every point.
     """
     settings, where = settings or {}, f"--over {field}"
     texts = [text[:MAX_TEXT_CHARACTERS] for text in texts or [str(value) for value in values]]
-    problems = list(_request_problems(field, values, settings))
+    problems = list(_request_problems(field, values, settings, least_values))
     if problems:
         raise ScenarioError(problems)
     points: list[Scenario] = []
@@ -155,12 +157,14 @@ def _untouched(field: str, schemes: Sequence[SchemeName]) -> tuple[SchemeName, .
     return tuple(scheme for scheme in schemes if of_agents and SETTINGS[scheme].attachment == "none")
 
 
-def _request_problems(field: str, values: Sequence[Any], settings: Mapping[str, Any]) -> list[Problem]:
+def _request_problems(
+    field: str, values: Sequence[Any], settings: Mapping[str, Any], least_values: int
+) -> list[Problem]:
     where, root = f"--over {field}", field.partition(".")[0]
     problems = []
     if root in NOT_TO_VARY:
         problems.append(Problem("not a field to vary", where, field, NOT_TO_VARY[root]))
-    if len(values) < 2:
+    if len(values) < least_values:
         expected = "two values or more, e.g. 9K,18K,36K (for one, use 'gse run' with --set)"
         problems.append(Problem("one value is no sweep", where, f"{len(values)} value", expected))
     if len(values) > MAX_RUNS:

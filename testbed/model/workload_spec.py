@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from testbed.collectives.algorithms import ALGORITHMS
+from testbed.collectives.collective import ALL_TO_ALL, NAMES, RING, Collective, parse_name
+from testbed.collectives.operation import ProgramOperation
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.units import GIB, KIB
 
 Placement = Literal["cross_leaf", "leaf_local", "random"]
-WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation"]
+WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation", "collective"]
 Partners = Literal["other_leaf", "any"]
 
 
-@dataclass(frozen=True, slots=True)
-class KindSettings:
-    """What a kind of workload is, as far as others than its pattern and its streams ask.
-
-    ``in_step``: a rank forwards what it receives, so no pair is ahead of another. ``everyone``: some rank sends to, or
-    receives from, every other rank of its job; else from and to one.
-    """
-
-    in_step: bool
-    everyone: bool
+MAX_COLLECTIVE_RANKS: Final = 256  # of a job: its program has up to 2(n-1)n transfers, which every rank goes through
 
 
-KINDS: Final[Mapping[WorkloadKind, KindSettings]] = {
-    "allreduce_ring": KindSettings(in_step=True, everyone=False),
-    "all_to_all": KindSettings(in_step=False, everyone=True),
-    "incast": KindSettings(in_step=False, everyone=True),
-    "permutation": KindSettings(in_step=False, everyone=False),
-}
+def _collective_name(value: str) -> str:
+    parse_name(value)
+    return value
 
 
-def most_peers(kind: WorkloadKind, job_ranks: int) -> int:
-    """Return the most ranks that one rank of a job sends to, or receives from."""
-    return job_ranks - 1 if KINDS[kind].everyone else 1
+CollectiveName = Annotated[str, AfterValidator(_collective_name), Field(json_schema_extra={"enum": list(NAMES)})]
 
 
 class WorkloadSpec(Spec):
@@ -50,8 +37,15 @@ class WorkloadSpec(Spec):
         ge=64,
         le=GIB,
         description="allreduce_ring: array per rank (float32, summed in place); all_to_all: what a rank has for all "
-        "ranks together",
+        "ranks together; collective: as nccl-tests counts it, see docs/workloads.md",
     )
+    collective: CollectiveName | None = Field(
+        None, description="kind collective: operation, or operation/algorithm; unset: allreduce"
+    )
+    group_ranks: Count | None = Field(
+        None, ge=1, description="allreduce/hierarchical: ranks of a group; unset: as many as a leaf has hosts"
+    )
+    root: Count | None = Field(None, ge=0, description="broadcast: the rank of a job that has it; unset: 0")
     iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
     warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")
     warmup_size_bytes: SizeBytes | None = Field(
@@ -84,17 +78,41 @@ class WorkloadSpec(Spec):
     @property
     def job_names(self) -> tuple[str, ...]:
         """What the jobs are called where they are announced, in order."""
-        name = "allreduce" if self.kind == "allreduce_ring" else self.kind
+        found = self._operation_and_algorithm
+        name = self.kind if found is None else found[0]
         return (name,) if self.jobs == 1 else tuple(f"{name}-{number}" for number in range(1, self.jobs + 1))
+
+    def collective_of(self, hosts_per_leaf: int) -> Collective | None:
+        """Return what the ranks of a job do together; None where every pair is on its own and moves ``size_bytes``."""
+        found = self._operation_and_algorithm
+        if found is None:
+            return None
+        operation, algorithm = found
+        grouped = ALGORITHMS[operation][algorithm].grouped and self.group_ranks is None
+        return Collective(operation, algorithm, hosts_per_leaf if grouped else self.group_ranks, self.root)
+
+    @property
+    def _operation_and_algorithm(self) -> tuple[ProgramOperation, str] | None:
+        if self.kind == "collective":
+            return parse_name(self.collective or "allreduce")
+        fixed = {"allreduce_ring": RING, "all_to_all": ALL_TO_ALL}.get(self.kind)
+        return None if fixed is None else (fixed.operation, fixed.algorithm)
 
     @property
     def in_step(self) -> bool:
         """Whether all pairs of a job move at one rate, so that what paths allow is what to expect.
 
         Where every pair is on its own it is a bound: TCP shares links unevenly, and may leave one idle while its
-        acknowledgements wait behind data.
+        acknowledgements wait behind data. Where pairs wait for each other in turn it is a bound, too.
         """
-        return KINDS[self.kind].in_step
+        found = self._operation_and_algorithm
+        return found is not None and Collective(*found).in_step
+
+    @property
+    def independent(self) -> bool:
+        """Whether every pair is on its own, so that it makes sense to ask how the pairs fared beside each other."""
+        found = self._operation_and_algorithm
+        return found is None or Collective(*found).independent
 
     @model_validator(mode="after")
     def _fits_together(self) -> WorkloadSpec:
@@ -103,6 +121,12 @@ class WorkloadSpec(Spec):
             for name in ("size_bytes", "warmup_size_bytes", "slice_bytes")
             if (value := getattr(self, name)) is not None and value % 4
         ]
+        if self.kind != "collective":
+            mistakes += [
+                f"{name}={value} with kind={self.kind}; expected kind=collective, or {name} unset"
+                for name in ("collective", "group_ranks", "root")
+                if (value := getattr(self, name)) is not None
+            ]
         if self.mice_only_s is not None and (self.kind != "permutation" or not self.mice_interval_ms):
             mistakes.append(
                 f"mice_only_s={self.mice_only_s:g} with kind={self.kind}, mice_interval_ms={self.mice_interval_ms:g}; "

@@ -23,7 +23,11 @@ from testbed.workload.traffic import Job
 JOB = "prompt"
 WARMUP_BYTES = 256 * KIB  # opens the congestion windows
 # whatever the scenario asks for, the prompt's all-reduce is one ring over every rank
-RING = {"workload.kind": "allreduce_ring", "workload.jobs": 1, "workload.mice_only_s": None}
+RING = {
+    "workload.kind": "allreduce_ring",
+    "workload.jobs": 1,
+    **dict.fromkeys(("workload.mice_only_s", "workload.collective", "workload.group_ranks", "workload.root")),
+}
 
 
 def allreduce_once(

@@ -7,6 +7,7 @@ from typing import Any
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.metrics import Latency, Metrics, measure
+from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.usage import Usage, usage
 from testbed.fidelity import Evidence, judge
@@ -54,6 +55,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "retransmitted_segments": metrics.retransmitted_segments,
         "out_of_order_packets": metrics.out_of_order_packets,
         "wrong_elements": metrics.wrong_elements,
+        "host_bytes_off": _host_bytes_off(run, metrics),
         "outage_ms": _outage_ms(metrics),
         "predicted_efficiency": metrics.prediction.efficiency if metrics.prediction else None,
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
@@ -61,6 +63,12 @@ def _summary(run: Run) -> dict[str, Any]:
         **_agents(run),
         "details": _details(metrics, evidence.usage),
     }
+
+
+def _host_bytes_off(run: Run, metrics: Metrics) -> float | None:
+    """Return how far the counters of a host's link are from the workload's formula, as a fraction, at worst."""
+    found = worst_excess(run.record, metrics)
+    return None if found is None else found[1]
 
 
 def _recovery(run: Run) -> dict[str, Any]:
@@ -102,9 +110,9 @@ def _jobs(metrics: Metrics, run: Run) -> dict[str, Any]:
 
 
 def _pairs(metrics: Metrics, run: Run) -> dict[str, Any]:
-    """Return what is asked where pairs do not go in step or small messages are sent; nothing for a ring alone."""
+    """Return what is asked where every pair is on its own, or small messages are sent; else nothing."""
     found: dict[str, Any] = {}
-    if not run.scenario.workload.in_step:
+    if run.scenario.workload.independent:
         found["fairness"] = metrics.fairness
     if run.scenario.workload.kind == "incast":
         found["receiver_utilization"] = metrics.receiver_utilization
@@ -136,6 +144,8 @@ def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
         "completions_s": list(metrics.completions_s),
         "bottleneck": metrics.ideal.bottleneck,
         "hop_rate_mbps": metrics.ideal.hop_rate_mbps,
+        "rounds_s": metrics.rounds.least_s if metrics.rounds else None,
+        "rounds_depth": metrics.rounds.depth if metrics.rounds else None,
         "payload_fraction": metrics.ideal.payload_fraction,
         "placement": _placement(metrics.prediction),
         "loaded_uplinks": metrics.uplinks.loaded if metrics.uplinks else None,

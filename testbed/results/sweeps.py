@@ -131,7 +131,7 @@ def load_sweep(path: Path) -> StoredSweep:
         raise ResultsError(problems)
     try:
         base = parse_scenario(found["scenario"], source=str(where))
-        sweep = sweep_of(base, found["field"], found["values"])
+        sweep = sweep_of(base, found["field"], found["values"], least_values=1)
     except ScenarioError as error:
         raise ResultsError([_at(problem, where) for problem in error.problems]) from None
     return StoredSweep(path, sweep, _runs(found["runs"], sweep, where), found["status"], found["started_utc"])

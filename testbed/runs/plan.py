@@ -13,12 +13,12 @@ from typing import Any
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.measurement.probes import linger_s
-from testbed.model.oracle import Ideal, ideal
+from testbed.model.oracle import Ideal, pattern_ideal
 from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import SOURCE_PORTS, Flow, pair_flows, place_ranks
-from testbed.model.ring import default_slice_bytes
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
+from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
 from testbed.units import MIB
@@ -78,7 +78,7 @@ class Plan:
             self.rank_hosts,
             self.pattern.pairs,
             flows_per_pair=work.flows_per_hop,
-            demand_bytes=round(self.pattern.mean_pair_bytes(work.size_bytes) * work.iterations),
+            demand_bytes=[size * work.iterations for size in self.pattern.pair_bytes(work.size_bytes)],
             rng=Random(f"{self.seed}/ports"),
         )
 
@@ -136,12 +136,12 @@ class Plan:
 
     def iteration_timeout_s(self, size_bytes: int) -> float:
         """Return how long an iteration may take before the run is given up."""
-        return self.limit(size_bytes).ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
+        ideal_s = self.limit(size_bytes).ideal_s if size_bytes else 0.0
+        return ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
 
     def limit(self, size_bytes: int) -> Ideal:
         """Return the physical limit of an iteration of this size."""
-        pairs, pair_bytes = self.pattern.host_pairs(self.rank_hosts), self.pattern.mean_pair_bytes(size_bytes)
-        return ideal(self.topology, pairs, [round(pair_bytes)], bus_pairs=self.pattern.bus_pairs)
+        return pattern_ideal(self.topology, self.rank_hosts, self.pattern, size_bytes)
 
     @property
     def warmup_size_bytes(self) -> int:

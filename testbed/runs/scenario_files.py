@@ -56,6 +56,21 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(scenarios.__path__)))
 
 
+def builtin_over(name: str) -> str | None:
+    """Return the sweep a built-in scenario is made for, as ``--over`` takes it; None where it is for ``gse run``.
+
+    It is the module's ``OVER``: a field and its values.
+    """
+    if name not in builtin_names():
+        return None
+    load_builtin(name)  # what is wrong with the module is said there
+    own = getattr(importlib.import_module(f"scenarios.{name}"), "OVER", None)
+    if own is None:
+        return None
+    field, values = own
+    return f"{field}={','.join(values)}"
+
+
 def load_builtin(name: str) -> Scenario:
     """Return a built-in scenario. Raises ScenarioError when there is none of this name."""
     if name not in builtin_names():

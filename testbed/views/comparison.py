@@ -12,6 +12,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.metrics import Ratio, paired_speedup
 from testbed.evaluation.records import MOST
@@ -24,11 +25,20 @@ from testbed.units import bytes_to_text
 INVALID = "INVALID"
 MAX_REASON_CHARACTERS = 1000
 # What one iteration of a workload is called, and what its flows belong to.
+OPERATION_NAMES: dict[ProgramOperation, str] = {
+    "allreduce": "all-reduce",
+    "reduce_scatter": "reduce-scatter",
+    "all_gather": "all-gather",
+    "broadcast": "broadcast",
+    "all_to_all": "all-to-all",
+    "sendrecv": "send/receive",
+}
 ITERATION_NAMES: dict[WorkloadKind, str] = {
     "allreduce_ring": "all-reduce",
     "all_to_all": "all-to-all",
     "incast": "incast",
     "permutation": "permutation",
+    "collective": "collective",
 }
 VERDICTS = ("VALID", "SUSPECT", INVALID)
 
@@ -183,6 +193,9 @@ def _comparison(name: str, entries: Sequence[Entry], allow_invalid: bool) -> Com
 
 def iteration_name(scenario: Scenario) -> str:
     """Return what one iteration of the scenario's workload is called, e.g. ``all-reduce``."""
+    collective = scenario.collective
+    if scenario.workload.kind == "collective" and collective is not None:
+        return f"{OPERATION_NAMES[collective.operation]} ({collective.algorithm.replace('_', ' ')})"
     return ITERATION_NAMES[scenario.workload.kind]
 
 

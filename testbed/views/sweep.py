@@ -47,6 +47,10 @@ def control_fraction(entry: Entry) -> float | None:
 QUANTITIES: Final = (
     Quantity("efficiency", _at("efficiency")),
     Quantity("completion_s", _at("completion_s")),
+    Quantity("algbw_mbps", _at("algbw_mbps")),
+    Quantity("busbw_mbps", _at("busbw_mbps")),
+    Quantity("wrong_elements", _at("wrong_elements")),
+    Quantity("host_bytes_off", _at("host_bytes_off")),
     Quantity("dropped_packets", _at("dropped_packets")),
     Quantity("out_of_order_packets", _at("out_of_order_packets")),
     Quantity("dgsq_wait_p50_ms", _at("dgsq_wait_ms", "p50")),

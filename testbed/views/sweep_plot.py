@@ -1,6 +1,7 @@
 """The figure of a sweep: what the values of one field lead to, every run a point, a line through the medians.
 
-Where values are words (or one is unset) they stand side by side, and medians are dashes.
+Where values are words (or one is unset) they stand side by side, and medians are dashes; many words are
+``testbed.views.sweep_words``'s.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from matplotlib.ticker import NullLocator
 from testbed.views.comparison import INVALID
 from testbed.views.plots import CM, STYLE, TWO_COLUMNS_CM, distinct, figure_files, scheme_colour, write_figures
 from testbed.views.sweep import Axis, Group, SweepResults, axis_of
+from testbed.views.sweep_words import MOST_WORDS, by_scheme, correctness_text
 
 NAME: Final = "curves"
 HEIGHT_CM: Final = 6.2
@@ -78,6 +80,12 @@ def curves(results: SweepResults) -> tuple[Figure, str] | None:
         for text in (results.heading, "; ".join(results.notes()))
         for line in wrap(text, round(TWO_COLUMNS_CM * 9), break_on_hyphens=False)
     ]
+    if axis.kind == "words" and len(axis.positions) > MOST_WORDS and results.has(EFFICIENCY[0]):
+        figure = by_scheme(results, heading, _point_style)
+        figure.legend(
+            handles=_legend(results)[len(results.stored.sweep.schemes) :], loc="outside lower center", ncols=6
+        )
+        return figure, f"{_caption(results, [EFFICIENCY])} {correctness_text(results)}".rstrip()
     figure = Figure(figsize=(TWO_COLUMNS_CM * CM, (HEIGHT_CM + 0.28 * len(heading)) * CM))
     figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
     for axes, shown in zip(figure.subplots(1, len(choices), squeeze=False)[0], choices, strict=True):

@@ -12,6 +12,7 @@ from testbed.views.tables import Grid, number_text, rendered
 
 Cell = Callable[[Group], str]
 MICE = "mice_latency_p99_ms"
+RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
 def sweep_table(results: SweepResults) -> RenderableType:
@@ -19,10 +20,11 @@ def sweep_table(results: SweepResults) -> RenderableType:
     return rendered(sweep_grids(results))
 
 
-def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
-    """Return two tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
+def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
+    """Return tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
 
-    Two, so that each fits a terminal of 80 columns.
+    Where the workload differs there is one between: whether results and bytes are right. Several, so that each fits a
+    terminal of 80 columns.
     """
     latencies: list[tuple[str, Cell]] = [
         ("probes\np50 ms", _middle("latency_p50_ms", 1)),
@@ -54,7 +56,10 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, Grid]:
         ],
         ("medians; control frames: of all frames of the agents", *results.notes(), *_reasons(results)),
     )
-    return pace, cost
+    if not results.stored.sweep.field.startswith("workload."):
+        return pace, cost
+    columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
+    return pace, _grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
 
 
 def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
@@ -80,6 +85,12 @@ def _reasons(results: SweepResults) -> list[str]:
                 which = f"{results.stored.sweep.field}={group.text} {group.scheme} seed {member.stored.run.seed}"
                 lines.append(f"{which} {member.state}: {printable(reasons[0].splitlines()[0])}{more}")
     return lines
+
+
+def _wrong(group: Group) -> str:
+    """Return the wrong elements of all runs together, INVALID ones too."""
+    known = [value for member in group.members if (value := member.numbers["wrong_elements"]) is not None]
+    return number_text(sum(known) if known else None, 0)
 
 
 def _runs(group: Group) -> str:

@@ -139,7 +139,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         ("  expected of hashing", _expected),
         ("  its paths allow", numbers(3, "predicted_efficiency")),
         (f"speed-up over {comparison.schemes[0]}", _speedup),
-        *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if not scenario.workload.in_step else ()),
+        *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if scenario.workload.independent else ()),
         *((("receiver's link used", numbers(3, "receiver_utilization")),) if kind == "incast" else ()),
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency p50, ms", numbers(1, "latency_ms", "p50")),

@@ -1,7 +1,6 @@
 """What a rank sends and what it does with what it receives, apart from how it moves. Pure.
 
-- ``ReducedArray``: the array of a ring all-reduce, summed in place and checked as a whole at the end.
-- ``CollectiveArray``: the array of any operation in which ranks keep one; it is told what it must hold in the end.
+- ``CollectiveArray``: the array of an operation in which ranks keep one, checked as a whole at the end.
 - ``Messages``: bytes of its own for every peer, each element a function of (iteration, source, destination, place), and
   checked by the receiver as they arrive: no rank ever holds more than a slice per connection.
 """
@@ -19,9 +18,7 @@ from testbed.workload.payload import (
     Base,
     Floats,
     count_unlike_turned,
-    count_wrong,
     make_base,
-    rank_values,
     turned_values,
 )
 
@@ -66,19 +63,6 @@ class KeptArray:
         if piece.reduce:
             place = self._values[piece.start_byte // FLOAT_BYTES : piece.end_byte // FLOAT_BYTES]
             np.add(place, scratch[: len(place)], out=place)
-
-
-class ReducedArray(KeptArray):
-    """The array of rank number ``position`` of the ``n_ranks`` of its job."""
-
-    def __init__(self, n_ranks: int, position: int, size_bytes: int, iteration: int) -> None:
-        self._n_ranks = n_ranks
-        self._base: Base = make_base(n_ranks, size_bytes, iteration)
-        super().__init__(rank_values(self._base, position))
-
-    def count_wrong(self) -> int:
-        """Return how many elements are not the exact sum over all ranks."""
-        return count_wrong(self._values, self._base, self._n_ranks)
 
 
 class CollectiveArray(KeptArray):

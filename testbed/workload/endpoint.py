@@ -3,7 +3,7 @@
 The first line on stdin is the configuration (see ``Config``); then come commands, each answered by an event:
 
     connect                                   connected {congestion_control}
-    prepare {iteration, size_bytes, slice_bytes}   prepared
+    prepare {iteration, size_bytes, slice_bytes, members, collective}   prepared   (see ``Work``)
     start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s,
                                                      arrived_s: [[peer, s], ...]}
     verify {iteration}                        done {the same, wrong_elements}
@@ -13,7 +13,8 @@ The first line on stdin is the configuration (see ``Config``); then come command
     tcp_info                                  tcp_info {sent: [[peer, flow, counters], ...], received: [the same]}
     exit, or the end of stdin                 the process ends with status 0
 
-Preparing and verifying are commands of their own so that no rank computes while another still moves data.
+Preparing and verifying are commands of their own so that no rank computes while another still moves data. What has
+come beyond what the peers should have sent is an error of ``verify``: by then all ranks have moved everything.
 Any failure is an ``error`` event with a message and exit status 1. Times in events are seconds since ``t0_s``.
 """
 
@@ -31,13 +32,16 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NoReturn
 
+from testbed.collectives import holdings
+from testbed.collectives.schedule import Schedule
 from testbed.errors import TestbedError, WorkloadError
+from testbed.model.messages import Direct
 from testbed.model.slices import Stream
-from testbed.model.streams import forwards, stream
-from testbed.workload.cargo import Cargo, Messages, ReducedArray
-from testbed.workload.endpoint_config import Config, Receiver
+from testbed.workload.cargo import Cargo, CollectiveArray, Messages
+from testbed.workload.endpoint_config import Config, Receiver, Work
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
 from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
@@ -102,7 +106,8 @@ class Endpoint:
         self._stream = CommandStream(stdin_fd)
         self._commands: deque[Command] = deque()
         self._exchange: Exchange | None = None
-        self._iteration: int | None = None
+        self._work: Work | None = None
+        self._schedules: dict[Work, Schedule] = {}  # the last one: iterations of one size have one
         self._selector.register(stdin_fd, selectors.EVENT_READ, self._read_commands)
 
     def serve(self) -> NoReturn:
@@ -152,7 +157,7 @@ class Endpoint:
             return
         emit(
             "progress",
-            iteration=self._iteration,
+            iteration=None if self._work is None else self._work.iteration,
             received_bytes=exchange.received_bytes,
             expected_bytes=exchange.expected_bytes,
             silent_s=max(0.0, time.monotonic() - exchange.last_byte_s),
@@ -248,38 +253,80 @@ class Endpoint:
     def _prepare(self, command: Command) -> None:
         if self._exchange is None:
             raise WorkloadError("prepare before connect")
-        config, self._iteration = self._config, command["iteration"]
-        size_bytes, self._slice_bytes = command["size_bytes"], command["slice_bytes"]
-
-        def between(src: int, dst: int) -> Stream:
-            return stream(config.kind, config.members, (src, dst), size_bytes, self._slice_bytes)
-
-        self._out = {peer.rank: between(config.rank, peer.rank) for peer in config.receivers}
-        self._into = {peer.rank: between(peer.rank, config.rank) for peer in config.senders}
-        self._cargo = self._load(size_bytes)
+        self._work = None
+        work = Work.from_json(command)
+        if work.collective is None:
+            self._out: dict[int, Stream] = {peer.rank: self._message(work) for peer in self._config.receivers}
+            self._into: dict[int, Stream] = {peer.rank: self._message(work) for peer in self._config.senders}
+            self._cargo: Cargo = self._messages(work)
+        else:
+            self._prepare_collective(work)
+        self._work = work
         gc.collect()
-        emit("prepared", iteration=self._iteration)
+        emit("prepared", iteration=work.iteration)
 
-    def _load(self, size_bytes: int) -> Cargo:
-        """Return what this rank brings to the iteration."""
-        config, iteration = self._config, int(self._iteration or 0)
-        if forwards(config.kind):
-            members = config.members
-            return ReducedArray(len(members), members.index(config.rank), size_bytes, iteration)
+    def _message(self, work: Work) -> Stream:
+        return Direct(work.size_bytes, work.slice_bytes)
+
+    def _messages(self, work: Work) -> Messages:
         expected_bytes = sum(stream.size_bytes for stream in self._into.values())
-        return Messages(config.rank, expected_bytes, self._slice_bytes, iteration)
+        return Messages(self._config.rank, expected_bytes, work.slice_bytes, work.iteration)
+
+    def _prepare_collective(self, work: Work) -> None:
+        """Make the streams and the array of this rank's part in a collective; a peer without a part has nothing."""
+        place = {rank: index for index, rank in enumerate(work.members)}
+        if self._config.rank not in place:
+            raise WorkloadError(f"rank {self._config.rank} is not in the group {list(work.members)}")
+        schedule, own = self._schedule(work), place[self._config.rank]
+        nothing = Direct(0, work.slice_bytes)
+        self._out = {
+            peer.rank: schedule.stream(own, place[peer.rank]) if peer.rank in place else nothing
+            for peer in self._config.receivers
+        }
+        self._into = {
+            peer.rank: schedule.incoming(place[peer.rank], own) if peer.rank in place else nothing
+            for peer in self._config.senders
+        }
+        self._check_connected_to(
+            {work.members[dst] for dst in schedule.sent_by(own)} - self._out.keys(),
+            {work.members[src] for src in schedule.received_by(own)} - self._into.keys(),
+        )
+        program = schedule.program
+        if not program.in_place:
+            self._cargo = self._messages(work)
+            return
+        promised = holdings.after(program, own)
+        self._cargo = CollectiveArray(program.n_ranks, own, program.size_bytes, work.iteration, promised=promised)
+
+    def _schedule(self, work: Work) -> Schedule:
+        """Return what all members do, as it was made for the iteration before if that was alike."""
+        assert work.collective is not None
+        key = replace(work, iteration=0)
+        if key not in self._schedules:
+            program = work.collective.program(len(work.members), work.size_bytes)
+            self._schedules = {key: Schedule(program, work.slice_bytes)}
+        return self._schedules[key]
+
+    def _check_connected_to(self, receivers: set[int], senders: set[int]) -> None:
+        if receivers or senders:
+            raise WorkloadError(
+                f"rank {self._config.rank}: not connected to {sorted(receivers)}, nor from {sorted(senders)}, "
+                "which have a part in this collective"
+            )
 
     def _start(self, command: Command) -> None:
         exchange = self._exchange
-        if exchange is None or command["iteration"] != self._iteration:
-            raise WorkloadError(f"start of iteration {command['iteration']}, but {self._iteration} is prepared")
+        work = self._work
+        if exchange is None or work is None or command["iteration"] != work.iteration:
+            prepared = None if work is None else work.iteration
+            raise WorkloadError(f"start of iteration {command['iteration']}, but {prepared} is prepared")
         t0_s, at_s = self._config.t0_s, float(command["at_s"])
         exchange.begin(
             self._cargo,
             self._out,
             self._into,
-            members=self._config.members,
-            slice_bytes=self._slice_bytes,
+            members=work.members,
+            slice_bytes=work.slice_bytes,
             wake_bytes=self._config.wake_bytes,
         )
         gc.disable()  # a collection in the middle would stall everybody
@@ -291,7 +338,7 @@ class Endpoint:
         gc.enable()
         exchange.end()
         self._times = {
-            "iteration": self._iteration,
+            "iteration": work.iteration,
             "start_s": at_s - t0_s,
             "end_s": end_s - t0_s,
             "start_lateness_s": lateness_s,
@@ -311,8 +358,10 @@ class Endpoint:
         return -left_s
 
     def _verify(self, command: Command) -> None:
-        if command["iteration"] != self._iteration:
-            raise WorkloadError(f"verify of iteration {command['iteration']}, but {self._iteration} was moved")
+        moved = None if self._work is None else self._work.iteration
+        if self._exchange is None or command["iteration"] != moved:
+            raise WorkloadError(f"verify of iteration {command['iteration']}, but {moved} was moved")
+        self._exchange.check_nothing_more()
         emit("done", **self._times, wrong_elements=self._cargo.count_wrong())
 
     def _tcp_info(self, _command: Command) -> None:

@@ -1,15 +1,13 @@
-"""What a rank is told when it starts: who it is, and with whom it exchanges what. Pure."""
+"""What a rank is told: when it starts, who it is and whom it is connected to; then, what an iteration is. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from testbed.collectives.collective import Collective
 from testbed.errors import WorkloadError
-
-if TYPE_CHECKING:  # a rank starts without pydantic
-    from testbed.model.scenario import WorkloadKind
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,9 @@ class Sender:
 
 @dataclass(frozen=True)
 class Config:
-    """Who this rank is, and with whom it exchanges what. ``members`` are the ranks of its job, itself included."""
+    """Who this rank is, and whom it is connected to."""
 
     rank: int
-    kind: WorkloadKind
-    members: tuple[int, ...]
     host: str
     bind_ip: str
     listen_port: int
@@ -58,4 +54,29 @@ class Config:
         except (TypeError, KeyError) as error:
             said = str(error).replace(".__init__()", ":").removeprefix("Config: ")
             raise WorkloadError(f"endpoint configuration: {said}") from None
-        return replace(config, members=tuple(config.members), receivers=receivers, senders=senders)
+        return replace(config, receivers=receivers, senders=senders)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an iteration is: what the ranks ``members`` of this rank's job, itself included, do together.
+
+    ``collective`` None: this rank has a message of ``size_bytes`` for everyone it is connected to, and gets one from
+    everyone connected to it.
+    """
+
+    iteration: int
+    size_bytes: int
+    slice_bytes: int
+    members: tuple[int, ...] = ()
+    collective: Collective | None = None
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Work:
+        """Read a ``prepare`` command. Raises WorkloadError naming a field that is missing or unknown."""
+        try:
+            work = cls(**{name: value for name, value in fields.items() if name != "command"})
+            collective = None if work.collective is None else Collective(**fields["collective"])
+        except TypeError as error:
+            raise WorkloadError(f"prepare: {str(error).replace('.__init__()', ':')}") from None
+        return replace(work, members=tuple(work.members), collective=collective)

@@ -168,6 +168,25 @@ class Exchange:
         for send in sends:
             send.blocked = False
 
+    def check_nothing_more(self) -> None:
+        """Raise WorkloadError where a peer has sent more than its slices: it would be taken for the next iteration.
+
+        To be asked when all ranks have moved everything, and none has begun with anything else.
+        """
+        for receives in self._receives.values():
+            for receive in receives:
+                try:
+                    more = receive.sock.recv(1, socket.MSG_PEEK)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise self._lost(receive.peer, "receiving from", str(error)) from None
+                if more:
+                    raise WorkloadError(
+                        f"rank {self._rank}: rank {receive.peer} has sent more than its part of the "
+                        f"{self.expected_bytes} bytes of the iteration"
+                    )
+
     @property
     def awaited(self) -> list[int]:
         """Return the peers whose bytes have not all arrived."""

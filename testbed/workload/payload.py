@@ -1,13 +1,12 @@
 """What the ranks of a collective hold, chosen so that the right answer is known exactly. Pure.
 
-Rank r holds (r + 1) x base, where base are small whole numbers drawn anew for every iteration. Every partial
-sum is a whole number float32 represents exactly, so the sum does not depend on the order of additions and the
-check needs no tolerance. No element is right before the collective, so what never arrives counts as wrong.
+Rank r of n holds ((r + i) mod n + 1) x base at element i, where base are small whole numbers drawn anew for every
+iteration: the factors 1..n take turns. Every partial sum is a whole number float32 represents exactly, so the sum does
+not depend on the order of additions and the check needs no tolerance.
 
-In a ring a contribution can be missing or late. Other algorithms have more ways to go wrong: one could come twice in
-place of others whose sum it is (rank 2's for those of ranks 0 and 1 and its own: 3 + 3 = 1 + 2 + 3). There
-(``turned_values``) the factors 1..n take turns: rank r holds ((r + i) mod n + 1) x base at element i. Wrong numbers
-of contributions e_r in excess are seen as sum over r of e_r x ((r + i) mod n + 1), which is not zero all over n
+A contribution can be missing, late, or come twice in place of others whose sum it is; with one factor per rank that
+could be right by chance (rank 2's for those of ranks 0 and 1 and its own: 3 + 3 = 1 + 2 + 3). Here wrong numbers of
+contributions e_r in excess are seen as sum over r of e_r x ((r + i) mod n + 1), which is not zero all over n
 consecutive elements unless every e_r is zero: the matrix of these factors is circulant, and none of its eigenvalues
 n(n+1)/2 and n / (w^k - 1), w = exp(2 pi i / n), is zero.
 """
@@ -15,7 +14,7 @@ n(n+1)/2 and n / (w^k - 1), w = exp(2 pi i / n), is zero.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,24 +41,6 @@ def make_base(n_ranks: int, size_bytes: int, iteration: int) -> Base:
         raise ValueError(f"n_ranks={n_ranks}: their sum is not exact in float32; expected at most 5792 ranks")
     rng = np.random.default_rng((iteration, size_bytes))
     return rng.integers(1, largest, size=size_bytes // 4, dtype=np.uint8, endpoint=True)
-
-
-def rank_values(base: Base, rank: int) -> Floats:
-    """Return the array rank ``rank`` brings to the all-reduce."""
-    values: Floats = base.astype(np.float32)
-    values *= np.float32(rank + 1)
-    return values
-
-
-def count_wrong(values: Floats, base: Base, n_ranks: int) -> int:
-    """Return how many elements differ from the exact sum over all ranks (a NaN differs)."""
-    factor = np.float32(sum_factor(n_ranks))
-    wrong = 0
-    for start in range(0, len(base), CHECK_BLOCK):
-        block = slice(start, start + CHECK_BLOCK)
-        expected: NDArray[Any] = base[block] * factor
-        wrong += int(np.count_nonzero(values[block] != expected))
-    return wrong
 
 
 def turned_values(base: Base, rank: int, n_ranks: int) -> Floats:

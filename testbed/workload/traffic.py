@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from testbed.evaluation.records import FlowRow, IterationRow, RankRow, Row, Tran
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
-from testbed.model.workload_spec import KINDS
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience, RankState, StallWatch
@@ -116,15 +115,25 @@ class Job:
         )
 
     def run_iteration(
-        self, iteration: int, size_bytes: int, slice_bytes: int, timeout_s: float, *, warmup: bool = False
+        self,
+        iteration: int,
+        size_bytes: int,
+        slice_bytes: int,
+        timeout_s: float,
+        *,
+        warmup: bool = False,
+        pattern: Pattern | None = None,
     ) -> IterationResult:
         """Run one iteration from a common start and check what arrived.
 
-        ``timeout_s`` counts from the start. Raises WorkloadError when a rank fails or hangs, when nothing
+        ``timeout_s`` counts from the start. ``pattern``: what some or all ranks do together over connections there are,
+        in place of what these were made for. Raises WorkloadError when a rank fails or hangs, when nothing
         arrives anywhere for ``patience.stall_s``, or when the time is over.
         """
+        pattern = pattern or self._pattern
         sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
-        self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, **sizes)
+        work = {rank.rank: {**sizes, **_work(pattern, rank.rank)} for rank in self._ranks}
+        self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, of_rank=work)
         at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
         watch = StallWatch(iteration, self._ranks, self._patience, at_s)
         self._check_progress_after(at_s, iteration, watch)
@@ -134,7 +143,7 @@ class Job:
             self._progress_timer.cancel()
         # a command of its own: ranks that are done must not compute while others still move data
         self._ask("verify", "done", ANSWER_TIMEOUT_S, iteration)
-        return self._result(iteration, size_bytes, warmup)
+        return self._result(iteration, size_bytes, warmup, pattern)
 
     def pace(self, rates_bytes_per_s: Sequence[Sequence[float | None]]) -> None:
         """Hold the flows of each pair to these rates of payload (None: no limit), at once, also while data moves."""
@@ -196,8 +205,6 @@ class Job:
         child.send(
             {
                 "rank": rank,
-                "kind": self._pattern.kind,
-                "members": self._pattern.members(rank),
                 "host": host.name,
                 "bind_ip": host.ip,
                 "listen_port": FIRST_RANK_PORT + rank,
@@ -220,12 +227,22 @@ class Job:
         self._ranks[rank].last[event["event"]] = event
         self._ranks[rank].heard_s = time.monotonic()
 
-    def _ask(self, command: str, answer: str, timeout_s: float, iteration: int | None = None, **fields: Any) -> None:
-        """Give all ranks a command and wait until each has answered."""
+    def _ask(
+        self,
+        command: str,
+        answer: str,
+        timeout_s: float,
+        iteration: int | None = None,
+        *,
+        of_rank: Mapping[int, Mapping[str, Any]] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Give all ranks a command, to each with its own fields ``of_rank``, and wait until each has answered."""
         about = {} if iteration is None else {"iteration": iteration}
         for rank in self._ranks:
             rank.last.pop(answer, None)
-            rank.child.send({"command": command, **about, **fields})
+            own = {} if of_rank is None else of_rank[rank.rank]
+            rank.child.send({"command": command, **about, **fields, **own})
         self._await(answer, timeout_s, iteration)
 
     def _await(self, answer: str, timeout_s: float, iteration: int | None = None) -> None:
@@ -248,7 +265,7 @@ class Job:
 
     # -- results ----------------------------------------------------------------------------------------------
 
-    def _result(self, iteration: int, size_bytes: int, warmup: bool) -> IterationResult:
+    def _result(self, iteration: int, size_bytes: int, warmup: bool, pattern: Pattern) -> IterationResult:
         done = [rank.last["done"] for rank in self._ranks]
         start_s, end_s = min(event["start_s"] for event in done), max(event["end_s"] for event in done)
         ranks = tuple(
@@ -275,14 +292,14 @@ class Job:
             completion_s=end_s - start_s,
             wrong_elements=sum(event["wrong_elements"] for event in done),
         )
-        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row))
+        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row, pattern))
 
-    def _transfers(self, iteration: IterationRow) -> tuple[TransferRow, ...]:
-        """Return when each pair was done; nothing where all pairs go in step."""
-        if KINDS[self._pattern.kind].in_step:
+    def _transfers(self, iteration: IterationRow, pattern: Pattern) -> tuple[TransferRow, ...]:
+        """Return when each pair was done; nothing where pairs wait for each other."""
+        if not pattern.independent:
             return ()
         arrived_s = {(peer, rank.rank): end_s for rank in self._ranks for peer, end_s in rank.last["done"]["arrived_s"]}
-        sizes = self._pattern.pair_bytes(iteration.size_bytes)
+        sizes = pattern.pair_bytes(iteration.size_bytes)
         return tuple(
             TransferRow(
                 iteration=iteration.iteration,
@@ -295,7 +312,7 @@ class Job:
                 start_s=iteration.start_s,
                 end_s=arrived_s[src, dst],
             )
-            for (src, dst), size_bytes in zip(self._pattern.pairs, sizes, strict=True)
+            for (src, dst), size_bytes in zip(pattern.pairs, sizes, strict=True)
         )
 
     def _flow_row(self, pair: Pair, index: int, flow: Flow, sent: Event, received: Event) -> FlowRow:
@@ -318,6 +335,15 @@ class Job:
             rwnd_limited_us=sent["rwnd_limited_us"],
             sndbuf_limited_us=sent["sndbuf_limited_us"],
         )
+
+
+def _work(pattern: Pattern, rank: int) -> dict[str, Any]:
+    """Return what a rank is told of what it does with others (``testbed.workload.endpoint_config.Work``)."""
+    if pattern.collective is None:
+        return {}
+    if not any(rank in job for job in pattern.jobs):
+        return {"size_bytes": 0}  # it has no part in it
+    return {"members": pattern.members(rank), "collective": asdict(pattern.collective)}
 
 
 def flows_between(before: Sequence[FlowRow], after: Sequence[FlowRow]) -> tuple[FlowRow, ...]:

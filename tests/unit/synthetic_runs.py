@@ -73,7 +73,7 @@ def healthy(
     work = scenario.workload
     pairs, sizes = pattern.host_pairs(hosts), pattern.pair_bytes(work.bulk_bytes)
     paths = _paths(topology, pairs, scenario.workload.flows_per_hop, scheme, rng)
-    best = predict(topology, pairs, paths).efficiency
+    best = predict(topology, pairs, paths, sizes if work.bulk_bytes else None).efficiency
     duration_s = work.mice_only_s or ideal(topology, pairs, sizes).ideal_s / best / PACE
     windows, clock_s = [], LEAD_S
     for index in range(scenario.workload.iterations):
@@ -274,7 +274,7 @@ def _transfers(
         )
         for i, (start, end) in enumerate(windows)
         for (src, dst), size in zip(pattern.pairs, sizes, strict=True)
-        if pattern.kind != "allreduce_ring"
+        if pattern.independent
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from testbed.model.streams import Direct
+from testbed.model.messages import Direct
 from testbed.workload.cargo import Messages
 
 SIZE_BYTES, SLICE_BYTES = 4 * 1000, 4 * 300

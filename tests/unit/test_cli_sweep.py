@@ -130,6 +130,13 @@ def test_what_is_going_to_happen_is_said_with_the_time_it_takes() -> None:
     assert said == "sweep over fabric.spines: 3 values x 2 schemes x 1 seed, 6 runs, about 3 min 07 s"
 
 
+def test_a_scenario_may_have_a_sweep_of_its_own(gse: Gse, folder: Path, machine: None) -> None:
+    """Refused for a reason that only the points of its sweep have: so these were what was checked."""
+    answer = gse("sweep", "collectives", "--set", "workload.ranks=12", "--results", "res")
+    assert_refused(answer, "workload.collective=reduce_scatter/halving: ", "expected a power of two")
+    assert "workload.collective=allreduce/ring: " not in answer.err
+
+
 def test_a_stored_sweep_is_printed_and_drawn_again(gse: Gse, tmp_path: Path) -> None:
     stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
     answer = gse("sweep", "--again", str(stored.path))

@@ -52,7 +52,7 @@ def brought(case: Case) -> Floats:
     return rng.integers(1, 1000, size=(case.program.n_ranks, case.floats)).astype(np.float32)
 
 
-@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_arrays_and_messages_end_as_numpy_says(case: Case) -> None:
     n, floats, operation = case.program.n_ranks, case.floats, case.program.operation

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from testbed.collectives.algorithms import program
 from testbed.collectives.program import Program, Transfer
 from testbed.collectives.schedule import Schedule
-from testbed.model.ring import RingAllReduce
+from testbed.model.messages import Direct
 from testbed.model.slices import Slice
-from testbed.model.streams import stream as stream_of_kind
 
 Where = tuple[int, int, int]  # source, destination, number
 
@@ -60,23 +59,12 @@ sizes = st.tuples(st.integers(2, 9), st.integers(1, 200), st.integers(1, 40), st
 
 
 @given(sizes)
-def test_a_ring_from_transfers_is_the_ring_written_by_hand(drawn: tuple[int, int, int, int]) -> None:
-    n, floats, slice_floats, flows = drawn
-    schedule = Schedule(program("allreduce", n, 4 * floats), 4 * slice_floats)
-    ring = RingAllReduce(n, 4 * floats, 4 * slice_floats)
-    for rank in range(n):
-        ours, theirs = schedule.stream(rank, (rank + 1) % n), ring.hop(rank)
-        assert (ours.size_bytes, ours.slices) == (theirs.size_bytes, theirs.slices)
-        for flow in range(flows):
-            assert list(ours.stripe(flow, flows)) == list(theirs.stripe(flow, flows))
-
-
-@given(sizes)
-def test_all_to_all_is_the_workload_of_that_name(drawn: tuple[int, int, int, int]) -> None:
+def test_a_message_of_an_all_to_all_is_the_part_of_its_receiver(drawn: tuple[int, int, int, int]) -> None:
     n, floats, slice_floats, flows = drawn
     schedule = Schedule(program("all_to_all", n, 4 * floats), 4 * slice_floats)
     for src, dst in ((src, dst) for src in range(n) for dst in range(n) if src != dst):
-        direct = stream_of_kind("all_to_all", range(n), (src, dst), 4 * floats, 4 * slice_floats)
+        part_bytes = 4 * (floats * (dst + 1) // n - floats * dst // n)
+        direct = Direct(part_bytes, 4 * slice_floats)
         for flow in range(flows):
             assert list(schedule.stream(src, dst).stripe(flow, flows)) == list(direct.stripe(flow, flows))
 

@@ -22,10 +22,18 @@ from loopback import loopback_hosts
 from testbed.errors import WorkloadError
 from testbed.workload.endpoint import HELLO, MAGIC, CommandStream, Leave
 from testbed.workload.endpoint_config import Config
-from testbed.workload.payload import make_base
+from testbed.workload.payload import make_base, turned_values
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLOAT = np.dtype(np.float32)
+
+
+RING = {"operation": "allreduce", "algorithm": "ring"}
+
+
+def prepare(size_bytes: object, slice_bytes: int, *, iteration: int = 1, collective: object = RING) -> dict[str, Any]:
+    about = {"size_bytes": size_bytes, "slice_bytes": slice_bytes, "members": [0, 1], "collective": collective}
+    return {"command": "prepare", "iteration": iteration, **about}
 
 
 class Rank:
@@ -45,8 +53,6 @@ class Rank:
         )
         self.config = {
             "rank": 0,
-            "kind": "allreduce_ring",
-            "members": [0, 1],
             "host": "h1",
             "bind_ip": self.host.ip,
             "listen_port": 20_000,
@@ -100,8 +106,8 @@ class Rank:
         self.from_rank = [incoming[flow] for flow in range(self.flows)]
         self.congestion_control = self.hear("connected")["congestion_control"]
 
-    def start(self, size_bytes: int, slice_bytes: int, iteration: int = 1) -> float:
-        self.send({"command": "prepare", "iteration": iteration, "size_bytes": size_bytes, "slice_bytes": slice_bytes})
+    def start(self, size_bytes: int, slice_bytes: int, iteration: int = 1, collective: object = RING) -> float:
+        self.send(prepare(size_bytes, slice_bytes, iteration=iteration, collective=collective))
         assert self.hear("prepared")["iteration"] == iteration
         at_s = time.monotonic() + 0.02
         self.send({"command": "start", "iteration": iteration, "at_s": at_s})
@@ -141,9 +147,14 @@ def connected() -> Iterator[Rank]:
     one.close()
 
 
-def play_rank_1(rank: Rank, base: np.ndarray, pause_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def arrays(size_bytes: int, iteration: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ranks 0 and 1 of two bring."""
+    base = make_base(2, size_bytes, iteration)
+    return turned_values(base, 0, 2), turned_values(base, 1, 2)
+
+
+def play_rank_1(rank: Rank, values: np.ndarray, pause_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Do rank 1's part for 8 floats (two chunks of four); return what rank 0 sent in steps 0 and 1."""
-    values = base * np.float32(2)
     rank.to_rank[0].sendall(values[4:6].tobytes())  # step 0: our own chunk, the second half
     time.sleep(pause_s)
     rank.to_rank[0].sendall(values[6:].tobytes())
@@ -155,11 +166,11 @@ def play_rank_1(rank: Rank, base: np.ndarray, pause_s: float = 0.0) -> tuple[np.
 
 
 def test_two_ranks_add_their_arrays(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
+    his, ours = arrays(32)
     at_s = connected.start(32, 8)
-    own, forwarded = play_rank_1(connected, base)
-    assert own.tolist() == base[:4].tolist()  # rank 0 holds 1 x base
-    assert forwarded.tolist() == (3 * base[4:]).tolist()  # (1 + 2) x base
+    own, forwarded = play_rank_1(connected, ours)
+    assert own.tolist() == his[:4].tolist()
+    assert forwarded.tolist() == (his + ours)[4:].tolist()
     moved = connected.hear("moved")
     connected.send({"command": "verify", "iteration": 1})
     done = connected.hear("done")
@@ -171,19 +182,18 @@ def test_two_ranks_add_their_arrays(connected: Rank) -> None:
 
 
 def test_a_wrong_element_is_counted(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
+    _his, ours = arrays(32)
     connected.start(32, 8)
-    base[5] += 1  # rank 1 has another idea of one element in the half that rank 0 adds up
-    play_rank_1(connected, base)
+    ours[5] += 1  # rank 1 has another idea of one element in the half that rank 0 adds up
+    play_rank_1(connected, ours)
     connected.hear("moved")
     connected.send({"command": "verify", "iteration": 1})
     assert connected.hear("done")["wrong_elements"] == 1
 
 
 def test_the_longest_pause_and_its_beginning_are_measured(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
     connected.start(32, 8)
-    play_rank_1(connected, base, pause_s=0.3)
+    play_rank_1(connected, arrays(32)[1], pause_s=0.3)
     moved = connected.hear("moved")
     assert 0.25 < moved["max_gap_s"] < 1
     # it began with the first slice, shortly after the start
@@ -192,20 +202,20 @@ def test_the_longest_pause_and_its_beginning_are_measured(connected: Rank) -> No
 
 
 def test_a_summed_slice_is_sent_on_before_the_next_arrives(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
+    his, ours = arrays(32)
     connected.start(32, 8)
     connected.receive(0, 16)
-    connected.to_rank[0].sendall((2 * base[4:6]).astype(FLOAT).tobytes())  # one slice of two, and no more
-    assert connected.receive(0, 8).tolist() == (3 * base[4:6]).tolist()
+    connected.to_rank[0].sendall(ours[4:6].tobytes())  # one slice of two, and no more
+    assert connected.receive(0, 8).tolist() == (his + ours)[4:6].tolist()
 
 
 def test_data_that_comes_before_the_start_is_not_lost(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
-    connected.to_rank[0].sendall((2 * base[4:]).astype(FLOAT).tobytes())
+    his, ours = arrays(32)
+    connected.to_rank[0].sendall(ours[4:].tobytes())
     connected.start(32, 8)
     own, forwarded = connected.receive(0, 16), connected.receive(0, 16)
-    assert forwarded.tolist() == (3 * base[4:]).tolist()
-    connected.to_rank[0].sendall((2 * base[:4] + own).astype(FLOAT).tobytes())
+    assert forwarded.tolist() == (his + ours)[4:].tolist()
+    connected.to_rank[0].sendall((ours[:4] + own).astype(FLOAT).tobytes())
     connected.hear("moved")
 
 
@@ -214,15 +224,16 @@ def test_slices_take_turns_on_the_flows_and_sizes_may_change() -> None:
     try:
         rank.connect()
         for iteration, size_bytes in ((1, 80), (2, 32)):  # 20 floats: chunks of 10 = slices of 4, 4, 2
-            base = make_base(2, size_bytes, iteration).astype(np.float32)
+            his, ours = arrays(size_bytes, iteration)
             rank.start(size_bytes, 16, iteration)
-            half = len(base) // 2
-            pieces = [base[:half][i : i + 4] for i in range(0, half, 4)]  # step 0 on flows 0, 1, 2, ...
-            sums = [3 * base[half:][i : i + 4] for i in range(0, half, 4)]  # then step 1 goes on counting
+            half = len(his) // 2
+            pieces = [his[:half][i : i + 4] for i in range(0, half, 4)]  # step 0 on flows 0, 1, 2, ...
+            sums = [(his + ours)[half:][i : i + 4] for i in range(0, half, 4)]  # then step 1 goes on counting
             for number, piece in enumerate(pieces):
                 assert rank.receive(number % 3, piece.nbytes).tolist() == piece.tolist()
-            own = [2 * base[half:][i : i + 4] for i in range(0, half, 4)]
-            for number, piece in enumerate([*own, *(3 * piece for piece in pieces)]):
+            own = [ours[half:][i : i + 4] for i in range(0, half, 4)]
+            back = [(his + ours)[:half][i : i + 4] for i in range(0, half, 4)]
+            for number, piece in enumerate([*own, *back]):
                 rank.to_rank[number % 3].sendall(piece.astype(FLOAT).tobytes())
             for number, piece in enumerate(sums, start=len(pieces)):
                 assert rank.receive(number % 3, piece.nbytes).tolist() == piece.tolist()
@@ -236,10 +247,9 @@ def test_slices_take_turns_on_the_flows_and_sizes_may_change() -> None:
 def test_progress_is_told_while_data_is_awaited(connected: Rank) -> None:
     connected.send({"command": "progress"})
     assert connected.hear("progress")["iteration"] is None
-    base = make_base(2, 32, 1).astype(np.float32)
     connected.start(32, 8)
     connected.receive(0, 16)
-    connected.to_rank[0].sendall((2 * base[4:6]).astype(FLOAT).tobytes())
+    connected.to_rank[0].sendall(arrays(32)[1][4:6].tobytes())
     connected.receive(0, 8)
     connected.send({"command": "progress"})
     progress = connected.hear("progress")
@@ -248,7 +258,7 @@ def test_progress_is_told_while_data_is_awaited(connected: Rank) -> None:
 
 
 def test_progress_is_told_while_the_start_is_awaited(connected: Rank) -> None:
-    connected.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    connected.send(prepare(32, 8))
     connected.hear("prepared")
     connected.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 1000})
     progress: dict[str, Any] = {"iteration": None}
@@ -259,9 +269,8 @@ def test_progress_is_told_while_the_start_is_awaited(connected: Rank) -> None:
 
 
 def test_tcp_info_counts_the_bytes_of_each_flow(connected: Rank) -> None:
-    base = make_base(2, 32, 1).astype(np.float32)
     connected.start(32, 8)
-    play_rank_1(connected, base)
+    play_rank_1(connected, arrays(32)[1])
     connected.hear("moved")
     connected.send({"command": "tcp_info"})
     info = connected.hear("tcp_info")
@@ -291,7 +300,37 @@ def test_the_congestion_control_is_read_back(connected: Rank) -> None:
     assert connected.congestion_control == [Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()]
 
 
+def test_each_iteration_may_be_of_another_collective(connected: Rank) -> None:
+    his, ours = arrays(32)
+    connected.start(32, 8, 1, {"operation": "all_gather", "algorithm": "doubling"})
+    assert connected.receive(0, 16).tolist() == his[:4].tolist()
+    connected.to_rank[0].sendall(ours[4:].tobytes())
+    connected.hear("moved")
+    connected.send({"command": "verify", "iteration": 1})
+    assert connected.hear("done")["wrong_elements"] == 0
+    connected.start(32, 8, 2, {"operation": "broadcast", "algorithm": "tree", "root": 1})
+    connected.to_rank[0].sendall(arrays(32, 2)[1].tobytes())
+    connected.hear("moved")
+    connected.send({"command": "verify", "iteration": 2})
+    assert connected.hear("done")["wrong_elements"] == 0
+    connected.start(32, 8, 3, None)  # a message each
+    assert len(connected.receive(0, 32)) == 8
+    connected.to_rank[0].sendall(bytes(32))
+    connected.hear("moved")
+    connected.send({"command": "verify", "iteration": 3})
+    assert connected.hear("done")["wrong_elements"] == 8
+
+
 # -- what goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_sends_more_than_its_slices_is_named(connected: Rank) -> None:
+    connected.start(32, 8)
+    play_rank_1(connected, arrays(32)[1])
+    connected.hear("moved")
+    connected.to_rank[0].sendall(b"more")
+    connected.send({"command": "verify", "iteration": 1})
+    assert connected.error() == "rank 0: rank 1 has sent more than its part of the 32 bytes of the iteration"
 
 
 def test_a_peer_that_closes_is_named_with_the_progress(connected: Rank) -> None:
@@ -389,12 +428,18 @@ def test_an_address_in_use_is_named(rank: Rank) -> None:
         ({"command": "dance"}, "unknown command"),
         ({"command": "start", "iteration": 1, "at_s": 0}, "None is prepared"),
         ({"command": "verify", "iteration": 1}, "None was moved"),
-        ({"command": "prepare", "iteration": 1, "size_bytes": 30, "slice_bytes": 8}, "size_bytes=30"),
+        (prepare(30, 8), "size_bytes=30"),
         ({"command": "prepare", "iteration": 1}, "size_bytes"),
-        ({"command": "prepare", "iteration": 1, "size_bytes": "32", "slice_bytes": 8}, "TypeError"),
-        ({"command": "prepare", "iteration": 1, "size_bytes": -32, "slice_bytes": 8}, "size_bytes=-32"),
-        ({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 0}, "slice_bytes=0"),
-        ({"command": "prepare", "iteration": 1, "size_bytes": 1 << 60, "slice_bytes": 1 << 20}, "emory"),
+        (prepare("32", 8), "TypeError"),
+        (prepare(-32, 8), "size_bytes=-32"),
+        (prepare(32, 0), "slice_bytes=0"),
+        (prepare(1 << 60, 1 << 20), "emory"),
+        (prepare(-32, 8, collective=None), "size_bytes=-32"),
+        (prepare(32, 8, collective={"operation": "allreduce"}), "algorithm"),
+        (prepare(32, 8, collective={**RING, "colour": "red"}), "colour"),
+        (prepare(32, 8, collective={**RING, "algorithm": "square"}), "algorithm=square"),
+        ({**prepare(32, 8), "members": [1, 2]}, "0 is not in"),
+        ({**prepare(32, 8), "members": [0, 1, 2]}, "not connected to [], nor from [2]"),
         ([1], "expected a JSON object"),
     ],
 )
@@ -405,14 +450,14 @@ def test_a_command_that_cannot_be_is_answered_by_an_error(connected: Rank, comma
 
 def test_a_command_before_connecting_is_answered_by_an_error(rank: Rank) -> None:
     rank.hear("listening")
-    rank.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    rank.send(prepare(32, 8))
     assert "before connect" in rank.error()
 
 
 def test_an_unknown_or_missing_field_of_the_configuration_is_named() -> None:
     with pytest.raises(WorkloadError, match="colour"):
         Config.from_json({"colour": "red"})
-    with pytest.raises(WorkloadError, match="members"):
+    with pytest.raises(WorkloadError, match="bind_ip"):
         Config.from_json({"rank": 0})
 
 
@@ -427,7 +472,7 @@ def test_the_end_of_stdin_ends_it_at_any_moment(rank: Rank, moment: str) -> None
     else:
         rank.connect()
     if moment == "waiting":
-        rank.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+        rank.send(prepare(32, 8))
         rank.hear("prepared")
         rank.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 1000})
     elif moment == "moving":
@@ -470,11 +515,11 @@ def test_the_end_of_commands_is_told() -> None:
 
 
 def test_a_stopped_rank_starts_late_and_says_so(connected: Rank) -> None:
-    connected.send({"command": "prepare", "iteration": 1, "size_bytes": 32, "slice_bytes": 8})
+    connected.send(prepare(32, 8))
     connected.hear("prepared")
     connected.send({"command": "start", "iteration": 1, "at_s": time.monotonic() + 0.1})
     os.kill(connected.process.pid, signal.SIGSTOP)
     time.sleep(0.4)
     os.kill(connected.process.pid, signal.SIGCONT)
-    play_rank_1(connected, make_base(2, 32, 1).astype(np.float32))
+    play_rank_1(connected, arrays(32)[1])
     assert 0.2 < connected.hear("moved")["start_lateness_s"] < 5

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.model.streams import Direct
+from testbed.model.messages import Direct
 from testbed.workload.cargo import Messages
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.collectives.collective import NAMES
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord, SocketRow
 from testbed.evaluation.usage import usage
@@ -45,6 +46,8 @@ def found(run: RunRecord) -> dict[str, str]:
         scenario_of(workload={"kind": "permutation", "mice_interval_ms": 50.0, "mice_only_s": 5.0}),
         scenario_of(workload={"jobs": 2, "placement": "leaf_local"}),
         scenario_of(workload={"kind": "incast", "placement": "leaf_local"}),
+        *(scenario_of(workload={"kind": "collective", "collective": name}) for name in NAMES),
+        scenario_of(workload={"kind": "collective", "collective": "allreduce/hierarchical", "placement": "leaf_local"}),
     ],
 )
 def test_healthy_run_is_valid(scenario: Scenario, scheme: str) -> None:
@@ -134,6 +137,16 @@ def uplink_bytes(factor: float) -> Spoil:
         rows = [
             replace(row, tx_bytes=round(row.tx_bytes * factor)) if row.intf in uplinks else row
             for row in run.tables.links
+        ]
+        return with_rows(run, links=rows)
+
+    return spoil
+
+
+def bytes_to_host(port: str, factor: float) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [
+            replace(row, tx_bytes=round(row.tx_bytes * factor)) if row.intf == port else row for row in run.tables.links
         ]
         return with_rows(run, links=rows)
 
@@ -271,6 +284,8 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("5% too fast", completion_times(0.91), "impossible", Level.INVALID, "is above the physical limit"),
     ("other path", recorded_on_one_path, "beyond_placement", Level.SUSPECT, "the recorded paths allow 0.500"),
     ("bytes -2%", uplink_bytes(0.98), "uplink_bytes", Level.SUSPECT, "uplinks carried"),
+    ("bytes to a host -2%", bytes_to_host("l2-eth1", 0.98), "host_bytes", Level.SUSPECT, "h3 was brought"),
+    ("bytes to a host +7%", bytes_to_host("l1-eth1", 1.07), "host_bytes", Level.INVALID, "% off, limit 1% / 5%)"),
     ("bytes +7%", uplink_bytes(1.07), "uplink_bytes", Level.INVALID, "% off, limit 1% / 5%)"),
     ("core full", switch_thread(0.98, 0.0), "switch_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
     ("waits", switch_thread(0.6, 0.25), "switch_wait", Level.SUSPECT, "waited 29% of its ready time"),
@@ -355,6 +370,38 @@ def test_a_run_that_announces_nothing_is_in_doubt_when_gsos_has_a_job() -> None:
     run = healthy(scenario_of(workload={"announce": False}))
     assert found(event("gsos_jobs", before={}, after={})(run)) == {}
     assert found(event("gsos_jobs", before={}, after={"allreduce": 1})(run)) == {"jobs": "INVALID"}
+
+
+@pytest.mark.parametrize("name", ["allreduce/double_tree", "all_gather/doubling", "broadcast/tree"])
+def test_a_collective_whose_pairs_wait_in_turn_has_a_bound_only(name: str) -> None:
+    scenario = scenario_of(workload={"kind": "collective", "collective": name})
+    assert verdict(healthy(scenario, slow=lambda _iteration: 1.5)).level is Level.VALID
+
+
+def test_a_chain_may_take_as_long_as_its_slices_wait_and_not_longer() -> None:
+    """On 8 ranks the last link idles for six slices: 0.1 s of 1 MiB, which bytes alone do not explain."""
+    shape = {
+        "fabric": {"leaves": 4, "hosts_per_leaf": 2},
+        "workload": {"kind": "collective", "collective": "broadcast"},
+    }
+    run = healthy(scenario_of(**shape))
+    bound = measure(run).rounds
+    assert bound is not None
+    share = bound.least_s / measure(run).ideal.ideal_s
+    assert share > 1.1
+    assert found(completion_times(share)(run)) == {}
+    assert "short_of_paths" in found(completion_times(1.3 * share)(run))
+    ring = healthy(scenario_of(fabric=shape["fabric"]))
+    assert "short_of_paths" in found(completion_times(share)(ring))
+
+
+def test_bytes_a_host_was_not_brought_are_a_doubt() -> None:
+    run = healthy(
+        scenario_of(workload={"kind": "collective", "collective": "broadcast/tree", "placement": "leaf_local"})
+    )
+    # h2 is on the root's leaf: no uplink sees what it gets
+    for factor, level in ((0.995, None), (0.97, "SUSPECT"), (0.9, "INVALID"), (1.03, "SUSPECT")):
+        assert found(bytes_to_host("l1-eth2", factor)(run)).get("host_bytes") == level, factor
 
 
 def test_a_job_that_stays_is_no_doubt() -> None:

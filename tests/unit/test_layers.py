@@ -31,7 +31,12 @@ MAY_IMPORT = {
 # third-party package -> modules that may import it: each has one door
 DOORS = {
     "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
-    "matplotlib": {"testbed.views.plots", "testbed.views.sweep_plot", "testbed.views.timeline"},
+    "matplotlib": {
+        "testbed.views.plots",
+        "testbed.views.sweep_plot",
+        "testbed.views.sweep_words",
+        "testbed.views.timeline",
+    },
     "os_ken": {"apps.compat"},
     "ryu": {"apps.compat", "apps.ryu_manager"},
 }

@@ -15,6 +15,7 @@ from testbed.model.oracle import (
     ideal,
     parse_path,
     path_name,
+    pattern_ideal,
     predict,
     scenario_expectation,
 )
@@ -229,6 +230,57 @@ def test_a_fabric_too_large_to_draw_from_has_no_expectation() -> None:
 # -- other patterns -------------------------------------------------------------------------------------------
 
 
+def test_bytes_over_cuts_not_pairs_set_the_limit() -> None:
+    topology = fabric(2, 1, 2)  # h1 h2 | h3 h4, one uplink of 10 for two hosts of 10
+    h1, h2, h3, h4 = topology.hosts
+    pairs = [(h1, h2), (h1, h3), (h2, h4)]
+    rate = 10e6 / 8 * 8948 / 9014
+    alone = ideal(topology, pairs, [9000, 1000, 1000])
+    assert (alone.bottleneck, alone.ideal_s) == ("host link of h1", pytest.approx(10_000 / rate))
+    crossing = ideal(topology, pairs, [1000, 6000, 6000], bus_bytes=24_000)
+    assert (crossing.bottleneck, crossing.ideal_s) == ("uplinks of l1", pytest.approx(12_000 / rate))
+    assert crossing.hop_rate_mbps == pytest.approx(5)  # of the largest pair, were all to end together
+    assert crossing.busbw_limit_mbps == pytest.approx(24_000 * 8 / 1e6 / crossing.ideal_s)
+
+
+def test_unequal_pairs_load_a_path_by_their_bytes() -> None:
+    topology = fabric(2, 2, 2)
+    h1, h2, h3, h4 = topology.hosts
+    pairs, sizes = [(h1, h3), (h2, h4)], [3000, 1000]
+    apart = predict(topology, pairs, [[FlowPath(0, 0)], [FlowPath(1, 0)]], sizes)
+    assert apart.efficiency == pytest.approx(1)  # the host link with 3000 bytes
+    together = predict(topology, pairs, [[FlowPath(0, 0)], [FlowPath(0, 0)]], sizes)
+    assert together.efficiency == pytest.approx(3 / 4)  # 4000 bytes over one link
+    assert together.max_uplink_flows == 2
+
+
+SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.sampled_from([5.0, 10.0, 40.0]))
+
+
+@given(SHAPES, st.data())
+def test_no_split_of_the_bytes_over_paths_beats_the_limit(
+    shape: tuple[int, int, int, float], data: st.DataObject
+) -> None:
+    """However flows are spread, some link needs as long as the fullest cut at least."""
+    leaves, spines, hosts_per_leaf, uplink = shape
+    topology = fabric(leaves, spines, hosts_per_leaf, uplink_rate_mbps=uplink)
+    hosts = st.sampled_from(topology.hosts)
+    pairs = data.draw(
+        st.lists(st.tuples(hosts, hosts).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=12)
+        if len(topology.hosts) > 1
+        else st.just([])
+    )
+    if not pairs:
+        return
+    sizes = [data.draw(st.integers(1, 1000)) for _pair in pairs]
+    flows = data.draw(st.integers(1, 3))
+    paths = [
+        [FlowPath(data.draw(st.integers(0, spines - 1)), 0) if src.leaf != dst.leaf else None for _flow in range(flows)]
+        for src, dst in pairs
+    ]
+    assert predict(topology, pairs, paths, sizes).efficiency <= 1 + 1e-9
+
+
 def scenario(kind: str, **workload: object) -> Scenario:
     return Scenario.model_validate({"name": "x", "workload": {"kind": kind, **workload}})
 
@@ -237,8 +289,7 @@ def limit_of(kind: str, topology: Topology, size_bytes: int):
     hosts = cross_leaf(topology)
     spec = scenario(kind).model_copy(update={"fabric": topology.fabric})
     found = seeded_pattern(spec, hosts, 1)
-    sizes = found.pair_bytes(size_bytes)
-    return ideal(topology, found.host_pairs(hosts), sizes, bus_pairs=found.bus_pairs)
+    return pattern_ideal(topology, hosts, found, size_bytes)
 
 
 def test_an_all_to_all_is_limited_by_what_a_host_sends() -> None:

@@ -9,19 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.collectives.collective import NAMES
+from testbed.collectives.program import Span
+from testbed.model.messages import Direct
 from testbed.model.pattern import Pattern, permutation_pairs, ring, seeded_pattern
 from testbed.model.ranks import place_ranks
-from testbed.model.ring import RingAllReduce
+from testbed.model.rounds import schedule_of
 from testbed.model.scenario import parse_scenario
-from testbed.model.streams import Direct, stream
 from testbed.model.topology import Topology
-from testbed.model.workload_spec import KINDS, WorkloadKind, most_peers
+from testbed.model.workload_spec import WorkloadKind
 
 
 def test_a_ring_sends_every_rank_to_the_next() -> None:
     pattern = ring(4)
     assert pattern.pairs == ((0, 1), (1, 2), (2, 3), (3, 0))
-    assert (pattern.n_ranks, pattern.job_ranks, pattern.bus_pairs) == (4, 4, 1)
+    assert (pattern.n_ranks, pattern.job_ranks, pattern.in_step, pattern.independent) == (4, 4, True, False)
     assert pattern.bus_factor == 1.5  # 2 x 3/4
     assert pattern.pair_bytes(1000) == (1500, 1500, 1500, 1500)
     assert (pattern.sent_by(3), pattern.received_by(0)) == ((3,), (3,))
@@ -40,9 +42,10 @@ def test_the_flows_of_a_stream_carry_every_byte_once_and_in_order(floats: int, s
     assert ends[-1] == own.size_bytes
 
 
-def test_sizes_that_are_no_whole_floats_are_refused() -> None:
-    with pytest.raises(ValueError, match="size_bytes=6, expected a positive multiple of 4"):
-        stream("allreduce_ring", (0, 1), (0, 1), 6, 4)
+@pytest.mark.parametrize(("size_bytes", "slice_bytes"), [(6, 4), (-4, 4), (8, 0), (8, 6)])
+def test_messages_of_no_whole_floats_are_refused(size_bytes: int, slice_bytes: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 4"):
+        Direct(size_bytes, slice_bytes)
 
 
 def pattern(
@@ -67,7 +70,7 @@ def test_all_to_all_has_every_ordered_pair_once_and_conserves_bytes(ranks: int, 
     assert sorted(found.pairs) == [(src, dst) for src in range(ranks) for dst in range(ranks) if src != dst]
     sizes = dict(zip(found.pairs, found.pair_bytes(size_bytes), strict=True))
     for rank in range(ranks):
-        own = RingAllReduce(ranks, size_bytes, 4).chunk(rank)  # what stays at home
+        own = Span(0, size_bytes).part(rank, ranks)  # what stays at home
         assert sum(size for (src, _dst), size in sizes.items() if src == rank) == size_bytes - (own[1] - own[0])
         assert len({size for (_src, dst), size in sizes.items() if dst == rank}) == 1
     assert max(sizes.values()) - min(sizes.values()) <= 4
@@ -76,8 +79,7 @@ def test_all_to_all_has_every_ordered_pair_once_and_conserves_bytes(ranks: int, 
 def test_all_to_all_counts_as_nccl_tests_does() -> None:
     found = pattern("all_to_all", 16)
     assert found.bus_factor == 15 / 16
-    assert found.mean_pair_bytes(8 << 20) == 1 << 19  # size / 16
-    assert found.bus_pairs * found.mean_pair_bytes(8 << 20) == found.bus_factor * (8 << 20)
+    assert set(found.pair_bytes(8 << 20)) == {1 << 19}  # size / 16
 
 
 def test_no_two_ranks_of_an_all_to_all_begin_with_the_same_peer() -> None:
@@ -136,38 +138,49 @@ def test_jobs_keep_to_themselves_and_are_alike(kind: str, jobs: int) -> None:
     assert sorted(rank for job in found.jobs for rank in job) == list(range(16))
     assert all(found.job_of(src) == found.job_of(dst) for src, dst in found.pairs)
     assert len(found.pairs) == jobs * len(alone.pairs)
-    assert (found.bus_factor, found.bus_pairs) == (alone.bus_factor, alone.bus_pairs)
+    assert found.bus_factor == alone.bus_factor
     assert found.pair_bytes(4096) == alone.pair_bytes(4096) * jobs
     assert list(found.pairs) == sorted(found.pairs, key=lambda pair: pair[0])
 
 
-def test_every_stream_of_a_ring_job_forwards_within_its_job() -> None:
-    """Rank 3 of the job (3, 4, 5) sends what rank 0 of a ring of three would."""
-    assert stream("allreduce_ring", (3, 4, 5), (3, 4), 48, 8) == RingAllReduce(3, 48, 8).hop(0)
-
-
 @pytest.mark.parametrize("kind", get_args(WorkloadKind))
-def test_pairs_are_found_by_either_end_and_have_their_streams_bytes(kind: str) -> None:
+def test_pairs_are_found_by_either_end(kind: str) -> None:
     found = pattern(kind, 12, jobs=2, partners="any")
     for rank in range(12):
         assert [found.pairs[index][0] for index in found.sent_by(rank)] == [rank] * len(found.sent_by(rank))
         assert [found.pairs[index][1] for index in found.received_by(rank)] == [rank] * len(found.received_by(rank))
     for end in (found.sent_by, found.received_by):
         assert sorted(index for rank in range(12) for index in end(rank)) == list(range(len(found.pairs)))
-    for pair, size_bytes in zip(found.pairs, found.pair_bytes(1004), strict=True):
-        assert size_bytes == stream(found.kind, found.members(pair[0]), pair, 1004, 8).size_bytes
 
 
-def test_every_kind_of_workload_says_what_it_is() -> None:
-    assert set(KINDS) == set(get_args(WorkloadKind))
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size_bytes", [64, 1004])
+def test_pairs_of_a_collective_have_the_bytes_of_their_streams(name: str, size_bytes: int) -> None:
+    found = pattern("collective", 16, jobs=2, collective=name)
+    assert found.collective is not None
+    schedule = schedule_of(found, size_bytes, 8)
+    for job in found.jobs:
+        for rank in job:
+            peers = [found.pairs[index][1] for index in found.sent_by(rank)]
+            assert peers == [job[dst] for dst in schedule.sent_by(job.index(rank))], "in the order it begins with them"
+    for (src, dst), size in zip(found.pairs, found.pair_bytes(size_bytes), strict=True):
+        assert size == schedule.stream(src % 8, dst % 8).size_bytes
 
 
 @pytest.mark.parametrize("kind", get_args(WorkloadKind))
 def test_what_a_kind_says_of_itself_is_so(kind: WorkloadKind) -> None:
-    found = pattern(kind, 8, partners="any")
-    most = max(len(pairs(rank)) for rank in range(8) for pairs in (found.sent_by, found.received_by))
-    asked = parse_scenario({"name": "x", "workload": {"kind": kind, "ranks": 8}}, source="test")
-    assert most == found.bus_pairs == asked.peers == most_peers(kind, 8)
-    streams = [stream(kind, found.members(pair[0]), pair, 4096, 64) for pair in found.pairs]
-    waits = any(piece.after for one in streams for piece in one.stripe(0, 1))
-    assert waits == KINDS[kind].in_step
+    names = NAMES if kind == "collective" else (None,)
+    for name in names:
+        found = pattern(kind, 8, partners="any", collective=name)
+        most = max(len(pairs(rank)) for rank in range(8) for pairs in (found.sent_by, found.received_by))
+        workload = {"kind": kind, "ranks": 8, "collective": name}
+        asked = parse_scenario({"name": "x", "workload": workload}, source="test")
+        assert asked.peers == most
+        assert (asked.workload.in_step, asked.workload.independent) == (found.in_step, found.independent)
+        waits = False
+        if found.collective is not None:
+            schedule = schedule_of(found, 4096, 64)
+            waits = any(piece.after for pair in schedule.pairs for piece in schedule.stream(*pair).stripe(0, 1))
+            if found.in_step:  # all move alike, and everybody sends to and gets from at most one
+                assert most == 1 and max(found.pair_bytes(4096)) == min(found.pair_bytes(4096))
+        assert waits == (not found.independent)

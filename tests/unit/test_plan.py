@@ -51,6 +51,8 @@ def test_flows_are_those_of_the_pairs_whatever_the_scheme(kind: str, flows: int)
     [
         ({}, ["allreduce"]),
         ({"jobs": 2}, ["allreduce-1", "allreduce-2"]),
+        ({"kind": "collective", "collective": "broadcast/tree"}, ["broadcast"]),
+        ({"kind": "collective", "collective": "all_gather/doubling", "jobs": 2}, ["all_gather-1", "all_gather-2"]),
         ({"kind": "incast", "jobs": 4}, ["incast-1", "incast-2", "incast-3", "incast-4"]),
     ],
 )
@@ -61,6 +63,17 @@ def test_every_job_announces_its_own_flows(workload: dict[str, Any], names: list
     for own, members in zip(made.announcements.values(), made.pattern.jobs, strict=True):
         inside = {made.rank_hosts[rank].ip for rank in members}
         assert {flow.src_ip for flow in own} | {flow.dst_ip for flow in own} <= inside
+
+
+@pytest.mark.parametrize("name", ["allreduce/halving_doubling", "allreduce/double_tree", "broadcast/tree"])
+def test_flows_are_announced_with_the_bytes_they_will_carry(name: str) -> None:
+    """Pairs of a collective are unequal; a placement by demand needs to know."""
+    made = plan(kind="collective", collective=name, flows_per_hop=2, iterations=3, size_bytes=MIB)
+    announced = {(flow.src_ip, flow.dst_ip): flow.demand_bytes for own in made.announcements.values() for flow in own}
+    sizes = made.pattern.pair_bytes(MIB)
+    assert name == "broadcast/tree" or len(set(sizes)) > 1
+    for (src, dst), size in zip(made.pattern.pairs, sizes, strict=True):
+        assert announced[made.rank_hosts[src].ip, made.rank_hosts[dst].ip] == 3 * size // 2
 
 
 def test_jobs_are_dealt_out_over_all_leaves() -> None:

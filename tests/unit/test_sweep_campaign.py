@@ -142,7 +142,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "status": (edit(status="fine"), "status: not valid; got 'fine', expected one of running"),
     "field": (edit(field="fabric.spine"), "--over fabric.spine: unknown field"),
     "field's type": (edit(field=3), "field: missing or of a wrong type; got int, expected str"),
-    "values": (edit(values=[16_384]), "one value is no sweep"),
+    "values": (edit(values=[]), "one value is no sweep"),
     "scenario": (edit(scenario={"name": "x", "fabric": {"spine": 1}}), "fabric.spine: unknown field"),
     "a run less": (lambda found: found["runs"].pop(), "not every run once; got 11 runs"),
     "a run twice": (lambda found: found["runs"].append(found["runs"][0]), "got 13 runs, 12 of them different"),

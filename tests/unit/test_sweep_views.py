@@ -174,6 +174,39 @@ def test_medians_of_words_are_dashes_not_a_line_from_word_to_word(tmp_path: Path
     assert all(abs(line.get_xdata()[1] - line.get_xdata()[0]) < 0.3 for line in dashes)  # type: ignore[index, operator]
 
 
+COLLECTIVES = ("allreduce", "broadcast", "broadcast/tree", "all_gather/doubling", "all_to_all", "sendrecv")
+
+
+def test_many_words_have_a_panel_per_scheme_and_a_line_each(tmp_path: Path) -> None:
+    def one_wrong(run: SweepRun, record: RunRecord) -> RunRecord:
+        if (run.point, run.scheme) != (2, "gse1"):
+            return record
+        rows = [replace(row, wrong_elements=3) for row in record.tables.iterations]
+        return with_rows(record, iterations=rows)
+
+    work = {"kind": "collective", "size_bytes": 262_144}
+    sweep = sweep_over("workload.collective", COLLECTIVES, schemes=("ecmp", "gse1"), seeds=(1, 2), workload=work)
+    results = sweep_results(stored_sweep(tmp_path, sweep, one_wrong))
+    drawn = curves(results)
+    assert drawn is not None
+    figure, caption = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["ecmp", "gse1"]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == list(COLLECTIVES)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low > high, "as in the sweep, from top to bottom"
+        points = [line for line in axes.lines if line.get_marker() in ("o", "x")]
+        assert sorted(float(line.get_ydata()[0]) for line in points) == sorted([*range(6)] * 2)  # type: ignore[index]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["9 wrong"] * 2  # three iterations of either seed
+    assert list(figure.axes[0].texts) == []
+    assert "Wrong elements: 18 in 24 runs." in caption
+    assert "Bytes on hosts' links off their formula: at most 0." in caption
+    wrong = cells(results, "broadcast/tree", "gse1")
+    assert (wrong["wrong elements"], cells(results, "sendrecv", "ecmp")["wrong elements"]) == ("18", "0")
+    assert float(wrong["bytes off"].removesuffix("%")) < 1
+    assert len(draw_sweep(results)) == 3
+
+
 def test_where_no_run_counts_nothing_is_drawn_and_the_table_says_why(tmp_path: Path) -> None:
     sweep = sweep_over(seeds=(1,), schemes=("gse2-n2n",))
     results = sweep_results(stored_sweep(tmp_path, sweep, lambda _run, record: with_rate_error(record, 0.2)))

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import Any
 import pytest
 from loopback import loopback_flows, loopback_hosts
 
+from testbed.collectives.collective import NAMES, Collective
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow
-from testbed.model.pattern import ring, seeded_pattern
+from testbed.model.pattern import of_collective, ring, seeded_pattern
 from testbed.model.ranks import pair_flows
-from testbed.model.ring import RingAllReduce
 from testbed.model.scenario import parse_scenario
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience, StallWatch
@@ -116,10 +117,7 @@ def test_a_job_runs_several_iterations_of_different_sizes(make_job: MakeJob, ran
     for rank in range(ranks):
         hop = [row for row in moved if row.rank == rank]
         assert [row.flow for row in hop] == list(range(flows))
-        expected = sum(
-            RingAllReduce(ranks, size, piece).hop(rank).size_bytes
-            for size, piece in ((65536, 4096), (400_004, 10_000), (4 * ranks, 65536))
-        )
+        expected = sum(ring(ranks).pair_bytes(size)[rank] for size in (65536, 400_004, 4 * ranks))
         assert sum(row.bytes_acked or 0 for row in hop) == expected
         assert sum(row.bytes_received or 0 for row in hop) == expected
     assert job.congestion_control == {Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()}
@@ -246,6 +244,42 @@ def test_an_incast_is_received_by_the_first_rank_only(supervisor: Supervisor, tm
 def test_two_jobs_of_a_ring_add_their_own_arrays_only(supervisor: Supervisor, tmp_path: Path) -> None:
     job = direct_job(supervisor, tmp_path, "allreduce_ring", ranks=6, jobs=2, placement="leaf_local")
     assert job.run_iteration(1, 65_536, 4096, 30).row.wrong_elements == 0
+    job.stop()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "/" in name])
+def test_every_collective_is_right_between_processes(supervisor: Supervisor, tmp_path: Path, name: str) -> None:
+    group = {"group_ranks": 2} if name.endswith("hierarchical") else {}
+    job = direct_job(supervisor, tmp_path, "collective", ranks=4, flows=2, collective=name, **group)
+    before = job.tcp_info()
+    result = job.run_iteration(1, 40_004, 1024, 30)
+    assert result.row.wrong_elements == 0
+    moved = flows_between(before, job.tcp_info())
+    received: Counter[tuple[int, str]] = Counter()
+    for row in moved:
+        received[row.rank, row.dst_host] += row.bytes_received or 0
+    sizes = zip(job._pattern.pairs, job._pattern.pair_bytes(40_004), strict=True)
+    assert received == {(src, f"h{dst + 1}"): size for (src, dst), size in sizes}
+    independent = name.startswith(("all_to_all", "sendrecv"))
+    assert bool(result.transfers) == independent
+    job.stop()
+
+
+def test_connected_ranks_may_do_something_else_in_every_iteration(supervisor: Supervisor, tmp_path: Path) -> None:
+    job = direct_job(supervisor, tmp_path, "all_to_all", ranks=4)
+    tree = of_collective(Collective("broadcast", "tree", root=1), (3, 0, 2))  # rank 1 has no part in it
+    for iteration, pattern in enumerate(
+        (None, tree, of_collective(Collective("allreduce", "ring"), (0, 3), (2, 1)), None)
+    ):
+        before = job.tcp_info()
+        result = job.run_iteration(iteration, 40_000, 1024, 30, pattern=pattern)
+        assert result.row.wrong_elements == 0
+        moved = {(row.rank, row.dst_host): row.bytes_received for row in flows_between(before, job.tcp_info())}
+        shown = pattern or job._pattern
+        expected = dict(zip(shown.pairs, shown.pair_bytes(40_000), strict=True))
+        assert {key: size for key, size in moved.items() if size} == {
+            (src, f"h{dst + 1}"): size for (src, dst), size in expected.items()
+        }
     job.stop()
 
 

@@ -1,0 +1,73 @@
+"""The figure of a sweep over many words: a panel per scheme, a line per word, so that a scheme is seen as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from testbed.views.plots import CM, TWO_COLUMNS_CM, scheme_colour
+from testbed.views.sweep import Group, SweepResults
+
+MOST_WORDS: Final = 5  # on one axis, side by side; with more there is a panel per scheme
+EFFICIENCY: Final = "efficiency"
+LINE_CM: Final = 0.46
+FRAME_CM: Final = 3.6  # titles, axis and legend
+HALF_MARK: Final = 0.28  # of a line's height, of the mark of a median
+PointStyle = Callable[[str, str, str], dict[str, Any]]
+
+
+def by_scheme(results: SweepResults, heading: list[str], point_style: PointStyle) -> Figure:
+    """Return the figure: efficiency of every run, words from top to bottom as in the sweep."""
+    sweep = results.stored.sweep
+    height_cm = FRAME_CM + LINE_CM * len(sweep.values) + 0.28 * len(heading)
+    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, height_cm * CM))
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
+    panels = figure.subplots(1, len(sweep.schemes), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, scheme in zip(panels, sweep.schemes, strict=True):
+        _panel(axes, results, scheme, point_style)
+    panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts))
+    panels[0].set_ylim(len(sweep.texts) - 0.5, -0.5)
+    found = [value for member in results.members if (value := member.numbers[EFFICIENCY]) is not None]
+    panels[0].set_xlim(0, max(1.0, *found) * 1.04)
+    return figure
+
+
+def correctness_text(results: SweepResults) -> str:
+    """Return how right results and bytes were, over all runs that have numbers; empty where none says."""
+    wrong = [value for member in results.members if (value := member.numbers["wrong_elements"]) is not None]
+    off = [
+        (value, group.text, group.scheme)
+        for group in results.groups
+        for member in group.members
+        if (value := member.numbers["host_bytes_off"]) is not None
+    ]
+    texts = [f"Wrong elements: {round(sum(wrong))} in {len(wrong)} runs."] if wrong else []
+    if off:
+        most, text, scheme = max(off)
+        texts.append(f"Bytes on hosts' links off their formula: at most {most:.2%} ({text}, {scheme}).")
+    return " ".join(texts)
+
+
+def _panel(axes: Axes, results: SweepResults, scheme: str, point_style: PointStyle) -> None:
+    colour = scheme_colour(scheme)
+    axes.set_title(scheme, fontsize=7, color=colour)
+    axes.set_xlabel("efficiency")
+    axes.axvline(1.0, color="black", lw=0.8, ls="--", zorder=1)
+    axes.grid(visible=True, axis="x", lw=0.3, color="0.85")
+    axes.set_axisbelow(True)
+    for group in results.of(scheme):
+        _line(axes, group, colour, point_style)
+
+
+def _line(axes: Axes, group: Group, colour: str, point_style: PointStyle) -> None:
+    for member in group.members:
+        value = member.numbers[EFFICIENCY]
+        if value is not None:
+            axes.plot(value, group.point, **point_style(member.state, "o", colour))
+        if wrong := member.numbers["wrong_elements"]:
+            axes.annotate(f"{wrong:.0f} wrong", (0.02, group.point), fontsize=5, color="red", va="center")
+    if (middle := group.median(EFFICIENCY)) is not None:
+        axes.plot([middle.median] * 2, [group.point - HALF_MARK, group.point + HALF_MARK], color=colour, zorder=2)
