@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "validate a scenario without running it; print its JSON schema",
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
     "sweep": "vary one field of a scenario: all values under all schemes and seeds, a table and a figure",
+    "exec": "run your own program in the hosts: PyTorch, MPI, iperf3, anything; measure the fabric meanwhile",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
