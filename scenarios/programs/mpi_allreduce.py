@@ -2,8 +2,8 @@
 
     sudo ./gse exec allreduce_ring --ranks 8 --mpi -- python3 scenarios/programs/mpi_allreduce.py
 
-An ordinary MPI program. Needs mpi4py, numpy and Open MPI (apt install python3-mpi4py openmpi-bin), nothing of the
-testbed.
+An ordinary MPI program. Needs mpi4py, numpy and Open MPI (apt install openmpi-bin python3-mpi4py python3-numpy),
+nothing of the testbed.
 """
 
 from __future__ import annotations

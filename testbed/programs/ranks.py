@@ -274,7 +274,7 @@ class Ranks:
     def _last_words(self, rank: Rank | None) -> str:
         stream = self._streams[(-1, "mpirun") if rank is None else (rank.place.rank, "stderr")]
         stream.read()
-        return f": {stream.last_line}" if stream.last_line else ""
+        return f"; its last words: {stream.last_line}" if stream.last_line else ""
 
     def _end_what_lives(self) -> None:
         """End every process group we have started that is still there, gently first."""

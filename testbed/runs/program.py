@@ -50,6 +50,8 @@ class ProgramExperiment(Experiment):
         super().__init__(plan, emit)
         self._request = request
         self._everyone = places(plan.rank_hosts, plan.settings.attachment)
+        self._instruments: Instruments | None = None
+        self._started = 0
         self._reported = 0
 
     def execute(self) -> None:
@@ -68,7 +70,7 @@ class ProgramExperiment(Experiment):
                     users=_users_environment(),
                     log_dir=self.directory.raw,
                     on_line=self._hear_line,
-                    tell=self.emit,
+                    tell=self._hear_event,
                 )
                 self._run(ranks, fabric, instruments)
                 silence = self._keep_gsos_story(fabric.gsos)
@@ -79,6 +81,7 @@ class ProgramExperiment(Experiment):
     def _run(self, ranks: Ranks, fabric: Fabric, instruments: Instruments) -> None:
         """Let the program run, with everything that is to be measured or to happen beside it."""
         network, scenario = fabric.network, self.plan.scenario
+        self._instruments = instruments
         instruments.begin_measured()
         agents_before, counted_before = fabric.agents.stats(), self._count(fabric)
         planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
@@ -125,6 +128,12 @@ class ProgramExperiment(Experiment):
             sender.sendto(b"first", (second.ip, DISCARD_PORT))
         look()
         self.supervisor.run_until(lambda: found[0] > 0, FIRST_FRAME_TIMEOUT_S, "the switches to send a first frame")
+
+    def _hear_event(self, event: str, **fields: Any) -> None:
+        self.emit(event, **fields)
+        self._started += event == "rank_started"
+        if event == "rank_started" and self._started == len(self._everyone) and self._instruments is not None:
+            self._instruments.note_beginning()  # what ranks do in their first second is not somebody else's doing
 
     def _hear_line(self, place: Place, stream: str, text: str) -> None:
         self.emit("output", rank=place.rank, host=place.host.name, stream=stream, text=text)

@@ -162,7 +162,7 @@ def test_two_at_once_do_not_see_each_other(tmp_path: Path) -> None:
 # --- a program that fails -----------------------------------------------------------------------------
 
 FAULTS: dict[str, tuple[str, int | None]] = {
-    "exit": (r"exited with status 3: out of luck", 3),
+    "exit": ("exited with status 3; its last words: out of luck", 3),
     "kill": ("was killed by SIGKILL", -signal.SIGKILL),
     "stop": ("has been stopped (by SIGSTOP or a debugger)", -signal.SIGKILL),
 }
@@ -185,7 +185,9 @@ def test_a_rank_that_fails_is_named_and_the_others_are_ended(tmp_path: Path, fau
     ended_s = max(event["t_s"] for event in done.events("rank_ended"))
     assert ended_s - failed["t_s"] < NOTICED_S
     assert done.statuses[2] == status
-    assert all(one in (-signal.SIGTERM, -signal.SIGKILL, 4, 1) for rank, one in enumerate(done.statuses) if rank != 2)
+    # the others had finished, missed its bytes, lost their connection to it, or were ended
+    expected = {0, 4, 1, -signal.SIGTERM, -signal.SIGKILL}
+    assert {one for rank, one in enumerate(done.statuses) if rank != 2} <= expected
     assert "connected" in done.kept("rank-2.stdout")
 
 
@@ -277,7 +279,11 @@ def python_with(module: str) -> str:
     candidates = [*filter(None, [wanted]), sys.executable, "python3", "/usr/bin/python3"]
     for python in candidates:
         path = shutil.which(python)
-        if path and subprocess.run([path, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0:
+        if (
+            path
+            and subprocess.run([path, "-c", f"import {module}, numpy"], capture_output=True, check=False).returncode
+            == 0
+        ):
             return path
     pytest.skip(f"{module} cannot be imported by {', '.join(candidates)}: docs/exec.md, Tests")
 
