@@ -110,6 +110,7 @@ def test_ranks_run_in_their_hosts_and_the_fabric_is_measured(tmp_path: Path, sch
         assert host["retransmitted_segments"] is not None
     assert done.summary["uplink_utilization"] > 0
     assert 0 < done.summary["program"]["communicating_s"] <= done.summary["program"]["duration_s"]
+    assert done.events("output") == [], "lines are in files of their own"
     assert set(done.summary["checks"]) <= MACHINE, done.summary["reasons"]
     assert ("containers" in done.summary) == scheme.startswith("gse2")
 
