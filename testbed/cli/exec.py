@@ -251,7 +251,11 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packets = ("dropped_packets", "retransmitted_segments", "out_of_order_packets")
     yield "dropped / resent / reordered", " / ".join(number(summary[name], 0) for name in packets)
     for one in summary["reported"][:MOST_REPORTED_SHOWN]:
-        said = json.dumps({name: value for name, value in one.items() if name != "rank"})
-        yield f"reported by rank {one['rank']}", said
+        said = (f"{name} {_value(value)}" for name, value in one.items() if name != "rank")
+        yield f"reported by rank {one['rank']}", ", ".join(said)
     if (more := len(summary["reported"]) - MOST_REPORTED_SHOWN) > 0:
         yield "reported", f"{more} lines more, in summary.json"
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

@@ -120,7 +120,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
         "scheme": "ecmp",
         "program": program,
         "latency_ms": {"p50": None, "p99": None},
-        "reported": [{"rank": 1, "busbw_mbps": 9.25}],
+        "reported": [{"rank": 1, "busbw_mbps": 9.25123, "program": "x", "wrong": 0, "sizes": [1, 2]}],
         **dict.fromkeys(("uplink_utilization", "uplink_max_over_mean", "dropped_packets")),
         **dict.fromkeys(("retransmitted_segments", "out_of_order_packets")),
     }
@@ -128,4 +128,4 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert lines["first start to last end, s"] == "-"
     assert lines["sent by all hosts, MB"] == "-"
     assert lines["dropped / resent / reordered"] == "- / - / -"
-    assert lines["reported by rank 1"] == '{"busbw_mbps": 9.25}'
+    assert lines["reported by rank 1"] == "busbw_mbps 9.251, program x, wrong 0, sizes [1, 2]"
