@@ -88,6 +88,7 @@ class Ranks:
         self._streams: dict[tuple[int, str], Stream] = {}
         self._children: list[Child] = []
         self._control: Stream | None = None  # what ranks under MPI tell of themselves
+        self._over = False
         self.failure: Failure | None = None
 
     # -- the story --------------------------------------------------------------------------------------------
@@ -98,12 +99,12 @@ class Ranks:
         Raises what the supervisor raises when something of the fabric fails meanwhile. Nothing that was started here,
         and knows its parent, is left.
         """
-        timer = self._supervisor.call_at(time.monotonic() + self._request.timeout_s, self._time_is_over)
         try:
             self._start()
+            self._supervisor.call_at(time.monotonic() + self._request.timeout_s, self._time_is_over)
             self._supervisor.run_until(self._is_over, float("inf"), "the program's end")
         finally:
-            timer.cancel()
+            self._over = True
             self._end_what_lives()
             self._close()
         return self.failure
@@ -115,6 +116,8 @@ class Ranks:
         return all(rank.ended_s is not None for rank in self._ranks) and not any(c.alive for c in self._children)
 
     def _time_is_over(self) -> None:
+        if self._over:
+            return
         self._look()
         late = [str(rank) for rank in self._ranks if rank.ended_s is None] or [
             str(c) for c in self._children if c.alive
