@@ -51,7 +51,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_interface_drops,
     check_unaccounted,
 )
-# Open MPI polls while it waits, so no core is ever idle; its ranks have the lowest priority instead.
+# Open MPI polls while it waits, so no core is ever idle; its ranks run only when nothing else wants to.
 NOT_WHERE_RANKS_POLL: Final = frozenset({check_busy_cores})
 
 

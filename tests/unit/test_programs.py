@@ -259,7 +259,15 @@ def mpi_rank(folder: Path, argv: list[str], **environment: str) -> tuple[int, li
 
 
 def test_a_rank_under_mpi_has_the_environment_of_both(tmp_path: Path) -> None:
-    script = "import json, os; print(json.dumps(dict(os.environ, CWD=os.getcwd(), NICE=str(os.nice(0)))))"
+    script = (
+        "import json, os\n"
+        "import pathlib, time\n"
+        "time.sleep(0.3)\n"  # who started it sets its session's priority when it has begun
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "idle = os.sched_getscheduler(0) == os.SCHED_IDLE\n"
+        "found = {'CWD': os.getcwd(), 'IDLE': str(idle), 'GROUP': group.read_text() if group.exists() else ''}\n"
+        "print(json.dumps({**os.environ, **found}))\n"
+    )
     status, _told, printed = mpi_rank(tmp_path, [sys.executable, "-c", script], PMIX_RANK="1", PYTHONPATH="/bad")
     assert status == 0
     seen = json.loads(printed["stdout"])
@@ -267,7 +275,10 @@ def test_a_rank_under_mpi_has_the_environment_of_both(tmp_path: Path) -> None:
     assert seen["PMIX_RANK"] == "1"
     assert seen["OMPI_MCA_btl"] == "tcp"
     assert seen["CWD"] == str(tmp_path)
-    assert seen["NICE"] == "19"
+    assert seen["IDLE"] == "True"
+    assert seen["GROUP"] == "" or seen["GROUP"].endswith(" nice 19\n")
+    own = Path("/proc/self/autogroup")
+    assert not own.exists() or not own.read_text().endswith(" nice 19\n"), "whoever started it keeps its own"
     assert "PYTHONPATH" not in seen
 
 
