@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
     "sweep": "vary one field of a scenario: all values under all schemes and seeds, a table and a figure",
     "bench": "a collective at many sizes: nccl-tests' table under every scheme, with verdicts",
+    "exec": "run your own program in the hosts: PyTorch, MPI, iperf3, anything; measure the fabric meanwhile",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",

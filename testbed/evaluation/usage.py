@@ -48,7 +48,7 @@ class MachineUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """CPU while the measured iterations ran; None: not sampled, or (``switch_thread``) no thread does the switching."""
+    """CPU while what was measured went on; None: not sampled, or (``switch_thread``) no thread does the switching."""
 
     roles: dict[str, RoleUsage]
     switch_thread: ThreadUsage | None
@@ -57,7 +57,11 @@ class Usage:
 
 def usage(run: RunRecord) -> Usage:
     """Compute what the run cost over its measured iterations."""
-    during = windows(measured(run.tables.iterations))
+    return usage_during(run, windows(measured(run.tables.iterations)))
+
+
+def usage_during(run: RunRecord, during: Sequence[Window]) -> Usage:
+    """Compute what the run cost in some windows."""
     return Usage(
         roles=role_usage(run.tables.threads, during),
         # The kernel's datapath works in interrupts, on whichever core a frame is sent or a queue's timer fires.

@@ -37,9 +37,31 @@ from testbed.fidelity.pace import (
     check_switch_core,
     check_switch_wait,
 )
-from testbed.fidelity.verdict import OUTSIDE, THRESHOLDS, Check, Evidence, Finding, Level, Threshold, Verdict
+from testbed.fidelity.verdict import (
+    OUTSIDE,
+    THRESHOLDS,
+    Check,
+    Evidence,
+    FabricEvidence,
+    Finding,
+    Level,
+    Threshold,
+    Verdict,
+    worst_of,
+)
 
-__all__ = ["CHECKS", "OUTSIDE", "THRESHOLDS", "Evidence", "Finding", "Level", "Threshold", "Verdict", "judge"]
+__all__ = [
+    "CHECKS",
+    "OUTSIDE",
+    "THRESHOLDS",
+    "Evidence",
+    "FabricEvidence",
+    "Finding",
+    "Level",
+    "Threshold",
+    "Verdict",
+    "judge",
+]
 
 CHECKS: tuple[Check, ...] = (
     check_wrong_elements,
@@ -76,6 +98,4 @@ CHECKS: tuple[Check, ...] = (
 
 def judge(evidence: Evidence) -> Verdict:
     """Apply every check."""
-    findings = tuple(finding for check in CHECKS if (finding := check(evidence)) is not None)
-    order = list(Level)
-    return Verdict(max((finding.level for finding in findings), key=order.index, default=Level.VALID), findings)
+    return worst_of(check(evidence) for check in CHECKS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, percent_limits
 from testbed.fidelity.waiting import STEP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.schemes import profile_of
@@ -25,7 +25,7 @@ ASK_S: Final = 0.006
 START_UP_ROUND_TRIPS: Final = 6  # asking, being granted little, TCP's own start
 
 
-def check_agents(evidence: Evidence) -> Finding | None:
+def check_agents(evidence: FabricEvidence) -> Finding | None:
     """Agents met no frame of a stranger, and, in a scenario without faults, no failure."""
     said = evidence.run.events_named("agents")
     if not said or evidence.run.settings.passthrough:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, collect, link_series
 from testbed.fidelity.faults import faulted_intfs
-from testbed.fidelity.verdict import Evidence, Finding, grade, limits
+from testbed.fidelity.verdict import FabricEvidence, Finding, grade, limits
 from testbed.model.shaping import VOID_INTFS
 
 
@@ -29,7 +29,7 @@ def _lost_text(lost: float, packets: float, where: str, check: str) -> str:
     return f"{lost:.0f} packets lost {where}, {lost / packets:.1e} of {packets:.0f} ({limits(check)})"
 
 
-def check_socket_drops(evidence: Evidence) -> Finding | None:
+def check_socket_drops(evidence: FabricEvidence) -> Finding | None:
     """The packet sockets of switches and agents lost nothing. Agents in hosts tell of theirs themselves."""
     sockets = collect(
         evidence.run.tables.sockets,
@@ -45,7 +45,7 @@ def check_socket_drops(evidence: Evidence) -> Finding | None:
     return grade("socket_drops", lost / packets, text)
 
 
-def check_interface_drops(evidence: Evidence) -> Finding | None:
+def check_interface_drops(evidence: FabricEvidence) -> Finding | None:
     """Interfaces lost nothing outside the modelled queues."""
     faulted = {*faulted_intfs(evidence.run), *VOID_INTFS}
     lost = sum(
@@ -59,7 +59,7 @@ def check_interface_drops(evidence: Evidence) -> Finding | None:
     return grade("interface_drops", lost / packets, text)
 
 
-def check_unaccounted(evidence: Evidence) -> Finding | None:
+def check_unaccounted(evidence: FabricEvidence) -> Finding | None:
     """What left one end of a link arrived at the other.
 
     A frame per end may be in between when counters are read, and what is sent between the reading of one end and the

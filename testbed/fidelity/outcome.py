@@ -10,7 +10,7 @@ from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, tcp_overhea
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.alarms import shortfall
 from testbed.fidelity.faults import broken_intfs
-from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
+from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, percent_limits
 from testbed.fidelity.waiting import waiting_share
 from testbed.model.shaping import largest_burst_bytes
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
@@ -29,21 +29,21 @@ def check_wrong_elements(evidence: Evidence) -> Finding | None:
     return grade("wrong_elements", wrong, f"{wrong} elements of the reduced arrays are wrong")
 
 
-def check_processes(evidence: Evidence) -> Finding | None:
+def check_processes(evidence: FabricEvidence) -> Finding | None:
     """Nothing died."""
     died = evidence.run.events_named("process_died")
     shown = ", ".join(f"{event.get('role')} at {float(event.get('died_s', event['t_s'])):.1f} s" for event in died)
     return grade("process_died", len(died), f"died during the run: {shown}")
 
 
-def check_stopped(evidence: Evidence) -> Finding | None:
+def check_stopped(evidence: FabricEvidence) -> Finding | None:
     """Nothing was stopped, not even shortly; what was for long has died, as far as a run is concerned."""
     stopped = evidence.run.events_named("process_stopped")
     shown = ", ".join(str(event["name"]) for event in stopped[:3])
     return grade("process_stopped", len(stopped), f"stopped for a time (SIGSTOP or a debugger): {shown}")
 
 
-def check_jobs(evidence: Evidence) -> Finding | None:
+def check_jobs(evidence: FabricEvidence) -> Finding | None:
     """GSOS had exactly the jobs that were announced, from then to the end."""
     work = evidence.run.scenario.workload
     announced = set(work.job_names) if work.announce else set()
@@ -63,13 +63,13 @@ def check_iterations(evidence: Evidence) -> Finding | None:
     return grade("iterations", wanted - got, f"{got} iterations measured, the scenario asks for {wanted}")
 
 
-def check_settings(evidence: Evidence) -> Finding | None:
+def check_settings(evidence: FabricEvidence) -> Finding | None:
     """Every setting was read back as specified."""
     said = evidence.run.network.get("read_back", "all equal")
     return grade("settings", 0 if said == "all equal" else 1, f"network settings differ from the scenario: {said}")
 
 
-def check_calibration(evidence: Evidence) -> Finding | None:
+def check_calibration(evidence: FabricEvidence) -> Finding | None:
     """Link rates are as configured."""
     rows = evidence.run.tables.calibration
     if not rows:
@@ -170,7 +170,7 @@ def check_short_of_paths(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_settings_after(evidence: Evidence) -> Finding | None:
+def check_settings_after(evidence: FabricEvidence) -> Finding | None:
     """Every queue and rate was at the end what it was at the start, but on links with a fault that nothing healed."""
     said = []
     for event in evidence.run.events_named("read_back"):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from testbed.fidelity.verdict import THRESHOLDS, Evidence, Finding, grade, limits, percent_limits
+from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, limits, percent_limits
 from testbed.fidelity.waiting import waiting_share
 from testbed.model.wire import frame_bytes
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
 
 
-def check_switch_core(evidence: Evidence) -> Finding | None:
+def check_switch_core(evidence: FabricEvidence) -> Finding | None:
     """The switching thread had time to spare."""
     thread = evidence.usage.switch_thread
     if thread is None:
@@ -50,7 +50,7 @@ def _full(evidence: Evidence) -> str | None:
     return what if busy is not None and limit is not None and busy > limit else None
 
 
-def check_switch_wait(evidence: Evidence) -> Finding | None:
+def check_switch_wait(evidence: FabricEvidence) -> Finding | None:
     """The switching thread got a core when it was ready."""
     thread = evidence.usage.switch_thread
     if thread is None or not thread.run_fraction + thread.wait_fraction:
@@ -63,7 +63,7 @@ def check_switch_wait(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_busy_cores(evidence: Evidence) -> Finding | None:
+def check_busy_cores(evidence: FabricEvidence) -> Finding | None:
     """The machine had idle time."""
     machine = evidence.usage.machine
     if machine is None:
@@ -74,7 +74,7 @@ def check_busy_cores(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_foreign_load(evidence: Evidence) -> Finding | None:
+def check_foreign_load(evidence: FabricEvidence) -> Finding | None:
     """Nobody else used the machine (tick-based minus schedstat: good for tenths of a core).
 
     The kernel's datapath switches in interrupts, which belong to no thread of the run and yet to the run.
@@ -90,7 +90,7 @@ def check_foreign_load(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_steal(evidence: Evidence) -> Finding | None:
+def check_steal(evidence: FabricEvidence) -> Finding | None:
     """The hypervisor, if any, let us run."""
     machine = evidence.usage.machine
     if machine is None:
@@ -116,7 +116,7 @@ def check_rank_lateness(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_probe_lateness(evidence: Evidence) -> Finding | None:
+def check_probe_lateness(evidence: FabricEvidence) -> Finding | None:
     """Probes were sent on time."""
     late = (row.send_lateness_s for row in evidence.run.tables.probes if row.send_lateness_s is not None)
     p99_s = nearest_rank(late, 99)
@@ -132,7 +132,7 @@ def check_probe_lateness(evidence: Evidence) -> Finding | None:
     )
 
 
-def check_sampler_lateness(evidence: Evidence) -> Finding | None:
+def check_sampler_lateness(evidence: FabricEvidence) -> Finding | None:
     """Samples were taken on time."""
     late_s = max(
         (_number(event.get("lateness_p99_s")) for event in evidence.run.events_named("sampler_stopped")), default=0.0

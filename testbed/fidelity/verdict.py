@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -126,12 +126,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """All a check may look at."""
+class FabricEvidence:
+    """What is known of a run whatever moved data in it: rows and events of its fabric, and what it cost the machine."""
 
     run: RunRecord
-    metrics: Metrics
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(FabricEvidence):
+    """All a check of a workload's run may look at."""
+
+    metrics: Metrics
 
 
 # Checks that look at what others did to the machine, never at how the run went: a run may be repeated for these without
@@ -145,6 +151,13 @@ def grade(check: str, value: float, text: str) -> Finding | None:
     """Return a finding when ``value`` is beyond a threshold of ``check``."""
     level = THRESHOLDS[check].level(value)
     return None if level is Level.VALID else Finding(check, level, text)
+
+
+def worst_of(found: Iterable[Finding | None]) -> Verdict:
+    """Return what findings lead to together: the worst of them."""
+    findings = tuple(finding for finding in found if finding is not None)
+    order = list(Level)
+    return Verdict(max((finding.level for finding in findings), key=order.index, default=Level.VALID), findings)
 
 
 def limits(check: str) -> str:

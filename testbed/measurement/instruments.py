@@ -103,6 +103,10 @@ class Instruments:
             for name in self._senders
         }
 
+    def note_beginning(self) -> None:
+        """Have a sample taken soon, with the threads of what has just been started in it."""
+        self._children["sampler"].send({"command": "sample"})
+
     @property
     def _senders(self) -> list[str]:
         return [name for name in ("probes", "mice") if name in self._children]

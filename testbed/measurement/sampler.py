@@ -133,6 +133,10 @@ class Sampler:
     def __exit__(self, *_exc: object) -> None:
         self._stack.close()
 
+    def look_for_threads(self) -> None:
+        """Have the next sample look for threads that have come, whenever it last did."""
+        self._find_due_s = 0.0
+
     def sample(self) -> None:
         """Read the switches' side, the cores and the threads, and store it."""
         self._store(self._switches)
@@ -185,6 +189,8 @@ def run(config: Config, commands: Commands) -> None:
                 schedule.met(time.monotonic())
             elif command != SAMPLE:
                 raise WorkloadError(f"got command {command!r}, expected {SAMPLE!r} or {STOP!r}")
+            else:
+                sampler.look_for_threads()  # an extra sample is asked for when something has begun
             sampler.sample()
             samples += 1
             if command == SAMPLE:

@@ -24,6 +24,7 @@ ROLE_OF_MODULE: Final = {
     "testbed.agent.gsp": "gsp",
     "testbed.workload.endpoint": "rank",
     "testbed.runs.experiment": "runner",
+    "testbed.runs.program": "runner",
     "testbed.prompt.interactive": "runner",
     "testbed.measurement.probes": "probes",
     "testbed.workload.mice": "mice",

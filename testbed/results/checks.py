@@ -41,6 +41,11 @@ EVENT_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "read_back": {"differences": list},
     "gsos_jobs": {"before": dict, "after": dict},
     "path_changes": {"gsps": list, "changes": list},
+    "rank_started": {"t_s": _NUMBER, "rank": int, "host": str},
+    "rank_ended": {"t_s": _NUMBER, "rank": int, "host": str},
+    "program_failed": {"message": str},
+    "reported": {"rank": int, "values": dict},
+    "tcp": {"hosts": dict},
 }
 
 
@@ -80,6 +85,8 @@ def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Probl
     for name, (right, expected) in wanted.items():
         if not right:
             yield Problem("not valid", f"{where}: {name}", _shown(manifest.get(name)), expected)
+    if "program" in manifest and not isinstance(manifest["program"], dict):
+        yield Problem("of a wrong type", f"{where}: program", _shown(manifest["program"]), "dict")
     events = manifest.get("events")
     for index, event in enumerate(events if isinstance(events, list) else ()):
         if not _is_event(event):

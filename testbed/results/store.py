@@ -200,6 +200,12 @@ class Run:
         """Seed of the run."""
         return int(self.manifest["seed"])
 
+    @property
+    def program(self) -> Mapping[str, Any] | None:
+        """What ``gse exec`` was asked to run, None for a run of the scenario's own workload."""
+        program: Mapping[str, Any] | None = self.manifest.get("program")
+        return program
+
     @cached_property
     def tables(self) -> Tables:
         """Every row of every table. Raises ResultsError naming file and row when one cannot be read."""

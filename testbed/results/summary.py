@@ -50,7 +50,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
         **_jobs(metrics, run),
         **_pairs(metrics, run),
-        "latency_ms": _latency(metrics.latency),
+        "latency_ms": latency_fields(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
         "out_of_order_packets": metrics.out_of_order_packets,
@@ -60,7 +60,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "predicted_efficiency": metrics.prediction.efficiency if metrics.prediction else None,
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
         **_recovery(run),
-        **_agents(run),
+        **agent_fields(run),
         "details": _details(metrics, evidence.usage),
     }
 
@@ -81,7 +81,7 @@ def _recovery(run: Run) -> dict[str, Any]:
     return {"recovery_ms": None if worst_s is None else worst_s * 1000, "recoveries": [asdict(one) for one in found]}
 
 
-def _agents(run: Run) -> dict[str, Any]:
+def agent_fields(run: Run) -> dict[str, Any]:
     """Return what the GSP agents counted; nothing for a scheme without agents."""
     said = run.record.events_named("agents")
     if not said:
@@ -117,11 +117,12 @@ def _pairs(metrics: Metrics, run: Run) -> dict[str, Any]:
     if run.scenario.workload.kind == "incast":
         found["receiver_utilization"] = metrics.receiver_utilization
     if run.scenario.workload.mice_interval_ms:
-        found["mice_latency_ms"] = _latency(metrics.mice)
+        found["mice_latency_ms"] = latency_fields(metrics.mice)
     return found
 
 
-def _latency(latency: Latency | None) -> dict[str, float | int | None]:
+def latency_fields(latency: Latency | None) -> dict[str, float | int | None]:
+    """Return a latency as summaries have it; nothing was sent where it is None."""
     if latency is None:
         return {"p50": None, "p99": None, "max": None, "count": 0, "lost": 0}
     return {

@@ -24,7 +24,7 @@ from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
-from testbed.results.store import FORMAT_VERSION, RunDirectory, load, take_back
+from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, take_back
 from testbed.results.summary import summarise
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
@@ -34,6 +34,7 @@ from testbed.system.quiet import await_quiet
 log = logging.getLogger(__name__)
 OnEvent = Callable[[dict[str, Any]], None]
 END_TIMEOUT_S = 10.0
+UNKEPT = frozenset({"output"})  # events that are kept elsewhere: what programs print has files of its own
 QUIET_LONGEST_S = 120.0  # how long a run that others disturbed waits for a better moment before it is made again
 # What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
 UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")
@@ -65,7 +66,8 @@ class Campaign:
     """All runs of one scenario. ``on_event`` is told what happens, as it happens.
 
     A run whose verdict names what others did to the machine (``fidelity.OUTSIDE``) is made again, up to
-    ``repeats`` times; whether it is depends on the cause, never on the result.
+    ``repeats`` times; whether it is depends on the cause, never on the result. ``module`` is what runs in each
+    capsule; ``extra`` is added to its plan and to the manifest; ``summarise`` makes a summary of what it leaves.
     """
 
     scenario: Scenario
@@ -73,6 +75,9 @@ class Campaign:
     machine: Machine
     on_event: OnEvent = field(default=lambda _event: None)
     repeats: int = 0
+    module: str = "testbed.runs.experiment"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    summarise: Callable[[Run], dict[str, Any]] = field(default=lambda run: summarise(run))
 
     def plans(self) -> list[RunPlan]:
         """Return the runs in order: seed by seed, schemes interleaved and their order alternating.
@@ -133,7 +138,7 @@ class Campaign:
             manifest["finished_utc"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
             directory.write_json("manifest.json", manifest)
             if failure is None:
-                summary = summarise(load(directory.path))
+                summary = self.summarise(load(directory.path))
                 is_final = len(earlier) == self.repeats or not OUTSIDE.intersection(summary["checks"])
                 summary["run_dir"] = str(directory.final_path if is_final else directory.disturbed_path)
                 directory.write_json("summary.json", summary)
@@ -175,6 +180,7 @@ class Campaign:
             "machine": found["machine"],
             "network": {},
             "events": [],
+            **self.extra,
         }
 
     def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> tuple[str, int] | None:
@@ -191,6 +197,7 @@ class Campaign:
                     "seed": plan.seed,
                     "run_dir": str(directory.path.resolve()),
                     "datapath": self.machine.datapath,
+                    **self.extra,
                 },
                 indent=1,
             )
@@ -198,7 +205,7 @@ class Campaign:
         log_path = directory.raw / "experiment.log"
         with open(log_path, "wb") as log_file:
             process = subprocess.Popen(
-                capsule_argv([sys.executable, "-m", "testbed.runs.experiment", str(plan_path.resolve())]),
+                capsule_argv([sys.executable, "-m", self.module, str(plan_path.resolve())]),
                 stdin=subprocess.PIPE,  # its end tells the capsule that we are gone
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -218,7 +225,7 @@ class Campaign:
                     continue
                 if event["event"] == "network":
                     manifest["network"] = event["settings"]
-                else:
+                elif event["event"] not in UNKEPT:
                     manifest["events"].append(event)
                 last_phase = event.get("phase", last_phase)
                 if event["event"] == "failed":

@@ -15,9 +15,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,6 +43,7 @@ from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
 from testbed.runs.plan import Plan
 from testbed.system import capsule
+from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
@@ -52,8 +53,21 @@ log = logging.getLogger(__name__)
 Emit = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Fabric:
+    """A running fabric."""
+
+    daemons: ovs.Daemons
+    gsos_process: Child
+    gsos: Northbound
+    network: Network
+    agents: Agents
+
+
 class Experiment:
     """One run in progress. ``execute`` is the story; the other methods are its steps."""
+
+    told_elsewhere: frozenset[str] = frozenset()  # roles whose deaths have events of their own
 
     def __init__(self, plan: Plan, emit: Emit) -> None:
         self.plan = plan
@@ -69,55 +83,74 @@ class Experiment:
 
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError with the reason when it cannot be finished."""
-        plan, raw = self.plan, self.directory.raw
         with self.supervisor:
-            self.phase("switches")
-            daemons = ovs.start_daemons(raw)
-            self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
-            self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
-            self.phase("controller")
-            gsos_process, gsos = start_gsos(
-                self.supervisor,
-                plan.topology,
-                scheme=plan.scheme,
-                seed=plan.seed,
-                settings=plan.scenario.gsos,
-                raw_dir=raw,
-            )
-            self.phase("network")
-            with self._network(daemons) as network:
-                for host, pid in network.host_pids().items():
-                    self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
-                if plan.datapath == "userspace":
-                    ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
-                self.emit("network", settings=network.settings)
-                wait_ready(self.supervisor, gsos)
-                self._calibrate(network)
-                agents = self._start_agents(network)
-                job = self._start_ranks(network, gsos)
-                if plan.datapath == "userspace":  # again: the switches' sending socket exists only now
-                    ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
-                gsos_process.on_death = "record"  # from here on the fabric forwards without it
-                roles = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", gsos_process.pid: "gsos"}
-                instruments = Instruments(
-                    plan.scenario, plan.topology, network, self.supervisor, self.directory, self.t0_s, plan.mice
-                )
-                roles.update(dict.fromkeys(agents.pids, "gsp"))
-                instruments.start({**roles, **dict.fromkeys(job.pids.values(), "rank"), os.getpid(): "runner"})
+            with self._fabric() as fabric:
+                job = self._start_ranks(fabric.network, fabric.gsos)
+                self._enlarge_buffers(fabric)  # again: the switches' sending socket exists only now
+                fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
+                instruments = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
                 self._warm_up(job)
-                self._measure(job, network, instruments, agents, daemons.vswitchd_pid)
-                silence = self._keep_gsos_story(gsos)
+                self._measure(job, fabric.network, instruments, fabric.agents, fabric.daemons.vswitchd_pid)
+                silence = self._keep_gsos_story(fabric.gsos)
                 self.supervisor.look_for_stops()
                 self.phase("stop")
                 job.stop()
-            for process, noticed_s in self.supervisor.stops.items():
-                self.emit("process_stopped", role=process.role, name=str(process), noticed_s=round(noticed_s, 6))
-            for death in self.supervisor.deaths:
+            self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
+
+    @contextmanager
+    def _fabric(self) -> Iterator[Fabric]:
+        """Have a fabric with everything that belongs to it: switches, GSOS, hosts, links of the right rate, agents."""
+        plan, raw = self.plan, self.directory.raw
+        self.phase("switches")
+        daemons = ovs.start_daemons(raw)
+        self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
+        self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
+        self.phase("controller")
+        gsos_process, gsos = start_gsos(
+            self.supervisor,
+            plan.topology,
+            scheme=plan.scheme,
+            seed=plan.seed,
+            settings=plan.scenario.gsos,
+            raw_dir=raw,
+        )
+        self.phase("network")
+        with self._network(daemons) as network:
+            for host, pid in network.host_pids().items():
+                self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
+            if plan.datapath == "userspace":
+                ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
+            self.emit("network", settings=network.settings)
+            wait_ready(self.supervisor, gsos)
+            self._calibrate(network)
+            yield Fabric(daemons, gsos_process, gsos, network, self._start_agents(network))
+
+    def _enlarge_buffers(self, fabric: Fabric) -> None:
+        if self.plan.datapath == "userspace":
+            ovs.enlarge_packet_buffers(fabric.daemons.vswitchd_pid, fabric.network.queue_space_bytes)
+
+    def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Instruments:
+        """Start what watches the run; ``roles``: of processes that are not the fabric's."""
+        plan, daemons = self.plan, fabric.daemons
+        instruments = Instruments(
+            plan.scenario, plan.topology, fabric.network, self.supervisor, self.directory, self.t0_s, plan.mice
+        )
+        own = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", fabric.gsos_process.pid: "gsos"}
+        own.update(dict.fromkeys(fabric.agents.pids, "gsp"))
+        instruments.start({**own, **roles, os.getpid(): "runner"})
+        return instruments
+
+    def _tell_of_stops_and_deaths(self, gsos_process: Child, silence: dict[str, Any] | None) -> None:
+        """Report what the run went on without; ``silence``: how GSOS fell silent, None if it did not."""
+        for process, noticed_s in self.supervisor.stops.items():
+            self.emit("process_stopped", role=process.role, name=str(process), noticed_s=round(noticed_s, 6))
+        for death in self.supervisor.deaths:
+            if death.role not in self.told_elsewhere:
                 self.emit(
                     "process_died", role=death.role, name=death.name, pid=death.pid, how=death.how, died_s=death.t_s
                 )
-            if silence is not None and not self._gsos_died():
-                self.emit("process_died", role="gsos", name="gsos", pid=gsos_process.pid, **silence)
+        if silence is not None and not self._gsos_died():
+            self.emit("process_died", role="gsos", name="gsos", pid=gsos_process.pid, **silence)
 
     @contextmanager
     def _network(self, daemons: ovs.Daemons) -> Iterator[Network]:
@@ -313,13 +346,13 @@ def end_with_starter() -> None:
     threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
 
 
-def main(plan_path: str) -> int:
-    """Run the plan; report failure as an event and by the exit status."""
+def run_capsule(execute: Callable[[Emit], None]) -> int:
+    """Be the first process of a capsule: furnish it, execute, report failure as an event and by the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     end_with_starter()
     try:
         capsule.enter()
-        Experiment(Plan.read(Path(plan_path)), _print_event).execute()
+        execute(_print_event)
     except TestbedError as error:
         log.error("%s", error)
         _print_event({"event": "failed", "error": str(error), "exit_status": error.exit_status})
@@ -335,6 +368,11 @@ def main(plan_path: str) -> int:
         return 1
     _print_event({"event": "finished"})
     return 0
+
+
+def main(plan_path: str) -> int:
+    """Run the plan and return the exit status."""
+    return run_capsule(lambda emit: Experiment(Plan.read(Path(plan_path)), emit).execute())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ from typing import Final
 from testbed.errors import MachineError, Problem
 from testbed.system.command import run
 
-WHAT_OF_MODULE: Final = {"testbed.runs.experiment": "a run", "testbed.prompt.interactive": "a prompt"}
+WHAT_OF_MODULE: Final = {
+    "testbed.runs.experiment": "a run",
+    "testbed.runs.program": "a program",
+    "testbed.prompt.interactive": "a prompt",
+}
 KINDS: Final = "lsh"  # leaves, spines, hosts; not what stands for the controller
 NODE_MARK: Final = "mininet:"  # how Mininet calls the shells that keep its nodes
 

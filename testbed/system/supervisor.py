@@ -155,6 +155,14 @@ class Supervisor:
         self._processes.append(process)
         self._selector.register(process.pidfd, selectors.EVENT_READ, lambda: self._note_end(process))
 
+    def watch_fd(self, fd: int, function: Callable[[], None]) -> None:
+        """Call ``function`` while waiting, whenever ``fd`` can be read; ``unwatch_fd`` before closing it."""
+        self._selector.register(fd, selectors.EVENT_READ, function)
+
+    def unwatch_fd(self, fd: int) -> None:
+        """Forget a descriptor that was watched."""
+        self._selector.unregister(fd)
+
     def call_at(self, at_s: float, function: Callable[[], None]) -> Timer:
         """Call ``function`` from ``run_until`` when the monotonic clock reaches ``at_s``."""
         timer = Timer(function)

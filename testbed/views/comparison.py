@@ -163,6 +163,10 @@ class Comparison:
 
 def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ...]:
     """Group runs by question, in order of their first run. Raises ResultsError when a run cannot be used."""
+    strangers = [run for run in runs if run.program is not None]
+    if strangers:
+        got, expected = "a run of gse exec", "runs of gse run; what a program did is in summary.json and links.csv"
+        raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
     groups: dict[str, list[Entry]] = {}
     for run in runs:
         groups.setdefault(run.scenario_hash, []).append(Entry(run, run.summary or summarise(run)))

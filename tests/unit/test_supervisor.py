@@ -434,3 +434,17 @@ def test_an_error_while_all_live_is_left_as_it_is() -> None:
     with pytest.raises(WorkloadError, match="^no reason$"), Supervisor(time.monotonic()) as supervisor:
         supervisor.start("rank", SLEEP)
         raise WorkloadError("no reason")
+
+
+def test_a_descriptor_is_watched_until_it_is_not(supervisor: Supervisor) -> None:
+    reader, writer = os.pipe()
+    heard: list[bytes] = []
+    supervisor.watch_fd(reader, lambda: heard.append(os.read(reader, 10)))
+    os.write(writer, b"one")
+    supervisor.run_until(lambda: bool(heard), 10, "something to read")
+    supervisor.unwatch_fd(reader)
+    os.write(writer, b"two")
+    run_for(supervisor, 0.1)
+    assert heard == [b"one"]
+    os.close(reader)
+    os.close(writer)

@@ -1,0 +1,107 @@
+"""Was the machine able to emulate the fabric a program ran on? Pure.
+
+The checks of ``testbed.fidelity`` that need not know what was sent, and two about the program itself. docs/exec.md says
+which do not apply and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from testbed.evaluation.program import ProgramMetrics
+from testbed.fidelity.alarms import check_agents
+from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
+from testbed.fidelity.outcome import (
+    check_calibration,
+    check_jobs,
+    check_processes,
+    check_settings,
+    check_settings_after,
+    check_stopped,
+)
+from testbed.fidelity.pace import (
+    check_busy_cores,
+    check_foreign_load,
+    check_probe_lateness,
+    check_sampler_lateness,
+    check_steal,
+    check_switch_core,
+    check_switch_wait,
+)
+from testbed.fidelity.verdict import FabricEvidence, Finding, Level, Verdict, grade, worst_of
+
+FabricCheck = Callable[[FabricEvidence], Finding | None]
+FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
+    check_processes,
+    check_stopped,
+    check_jobs,
+    check_settings,
+    check_settings_after,
+    check_calibration,
+    check_agents,
+    check_switch_core,
+    check_switch_wait,
+    check_busy_cores,
+    check_foreign_load,
+    check_steal,
+    check_probe_lateness,
+    check_sampler_lateness,
+    check_socket_drops,
+    check_interface_drops,
+    check_unaccounted,
+)
+# Open MPI polls while it waits, so no core is ever idle; its ranks run only when nothing else wants to.
+NOT_WHERE_RANKS_POLL: Final = frozenset({check_busy_cores})
+
+
+def judge_program(evidence: FabricEvidence, metrics: ProgramMetrics, *, ranks_poll: bool) -> Verdict:
+    """Apply every check that makes sense. ``ranks_poll``: ranks that wait take the processor time that is left."""
+    checks = [check for check in FABRIC_CHECKS if not (ranks_poll and check in NOT_WHERE_RANKS_POLL)]
+    return worst_of(
+        (
+            check_program(evidence),
+            check_traffic(metrics),
+            *(check(evidence) for check in checks),
+            check_missing_of_program(evidence, metrics),
+        )
+    )
+
+
+def check_program(evidence: FabricEvidence) -> Finding | None:
+    """Every rank came to a good end: what the fabric carried is what the program sends then."""
+    failed = evidence.run.events_named("program_failed")
+    text = "; ".join(str(event["message"]) for event in failed)
+    return Finding("program_failed", Level.INVALID, text) if failed else None
+
+
+def check_traffic(metrics: ProgramMetrics) -> Finding | None:
+    """Something was sent: a fabric that carried nothing was not tried."""
+    text = "the program sent next to nothing over the fabric"
+    return None if metrics.communicating else Finding("no_traffic", Level.SUSPECT, text)
+
+
+def check_missing_of_program(evidence: FabricEvidence, metrics: ProgramMetrics) -> Finding | None:
+    """Everything that was to be measured was measured."""
+    missing = list(_missing(evidence, metrics))
+    return grade("missing", len(missing), f"not measured: {', '.join(missing)}")
+
+
+def _missing(evidence: FabricEvidence, metrics: ProgramMetrics) -> Iterator[str]:
+    run = evidence.run
+    tables, measure = run.tables, run.scenario.measure
+    asked = {
+        "read-back settings": "read_back" in run.network and bool(run.events_named("read_back")),
+        "calibration": bool(tables.calibration) or not measure.calibrate,
+        "bytes of hosts": all(None not in (host.sent_bytes, host.received_bytes) for host in metrics.hosts),
+        "TCP's counters": all(host.retransmitted_segments is not None for host in metrics.hosts),
+        "queue drops": metrics.dropped_packets is not None,
+        "counters of the agents": bool(run.events_named("agents")) or run.settings.attachment == "none",
+        "latency": (metrics.latency is not None and metrics.latency.count > 0) or not measure.probe_interval_ms,
+        "CPU of cores": evidence.usage.machine is not None,
+        "CPU of the switches": evidence.usage.switch_thread is not None or run.switched_by_kernel,
+        "packet-socket drops": bool(tables.sockets) or run.switched_by_kernel,
+        "lateness of samples": bool(run.events_named("sampler_stopped")),
+        "faults": len(run.events_named("fault")) == len(run.scenario.faults),
+    }
+    return (name for name, there in asked.items() if not there)

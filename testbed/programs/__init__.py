@@ -1,0 +1,1 @@
+"""Programs of users in the hosts of a fabric: what they are told, how they are started, heard and ended."""

@@ -1,0 +1,84 @@
+"""The ``summary.json`` of a program's run: what the fabric carried, what the program said, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from testbed.errors import Problem, ResultsError
+from testbed.evaluation.program import ProgramMetrics, measure_program
+from testbed.evaluation.series import total
+from testbed.evaluation.usage import Usage, usage_during
+from testbed.fidelity.program import judge_program
+from testbed.fidelity.verdict import FabricEvidence
+from testbed.results.store import PARTIAL, Run
+from testbed.results.summary import agent_fields, latency_fields
+
+
+def summarise_program(run: Run) -> dict[str, Any]:
+    """Compute the summary of a run of ``gse exec``; null is "not measured".
+
+    Raises ResultsError when its events or rows contradict the scenario.
+    """
+    try:
+        return _summary(run)
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise ResultsError(
+            Problem("rows do not fit the scenario", str(run.path), str(error), "rows and events of this scenario")
+        ) from error
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    record, metrics = run.record, measure_program(run.record)
+    used = usage_during(record, metrics.judged)
+    asked = run.program or {}
+    verdict = judge_program(FabricEvidence(run=record, usage=used), metrics, ranks_poll=bool(asked.get("mpi")))
+    return {
+        "format_version": run.format_version,
+        "scenario": run.scenario.name,
+        "scheme": run.scheme,
+        "seed": run.seed,
+        "verdict": verdict.level.value,
+        "reasons": list(verdict.reasons),
+        "checks": [finding.check for finding in verdict.findings],
+        "program": _program(run, metrics),
+        "reported": [{"rank": e["rank"], **e["values"]} for e in record.events_named("reported")],
+        "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
+        "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
+        "latency_ms": latency_fields(metrics.latency),
+        "dropped_packets": metrics.dropped_packets,
+        "retransmitted_segments": _whole(total(host.retransmitted_segments for host in metrics.hosts)),
+        "out_of_order_packets": _whole(total(host.out_of_order_packets for host in metrics.hosts)),
+        "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
+        **agent_fields(run),
+        "details": _details(metrics, used),
+    }
+
+
+def _program(run: Run, metrics: ProgramMetrics) -> dict[str, Any]:
+    failed = run.record.events_named("program_failed")
+    return {
+        "argv": (run.program or {}).get("argv"),
+        "mpi": (run.program or {}).get("mpi"),
+        "failed": str(failed[0]["message"]) if failed else None,
+        "duration_s": metrics.span[1] - metrics.span[0] if metrics.span else None,
+        "communicating_s": metrics.communicating_s,
+        "ranks": [asdict(rank) for rank in metrics.ranks],
+        "hosts": [asdict(host) for host in metrics.hosts],
+    }
+
+
+def _details(metrics: ProgramMetrics, used: Usage) -> dict[str, Any]:
+    return {
+        "communicating": [list(window) for window in metrics.communicating],
+        "loaded_uplinks": metrics.uplinks.loaded if metrics.uplinks else None,
+        "cpu": {
+            "roles": {role: asdict(cost) for role, cost in used.roles.items()},
+            "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
+            "machine": asdict(used.machine) if used.machine else None,
+        },
+    }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)

@@ -1,0 +1,169 @@
+"""One run of a user's program, inside its capsule: the fabric of ``gse run``, other people's ranks in its hosts.
+
+    python -m testbed.runs.program PLAN.json
+
+The plan is that of ``testbed.runs.experiment`` with ``program`` added. Prints JSON lines likewise, and every line the
+ranks print as event ``output``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from socket import AF_INET, SOCK_DGRAM, socket
+from typing import Any, Final
+
+from testbed.fabric import ovs
+from testbed.fabric.faults import schedule_faults
+from testbed.fabric.readback import differences
+from testbed.measurement.instruments import Instruments
+from testbed.measurement.tcpstat import host_counters
+from testbed.programs.environment import Place, places
+from testbed.programs.furniture import furnish
+from testbed.programs.ranks import Ranks
+from testbed.programs.request import Request
+from testbed.results.checks import parse_json
+from testbed.runs.experiment import Emit, Experiment, Fabric, run_capsule
+from testbed.runs.plan import Plan
+from testbed.system.namespaces import network_namespace_of
+from testbed.workload.background import Elephants, plan_elephants
+
+DISCARD_PORT: Final = 9
+FIRST_FRAME_TIMEOUT_S: Final = 10.0
+LOOK_AGAIN_S: Final = 0.01
+MOST_REPORTED: Final = 500  # JSON lines kept in the manifest; all of them are in the ranks' files
+Counted = dict[str, dict[str, int]]
+
+
+class ProgramExperiment(Experiment):
+    """One run of a program in progress."""
+
+    told_elsewhere = frozenset({"rank", "mpirun"})  # program_failed
+
+    def __init__(self, plan: Plan, request: Request, emit: Emit) -> None:
+        super().__init__(plan, emit)
+        self._request = request
+        self._everyone = places(plan.rank_hosts, plan.settings.attachment)
+        self._instruments: Instruments | None = None
+        self._started = 0
+        self._reported = 0
+
+    def execute(self) -> None:
+        """Do the whole run. Raises TestbedError when the fabric fails; the failure of the program is an event."""
+        with self.supervisor:
+            with self._fabric() as fabric:
+                files = furnish(self.plan.topology, self._everyone, fabric.network.pid_of)
+                self._send_a_frame(fabric)
+                fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
+                instruments = self._start_instruments(fabric, {})
+                ranks = Ranks(
+                    self.supervisor,
+                    self._request,
+                    self._everyone,
+                    files,
+                    users=_users_environment(),
+                    log_dir=self.directory.raw,
+                    on_line=self._hear_line,
+                    tell=self._hear_event,
+                )
+                self._run(ranks, fabric, instruments)
+                silence = self._keep_gsos_story(fabric.gsos)
+                self.supervisor.look_for_stops()
+                self.phase("stop")
+            self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
+
+    def _run(self, ranks: Ranks, fabric: Fabric, instruments: Instruments) -> None:
+        """Let the program run, with everything that is to be measured or to happen beside it."""
+        network, scenario = fabric.network, self.plan.scenario
+        self._instruments = instruments
+        instruments.begin_measured()
+        agents_before, counted_before = fabric.agents.stats(), self._count(fabric)
+        planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
+        elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
+        elephants.start()
+        self.phase("program")
+        schedule_faults(
+            scenario.faults,
+            start_s=time.monotonic(),
+            network=network,
+            supervisor=self.supervisor,
+            record=self._record_fault,
+        )
+        ranks.run()
+        self.phase("evaluation")
+        self.emit("tcp", hosts=_growth(counted_before, self._count(fabric)))
+        self._store_agents(agents_before, fabric.agents.stats())
+        for result in elephants.stop():
+            self.emit("background", **asdict(result))
+        for name, said in instruments.end_measured().items():
+            self.emit(f"{name}_stopped", **said)
+        self.emit("sampler_stopped", **instruments.stop())
+        fabric.agents.release_senders()
+        after = self.directory.raw / "after"
+        after.mkdir()
+        self.emit("read_back", differences=differences(network, after))
+
+    def _count(self, fabric: Fabric) -> Counted:
+        return {place.host.name: host_counters(fabric.network.pid_of(place.host.name)) for place in self._everyone}
+
+    def _send_a_frame(self, fabric: Fabric) -> None:
+        """Send a datagram from host to host: the switches' sending socket, to be enlarged, exists from then on."""
+        if self.plan.datapath != "userspace":
+            return
+        first, second = (place.host for place in self._everyone[:2])
+        room_bytes, found = fabric.network.queue_space_bytes, [0]
+
+        def look() -> None:
+            found[0] = ovs.enlarge_packet_buffers(fabric.daemons.vswitchd_pid, room_bytes).sending
+            if not found[0]:
+                self.supervisor.call_at(time.monotonic() + LOOK_AGAIN_S, look)
+
+        with network_namespace_of(fabric.network.pid_of(first.name)), socket(AF_INET, SOCK_DGRAM) as sender:
+            sender.sendto(b"first", (second.ip, DISCARD_PORT))
+        look()
+        self.supervisor.run_until(lambda: found[0] > 0, FIRST_FRAME_TIMEOUT_S, "the switches to send a first frame")
+
+    def _hear_event(self, event: str, **fields: Any) -> None:
+        self.emit(event, **fields)
+        self._started += event == "rank_started"
+        if event == "rank_started" and self._started == len(self._everyone) and self._instruments is not None:
+            self._instruments.note_beginning()  # what ranks do in their first second is not somebody else's doing
+
+    def _hear_line(self, place: Place, stream: str, text: str) -> None:
+        self.emit("output", rank=place.rank, host=place.host.name, stream=stream, text=text)
+        if stream == "stdout" and text.startswith("{") and self._reported < MOST_REPORTED:
+            try:
+                values = parse_json(text)
+            except (ValueError, RecursionError):
+                return
+            self._reported += 1
+            self.emit("reported", rank=place.rank, host=place.host.name, values=values)
+
+
+def _users_environment() -> Mapping[str, str]:
+    """Return the environment ``gse`` was called with."""
+    return {name: value for name, value in os.environ.items() if name != "GSE_CAPSULE"}
+
+
+def _growth(before: Counted, after: Counted) -> Counted:
+    return {host: {name: after[host][name] - value for name, value in own.items()} for host, own in before.items()}
+
+
+def main(plan_path: str) -> int:
+    """Run the plan and return the exit status."""
+
+    def execute(emit: Emit) -> None:
+        value: Any = json.loads(Path(plan_path).read_text())
+        ProgramExperiment(Plan.from_json(value), Request.from_json(value["program"]), emit).execute()
+
+    return run_capsule(execute)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
