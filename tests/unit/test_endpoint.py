@@ -523,3 +523,10 @@ def test_a_stopped_rank_starts_late_and_says_so(connected: Rank) -> None:
     os.kill(connected.process.pid, signal.SIGCONT)
     play_rank_1(connected, arrays(32)[1])
     assert 0.2 < connected.hear("moved")["start_lateness_s"] < 5
+
+
+def test_a_rank_starts_without_what_only_scenarios_need() -> None:
+    """Sixteen ranks on two cores start as soon as their imports are done; pydantic takes as long as all the rest."""
+    said = "import sys, testbed.workload.endpoint; print('numpy' in sys.modules, 'pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
