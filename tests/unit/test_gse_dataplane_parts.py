@@ -13,7 +13,6 @@ from testbed.gse.dataplane.delays import PathDelays
 from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.former import Former
 from testbed.gse.dataplane.grant import BUCKET_QUANTA, LATE, NO_DEMAND, WINDOW, GrantScheduler, is_newer_epoch
-from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.inner import flow_key, mark_congestion, traffic_class
 from testbed.gse.dataplane.paths import PATIENCE, PathMonitor
 from testbed.gse.dataplane.profile import Profile
@@ -86,26 +85,7 @@ def test_what_is_lost_is_skipped_after_the_gap_and_counted(lost: set[int], order
     arrived = sorted(set(range(30)) - lost)
     behind = [number for number in lost if arrived and number < arrived[-1]]
     assert buffer.skipped == len(behind)
-    assert buffer.end_bytes == 10 * (arrived[-1] + 1 if arrived else 0)
-
-
-@given(st.permutations(range(30)), st.sets(st.integers(0, 29)))
-def test_what_waits_for_order_has_not_been_received_yet(order: list[int], lost: set[int]) -> None:
-    inbound = Inbound(Profile(), epoch=1, dst_port=1, first_psn=0, sent=0, now_s=0.0)
-    received = delivered = 0
-    for number in order:
-        if number not in lost:
-            ready, news, _ = inbound.accept(number, number * 10, bytes(10), 0.0)
-            received, delivered = received + news, delivered + len(ready)
-            assert received == 10 * delivered
-    now_s = 0.0
-    while not inbound.empty:
-        now_s += Profile().gap_s
-        missing, ready, news = inbound.give_up(now_s)
-        assert missing is not None
-        assert news == 10 * (missing.packets + len(ready))
-        received += news
-    assert received == 10 * max((number + 1 for number in range(30) if number not in lost), default=0)
+    assert buffer.lost_bytes == 10 * len(behind)
 
 
 def test_late_and_doubled_packets_are_not_delivered_again() -> None:

@@ -23,6 +23,7 @@ class Inbound:
         "_closed_psn",
         "_counted",
         "_high",
+        "_lost",
         "_next_psn",
         "closed",
         "dst_port",
@@ -43,6 +44,7 @@ class Inbound:
             self.order = ReorderBuffer(profile.gap_s, profile.reorder_buffer_bytes, expected=first_psn, end_bytes=sent)
         self._high = self._counted = sent
         self._next_psn = first_psn
+        self._lost = 0
         self._claim: _Claim | None = None  # what the source said and has not come true
 
     def close(self, psn: int, now_s: float) -> None:
@@ -52,9 +54,7 @@ class Inbound:
     def accept(self, psn: int, sent: int, frame: bytes, now_s: float) -> tuple[list[bytes], int, bool]:
         """Take a packet; return what may be delivered, how many more bytes count as received, and if it is news.
 
-        Received is what is in order: what still waits for order will leave all at once, and has to fit into the queue
-        in front of its host as what is under way does. What comes late, again or after its queue was closed is no
-        news: it speaks for a time that is over.
+        What comes late, again or after its queue was closed is none: it speaks for a time that is over.
         """
         self.heard_s = now_s
         over = self.closed and 0 < (self._closed_psn - psn) & 0xFFFF_FFFF < 0x8000_0000
@@ -71,14 +71,14 @@ class Inbound:
         ready = self.order.accept(psn, frame, sent, now_s)
         if self.late != late:
             return [], 0, False
-        return ready, self._newly_in_order(), not over
+        return ready, len(frame) + self._newly_lost(), not over
 
     def give_up(self, now_s: float) -> tuple[Missing | None, list[bytes], int]:
         """Skip a gap that is too old; return it, what may be delivered, and the bytes that count as received."""
         if self.order is None:
             return None, [], 0
         missing, ready = self.order.give_up(now_s)
-        return missing, ready, self._newly_in_order()
+        return missing, ready, self._newly_lost()
 
     def claim(self, psn: int, sent: int, now_s: float) -> float:
         """The source says how far it has sent. Return for how long an earlier such word has not come true, in s.
@@ -102,7 +102,7 @@ class Inbound:
             news, self._counted = self._high - self._counted, self._high
             return news
         self.order.skip_to(claim.number & 0xFFFF_FFFF, claim.sent)
-        return self._newly_in_order()
+        return self._newly_lost()
 
     def behind(self, psn: int) -> Missing | None:
         """Return the packets before ``psn`` that have not come, behind everything that has."""
@@ -122,8 +122,7 @@ class Inbound:
         """Whether nothing waits here."""
         return self.order is None or not self.order.depth_bytes
 
-    def _newly_in_order(self) -> int:
-        """Return the bytes that order has moved on by since it was last asked: delivered, or known to be lost."""
+    def _newly_lost(self) -> int:
         assert self.order is not None
-        news, self._counted = self.order.end_bytes - self._counted, self.order.end_bytes
+        news, self._lost = self.order.lost_bytes - self._lost, self.order.lost_bytes
         return news

@@ -45,6 +45,7 @@ class ReorderBuffer:
     depth_bytes: int = 0
     depth_max_bytes: int = 0
     end_bytes: int = 0  # where the last delivered packet ended, in bytes of the queue
+    lost_bytes: int = 0  # of the packets given up
     _waiting: dict[int, _Waiting] = field(default_factory=dict)  # by packet number
     _gap_since_s: float | None = None
     _asked_s: float = -inf  # when gaps were last reported
@@ -138,6 +139,7 @@ class ReorderBuffer:
         self.skipped += missing
         self.expected = number
         position = unwrap(end, self.end_bytes)
+        self.lost_bytes += max(0, position - self.end_bytes)
         self.end_bytes = max(position, self.end_bytes)
         return missing
 
@@ -155,6 +157,7 @@ class ReorderBuffer:
     def _skip(self, ready: list[bytes], now_s: float) -> None:
         first = min(self._waiting)
         self.skipped += first - self.expected
+        self.lost_bytes += max(0, self._waiting[first].start - self.end_bytes)
         self.expected = first
         self._drain(ready, now_s)
 
