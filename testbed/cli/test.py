@@ -70,6 +70,8 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
         marks.append("beside" if part == BESIDE else "not beside")
     if marks:
         argv += ["-m", " and ".join(marks)]
+    if part != UNIT:
+        argv += ["--durations=12", "--durations-min=5"]
     if expression is not None:
         argv += ["-k", expression]
     return argv

@@ -16,7 +16,7 @@ import pytest
 
 from testbed.system.capsule import capsule_argv
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.beside]
 PROJECT = Path(__file__).resolve().parents[2]
 STOCK = Path("/usr/bin/mn")
 STOCK_PYTHON = Path("/usr/bin/python3")

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(shutil.which("vagrant") is None, reason="Vagrant is not installed")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(shutil.which("vagrant") is None, reason="Vagrant is not installed"),
+]
 
 # Vagrant looks into the virtualbox block only when it finds VirtualBox; --version is all it asks.
 VBOXMANAGE = '#!/bin/sh\ncase "$1" in --version | -v) echo 6.1.38r153438 ;; esac\n'
