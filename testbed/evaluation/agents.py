@@ -1,4 +1,4 @@
-"""What the GSP agents did in the measured iterations: their counters at the end of each minus those at its start. Pure."""
+"""What the GSP agents did in the measured iterations: counters at the end of each minus those at its start. Pure."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ class Experiment:
     @contextmanager
     def _counted(self, agents: Agents) -> Iterator[None]:
         """Have what the GSP agents do meanwhile, and only that, in what is told of them."""
-        before = agents.stats()
+        before = agents.stats(forget_waits=not self._agent_rounds)  # those of the warm-up
         yield
         self._agent_rounds.append((before, agents.stats()))
 

@@ -129,9 +129,11 @@ class Job:
         """Run one iteration from a common start and check what arrived.
 
         ``timeout_s`` counts from the start. ``pattern``: what some or all ranks do together over connections there are,
-        in place of what these were made for. ``while_moving`` is entered when everybody is ready, just before the start,
-        and left when all data has been moved, before ranks check what they have. Raises WorkloadError when a rank fails or hangs, when nothing
-        arrives anywhere for ``patience.stall_s``, or when the time is over.
+        in place of what these were made for. ``while_moving`` is entered when everybody is ready, just before the
+        start, and left when all data has been moved, before ranks check what they have.
+
+        Raises WorkloadError when a rank fails or hangs, when nothing arrives anywhere for ``patience.stall_s``, or when
+        the time is over.
         """
         pattern = pattern or self._pattern
         sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
