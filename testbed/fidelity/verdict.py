@@ -112,12 +112,12 @@ THRESHOLDS = {
     "short_of_grants": Threshold(
         0.03, None, "so far below what grants allow that either the scheme failed or something outside the fabric did"
     ),
-    # Measured, 8 MiB (28,000 segments), nobody else on the machine: 0-3 more than dropped; with the machine's cores taken
-    # for 45 ms of each 500 ms 17-46 of 7,000.
+    # Measured, 8 MiB (28,000 segments), nobody else on the machine: 0-3 more than dropped; with both cores taken for
+    # 45 ms of each 500 ms 17-46 of 7,000.
     "resent": Threshold(
         2e-4,
         None,
-        "segments sent again though no queue dropped them: a stall, or delay that grew faster than TCP's guess",
+        "segments sent again though no queue dropped them: a stall, or delay that outgrew TCP's guess",
     ),
     "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
     "host_bytes": Threshold(0.01, 0.05, "what an algorithm brings each rank is known exactly"),
