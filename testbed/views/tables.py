@@ -196,8 +196,8 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
         yield PROBES_PASS_THE_BULK
     if comparison.ecmp_expectation is not None and len(comparison.schemes) > 1:
         yield (
-            "over hashing as expected: the mean time of all placements hashing can lead to, without what TCP loses, over "
-            "the scheme's mean time (largest..smallest): a few seeds of ecmp may be kind or unkind, this is not"
+            "over hashing as expected: mean time of all placements hashing can lead to, without what TCP loses, over "
+            "the scheme's (largest..smallest): a few seeds of ecmp may be kind or unkind, this is not"
         )
     if len(comparison.schemes) > 1:
         yield (
