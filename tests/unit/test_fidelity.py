@@ -16,8 +16,10 @@ from testbed.evaluation.usage import usage
 from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
 from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.model.scenario import Scenario
+from testbed.results.store import load
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 
+PROJECT = Path(__file__).resolve().parents[2]
 Spoil = Callable[[RunRecord], RunRecord]
 
 
@@ -788,8 +790,14 @@ def test_sockets_of_several_switch_processes_are_added() -> None:
     assert "30 packets lost in packet sockets of switches and agents" in verdict(run).reasons[0]
 
 
+@pytest.mark.parametrize("scheme", ["ecmp", "gse1", "gse2-n2n", "gse2-e2e"])
+def test_runs_of_a_quiet_machine_that_are_stored_with_the_project_are_valid_by_these_checks(scheme: str) -> None:
+    first, *_others = sorted((PROJECT / "results" / "reference" / "allreduce_ring").glob(f"*-{scheme}-seed1-*"))
+    assert verdict(load(first).record) == Verdict(Level.VALID, ())
+
+
 def test_documented_thresholds_are_the_ones_applied() -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "results-format.md").read_text()
+    text = (PROJECT / "docs" / "results-format.md").read_text()
     documented = {
         name: (suspect, invalid) for name, suspect, invalid in re.findall(r"\| `(\w+)`:.*\| (\S+) \| (\S+) \|", text)
     }
