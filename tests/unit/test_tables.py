@@ -72,16 +72,12 @@ def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
 
 
 def test_speedup_over_hashing_as_expected_does_not_depend_on_the_seeds_of_ecmp(tmp_path: Path) -> None:
-    """Four placements of two flows on two paths, alike: one of full speed, three of half: 1.75 times as slow."""
+    """Two flows of each leaf on two paths: apart with probability 1/4 everywhere, else twice as slow: 1.75 on the mean."""
     runs = three_seeds(tmp_path)
-    said = [
-        cells(kept, "over hashing as expected")
-        for kept in (runs, [r for r in runs if (r.scheme, r.seed) != ("ecmp", 1)])
-    ]
-    assert said[0] == said[1]
-    assert said[0][0] == "-"
-    expected = 1.75 * 0.985
-    assert float(said[0][1].split()[0]) == pytest.approx(expected, rel=0.03)
+    for kept in (runs, [run for run in runs if (run.scheme, run.seed) != ("ecmp", 1)]):
+        ecmp, gse1 = cells(kept, "over hashing as expected")
+        assert ecmp == "-"
+        assert float(gse1.split()[0]) == pytest.approx(1.75 * 0.985, rel=0.03)
 
 
 def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_its_interval(tmp_path: Path) -> None:
