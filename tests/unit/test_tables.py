@@ -72,7 +72,7 @@ def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
 
 
 def test_speedup_over_hashing_as_expected_does_not_depend_on_the_seeds_of_ecmp(tmp_path: Path) -> None:
-    """Two flows of each leaf on two paths: apart with probability 1/4 everywhere, else twice as slow: 1.75 on the mean."""
+    """Two flows of each leaf on two paths: apart with probability 1/4, else half as fast: 1.75."""
     runs = three_seeds(tmp_path)
     for kept in (runs, [run for run in runs if (run.scheme, run.seed) != ("ecmp", 1)]):
         ecmp, gse1 = cells(kept, "over hashing as expected")
