@@ -92,7 +92,8 @@ def check_resent(evidence: Evidence) -> Finding | None:
     """TCP sent again what queues had dropped, and hardly anything else.
 
     Else a part of the emulator stood still for longer than a round trip, which nothing else may show: a stall of 50 ms
-    is over before the next sample. (Where the whole machine stands still, so do TCP's timers.) Not where frames reach hosts out of order by design, for TCP takes that for loss.
+    is over before the next sample. (Where the whole machine stands still, so do TCP's timers.) Not where frames reach
+    hosts out of order by design, for TCP takes that for loss.
     """
     run, metrics = evidence.run, evidence.metrics
     scenario, rounds = run.scenario, len(measured(run.tables.iterations))
