@@ -134,7 +134,7 @@ def test_what_was_not_measured_is_a_dash_not_a_zero(tmp_path: Path) -> None:
     run = with_rows(healthy(scenario_of()), links=[], probes=[])
     runs = stored(tmp_path, run)
     assert cells(runs, "loaded uplinks used") == ["-"]
-    assert cells(runs, "latency p99, ms") == ["-"]
+    assert cells(runs, "latency of probes p99, ms") == ["-"]
     assert cells(runs, "packets dropped") == ["0"]
 
 
