@@ -118,6 +118,10 @@ class Agent:
         for brake in self._brakes.values():
             brake.release()
 
+    def forget_waits(self) -> None:
+        """Let the percentiles of what frames wait be of those that come from now on."""
+        self.edge.source.waits_s.clear()
+
     def stats(self, now_s: float) -> dict[str, Any]:
         """Return everything countable: see docs/gse.md."""
         sockets = [self._fabric, *self._hosts.values()]

@@ -82,9 +82,13 @@ class Loop:
 
     def _command(self, _now_s: float) -> None:
         for line in self._commands.read():
-            name = json.loads(line)["command"]
+            told = json.loads(line)
+            name = told["command"]
             if name == "stats":
                 emit("stats", **self.stats())
+                if told.get("forget_waits"):
+                    for agent in self.agents:
+                        agent.forget_waits()
             elif name == "release":
                 for agent in self.agents:
                     agent.release_senders()

@@ -4,17 +4,20 @@ examples:
   gse plot results/allreduce_ring                 all finished runs of a scenario
   gse plot results/allreduce_ring/2026*seed1*     some runs
   gse plot results/allreduce_ring --out figures --allow-invalid
+  gse plot results/reference/allreduce_ring --judge-anew --out /tmp/figures
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import DISTURBED, Run, is_run, list_runs, load
+from testbed.results.summary import summarise
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
@@ -24,11 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="DIR", nargs="+", type=Path, help="a scenario's result folder, or run folders")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where figures go (default: figures/ beside the runs)")
     parser.add_argument("--allow-invalid", action="store_true", help="draw runs with verdict INVALID too")
+    parser.add_argument(
+        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
     runs = load_all(args.paths)
+    if args.judge_anew:
+        runs = [run if run.program is not None else replace(run, summary=summarise(run)) for run in runs]
     out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))

@@ -1,8 +1,8 @@
-"""What the GSP agents did in the measured part: their counters at its end minus those at its start. Pure."""
+"""What the GSP agents did in the measured iterations: counters at the end of each minus those at its start. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 Stats = Mapping[str, Any]  # of one agent
@@ -14,6 +14,8 @@ class AgentStats(TypedDict):
     cpu_s: list[float]
     agents: list[dict[str, Any]]
 
+
+Rounds = Sequence[tuple[AgentStats, AgentStats]]  # before and after each of the times that are measured
 
 # agents' counters that are summed over all agents, under the same name
 SUMMED = (
@@ -49,19 +51,42 @@ SUMMED = (
     "unknown_destination",
     "too_many_queues",
 )
+NOT_SUMMED = frozenset({"unused_grant_bytes", "reorder_depth_max_bytes", "dgsq_wait_ms"})
 DROPPED = ("queue_full_drops", "watchdog_drops", "too_many_queues")  # frames of hosts that no queue of a switch misses
 
 
-def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
-    """Return the sums over all agents of what happened between two rounds of ``stats``.
+def agent_totals(rounds: Rounds) -> dict[str, Any]:
+    """Return the sums over all agents of what happened between two rounds of ``stats``, and again, ...
 
-    Raises ValueError when the rounds are not of the same agents, KeyError when a counter is missing.
+    What happened between one such time and the next is not in them, but that agents were started again. Raises
+    ValueError when there are no rounds, or when they are not of the same agents, KeyError when a counter is missing.
     """
-    early_names, late_names = ([one["name"] for one in stats["agents"]] for stats in (before, after))
-    if early_names != late_names:
-        raise ValueError(f"agents were {early_names}, are {late_names}")
+    asked = [stats for both in rounds for stats in both]
+    if not asked:
+        raise ValueError("agents were never asked")
+    names = [[one["name"] for one in stats["agents"]] for stats in asked]
+    for others in names:
+        if others != names[0]:
+            raise ValueError(f"agents were {names[0]}, are {others}")
+    parts = [_between(before, after) for before, after in rounds]
+    totals = {name: sum(part[name] for part in parts) for name in parts[0] if name not in NOT_SUMMED}
+    totals["unused_grant_bytes"] = {
+        cause: sum(part["unused_grant_bytes"][cause] for part in parts) for cause in parts[0]["unused_grant_bytes"]
+    }
+    for name in ("reorder_depth_max_bytes", "dgsq_wait_ms"):  # over all agents have done, or the last they remember
+        totals[name] = parts[-1][name]
+    steps = zip(asked, asked[1:], strict=False)
+    totals["restarts"] = sum(
+        early["epoch"] != late["epoch"]
+        for before, after in steps
+        for early, late in zip(before["agents"], after["agents"], strict=True)
+    )
+    return totals
+
+
+def _between(before: AgentStats, after: AgentStats) -> dict[str, Any]:
+    """Return the sums over all agents of what happened between two rounds of ``stats``."""
     both = list(zip(before["agents"], after["agents"], strict=True))
-    restarts = sum(early["epoch"] != late["epoch"] for early, late in both)
     # an agent that was started again counts from 0, and its name is all it shares with the one before
     both = [(early if early["epoch"] == late["epoch"] else _nothing(late), late) for early, late in both]
     totals: dict[str, Any] = {
@@ -81,7 +106,6 @@ def agent_totals(before: AgentStats, after: AgentStats) -> dict[str, Any]:
         name: _greatest(late["dgsq_wait_ms"][name] for _early, late in both) for name in ("p50", "p99")
     }
     totals["dropped"] = sum(totals[name] for name in DROPPED)
-    totals["restarts"] = restarts
     return totals
 
 

@@ -6,7 +6,8 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 - algbw = size / completion, busbw = algbw x the pattern's bus factor (nccl-tests PERFORMANCE.md).
 - efficiency = busbw / busbw_limit = ideal time / completion, the limit from ``testbed.model.oracle.ideal``.
 - uplink_utilization = bytes (Ethernet frames) on the loaded uplinks / (their rate x completion time). Loaded:
-  carried at least 1% of what the busiest host receives.
+  carried payload (bytes - packets x headers: acknowledgements and probes count next to nothing) of at least 1% of
+  what the busiest host receives.
 - A quantity that was not measured is None, never 0.
 """
 
@@ -32,6 +33,7 @@ from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeR
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.model.oracle import Ideal, Prediction, pattern_ideal
 from testbed.model.rounds import Rounds
+from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
@@ -177,14 +179,19 @@ def uplink_load(run: RunRecord) -> UplinkLoad | None:
     def counted(unit: str, period: Sequence[Window]) -> dict[str, float | None]:
         return {d.name: series[unit][d.name].increase_over(period) if d.name in series[unit] else None for d in uplinks}
 
-    moved = {name: value for name, value in counted("bytes", counting_windows(run)).items() if value is not None}
+    moved, frames = (
+        {name: value for name, value in counted(unit, counting_windows(run)).items() if value is not None}
+        for unit in ("bytes", "packets")
+    )
     wire_bytes, packets = (total(counted(unit, enclosing_window(run)).values()) for unit in ("bytes", "packets"))
-    if len(moved) < len(uplinks) or wire_bytes is None or packets is None:
+    if min(len(moved), len(frames)) < len(uplinks) or wire_bytes is None or packets is None:
         return None
     least = LOADED_FRACTION * busiest_host_bytes(run) * len(iterations)
     if not least:
         return None
-    loaded = [direction for direction in uplinks if moved[direction.name] >= least]
+    headers = frame_bytes(run.scenario.fabric.mtu_bytes) - tcp_payload_bytes(run.scenario.fabric.mtu_bytes)
+    payload = {name: moved[name] - headers * frames[name] for name in moved}
+    loaded = [direction for direction in uplinks if payload[direction.name] >= least]
     if not loaded:
         return None
     busy_s = sum(row.completion_s for row in iterations)

@@ -14,6 +14,7 @@ from testbed.evaluation.records import CpuRow, RunRecord, ThreadRow
 from testbed.evaluation.series import Series, Window, collect, total
 
 SWITCH_ROLE = "vswitchd"
+AGENT_ROLE = "gsp"
 _INTERRUPT = ("irq_s", "softirq_s")
 _BUSY = ("user_s", "system_s", *_INTERRUPT, "steal_s")
 _STATES = (*_BUSY, "idle_s", "iowait_s")
@@ -25,6 +26,12 @@ class RoleUsage:
 
     run_cores: float
     wait_cores: float
+
+    @property
+    def wait_share(self) -> float | None:
+        """Share of the time its threads were ready that they waited; None: they never were."""
+        ready = self.run_cores + self.wait_cores
+        return self.wait_cores / ready if ready else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -223,17 +223,17 @@ class Agents:
         """Let every paused sender go on, for good: what was to be measured is over, and settings are read back."""
         self._ask("release", "released")
 
-    def stats(self) -> AgentStats:
-        """Return what the agents say of themselves now."""
-        self._ask("stats", "stats")
+    def stats(self, *, forget_waits: bool = False) -> AgentStats:
+        """Return what the agents say of themselves now; ``forget_waits``: next time, waits are of later frames only."""
+        self._ask("stats", "stats", forget_waits=forget_waits)
         answers = [self._said[leaf]["stats"] for leaf in self._children]
         return {"cpu_s": [one["cpu_s"] for one in answers], "agents": [a for one in answers for a in one["agents"]]}
 
-    def _ask(self, command: str, answer: str) -> None:
+    def _ask(self, command: str, answer: str, **fields: object) -> None:
         self._await("ready")  # one may just have been started again
         for leaf, child in self._children.items():
             self._said[leaf].pop(answer, None)
-            child.send({"command": command})
+            child.send({"command": command, **fields})
         self._await(answer)
 
     def _await(self, event: str) -> None:

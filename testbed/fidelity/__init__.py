@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from testbed.fidelity.alarms import check_agents, check_short_of_grants
 from testbed.fidelity.completeness import check_missing
-from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
+from testbed.fidelity.losses import check_interface_drops, check_resent, check_socket_drops, check_unaccounted
 from testbed.fidelity.outcome import (
     check_beyond_placement,
     check_calibration,
@@ -27,6 +27,7 @@ from testbed.fidelity.outcome import (
     check_wrong_elements,
 )
 from testbed.fidelity.pace import (
+    check_agents_wait,
     check_busy_cores,
     check_foreign_load,
     check_probe_lateness,
@@ -83,6 +84,7 @@ CHECKS: tuple[Check, ...] = (
     check_switch_core,
     check_switch_bound,
     check_switch_wait,
+    check_agents_wait,
     check_busy_cores,
     check_foreign_load,
     check_steal,
@@ -92,6 +94,7 @@ CHECKS: tuple[Check, ...] = (
     check_socket_drops,
     check_interface_drops,
     check_unaccounted,
+    check_resent,
     check_missing,
 )
 

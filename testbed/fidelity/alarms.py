@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, percent_limits
-from testbed.fidelity.waiting import STEP_S, waiting_share
+from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, STEP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.schemes import profile_of
 from testbed.model.wire import frame_bytes
@@ -17,12 +17,13 @@ ALARMS: Final = {
     "path_changes": "paths taken for dead or back",
     "watchdog_alarms": "queues that waited for grants in vain",
     "watchdog_drops": "frames dropped after waiting for grants in vain",
+    "retransmitted": "frames sent again",
+    "late": "frames given up and delivered late",
 }
 STRANGERS: Final = {"malformed": "malformed frames", "misdirected": "frames nobody of the run sends"}
 # A rank that waits has an empty queue, so what it sends then has to ask first. Measured at 10 Mbit/s: a slice takes 4
 # to 6 ms from rank to rank under both schemes where bytes take none, 1 ms without agents.
 ASK_S: Final = 0.006
-START_UP_ROUND_TRIPS: Final = 6  # asking, being granted little, TCP's own start
 
 
 def check_agents(evidence: FabricEvidence) -> Finding | None:
@@ -67,7 +68,7 @@ def shortfall(evidence: Evidence) -> Shortfall | None:
         return None
     frame = frame_bytes(fabric.mtu_bytes)
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
-    start_up = START_UP_ROUND_TRIPS * 8 * frame / rate / metrics.completion_s
+    start_up = (START_UP_S + START_UP_FRAMES * frame / rate + ASK_S) / metrics.completion_s
     start_up += waiting_share(evidence, step_s=STEP_S + ASK_S)
     allowed = profile.pacing * frame / (frame + OVERHEAD_BYTES)
     return Shortfall(allowed, 1 - metrics.efficiency / allowed, start_up)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.agents import DROPPED
+from testbed.evaluation.metrics import measured
+from testbed.evaluation.pairs import all_bytes
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, collect, link_series
 from testbed.fidelity.faults import faulted_intfs
-from testbed.fidelity.verdict import FabricEvidence, Finding, grade, limits
+from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, limits
+from testbed.model.schemes import profile_of
 from testbed.model.shaping import VOID_INTFS
+from testbed.model.wire import tcp_payload_bytes
+
+RESENT_PER_DROP = 1.1  # after a loss TCP may send again what had arrived: measured up to 3%
+RESENT_FOR_NOTHING = 3  # last segments TCP guesses lost in a run nothing is wrong with
 
 
 def _received_packets(run: RunRecord) -> float:
@@ -78,3 +86,36 @@ def check_unaccounted(evidence: FabricEvidence) -> Finding | None:
         if share > worst:
             worst, where, frames = share, direction.name, missing
     return grade("unaccounted", worst, f"{frames:.0f} frames not accounted for on {where} ({limits('unaccounted')})")
+
+
+def check_resent(evidence: Evidence) -> Finding | None:
+    """TCP sent again what queues had dropped, and hardly anything else.
+
+    Else a part of the emulator stood still for longer than a round trip, which nothing else may show: a stall of 50 ms
+    is over before the next sample. (Where the whole machine stands still, so do TCP's timers.) Not where frames reach
+    hosts out of order by design, for TCP takes that for loss.
+    """
+    run, metrics = evidence.run, evidence.metrics
+    scenario, rounds = run.scenario, len(measured(run.tables.iterations))
+    if scenario.faults or scenario.fabric.loss_fraction is not None or not _delivers_in_order(run) or not rounds:
+        return None
+    if metrics.retransmitted_segments is None or metrics.dropped_packets is None:
+        return None
+    said = run.events_named("agents")
+    by_agents = sum(int(said[-1][name]) for name in DROPPED if name in said[-1]) if said else 0
+    dropped, resent = metrics.dropped_packets + by_agents, metrics.retransmitted_segments
+    segments = max(1, rounds * all_bytes(run) // tcp_payload_bytes(scenario.fabric.mtu_bytes))
+    beyond = resent - RESENT_PER_DROP * dropped - RESENT_FOR_NOTHING
+    return grade(
+        "resent",
+        beyond / segments,
+        f"TCP sent {resent} of {segments} segments again where {dropped} frames were dropped: something stood still, "
+        f"or delays grew ({limits('resent')} beyond {RESENT_PER_DROP:g} for each dropped, and {RESENT_FOR_NOTHING})",
+    )
+
+
+def _delivers_in_order(run: RunRecord) -> bool:
+    settings = run.settings
+    if settings.attachment == "none" or settings.passthrough:
+        return True
+    return profile_of(run.scheme, run.scenario.fabric, run.scenario.gsp).reorder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.usage import AGENT_ROLE
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, limits, percent_limits
 from testbed.fidelity.waiting import waiting_share
 from testbed.model.wire import frame_bytes
@@ -60,6 +61,19 @@ def check_switch_wait(evidence: FabricEvidence) -> Finding | None:
         "switch_wait",
         share,
         f"the switching thread waited {share:.0%} of its ready time ({percent_limits('switch_wait')})",
+    )
+
+
+def check_agents_wait(evidence: FabricEvidence) -> Finding | None:
+    """The GSP agents got a core when they were ready: a grant that goes out late is time a link idles."""
+    agents = evidence.usage.roles.get(AGENT_ROLE)
+    share = None if agents is None else agents.wait_share
+    if share is None:
+        return None
+    return grade(
+        "agents_wait",
+        share,
+        f"agents waited {share:.0%} of their ready time for a core ({percent_limits('agents_wait')})",
     )
 
 

@@ -21,6 +21,7 @@ from testbed.fidelity.outcome import (
     check_stopped,
 )
 from testbed.fidelity.pace import (
+    check_agents_wait,
     check_busy_cores,
     check_foreign_load,
     check_probe_lateness,
@@ -42,6 +43,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_agents,
     check_switch_core,
     check_switch_wait,
+    check_agents_wait,
     check_busy_cores,
     check_foreign_load,
     check_steal,

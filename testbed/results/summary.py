@@ -9,7 +9,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.evaluation.metrics import Latency, Metrics, measure
 from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.recovery import recoveries
-from testbed.evaluation.usage import Usage, usage
+from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
 from testbed.model.oracle import Prediction
 from testbed.model.scenario import BREAKS
@@ -61,6 +61,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
         **_recovery(run),
         **agent_fields(run),
+        **agents_wait_field(evidence.usage),
         "details": _details(metrics, evidence.usage),
     }
 
@@ -95,6 +96,11 @@ def agent_fields(run: Run) -> dict[str, Any]:
         "control_fraction": _ratio(totals["control_out"], totals["data_out"] + totals["control_out"]),
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
+
+
+def agents_wait_field(used: Usage) -> dict[str, Any]:
+    """Return which share of their ready time agents waited for a core; nothing for a scheme without agents."""
+    return {"agents_wait_fraction": used.roles[AGENT_ROLE].wait_share} if AGENT_ROLE in used.roles else {}
 
 
 def _ratio(part: float, whole: float | None) -> float | None:

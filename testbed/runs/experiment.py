@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -76,6 +76,7 @@ class Experiment:
         self.supervisor = Supervisor(t0_s=self.t0_s)
         self._emit = emit
         self._jobs: dict[str, int] = {}  # of GSOS once all of ours are announced
+        self._agent_rounds: list[tuple[AgentStats, AgentStats]] = []  # before and after each time that is measured
 
     def emit(self, event: str, **fields: Any) -> None:
         """Report something that happened, now unless ``t_s`` says when."""
@@ -232,12 +233,12 @@ class Experiment:
     def _warm_up(self, job: Job) -> None:
         self.phase("warm-up")
         for iteration in range(self.plan.scenario.workload.warmup_iterations):
-            self._iterate(job, iteration, self.plan.warmup_size_bytes, warmup=True)
+            self._iterate(job, iteration, self.plan.warmup_size_bytes)
 
     def _measure(self, job: Job, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int) -> None:
         self.phase("measurement")
         scenario = self.plan.scenario
-        before, agents_before = job.tcp_info(), agents.stats()
+        before = job.tcp_info()
         instruments.begin_measured()
         planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
         elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
@@ -251,11 +252,11 @@ class Experiment:
         )
         first = scenario.workload.warmup_iterations
         for iteration in range(first, first + scenario.workload.iterations):
-            self._iterate(job, iteration, scenario.workload.bulk_bytes, warmup=False)
+            self._iterate(job, iteration, scenario.workload.bulk_bytes, measured_of=agents)
         self.phase("evaluation")
         with Unixctl(vswitchd_pid) as unixctl:
             self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
-        self._store_agents(agents_before, agents.stats())
+        self._store_agents(agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
         for name, said in instruments.end_measured().items():
@@ -266,16 +267,22 @@ class Experiment:
         after.mkdir()
         self.emit("read_back", differences=differences(network, after))
 
-    def _iterate(self, job: Job, iteration: int, size_bytes: int, *, warmup: bool) -> None:
-        result = job.run_iteration(
-            iteration,
-            size_bytes,
-            self.plan.slice_bytes(size_bytes),
-            timeout_s=self.plan.iteration_timeout_s(size_bytes),
-            warmup=warmup,
-        )
-        if not warmup and self.plan.scenario.workload.mice_only_s is not None:
-            result = self._prolonged(result, self.plan.scenario.workload.mice_only_s)
+    def _iterate(self, job: Job, iteration: int, size_bytes: int, *, measured_of: Agents | None = None) -> None:
+        """Run an iteration; one that is measured says whose agents' counters are to be of it, others are warm-up."""
+        warmup = measured_of is None
+        counted: AbstractContextManager[None] = nullcontext() if measured_of is None else self._counted(measured_of)
+        alone_s = None if warmup else self.plan.scenario.workload.mice_only_s
+        with nullcontext() if alone_s is None else counted:
+            result = job.run_iteration(
+                iteration,
+                size_bytes,
+                self.plan.slice_bytes(size_bytes),
+                timeout_s=self.plan.iteration_timeout_s(size_bytes),
+                warmup=warmup,
+                while_moving=counted if alone_s is None else None,
+            )
+            if alone_s is not None:
+                result = self._prolonged(result, alone_s)
         self.directory.append(result.rows)
         self.emit("iteration", iteration=iteration, warmup=warmup, completion_s=result.row.completion_s)
 
@@ -297,11 +304,19 @@ class Experiment:
             stored.append(replace(row, path=None if path is None else path_name(self.plan.topology, path)))
         self.directory.append(stored)
 
-    def _store_agents(self, before: AgentStats, after: AgentStats) -> None:
-        """Store what the GSP agents counted before and after the measured part, and tell the difference."""
+    @contextmanager
+    def _counted(self, agents: Agents) -> Iterator[None]:
+        """Have what the GSP agents do meanwhile, and only that, in what is told of them."""
+        before = agents.stats(forget_waits=not self._agent_rounds)  # those of the warm-up
+        yield
+        self._agent_rounds.append((before, agents.stats()))
+
+    def _store_agents(self, after: AgentStats) -> None:
+        """Store what the GSP agents counted while it was measured, tell the differences, and what they say now."""
         if after["agents"]:
-            write_json(self.directory.raw / "gsp-stats.json", {"before": before, "after": after})
-            self.emit("agents", **agent_totals(before, after))
+            rounds = [{"before": early, "after": late} for early, late in self._agent_rounds]
+            write_json(self.directory.raw / "gsp-stats.json", {"measured": rounds, "end": after})
+            self.emit("agents", **agent_totals(self._agent_rounds))
             changes = path_changes(after, self.t0_s)
             if changes:
                 self.emit("path_changes", gsps=[one["name"] for one in after["agents"]], changes=changes)

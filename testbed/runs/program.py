@@ -83,7 +83,7 @@ class ProgramExperiment(Experiment):
         network, scenario = fabric.network, self.plan.scenario
         self._instruments = instruments
         instruments.begin_measured()
-        agents_before, counted_before = fabric.agents.stats(), self._count(fabric)
+        counted_before = self._count(fabric)
         planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
         elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
         elephants.start()
@@ -95,10 +95,11 @@ class ProgramExperiment(Experiment):
             supervisor=self.supervisor,
             record=self._record_fault,
         )
-        ranks.run()
+        with self._counted(fabric.agents):
+            ranks.run()
         self.phase("evaluation")
         self.emit("tcp", hosts=_growth(counted_before, self._count(fabric)))
-        self._store_agents(agents_before, fabric.agents.stats())
+        self._store_agents(fabric.agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
         for name, said in instruments.end_measured().items():

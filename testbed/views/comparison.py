@@ -125,6 +125,11 @@ class Comparison:
         known = [scheme for scheme in self.scenario.schemes if scheme in present]
         return (*known, *sorted(present - set(known)))
 
+    @property
+    def waits_at_source(self) -> bool:
+        """Whether frames wait in source queues in some of the runs, where probes pass them."""
+        return any(entry.number("dgsq_wait_ms", "p50") is not None for entry in self.entries)
+
     def of(self, scheme: str) -> tuple[Entry, ...]:
         """Return the used runs of a scheme, by seed, then by age."""
         own = (entry for entry in self.entries if entry.scheme == scheme)

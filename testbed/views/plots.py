@@ -71,6 +71,7 @@ STYLE: dict[str, Any] = {
 }
 MOST_LABELLED_ROWS = 24
 CURVE_STEPS = 1000
+LEAST_WAIT_MS = 0.1  # drawn on a logarithmic axis
 FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it was mended"
 
 Draw = Callable[[Comparison], tuple[Figure, str] | None]
@@ -349,7 +350,45 @@ def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
 
 def latency(comparison: Comparison) -> tuple[Figure, str] | None:
     """Distribution of one-way probe latency per scheme, all its runs together; lost probes never arrive."""
-    return _distribution(comparison, ProbeRow, "probe", "small probes")
+    drawn = _distribution(comparison, ProbeRow, "probe", "small probes")
+    if drawn is None or not comparison.waits_at_source:
+        return drawn
+    figure, caption = drawn
+    _mark_waits(figure.axes[0], comparison)
+    return figure, f"{caption} {_waits_caption(comparison)}"
+
+
+def _mark_waits(axes: Axes, comparison: Comparison) -> None:
+    """Show from where to where, p50 to p99, the bulk waits at its source, below the curves, in the schemes' colours."""
+    waiting = [(scheme, found) for scheme in comparison.schemes if (found := source_wait_ms(comparison, scheme))]
+    for index, (scheme, (p50_ms, p99_ms)) in enumerate(waiting):
+        ends = [max(value, LEAST_WAIT_MS) for value in (p50_ms, p99_ms) if value is not None]
+        y = -0.07 * (index + 1)
+        axes.plot(ends, [y] * len(ends), "|-", color=scheme_colour(scheme), lw=1.6, ms=5, mew=1.2)
+        axes.annotate("bulk at source ", (ends[0], y), ha="right", va="center", fontsize=5)
+    axes.set_ylim(-0.07 * (len(waiting) + 1), 1.01)
+    axes.set_yticks([tick / 5 for tick in range(6)])
+    axes.axhline(0, color="black", lw=0.4)
+
+
+def source_wait_ms(comparison: Comparison, scheme: str) -> tuple[float, float | None] | None:
+    """Return means over a scheme's runs of p50 and p99 of what hosts' frames wait at their source; None: no queues."""
+    p50, p99 = (comparison.spread(scheme, "dgsq_wait_ms", key) for key in ("p50", "p99"))
+    return None if p50 is None else (p50.mean, None if p99 is None else p99.mean)
+
+
+def _waits_caption(comparison: Comparison) -> str:
+    found = [(scheme, wait) for scheme in comparison.schemes if (wait := source_wait_ms(comparison, scheme))]
+    told = "; ".join(f"{scheme} {_wait_words(wait)}" for scheme, wait in found)
+    return (
+        "Probes have queues of their own where senders ask and pass the bulk, so theirs is not the bulk's delay: that "
+        f"waits at its source ({told}; means over runs of the agent with the longest waits)."
+    )
+
+
+def _wait_words(wait_ms: tuple[float, float | None]) -> str:
+    p50_ms, p99_ms = wait_ms
+    return f"p50 {p50_ms:.0f} ms" + ("" if p99_ms is None else f", p99 {p99_ms:.0f} ms")
 
 
 def messages(comparison: Comparison) -> tuple[Figure, str] | None:
@@ -425,6 +464,7 @@ def queues(comparison: Comparison) -> tuple[Figure, str] | None:
         axes.axhline(comparison.scenario.fabric.queue_bytes / KIB, color="black", lw=0.6, ls=(0, (1, 3)))
         _mark_faults(axes, entry, start_s, "red")
         _title(axes, entry)
+        _tell_wait(axes, entry)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("longest queue (KiB)")
     panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _longest in shown) * 1.01)
@@ -437,7 +477,16 @@ def queues(comparison: Comparison) -> tuple[Figure, str] | None:
         "queues, where a sender that may send at line rate keeps its window, are not drawn but count in latency; "
         "dotted: the limit of a queue."
     )
-    return figure, _caption(comparison, text)
+    waits = f" {_waits_caption(comparison)}" if comparison.waits_at_source else ""
+    return figure, _caption(comparison, text) + waits
+
+
+def _tell_wait(axes: Axes, entry: Entry) -> None:
+    """Say in a panel of queues how long frames wait before any of them, where they do."""
+    p50_ms, p99_ms = (entry.number("dgsq_wait_ms", key) for key in ("p50", "p99"))
+    if p50_ms is not None:
+        text = f"before these, at its source, bulk waits {_wait_words((p50_ms, p99_ms))}"
+        axes.set_title(text, loc="right", fontsize=6)
 
 
 def _longest_queues(entry: Entry) -> dict[str, Series]:

@@ -23,6 +23,10 @@ from testbed.views.comparison import (
     left_out_text,
 )
 
+PROBES_PASS_THE_BULK = (
+    "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
+    "probes have queues of their own there and pass it, so their latency is not the bulk's"
+)
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
 NOT_MEASURED = "-"
@@ -62,13 +66,15 @@ def run_grid(comparison: Comparison) -> Grid:
     details = entries[0].summary.get("details")
     bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
     disturbed = comparison.scenario.faults or comparison.scenario.background
+    waits = comparison.waits_at_source
     name = iteration_name(comparison.scenario)
     notes = (
         f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
         "paths allow: share of that limit with the flows on the paths they took at the end"
         + ("; with faults or other traffic no bound" if disturbed else ""),
-        "p50, p99: latency of probes, the wait in their own host's queue included: a host that sends at line rate "
+        "probes p50, p99: their latency, the wait in their own host's queue included: a host that sends at line rate "
         "keeps one, a host held up elsewhere does not",
+        *((PROBES_PASS_THE_BULK,) if waits else ()),
         *(("mice p50, p99: latency of the small messages, from hand-over to the last byte's arrival",) if mice else ()),
         *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
@@ -77,18 +83,19 @@ def run_grid(comparison: Comparison) -> Grid:
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
             *("scheme", "seed", "verdict", "time\ns", "busbw\nMbit/s", "of\nlimit", "paths\nallow", "uplinks\nused"),
-            *("p50\nms", "p99\nms"),
+            *("probes\np50 ms", "probes\np99 ms"),
+            *(("at source\np50 ms", "at source\np99 ms") if waits else ()),
             *(("mice p50\nms", "mice p99\nms") if mice else ()),
             "dropped/\nresent/\nreordered",
             *(("outage\nms",) if faults else ()),
         ),
-        rows=tuple(_run_row(entry, faults=faults, mice=mice) for entry in entries),
+        rows=tuple(_run_row(entry, faults=faults, mice=mice, waits=waits) for entry in entries),
         notes=(*notes, *reasons),
         labels=3,
     )
 
 
-def _run_row(entry: Entry, *, faults: bool, mice: bool) -> tuple[str, ...]:
+def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[str, ...]:
     packets = ("dropped_packets", "retransmitted_segments", "out_of_order_packets")
     return (
         entry.scheme,
@@ -101,6 +108,7 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool) -> tuple[str, ...]:
         number_text(entry.number("uplink_utilization"), 3),
         number_text(entry.number("latency_ms", "p50"), 1),
         number_text(entry.number("latency_ms", "p99"), 1),
+        *((number_text(entry.number("dgsq_wait_ms", key), 0) for key in ("p50", "p99")) if waits else ()),
         *((number_text(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
         "/".join(number_text(entry.number(key), 0) for key in packets),
         *((number_text(entry.number("outage_ms"), 0),) if faults else ()),
@@ -139,11 +147,13 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         ("  expected of hashing", _expected),
         ("  its paths allow", numbers(3, "predicted_efficiency")),
         (f"speed-up over {comparison.schemes[0]}", _speedup),
+        *((("  over hashing as expected", _over_expected),) if comparison.ecmp_expectation is not None else ()),
         *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if scenario.workload.independent else ()),
         *((("receiver's link used", numbers(3, "receiver_utilization")),) if kind == "incast" else ()),
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
-        ("latency p50, ms", numbers(1, "latency_ms", "p50")),
-        ("latency p99, ms", numbers(1, "latency_ms", "p99")),
+        ("latency of probes p50, ms", numbers(1, "latency_ms", "p50")),
+        ("latency of probes p99, ms", numbers(1, "latency_ms", "p99")),
+        *(_wait_lines(numbers) if comparison.waits_at_source else ()),
         *((("small messages p50, ms", numbers(2, "mice_latency_ms", "p50")),) if mice else ()),
         *((("small messages p99, ms", numbers(2, "mice_latency_ms", "p99")),) if mice else ()),
         ("packets dropped", numbers(0, "dropped_packets")),
@@ -153,14 +163,21 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
     ]
 
 
+def _wait_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
+    """Return how long what probes pass waits."""
+    return [
+        ("  bulk's wait at its source p50, ms", numbers(0, "dgsq_wait_ms", "p50")),
+        ("  bulk's wait at its source p99, ms", numbers(0, "dgsq_wait_ms", "p99")),
+    ]
+
+
 def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
     """Return what agents did to frames, and what they cost."""
     return [
-        ("wait at its source p50, ms", numbers(0, "dgsq_wait_ms", "p50")),
-        ("wait at its source p99, ms", numbers(0, "dgsq_wait_ms", "p99")),
         ("frames dropped by agents", numbers(0, "agents", "dropped")),
         ("frames resent by agents", numbers(0, "agents", "retransmitted")),
         ("agents' processors", numbers(2, "details", "cpu", "roles", "gsp", "run_cores")),
+        ("  share of waiting for one", numbers(2, "agents_wait_fraction")),
         ("  µs per host frame", numbers(0, "agent_cpu_us_per_frame")),
         ("  control frames", numbers(3, "control_fraction")),
     ]
@@ -175,8 +192,13 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
             f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
         )
-    if any("agents" in entry.summary for entry in comparison.entries):
-        yield "wait at its source: of hosts' frames in the agents' queues, which probes, with queues of their own, pass"
+    if comparison.waits_at_source:
+        yield PROBES_PASS_THE_BULK
+    if comparison.ecmp_expectation is not None and len(comparison.schemes) > 1:
+        yield (
+            "over hashing as expected: mean time of all placements hashing can lead to, without what TCP loses, over "
+            "the scheme's (largest..smallest): a few seeds of ecmp may be kind or unkind, this is not"
+        )
     if len(comparison.schemes) > 1:
         yield (
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "
@@ -206,6 +228,16 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
     enough = ratio.pairs >= PAIRS_FOR_AN_INTERVAL
     low, high = (ratio.low, ratio.high) if enough else (ratio.smallest, ratio.largest)
     return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"
+
+
+def _over_expected(comparison: Comparison, scheme: str) -> str:
+    """Return how many times faster than what hashing leads to on the mean of all its placements."""
+    found, times = comparison.ecmp_expectation, comparison.spread(scheme, "completion_s")
+    ideal_s = comparison.entries[0].number("ideal_s")
+    if found is None or times is None or ideal_s is None or scheme == "ecmp" or not times.smallest:
+        return NOT_MEASURED
+    hashed_s = found.slowdown.mean * ideal_s
+    return _spread(Spread(hashed_s / times.mean, hashed_s / times.largest, hashed_s / times.smallest), 2)
 
 
 def number_text(value: float | None, digits: int) -> str:

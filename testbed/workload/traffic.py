@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,24 +124,29 @@ class Job:
         *,
         warmup: bool = False,
         pattern: Pattern | None = None,
+        while_moving: AbstractContextManager[object] | None = None,
     ) -> IterationResult:
         """Run one iteration from a common start and check what arrived.
 
         ``timeout_s`` counts from the start. ``pattern``: what some or all ranks do together over connections there are,
-        in place of what these were made for. Raises WorkloadError when a rank fails or hangs, when nothing
-        arrives anywhere for ``patience.stall_s``, or when the time is over.
+        in place of what these were made for. ``while_moving`` is entered when everybody is ready, just before the
+        start, and left when all data has been moved, before ranks check what they have.
+
+        Raises WorkloadError when a rank fails or hangs, when nothing arrives anywhere for ``patience.stall_s``, or when
+        the time is over.
         """
         pattern = pattern or self._pattern
         sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
         work = {rank.rank: {**sizes, **_work(pattern, rank.rank)} for rank in self._ranks}
         self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, of_rank=work)
-        at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
-        watch = StallWatch(iteration, self._ranks, self._patience, at_s)
-        self._check_progress_after(at_s, iteration, watch)
-        try:
-            self._ask("start", "moved", at_s - time.monotonic() + timeout_s, iteration, at_s=at_s)
-        finally:
-            self._progress_timer.cancel()
+        with while_moving or nullcontext():
+            at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
+            watch = StallWatch(iteration, self._ranks, self._patience, at_s)
+            self._check_progress_after(at_s, iteration, watch)
+            try:
+                self._ask("start", "moved", at_s - time.monotonic() + timeout_s, iteration, at_s=at_s)
+            finally:
+                self._progress_timer.cancel()
         # a command of its own: ranks that are done must not compute while others still move data
         self._ask("verify", "done", ANSWER_TIMEOUT_S, iteration)
         return self._result(iteration, size_bytes, warmup, pattern)

@@ -28,6 +28,7 @@ MACHINE = {
     "busy_cores",
     "switch_core",
     "switch_wait",
+    "agents_wait",
     "rank_lateness",
     "sampler_lateness",
     "probe_lateness",

@@ -49,6 +49,24 @@ def test_hosts_get_everything_in_order_and_nothing_is_dropped(runs: dict[str, di
     assert run["grants"] > 0
 
 
+@pytest.mark.parametrize("scheme", GSE2)
+def test_agents_are_asked_around_each_iteration_and_idle_time_between_them_is_nobodys(
+    runs: dict[str, dict[str, Any]], scheme: str
+) -> None:
+    run = runs[scheme]
+    asked = json.loads(Path(run["run_dir"], "raw", "gsp-stats.json").read_text())
+    first, second = asked["measured"]
+
+    def sent(stats: dict[str, Any]) -> int:
+        return sum(one["counters"]["control_out"] for one in stats["agents"])
+
+    between = sent(second["before"]) - sent(first["after"])
+    assert between > 0  # hellos, and what probes and the end of an iteration need
+    everything = sent(second["after"]) - sent(first["before"])
+    assert run["agents"]["control_out"] == everything - between
+    assert 0 < run["agents_wait_fraction"] < 1
+
+
 @pytest.mark.parametrize("scheme", ["ecmp", *GSE2, *BLIND])
 def test_ecn_is_negotiated_where_source_queues_mark(runs: dict[str, dict[str, Any]], scheme: str) -> None:
     settings = manifest(runs[scheme])["network"]["host_sysctls"]  # what every host was read back to have

@@ -29,7 +29,7 @@ def test_totals_are_sums_of_differences() -> None:
     before = rounds(stats("l1", containers=10), stats("l2", containers=1))
     after = rounds(stats("l1", containers=15), stats("l2", containers=3, reorder_depth_max_bytes=700), cpu_s=2.0)
     after["agents"][1]["dgsq_wait_ms"] = {"p50": 3.0, "p99": 9.0}
-    totals = agent_totals(before, after)
+    totals = agent_totals([(before, after)])
     assert totals["containers"] == 5 + 2
     assert totals["cpu_s"] == 0.5
     assert totals["reorder_depth_max_bytes"] == 700
@@ -39,7 +39,7 @@ def test_totals_are_sums_of_differences() -> None:
 
 
 def test_agent_that_was_started_again_counts_from_nothing() -> None:
-    totals = agent_totals(rounds(stats("l1", epoch=1, containers=100)), rounds(stats("l1", epoch=2, containers=7)))
+    totals = agent_totals([(rounds(stats("l1", epoch=1, containers=100)), rounds(stats("l1", epoch=2, containers=7)))])
     assert totals["containers"] == 7
     assert totals["restarts"] == 1
     assert totals["queue_full_frames"] == 2
@@ -48,7 +48,32 @@ def test_agent_that_was_started_again_counts_from_nothing() -> None:
 
 def test_other_agents_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="l2"):
-        agent_totals(rounds(stats("l1")), rounds(stats("l2")))
+        agent_totals([(rounds(stats("l1")), rounds(stats("l2")))])
+    one, other = rounds(stats("l1")), rounds(stats("l2"))
+    with pytest.raises(ValueError, match="l2"):
+        agent_totals([(one, one), (other, other)])
+    with pytest.raises(ValueError, match="never asked"):
+        agent_totals([])
+
+
+def test_what_agents_do_between_measured_times_is_nobodys() -> None:
+    """Two iterations of 10 frames and 0.25 s each; the second of idle time between them sent 90 control frames."""
+    asked = [
+        rounds(stats("l1", data_out=data, control_out=control, reorder_depth_max_bytes=depth), cpu_s=cpu_s)
+        for data, control, depth, cpu_s in ((5, 3, 0, 1.0), (15, 4, 900, 1.25), (15, 94, 900, 1.5), (25, 96, 900, 1.75))
+    ]
+    asked[3]["agents"][0]["dgsq_wait_ms"] = {"p50": 4.0, "p99": None}
+    totals = agent_totals([(asked[0], asked[1]), (asked[2], asked[3])])
+    assert (totals["data_out"], totals["control_out"], totals["cpu_s"]) == (20, 1 + 2, 0.5)
+    assert (totals["reorder_depth_max_bytes"], totals["dgsq_wait_ms"]) == (900, {"p50": 4.0, "p99": None})
+    assert totals["restarts"] == 0
+
+
+def test_agent_started_again_between_measured_times_is_told_and_counts_from_there() -> None:
+    first = (rounds(stats("l1", epoch=1, containers=10)), rounds(stats("l1", epoch=1, containers=30)))
+    second = (rounds(stats("l1", epoch=2, containers=2)), rounds(stats("l1", epoch=2, containers=5)))
+    totals = agent_totals([first, second])
+    assert (totals["containers"], totals["restarts"]) == (20 + 3, 1)
 
 
 def test_journals_that_are_not_whole_are_told() -> None:

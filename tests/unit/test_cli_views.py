@@ -133,6 +133,20 @@ def test_plot_takes_runs_by_name_and_leaves_the_others_out(gse: Gse, stored: Pat
     assert not re.findall(r"^(ecmp|gse1) +2 ", answer.out, re.MULTILINE)
 
 
+def test_stored_runs_are_judged_anew_when_asked(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    spoilt, *_others = sorted(stored.glob("*-gse1-seed1-*"))
+    summary = json.loads((spoilt / "summary.json").read_text())
+    (spoilt / "summary.json").write_text(
+        json.dumps({**summary, "verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]})
+    )
+    as_stored = gse("plot", str(stored), "--out", str(tmp_path / "figures"))
+    anew = gse("plot", str(stored), "--judge-anew", "--out", str(tmp_path / "figures"))
+    assert (as_stored.status, anew.status) == (0, 0)
+    assert "a check of long ago" in as_stored.out
+    assert "SUSPECT" not in anew.out
+    assert json.loads((spoilt / "summary.json").read_text())["checks"] == ["old"]  # nothing is stored
+
+
 def test_a_folder_whose_name_looks_like_markup_is_shown_as_it_is(gse: Gse, stored: Path, tmp_path: Path) -> None:
     answer = gse("plot", str(stored), "--out", str(tmp_path / "[red]figures[/red]"))
     assert answer.status == 0

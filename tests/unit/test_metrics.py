@@ -201,6 +201,19 @@ def test_uplink_utilization_is_bytes_on_loaded_uplinks_over_rate_times_completio
     assert found.wire_bytes == 9_020_000
 
 
+def test_acknowledgements_alone_do_not_make_an_uplink_a_loaded_one() -> None:
+    run = healthy(scenario_of())
+    sent = uplink_rows(run, {"l1-eth3": 1_500_000, "l2-eth3": 1_500_000, "l2-eth4": 150_000})
+    without = uplink_load(with_rows(run, links=sent))
+    assert without is not None
+    assert without.loaded == 3
+    only_answers = [replace(row, tx_packets=row.tx_bytes // 66) if row.intf == "l2-eth4" else row for row in sent]
+    found = uplink_load(with_rows(run, links=only_answers))
+    assert found is not None
+    assert found.loaded == 2
+    assert found.utilization == pytest.approx(without.utilization * 3 / 2 * 3.0 / 3.15)
+
+
 def test_uplinks_without_a_sample_after_the_last_iteration_are_not_measured() -> None:
     run = healthy(scenario_of())
     end_s = run.tables.iterations[-1].end_s

@@ -15,8 +15,9 @@ from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
 from testbed.results.store import Run, load
 from testbed.views.comparison import compare
-from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, timeline
+from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, queues, timeline
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
+from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
 
 # of a ring without small messages and faults
@@ -130,6 +131,29 @@ def test_lost_probes_keep_the_curve_below_one(tmp_path: Path) -> None:
     assert drawn is not None
     (curve,) = drawn[0].axes[0].lines
     assert max(curve.get_ydata()) == pytest.approx(0.75, abs=0.02)  # type: ignore[arg-type]
+
+
+def test_probe_latency_is_not_taken_for_the_bulks_where_that_waits_at_its_source(tmp_path: Path) -> None:
+    plain = healthy(scenario_of(), scheme="ecmp")
+    carried = with_agents(healthy(scenario_of(), scheme="gse2-n2n"), dgsq_wait_ms={"p50": 116.0, "p99": 387.0})
+    (comparison,) = compare(stored(tmp_path, plain, carried), allow_invalid=True)
+    told = "gse2-n2n p50 116 ms, p99 387 ms"
+    drawn = latency(comparison)
+    assert drawn is not None
+    assert told in drawn[1]
+    assert "pass the bulk" in drawn[1]
+    bars = [line for line in drawn[0].axes[0].lines if list(line.get_xdata()) == [116.0, 387.0]]  # type: ignore[arg-type]
+    assert [line.get_color() for line in bars] == [SCHEME_COLOURS["gse2-n2n"]]
+    assert max(bars[0].get_ydata()) < 0  # type: ignore[type-var]  # below the curves
+    in_queues = queues(comparison)
+    assert in_queues is not None
+    assert told in in_queues[1]
+    titles = {axes.get_title(loc="left").split(",")[0]: axes.get_title(loc="right") for axes in in_queues[0].axes}
+    assert titles == {"ecmp": "", "gse2-n2n": "before these, at its source, bulk waits p50 116 ms, p99 387 ms"}
+    (alone,) = compare(stored(tmp_path / "alone", plain), allow_invalid=True)
+    for figure in (latency(alone), queues(alone)):
+        assert figure is not None
+        assert "its source" not in figure[1]
 
 
 def test_every_scheme_has_a_colour_of_its_own() -> None:

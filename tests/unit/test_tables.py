@@ -71,6 +71,15 @@ def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     assert float(high) == 0.833  # two of three; all three: (1/4)**3 = 0.016, beyond the upper 2.5%
 
 
+def test_speedup_over_hashing_as_expected_does_not_depend_on_the_seeds_of_ecmp(tmp_path: Path) -> None:
+    """Two flows of each leaf on two paths: apart with probability 1/4, else half as fast: 1.75."""
+    runs = three_seeds(tmp_path)
+    for kept in (runs, [run for run in runs if (run.scheme, run.seed) != ("ecmp", 1)]):
+        ecmp, gse1 = cells(kept, "over hashing as expected")
+        assert ecmp == "-"
+        assert float(gse1.split()[0]) == pytest.approx(1.75 * 0.985, rel=0.03)
+
+
 def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_its_interval(tmp_path: Path) -> None:
     for seeds in (3, 10):
         shorter = {seed: 1 + 0.01 * (seed % 4) for seed in range(1, seeds + 1)}
@@ -125,7 +134,7 @@ def test_what_was_not_measured_is_a_dash_not_a_zero(tmp_path: Path) -> None:
     run = with_rows(healthy(scenario_of()), links=[], probes=[])
     runs = stored(tmp_path, run)
     assert cells(runs, "loaded uplinks used") == ["-"]
-    assert cells(runs, "latency p99, ms") == ["-"]
+    assert cells(runs, "latency of probes p99, ms") == ["-"]
     assert cells(runs, "packets dropped") == ["0"]
 
 
@@ -285,5 +294,14 @@ def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
     assert rows["control frames"][column].startswith("0.250")
     assert rows["frames resent by agents"][column].startswith("3")
     assert rows["frames dropped by agents"][column].startswith("0")
-    assert any("wait at its source" in note for note in scheme_grid(comparison).notes)
+    assert rows["bulk's wait at its source p50, ms"][column] == "4"
+    assert rows["bulk's wait at its source p50, ms"][1 - column] == "-"
+    assert any("probes have queues of their own" in note for note in scheme_grid(comparison).notes)
+    runs = run_grid(comparison)
+    shown = [dict(zip(runs.headers, row, strict=True)) for row in runs.rows]
+    assert {row["scheme"]: row["at source\np99 ms"] for row in shown} == {"ecmp": "-", "gse2-n2n": "20"}
+    assert any("probes have queues of their own" in note for note in runs.notes)
+    (alone,) = compare([plain], allow_invalid=False)
+    assert "at source\np99 ms" not in run_grid(alone).headers
+    assert not any("queues of their own" in note for note in (*run_grid(alone).notes, *scheme_grid(alone).notes))
     assert rows["µs per host frame"][1 - column] == "-"
