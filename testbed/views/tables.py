@@ -12,6 +12,7 @@ from rich.text import Text
 from testbed.errors import printable
 from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
+from testbed.views.cells import NOT_MEASURED, number_text
 from testbed.views.comparison import (
     VERDICTS,
     Comparison,
@@ -22,10 +23,10 @@ from testbed.views.comparison import (
     iteration_name,
     left_out_text,
 )
+from testbed.views.cross import cross_columns, cross_lines, cross_notes
 
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
-NOT_MEASURED = "-"
 # By Monte Carlo of hashing's three outcomes Student's interval covers 78% with three seeds, 92% with five, 94% with
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
@@ -61,7 +62,7 @@ def run_grid(comparison: Comparison) -> Grid:
     limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
     bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
-    disturbed = comparison.scenario.faults or comparison.scenario.background
+    disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     name = iteration_name(comparison.scenario)
     notes = (
         f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
@@ -70,6 +71,7 @@ def run_grid(comparison: Comparison) -> Grid:
         "p50, p99: latency of probes, the wait in their own host's queue included: a host that sends at line rate "
         "keeps one, a host held up elsewhere does not",
         *(("mice p50, p99: latency of the small messages, from hand-over to the last byte's arrival",) if mice else ()),
+        *cross_notes(comparison.scenario),
         *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
     reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
@@ -79,6 +81,7 @@ def run_grid(comparison: Comparison) -> Grid:
             *("scheme", "seed", "verdict", "time\ns", "busbw\nMbit/s", "of\nlimit", "paths\nallow", "uplinks\nused"),
             *("p50\nms", "p99\nms"),
             *(("mice p50\nms", "mice p99\nms") if mice else ()),
+            *(header for header, _cell in cross_columns(comparison.scenario)),
             "dropped/\nresent/\nreordered",
             *(("outage\nms",) if faults else ()),
         ),
@@ -102,6 +105,7 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool) -> tuple[str, ...]:
         number_text(entry.number("latency_ms", "p50"), 1),
         number_text(entry.number("latency_ms", "p99"), 1),
         *((number_text(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
+        *(cell(entry) for _header, cell in cross_columns(entry.run.scenario)),
         "/".join(number_text(entry.number(key), 0) for key in packets),
         *((number_text(entry.number("outage_ms"), 0),) if faults else ()),
     )
@@ -146,6 +150,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         ("latency p99, ms", numbers(1, "latency_ms", "p99")),
         *((("small messages p50, ms", numbers(2, "mice_latency_ms", "p50")),) if mice else ()),
         *((("small messages p99, ms", numbers(2, "mice_latency_ms", "p99")),) if mice else ()),
+        *((name, numbers(digits, *keys)) for name, digits, keys in cross_lines(scenario)),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
@@ -206,11 +211,6 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
     enough = ratio.pairs >= PAIRS_FOR_AN_INTERVAL
     low, high = (ratio.low, ratio.high) if enough else (ratio.smallest, ratio.largest)
     return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"
-
-
-def number_text(value: float | None, digits: int) -> str:
-    """Return a number as tables show it; what was not measured is a dash."""
-    return NOT_MEASURED if value is None else f"{value:.{digits}f}"
 
 
 def _time(seconds: float | None) -> str:
