@@ -15,10 +15,10 @@ SCENARIO = Scenario(
         "stay short, but a small flow asks first. Bursts are an incast: the storage hosts' links decide. Two to three "
         "minutes per seed for the four schemes."
     ),
-    workload=WorkloadSpec(size_bytes=8 * 1024 * 1024, iterations=2, ranks=12, placement="cross_leaf"),
+    workload=WorkloadSpec(size_bytes=4 * 1024 * 1024, iterations=3, ranks=12, placement="cross_leaf"),
     cross_traffic=CrossTrafficSpec(
-        poisson=PoissonSpec(load=0.15, sizes="web_search", size_scale=0.02, partners="other_leaf"),
-        bursts=BurstSpec(period_s=8.0, first_s=2.0, size_bytes=256 * 1024, storage=("h4", "h8")),
+        poisson=PoissonSpec(load=0.15, sizes="web_search", size_scale=0.05, partners="other_leaf"),
+        bursts=BurstSpec(period_s=5.0, first_s=1.0, size_bytes=256 * 1024, storage=("h4", "h8")),
     ),
     schemes=("ecmp", "gse1", "gse2-n2n", "gse2-e2e"),
 )

@@ -47,6 +47,7 @@ from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
+from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
 
 log = logging.getLogger(__name__)
@@ -266,13 +267,21 @@ class Experiment:
         self._store_agents(agents_before, agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
-        for name, said in instruments.end_measured().items():
-            self.emit(f"{name}_stopped", **said)
+        self._end_senders(instruments)
         self.emit("sampler_stopped", **instruments.stop())
         agents.release_senders()
         after = self.directory.raw / "after"
         after.mkdir()
         self.emit("read_back", differences=differences(network, after))
+
+    def _end_senders(self, instruments: Instruments) -> None:
+        """End what sends beside the ranks, and tell what each says; of a capture also how much of it was not sent."""
+        for name, said in instruments.end_measured().items():
+            self.emit(f"{name}_stopped", **said)
+            if unmapped := said.get("unmapped"):
+                number, why = said["unmapped_frames"][0]
+                whole = f"raw/{UNMAPPED_FILE} has them all"
+                self.emit("warning", message=f"{unmapped} frames are not sent, e.g. {number}: {why}; {whole}")
 
     def _iterate(self, job: Job, iteration: int, size_bytes: int, *, warmup: bool) -> None:
         result = job.run_iteration(

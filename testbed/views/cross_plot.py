@@ -8,6 +8,7 @@ from math import inf, isinf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 from testbed.evaluation.crossflows import bin_names, bin_of, burst_times, slowdowns
 from testbed.evaluation.metrics import measured, windows
@@ -91,6 +92,7 @@ def _draw_flows(axes: Axes, comparison: Comparison, colour: Callable[[str], str]
     axes.axhline(1, color="black", lw=0.6, ls="--")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))  # where there is room for them
     labels = [f"{name}\n({_range(counts[name])})" for name in bins]
     axes.set_xticks(range(len(bins)), labels)
     axes.set_xlim(-0.5, len(bins) - 0.5)

@@ -38,12 +38,12 @@ from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
 from testbed.percentile import nearest_rank
 from testbed.system.namespaces import network_namespace_of
+from testbed.workload.replay_files import UNMAPPED_FILE
 
 START: Final = "start"
 STORE_INTERVAL_S: Final = 1.0
 COLLECT_INTERVAL_S: Final = 0.05
 COLLECT_FRAMES: Final = 32  # sent between two looks at what has arrived, at most
-UNMAPPED_FILE: Final = "replay-unmapped.csv"
 MOST_TOLD: Final = 20  # frames that cannot be sent, in the event; the file has all
 ETH_P_IP: Final = 0x0800
 SIOCGIFADDR: Final = 0x8915
