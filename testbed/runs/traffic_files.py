@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from testbed.capture.pcap import recorded
-from testbed.capture.remap import least_time_scale, remap
 from testbed.errors import Problem, ScenarioError
 from testbed.model.cross_spec import ReplaySpec
 from testbed.model.flow_sizes import parse_table
@@ -57,6 +55,9 @@ def _unreadable(path: Path, error: Exception) -> Problem:
 
 
 def _capture_problems(spec: ReplaySpec, path: Path, scenario: Scenario) -> Iterator[Problem]:
+    from testbed.capture.pcap import recorded  # scapy takes half a second to import: only where there is a capture
+    from testbed.capture.remap import least_time_scale, remap
+
     hosts = {host.name: host for host in Topology(scenario.fabric).hosts}
     try:
         with open_input(path, MAX_CAPTURE_BYTES) as file:

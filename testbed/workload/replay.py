@@ -83,17 +83,9 @@ class Config(Beside):
             )
 
 
-class _Instruction(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32))
-
-
-class _Filter(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("first", ctypes.POINTER(_Instruction)))
-
-
 def only_replayed(sock: socket.socket) -> None:
     """Let a packet socket see only the heads of IPv4 frames whose source address begins with ``ORIGIN``."""
-    program = (_Instruction * 6)(
+    instructions = (  # code, where to go if true, if false, operand: linux/filter.h
         (0x28, 0, 0, 12),  # the EtherType
         (0x15, 0, 3, ETH_P_IP),
         (0x30, 0, 0, ETHERNET_BYTES + 12),  # first byte of the source address
@@ -101,8 +93,10 @@ def only_replayed(sock: socket.socket) -> None:
         (0x06, 0, 0, HEAD_BYTES),
         (0x06, 0, 0, 0),
     )
-    wanted = _Filter(len(program), ctypes.cast(program, ctypes.POINTER(_Instruction)))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(wanted))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in instructions))
+    sock.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program))
+    )
 
 
 def interface_with(ip: str) -> str:
