@@ -71,8 +71,7 @@ class Supervisor:
         self._order = itertools.count()
         self._closing = False
         self._reported = False  # a failure has been raised
-        self._stopped_since_s: dict[Process, float] = {}
-        self._continued: set[Process] = set()  # since the look before the last one
+        self._stopped_since_s: dict[Process, tuple[float, bytes | None]] = {}  # and how often it had run by then
         self._next_look_s = 0.0
 
     def __enter__(self) -> Supervisor:
@@ -342,9 +341,13 @@ class Supervisor:
             return
         self._next_look_s = now_s + STOPPED_CHECK_S
         stopped = self.look_for_stops()
-        before_s = {process: s for process, s in self._stopped_since_s.items() if process not in self._continued}
-        self._stopped_since_s = {process: before_s.get(process, now_s) for process in stopped}
-        for process, since_s in self._stopped_since_s.items():
+        before, self._stopped_since_s = self._stopped_since_s, {}
+        for process in stopped:
+            since_s, runs = before.get(process, (now_s, None))
+            if (now_runs := process.runs()) != runs:  # it has gone on for a while since the last look
+                since_s = now_s
+            self._stopped_since_s[process] = since_s, now_runs
+        for process, (since_s, _runs) in self._stopped_since_s.items():
             if now_s - since_s >= patience_s:
                 self._fail(process, "has been stopped (by SIGSTOP or a debugger)")
 
@@ -353,9 +356,8 @@ class Supervisor:
         t_s = time.monotonic() - self._t0_s
         watched = [process for process in self._processes if process.alive and not process.stopping]
         stopped = [process for process in watched if process.is_stopped()]
-        self._continued = {process for process in watched if process.was_continued()}
         for process in watched:
-            if process in self._continued or process in stopped:
+            if process.was_continued() or process in stopped:
                 self.stops.setdefault(process, t_s)
                 self.stop_counts[process] += 1
                 if self.stop_counts[process] == BEHIND_LOOKS:
