@@ -17,6 +17,7 @@ from testbed.errors import MachineError
 from testbed.model.scenario import Scenario, json_schema
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import bytes_to_text
+from testbed.views.cross import cross_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         + (f", {work.jobs} jobs" if work.jobs > 1 else "")
         + (f", {work.mice_bytes} B every {work.mice_interval_ms:g} ms and host" if work.mice_interval_ms else "")
     )
+    for words in cross_words(scenario):
+        print(f"  cross     {words}")
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
     return 0
 

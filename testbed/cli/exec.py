@@ -39,11 +39,13 @@ from testbed.programs.request import Request
 from testbed.results.program_summary import summarise_program
 from testbed.runs.campaign import Campaign, Outcome
 from testbed.runs.scenario_files import load
+from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root
 from testbed.system.command import run as run_command
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import check_scenario, inspect_machine
-from testbed.views.tables import NOT_MEASURED, VERDICT_STYLES, number_text
+from testbed.views.cells import NOT_MEASURED, number_text
+from testbed.views.tables import VERDICT_STYLES
 
 DEFAULT_TIMEOUT_S: Final = 600.0
 MAX_TIMEOUT_S: Final = 7 * 86_400.0
@@ -142,7 +144,7 @@ def _scenario(args: argparse.Namespace, numbers: dict[str, int | None]) -> Scena
     scenario = override(loaded, changes)
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
-    return scenario
+    return taken_in(scenario)
 
 
 def _number(name: str, text: str | None, problems: list[Problem]) -> int | None:

@@ -11,6 +11,7 @@ from testbed.errors import Problem, ScenarioError
 from testbed.model.scenario import MAX_SEEDS, Scenario, override
 from testbed.model.windows import window_problems
 from testbed.runs.scenario_files import load, parse_settings
+from testbed.runs.traffic_files import taken_in
 
 MAX_REPEATS = 20
 
@@ -92,7 +93,7 @@ def scenario_from(args: argparse.Namespace, **asked: Any) -> Scenario:
         scenario = override(scenario, changes)
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
-    return scenario
+    return taken_in(scenario)
 
 
 def changes_from(args: argparse.Namespace) -> dict[str, Any]:

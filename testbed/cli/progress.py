@@ -78,7 +78,7 @@ class CampaignProgress:
             self._spent_s += time.monotonic() - self._run_began_s
             if kind == "run_failed":
                 self._show_failure(event)
-        elif kind in ("warning", "fault"):
+        elif kind in ("warning", "fault", "process_behind"):
             self._say(f"  {event.get('message') or event.get('action', '') + ' ' + event.get('target', '')}")
         if self._task is not None:
             self._update()

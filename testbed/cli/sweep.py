@@ -35,6 +35,7 @@ from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
 from testbed.runs.scenario_files import builtin_over, load, parse_over
 from testbed.runs.sweep import SweepCampaign
+from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import Machine, check_scenario, inspect_machine
@@ -106,7 +107,7 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
     problems: list[Problem] = []
     found: list[Any] = []
     reads: tuple[Callable[[], Any], ...] = (
-        lambda: load(args.scenario),
+        lambda: taken_in(load(args.scenario)),
         lambda: changes_from(args),
         lambda: parse_over(args.over[0]),
     )

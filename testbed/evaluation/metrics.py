@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Any
 
+from testbed.evaluation.crossflows import BurstTime, FlowTimes, Replayed, burst_times, flow_times, replayed
 from testbed.evaluation.pairs import (
     busiest_host_bytes,
     goodput_fairness,
@@ -107,6 +108,9 @@ class Metrics:
     receiver_utilization: float | None
     latency: Latency | None
     mice: Latency | None
+    flow_times: Mapping[str, FlowTimes]
+    bursts: tuple[BurstTime, ...]
+    replayed: Replayed | None
     dropped_packets: int | None
     retransmitted_segments: int | None
     out_of_order_packets: int | None
@@ -143,6 +147,9 @@ def measure(run: RunRecord) -> Metrics:
         ),
         latency=latency(tables.probes, windows(iterations)),
         mice=latency(tables.messages, windows(iterations)),
+        flow_times=flow_times(run, windows(iterations)),
+        bursts=burst_times(run, windows(iterations)),
+        replayed=replayed(tables.replay, windows(iterations)),
         dropped_packets=dropped_packets(run),
         retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
         out_of_order_packets=_whole(total(row.out_of_order_packets for row in tables.flows)),
@@ -214,8 +221,7 @@ def counting_windows(run: RunRecord) -> tuple[Window, ...]:
     it: no interpolation. Where other traffic runs on between iterations, each iteration by itself, as far as
     interpolation knows it.
     """
-    disturbed = run.scenario.background or run.scenario.workload.mice_interval_ms
-    return windows(measured(run.tables.iterations)) if disturbed else enclosing_window(run)
+    return windows(measured(run.tables.iterations)) if run.scenario.has_other_traffic else enclosing_window(run)
 
 
 def enclosing_window(run: RunRecord) -> tuple[Window, ...]:

@@ -92,7 +92,7 @@ def worst_excess(run: RunRecord, metrics: Metrics) -> tuple[HostPayload, float] 
     not sampled, or nothing is sent.
     """
     repeated = (metrics.retransmitted_segments or 0) * tcp_payload_bytes(run.scenario.fabric.mtu_bytes)
-    others = run.scenario.background or run.scenario.workload.mice_interval_ms
+    others = run.scenario.has_other_traffic
 
     def off(one: HostPayload) -> float:
         more = one.counted_bytes - one.expected_bytes

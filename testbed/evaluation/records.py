@@ -210,6 +210,37 @@ class MessageRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrossFlowRow(Row):
+    """One flow of the cross traffic; ``completion_s`` is None when it had not arrived whole when the run was over."""
+
+    FILE: ClassVar[str] = "crossflows.csv"
+    start_s: float
+    kind: str
+    burst: int | None
+    src_host: str
+    dst_host: str
+    seq: int
+    src_port: int
+    size_bytes: int
+    completion_s: float | None
+    start_lateness_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRow(Row):
+    """One replayed frame; ``latency_s`` is None when it had not arrived when the run was over."""
+
+    FILE: ClassVar[str] = "replay.csv"
+    sent_s: float
+    frame: int
+    src_host: str
+    dst_host: str
+    size_bytes: int
+    latency_s: float | None
+    send_lateness_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationRow(Row):
     """The rate of one link direction, as configured and as measured before the run."""
 
@@ -235,6 +266,8 @@ class Tables:
     sockets: tuple[SocketRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()
+    cross_flows: tuple[CrossFlowRow, ...] = ()
+    replay: tuple[ReplayRow, ...] = ()
     calibration: tuple[CalibrationRow, ...] = ()
 
 

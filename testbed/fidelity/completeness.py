@@ -15,6 +15,16 @@ def check_missing(evidence: Evidence) -> Finding | None:
     return grade("missing", len(missing), f"not measured: {', '.join(missing)}")
 
 
+def _cross(evidence: Evidence) -> dict[str, bool]:
+    """Return of what the cross traffic should leave: is it there?"""
+    metrics, cross = evidence.metrics, evidence.run.scenario.cross_traffic
+    return {
+        "completion times of flows": any(one.count for one in metrics.flow_times.values()) or cross.poisson is None,
+        "completion times of bursts": bool(metrics.bursts) or cross.bursts is None,
+        "replayed frames": metrics.replayed is not None or cross.replay is None,
+    }
+
+
 def missing_measurements(evidence: Evidence) -> Iterator[str]:
     """Yield what the scenario asks for and the run does not have."""
     run, metrics = evidence.run, evidence.metrics
@@ -30,6 +40,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "transfers of pairs": metrics.fairness is not None or not run.scenario.workload.independent or not bulk,
         "latency of small messages": (metrics.mice is not None and metrics.mice.count > 0)
         or not run.scenario.workload.mice_interval_ms,
+        **_cross(evidence),
         "load of the receiver's link": metrics.receiver_utilization is not None
         or run.scenario.workload.kind != "incast",
         "queue drops": metrics.dropped_packets is not None,

@@ -10,7 +10,7 @@ from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, tcp_overhea
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.alarms import shortfall
 from testbed.fidelity.faults import broken_intfs
-from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, percent_limits
+from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, percent_limits
 from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.model.oracle import Prediction
 from testbed.model.shaping import largest_burst_bytes
@@ -41,10 +41,15 @@ def check_processes(evidence: FabricEvidence) -> Finding | None:
 
 
 def check_stopped(evidence: FabricEvidence) -> Finding | None:
-    """Nothing was stopped, not even shortly; what was for long has died, as far as a run is concerned."""
+    """Nothing was stopped, not even shortly; what was for long has died, as far as a run is concerned.
+
+    What was stopped again and again fell behind: the run is about that process, not about the fabric.
+    """
     stopped = evidence.run.events_named("process_stopped")
     shown = ", ".join(str(event["name"]) for event in stopped[:3])
-    return grade("process_stopped", len(stopped), f"stopped for a time (SIGSTOP or a debugger): {shown}")
+    looks = max((float(event.get("looks", 1)) for event in stopped), default=0)  # older runs do not say how many
+    again = "again and again " if looks > (THRESHOLDS["process_stopped"].invalid or 0) else "for a time "
+    return grade("process_stopped", looks, f"stopped {again}(SIGSTOP or a debugger): {shown}")
 
 
 def check_jobs(evidence: FabricEvidence) -> Finding | None:
@@ -209,7 +214,7 @@ def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     got = load.wire_bytes - load.packets * overhead - gse_bytes(run, load.packets)
     got -= _probe_surplus_bytes(run, overhead)
     repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
-    others = run.scenario.background or run.scenario.workload.mice_interval_ms
+    others = run.scenario.has_other_traffic
     too_much = 0.0 if others else max(got - expected - repeated, 0.0)
     off = max(expected - got, too_much) / expected
     return grade(

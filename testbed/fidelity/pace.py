@@ -161,3 +161,15 @@ def check_sampler_lateness(evidence: FabricEvidence) -> Finding | None:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def check_replay_lateness(evidence: Evidence) -> Finding | None:
+    """Replayed frames left their hosts when they were due."""
+    p99_s = nearest_rank((row.send_lateness_s for row in evidence.run.tables.replay), 99)
+    if p99_s is None:
+        return None
+    return grade(
+        "replay_lateness",
+        p99_s,
+        f"replayed frames left up to {p99_s * 1000:.1f} ms late (p99; {limits('replay_lateness')} s)",
+    )

@@ -37,7 +37,9 @@ class Threshold:
 THRESHOLDS = {
     "wrong_elements": Threshold(None, 0, "a wrong sum means the collective did not take place as described"),
     "process_died": Threshold(None, 0, "what died took its part of the experiment with it"),
-    "process_stopped": Threshold(0, None, "what stood still for a moment kept everybody else waiting for as long"),
+    "process_stopped": Threshold(
+        0, 3, "what stood still kept everybody else waiting for as long; again and again: it fell behind"
+    ),
     "jobs": Threshold(None, 0, "a scheme that places flows was not told, or told of others, what to place"),
     "iterations": Threshold(None, 0, "the scenario asked for more iterations than were measured"),
     "calibration": Threshold(0.03, 0.10, "rates are the scale of every result; tbf holds 2% when it works"),
@@ -121,6 +123,7 @@ THRESHOLDS = {
     ),
     "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
     "host_bytes": Threshold(0.01, 0.05, "what an algorithm brings each rank is known exactly"),
+    "replay_lateness": Threshold(0.01, 0.1, "frames that leave late are not the capture's traffic any more"),
     "missing": Threshold(0, None, "what was not measured could have told against the run"),
 }
 

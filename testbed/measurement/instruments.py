@@ -1,4 +1,4 @@
-"""What runs beside a run: sampler, probes, small messages. Start them, tell them what to do, collect what they say."""
+"""What runs beside a run: sampler, probes, other senders. Start them, tell them what to do, collect what they say."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBE_PARTNERS = 2
 
 
 class Instruments:
-    """Measuring processes of one run. ``mice`` is what to tell ``testbed.workload.mice``, None: there are none."""
+    """Measuring processes of one run. ``senders``: name of a program in ``testbed.workload`` -> what it is told."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Instruments:
         supervisor: Supervisor,
         directory: RunDirectory,
         t0_s: float,
-        mice: Mapping[str, Any] | None,
+        senders: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._scenario = scenario
         self._topology = topology
@@ -44,8 +44,8 @@ class Instruments:
         self._supervisor = supervisor
         self._directory = directory
         self._t0_s = t0_s
-        self._mice = mice
-        self._said: dict[str, dict[str, dict[str, Any]]] = {"sampler": {}, "probes": {}, "mice": {}}
+        self._workload_senders = senders
+        self._said: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in ("sampler", "probes", *senders)}
         self._children: dict[str, Child] = {}
 
     def start(self, roles: Mapping[int, str]) -> None:
@@ -74,13 +74,10 @@ class Instruments:
                 },
             )
             awaited.append(("probes", "ready"))
-        if self._mice is not None:
-            self._start(
-                "mice",
-                {"run_dir": str(self._directory.path), "t0_s": self._t0_s, **self._mice, "hosts": self._hosts()},
-                room="workload",
-            )
-            awaited.append(("mice", "ready"))
+        for name, told in self._workload_senders.items():
+            common = {"run_dir": str(self._directory.path), "t0_s": self._t0_s, "hosts": self._hosts()}
+            self._start(name, {**common, **told}, room="workload")
+            awaited.append((name, "ready"))
         self._await(awaited)
 
     def begin_measured(self) -> None:
@@ -109,7 +106,7 @@ class Instruments:
 
     @property
     def _senders(self) -> list[str]:
-        return [name for name in ("probes", "mice") if name in self._children]
+        return [name for name in ("probes", *self._workload_senders) if name in self._children]
 
     def _hosts(self) -> dict[str, dict[str, Any]]:
         return {host.name: {"pid": self._network.pid_of(host.name), "ip": host.ip} for host in self._topology.hosts}
@@ -119,8 +116,8 @@ class Instruments:
         self._children["sampler"].may_exit = True
         self._children["sampler"].send({"command": "stop"})
         self._await([("sampler", "stopped")])
-        if "mice" in self._children:
-            self._children["mice"].send({"command": "stop"})
+        for name in self._workload_senders:
+            self._children[name].send({"command": "stop"})
         return {name: value for name, value in self._said["sampler"]["stopped"].items() if name != "event"}
 
     def _packet_sockets(self) -> None:

@@ -22,13 +22,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import ProbeRow
 from testbed.measurement.arrival import ClockOffset, arrival_ns, open_stamping_socket
+from testbed.measurement.besides import Beside, beside_from, check_beat, check_known
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
 from testbed.percentile import nearest_rank
@@ -90,40 +90,24 @@ def linger_s(topology: Topology) -> float:
     return max(2 * (uplinks + host_links), LINGER_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What to send. ``hosts`` is name -> (a PID in it, its address); ``linger_s`` is when a probe counts as lost."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Beside):
+    """What to send; a probe that is under way for ``linger_s`` counts as lost."""
 
-    run_dir: Path
-    t0_s: float
     interval_s: float
     probe_bytes: int
-    hosts: Mapping[str, tuple[int, str]]
     pairs: Sequence[tuple[str, str]]
     linger_s: float = LINGER_S
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Config:
         """Read a decoded configuration file. Raises KeyError, TypeError or ValueError."""
-        hosts = {str(name): (int(host["pid"]), str(host["ip"])) for name, host in value["hosts"].items()}
+        common = beside_from(value, LINGER_S)
         pairs = [(str(src), str(dst)) for src, dst in value["pairs"]]
-        strangers = {name for pair in pairs for name in pair} - set(hosts)
+        check_known("pairs", (name for pair in pairs for name in pair), common["hosts"])
         interval_s, probe_bytes = float(value["interval_s"]), int(value["probe_bytes"])
-        if not pairs or strangers:
-            raise ValueError(f"pairs name {sorted(strangers) or 'no host'}, expected some of {', '.join(hosts)}")
-        if not interval_s > 0 or probe_bytes < _PAYLOAD.size:
-            raise ValueError(
-                f"interval_s is {interval_s} and probe_bytes {probe_bytes}, expected > 0, >= {_PAYLOAD.size}"
-            )
-        return cls(
-            run_dir=Path(value["run_dir"]),
-            t0_s=float(value["t0_s"]),
-            interval_s=interval_s,
-            probe_bytes=probe_bytes,
-            hosts=hosts,
-            pairs=pairs,
-            linger_s=float(value.get("linger_s", LINGER_S)),
-        )
+        check_beat(interval_s, "probe_bytes", probe_bytes, _PAYLOAD.size)
+        return cls(**common, interval_s=interval_s, probe_bytes=probe_bytes, pairs=pairs)
 
 
 @dataclass(slots=True)

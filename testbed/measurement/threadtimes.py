@@ -28,6 +28,8 @@ ROLE_OF_MODULE: Final = {
     "testbed.prompt.interactive": "runner",
     "testbed.measurement.probes": "probes",
     "testbed.workload.mice": "mice",
+    "testbed.workload.crossflows": "crossflows",
+    "testbed.workload.replay": "replay",
     "testbed.measurement.sampler": "sampler",
 }
 

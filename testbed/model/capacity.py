@@ -112,9 +112,18 @@ def crossings_per_s(scenario: Scenario) -> float:
         src, dst = topology.host(elephant.src), topology.host(elephant.dst)
         rate_mbps = min(elephant.rate_mbps or scenario.fabric.host_link_mbps, scenario.fabric.host_link_mbps)
         total += mbps_to_bytes_per_s(rate_mbps) / frame * (1 + ACKS_PER_FRAME) * _crossings(src, dst)
+    total += _cross_bytes_per_s(scenario) / frame * (1 + ACKS_PER_FRAME) * CROSSINGS_BETWEEN_LEAVES
     if scenario.measure.probe_interval_ms:
         total += len(topology.hosts) * 1000 / scenario.measure.probe_interval_ms * CROSSINGS_BETWEEN_LEAVES
     return total
+
+
+def _cross_bytes_per_s(scenario: Scenario) -> float:
+    """Return what Poisson flows and bursts send on average; a capture's frames are few."""
+    cross, fabric = scenario.cross_traffic, scenario.fabric
+    poisson = cross.poisson.load * fabric.hosts * mbps_to_bytes_per_s(fabric.host_link_mbps) if cross.poisson else 0.0
+    bursts = fabric.hosts * cross.bursts.size_bytes / cross.bursts.period_s if cross.bursts else 0.0
+    return poisson + bursts
 
 
 def _crossings(src: Host, dst: Host) -> int:

@@ -23,6 +23,11 @@ from pydantic import (
 
 from testbed.collectives.collective import Collective, most_peers
 from testbed.errors import Problem, ScenarioError
+from testbed.model.cross_spec import BurstSpec as BurstSpec
+from testbed.model.cross_spec import CrossTrafficSpec as CrossTrafficSpec
+from testbed.model.cross_spec import PoissonSpec as PoissonSpec
+from testbed.model.cross_spec import ReplaySpec as ReplaySpec
+from testbed.model.cross_spec import cross_mistakes
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec, strict_int
 from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_RANKS
@@ -227,6 +232,7 @@ class Scenario(Spec):
     fabric: FabricSpec = FabricSpec()
     workload: WorkloadSpec = WorkloadSpec()
     background: tuple[ElephantSpec, ...] = ()
+    cross_traffic: CrossTrafficSpec = CrossTrafficSpec()
     faults: tuple[FaultSpec, ...] = ()
     measure: MeasureSpec = MeasureSpec()
     gsos: GsosSpec = GsosSpec()
@@ -241,6 +247,7 @@ class Scenario(Spec):
         mistakes = [
             *self._rank_mistakes(),
             *self._host_mistakes(),
+            *cross_mistakes(self.cross_traffic, self.fabric.hosts, self.fabric.leaves, self.ranks),
             *self._fault_mistakes(),
             *self._agent_mistakes(),
             *repair_mistakes(self.gsos.repair, self.schemes, self.fabric),
@@ -280,7 +287,13 @@ class Scenario(Spec):
         """Whether traffic other than the workload's bulk takes a share of links that numbers would show."""
         work = self.workload
         load_mbps = work.mice_bytes * 8 / 1e3 / work.mice_interval_ms if work.mice_interval_ms else 0.0
-        return bool(self.background) or load_mbps > NEGLIGIBLE_LOAD * self.fabric.host_link_mbps
+        others = self.background or self.cross_traffic
+        return bool(others) or load_mbps > NEGLIGIBLE_LOAD * self.fabric.host_link_mbps
+
+    @property
+    def has_other_traffic(self) -> bool:
+        """Whether anything but the workload's bulk and the probes is sent, however little."""
+        return bool(self.background or self.cross_traffic or self.workload.mice_interval_ms)
 
     @property
     def _wraps_within_a_leaf(self) -> bool:

@@ -10,10 +10,12 @@ from testbed.errors import Problem
 from testbed.evaluation.records import (
     INTEGER_CHARACTERS,
     MOST,
+    CrossFlowRow,
     FlowRow,
     IterationRow,
     MessageRow,
     RankRow,
+    ReplayRow,
     Row,
     TransferRow,
 )
@@ -125,9 +127,14 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
             yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, RankRow):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
-    if isinstance(row, (TransferRow, MessageRow)):
+    if isinstance(row, (TransferRow, MessageRow, CrossFlowRow, ReplayRow)):
         for name in ("src_host", "dst_host"):
             yield name, getattr(row, name) in hosts, f"h1..h{len(hosts)}"
+    if isinstance(row, CrossFlowRow):
+        burst = row.kind == "burst"
+        yield "kind", row.kind in ("poisson", "burst"), "poisson or burst"
+        yield "burst", (row.burst is not None) == burst, "a number" if burst else "nothing"
+        yield "size_bytes", row.size_bytes > 0, "at least a byte"
     if isinstance(row, FlowRow) and row.path is not None:
         yield "path", _is_path(topology, row.path), "a path of this fabric"
 

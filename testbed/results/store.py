@@ -27,6 +27,7 @@ from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.evaluation.records import (
     CalibrationRow,
     CpuRow,
+    CrossFlowRow,
     FlowRow,
     IterationRow,
     LinkRow,
@@ -34,6 +35,7 @@ from testbed.evaluation.records import (
     ProbeRow,
     QueueRow,
     RankRow,
+    ReplayRow,
     Row,
     RowT,
     RunRecord,
@@ -221,6 +223,8 @@ class Run:
             sockets=self.rows(SocketRow),
             probes=self.rows(ProbeRow),
             messages=self.rows(MessageRow),
+            cross_flows=self.rows(CrossFlowRow),
+            replay=self.rows(ReplayRow),
             calibration=self.rows(CalibrationRow),
         )
 

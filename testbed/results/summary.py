@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from statistics import median
 from typing import Any
 
 from testbed.errors import Problem, ResultsError
+from testbed.evaluation.crossflows import Replayed
 from testbed.evaluation.metrics import Latency, Metrics, measure
 from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.recovery import recoveries
@@ -50,6 +52,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
         **_jobs(metrics, run),
         **_pairs(metrics, run),
+        **cross_fields(metrics, run),
         "latency_ms": latency_fields(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
@@ -124,6 +127,30 @@ def _pairs(metrics: Metrics, run: Run) -> dict[str, Any]:
         found["receiver_utilization"] = metrics.receiver_utilization
     if run.scenario.workload.mice_interval_ms:
         found["mice_latency_ms"] = latency_fields(metrics.mice)
+    return found
+
+
+def cross_fields(metrics: Metrics, run: Run) -> dict[str, Any]:
+    """Return what became of the cross traffic; nothing of what there is none of."""
+    cross, found = run.scenario.cross_traffic, dict[str, Any]()
+    if cross.poisson is not None:
+        found["flow_times"] = {name: asdict(times) for name, times in metrics.flow_times.items()}
+    if cross.bursts is not None:
+        times_s = [one.completion_s for one in metrics.bursts if one.completion_s is not None]
+        found["bursts"] = {
+            "count": len(metrics.bursts),
+            "missing": len(metrics.bursts) - len(times_s),
+            "median_s": median(times_s) if len(times_s) == len(metrics.bursts) and times_s else None,
+            "worst_s": max(times_s) if len(times_s) == len(metrics.bursts) and times_s else None,
+            "ideal_s": metrics.bursts[0].ideal_s if metrics.bursts else None,
+            "each": [asdict(one) for one in metrics.bursts],
+        }
+    if cross.replay is not None:
+        sent = metrics.replayed
+        found["replay"] = {
+            **(asdict(sent) if sent else dict.fromkeys(field.name for field in fields(Replayed))),
+            "lost": sent.sent - sent.received if sent else None,
+        }
     return found
 
 

@@ -43,10 +43,11 @@ from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
 from testbed.runs.plan import Plan
 from testbed.system import capsule
-from testbed.system.process import Child
+from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
+from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Experiment:
         self.t0_s = time.monotonic()
         self.directory = RunDirectory(plan.run_dir)
         self.supervisor = Supervisor(t0_s=self.t0_s)
+        self.supervisor.on_behind = self._tell_of_one_behind
         self._emit = emit
         self._jobs: dict[str, int] = {}  # of GSOS once all of ours are announced
         self._agent_rounds: list[tuple[AgentStats, AgentStats]] = []  # before and after each time that is measured
@@ -134,7 +136,7 @@ class Experiment:
         """Start what watches the run; ``roles``: of processes that are not the fabric's."""
         plan, daemons = self.plan, fabric.daemons
         instruments = Instruments(
-            plan.scenario, plan.topology, fabric.network, self.supervisor, self.directory, self.t0_s, plan.mice
+            plan.scenario, plan.topology, fabric.network, self.supervisor, self.directory, self.t0_s, plan.senders
         )
         own = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", fabric.gsos_process.pid: "gsos"}
         own.update(dict.fromkeys(fabric.agents.pids, "gsp"))
@@ -144,7 +146,10 @@ class Experiment:
     def _tell_of_stops_and_deaths(self, gsos_process: Child, silence: dict[str, Any] | None) -> None:
         """Report what the run went on without; ``silence``: how GSOS fell silent, None if it did not."""
         for process, noticed_s in self.supervisor.stops.items():
-            self.emit("process_stopped", role=process.role, name=str(process), noticed_s=round(noticed_s, 6))
+            looks = self.supervisor.stop_counts[process]
+            self.emit(
+                "process_stopped", role=process.role, name=str(process), noticed_s=round(noticed_s, 6), looks=looks
+            )
         for death in self.supervisor.deaths:
             if death.role not in self.told_elsewhere:
                 self.emit(
@@ -170,6 +175,10 @@ class Experiment:
                 if any(fault.action == "silence" for fault in self.plan.scenario.faults):
                     network.prepare_silence()
             yield network
+
+    def _tell_of_one_behind(self, process: Process, t_s: float) -> None:
+        message = f"{process} is stopped again and again (SIGSTOP or a debugger): it falls behind"
+        self.emit("process_behind", role=process.role, name=str(process), noticed_s=round(t_s, 6), message=message)
 
     def phase(self, name: str) -> None:
         """Tell the user what happens now."""
@@ -259,13 +268,21 @@ class Experiment:
         self._store_agents(agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
-        for name, said in instruments.end_measured().items():
-            self.emit(f"{name}_stopped", **said)
+        self._end_senders(instruments)
         self.emit("sampler_stopped", **instruments.stop())
         agents.release_senders()
         after = self.directory.raw / "after"
         after.mkdir()
         self.emit("read_back", differences=differences(network, after))
+
+    def _end_senders(self, instruments: Instruments) -> None:
+        """End what sends beside the ranks, and tell what each says; of a capture also how much of it was not sent."""
+        for name, said in instruments.end_measured().items():
+            self.emit(f"{name}_stopped", **said)
+            if unmapped := said.get("unmapped"):
+                number, why = said["unmapped_frames"][0]
+                whole = f"raw/{UNMAPPED_FILE} has them all"
+                self.emit("warning", message=f"{unmapped} frames are not sent, e.g. {number}: {why}; {whole}")
 
     def _iterate(self, job: Job, iteration: int, size_bytes: int, *, measured_of: Agents | None = None) -> None:
         """Run an iteration; one that is measured says whose agents' counters are to be of it, others are warm-up."""

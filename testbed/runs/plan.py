@@ -26,6 +26,7 @@ from testbed.units import MIB
 # An iteration slower than this fraction of the physical limit is no measurement any more but a failure.
 SLOWEST_EFFICIENCY = 0.01
 ITERATION_GRACE_S = 30.0
+CROSS_LINGER_S = 10.0  # for flows that had begun when the measured part ended; what takes longer is told as missing
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,31 @@ class Plan:
             "mice": [[src.name, dst.name, rng.choice(SOURCE_PORTS)] for src, dst in pairs],
             "linger_s": linger_s(self.topology),
         }
+
+    @property
+    def senders(self) -> dict[str, dict[str, Any]]:
+        """What the programs of ``testbed.workload`` that send beside the ranks are told, by their names."""
+        found = {"mice": self.mice, "crossflows": self.cross_flows, "replay": self.replay}
+        return {name: told for name, told in found.items() if told is not None}
+
+    @property
+    def cross_flows(self) -> dict[str, Any] | None:
+        """What ``testbed.workload.crossflows`` is told; None where there are no such flows."""
+        if not self.scenario.cross_traffic.has_flows:
+            return None
+        return {
+            "seed": self.seed,
+            "scenario": self.scenario.model_dump(mode="json"),
+            "ranks": [host.name for host in self.rank_hosts],
+            "linger_s": max(linger_s(self.topology), CROSS_LINGER_S),
+        }
+
+    @property
+    def replay(self) -> dict[str, Any] | None:
+        """What ``testbed.workload.replay`` is told; None where no capture is replayed."""
+        if self.scenario.cross_traffic.replay is None:
+            return None
+        return {"scenario": self.scenario.model_dump(mode="json"), "linger_s": linger_s(self.topology)}
 
     @property
     def settings(self) -> SchemeSettings:

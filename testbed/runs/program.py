@@ -102,8 +102,7 @@ class ProgramExperiment(Experiment):
         self._store_agents(fabric.agents.stats())
         for result in elephants.stop():
             self.emit("background", **asdict(result))
-        for name, said in instruments.end_measured().items():
-            self.emit(f"{name}_stopped", **said)
+        self._end_senders(instruments)
         self.emit("sampler_stopped", **instruments.stop())
         fabric.agents.release_senders()
         after = self.directory.raw / "after"

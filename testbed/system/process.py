@@ -80,6 +80,12 @@ class Process:
             return os.waitid(os.P_PIDFD, self.pidfd, os.WCONTINUED | os.WNOHANG) is not None
         return False
 
+    def runs(self) -> bytes | None:
+        """Return how often it has been on a core (schedstat): the same again, and it has not run in between."""
+        with suppress(OSError, IndexError), open(f"/proc/{self.pid}/schedstat", "rb") as file:
+            return file.read().split()[2]
+        return None
+
     def reap(self) -> int | None:
         """Return the exit status as subprocess has it; None for a process that is not our child."""
         with suppress(ChildProcessError):

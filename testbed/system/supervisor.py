@@ -16,6 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,7 @@ KILL_TIMEOUT_S = 10.0
 TAIL_LINES = 8
 STOPPED_CHECK_S = 0.5
 STOPPED_S = 1.0  # a debugger that only looks stops a process for less
+BEHIND_LOOKS = 4  # found stopped, or continued, by so many looks: it falls behind
 
 
 class Timer:
@@ -57,9 +59,10 @@ class Supervisor:
 
     def __init__(self, t0_s: float) -> None:
         self.deaths: list[Death] = []  # every unexpected one, fatal or not, in order of notice
-        self.stops: dict[
-            Process, float
-        ] = {}  # processes somebody has stopped, however shortly, and when it was noticed
+        # processes somebody has stopped, however shortly: when it was noticed, and by how many looks
+        self.stops: dict[Process, float] = {}
+        self.stop_counts: Counter[Process] = Counter()
+        self.on_behind: Callable[[Process, float], None] = lambda _process, _t_s: None  # once a process, at what time
         self._t0_s = t0_s
         self._selector = selectors.DefaultSelector()
         self._processes: list[Process] = []
@@ -68,7 +71,7 @@ class Supervisor:
         self._order = itertools.count()
         self._closing = False
         self._reported = False  # a failure has been raised
-        self._stopped_since_s: dict[Process, float] = {}
+        self._stopped_since_s: dict[Process, tuple[float, bytes | None]] = {}  # and how often it had run by then
         self._next_look_s = 0.0
 
     def __enter__(self) -> Supervisor:
@@ -338,8 +341,13 @@ class Supervisor:
             return
         self._next_look_s = now_s + STOPPED_CHECK_S
         stopped = self.look_for_stops()
-        self._stopped_since_s = {process: self._stopped_since_s.get(process, now_s) for process in stopped}
-        for process, since_s in self._stopped_since_s.items():
+        before, self._stopped_since_s = self._stopped_since_s, {}
+        for process in stopped:
+            since_s, runs = before.get(process, (now_s, None))
+            if (now_runs := process.runs()) != runs:  # it has gone on for a while since the last look
+                since_s = now_s
+            self._stopped_since_s[process] = since_s, now_runs
+        for process, (since_s, _runs) in self._stopped_since_s.items():
             if now_s - since_s >= patience_s:
                 self._fail(process, "has been stopped (by SIGSTOP or a debugger)")
 
@@ -351,6 +359,9 @@ class Supervisor:
         for process in watched:
             if process.was_continued() or process in stopped:
                 self.stops.setdefault(process, t_s)
+                self.stop_counts[process] += 1
+                if self.stop_counts[process] == BEHIND_LOOKS:
+                    self.on_behind(process, t_s)
         return stopped
 
     def _hear_the_rest(self) -> None:

@@ -21,6 +21,7 @@ from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.store import Run
 from testbed.results.summary import summarise
 from testbed.units import bytes_to_text
+from testbed.views.cross import cross_words
 
 INVALID = "INVALID"
 MAX_REASON_CHARACTERS = 1000
@@ -222,6 +223,7 @@ def describe(scenario: Scenario) -> str:
         alone = "" if what else " alone"
         mice = f"{bytes_to_text(work.mice_bytes)} every {work.mice_interval_ms:g} ms and host"
         what.append(f"small messages{alone} of {mice}")
+    what += cross_words(scenario)
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
         f"MTU {fabric.mtu_bytes}; {', '.join(what)}"

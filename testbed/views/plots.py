@@ -1,4 +1,4 @@
-"""Figures from stored results; matplotlib is imported here, in ``timeline`` and ``sweep_plot``. Computes nothing new.
+"""Figures from stored results; matplotlib is imported in ``*plot*`` and ``timeline``. Computes nothing new.
 
 Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
 from which runs, code and scenario it was made. Same runs, same bytes.
@@ -27,6 +27,7 @@ from testbed.model.oracle import Band
 from testbed.results.files import write_together
 from testbed.results.store import Run, json_text
 from testbed.units import KIB
+from testbed.views import cross_plot as crossing
 from testbed.views import timeline as around
 from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
 
@@ -517,11 +518,25 @@ def timeline(comparison: Comparison) -> tuple[Figure, str] | None:
     return None if text is None else (figure, _caption(comparison, text))
 
 
+# --- cross traffic -------------------------------------------------------------------------------------------
+
+
+def flows(comparison: Comparison) -> tuple[Figure, str] | None:
+    """Slowdown of Poisson flows by size and how long bursts took, per scheme, where there is such traffic."""
+    panels = crossing.panels_of(comparison)
+    if not panels:
+        return None
+    figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
+    text = crossing.draw(figure, comparison, panels, scheme_colour)
+    return figure, _caption(comparison, text)
+
+
 FIGURES: dict[str, Draw] = {
     "completion": completion,
     "uplinks": uplinks,
     "latency": latency,
     "messages": messages,
+    "flows": flows,
     "queues": queues,
     "timeline": timeline,
 }

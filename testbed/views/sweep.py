@@ -61,6 +61,8 @@ QUANTITIES: Final = (
     Quantity("latency_p99_ms", _at("latency_ms", "p99")),
     Quantity("mice_latency_p50_ms", _at("mice_latency_ms", "p50")),
     Quantity("mice_latency_p99_ms", _at("mice_latency_ms", "p99")),
+    Quantity("flow_slowdown_p50", _at("flow_times", "all", "slowdown_p50")),
+    Quantity("flow_slowdown_p99", _at("flow_times", "all", "slowdown_p99")),
 )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from rich.console import RenderableType
 
 from testbed.errors import printable
+from testbed.views.cells import number_text
 from testbed.views.sweep import Group, Median, SweepResults
-from testbed.views.tables import Grid, number_text, rendered
+from testbed.views.tables import Grid, rendered
 
 Cell = Callable[[Group], str]
-MICE = "mice_latency_p99_ms"
+MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
@@ -32,6 +33,8 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
     ]
     if results.has(MICE):
         latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
+    if results.has(FLOWS):
+        latencies += [("flows\nslower p50", _middle(FLOWS, 1)), ("p99", _middle("flow_slowdown_p99", 1))]
     pace = _grid(
         results,
         results.heading,

@@ -12,6 +12,7 @@ from rich.text import Text
 from testbed.errors import printable
 from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
+from testbed.views.cells import NOT_MEASURED, number_text
 from testbed.views.comparison import (
     VERDICTS,
     Comparison,
@@ -22,6 +23,7 @@ from testbed.views.comparison import (
     iteration_name,
     left_out_text,
 )
+from testbed.views.cross import cross_columns, cross_lines, cross_notes
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -29,7 +31,6 @@ PROBES_PASS_THE_BULK = (
 )
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
-NOT_MEASURED = "-"
 # By Monte Carlo of hashing's three outcomes Student's interval covers 78% with three seeds, 92% with five, 94% with
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
@@ -65,7 +66,7 @@ def run_grid(comparison: Comparison) -> Grid:
     limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
     bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
-    disturbed = comparison.scenario.faults or comparison.scenario.background
+    disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     waits = comparison.waits_at_source
     name = iteration_name(comparison.scenario)
     notes = (
@@ -76,6 +77,7 @@ def run_grid(comparison: Comparison) -> Grid:
         "keeps one, a host held up elsewhere does not",
         *((PROBES_PASS_THE_BULK,) if waits else ()),
         *(("mice p50, p99: latency of the small messages, from hand-over to the last byte's arrival",) if mice else ()),
+        *cross_notes(comparison.scenario),
         *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
     reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
@@ -86,6 +88,7 @@ def run_grid(comparison: Comparison) -> Grid:
             *("probes\np50 ms", "probes\np99 ms"),
             *(("at source\np50 ms", "at source\np99 ms") if waits else ()),
             *(("mice p50\nms", "mice p99\nms") if mice else ()),
+            *(header for header, _cell in cross_columns(comparison.scenario)),
             "dropped/\nresent/\nreordered",
             *(("outage\nms",) if faults else ()),
         ),
@@ -110,6 +113,7 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[st
         number_text(entry.number("latency_ms", "p99"), 1),
         *((number_text(entry.number("dgsq_wait_ms", key), 0) for key in ("p50", "p99")) if waits else ()),
         *((number_text(entry.number("mice_latency_ms", key), 1) for key in ("p50", "p99")) if mice else ()),
+        *(cell(entry) for _header, cell in cross_columns(entry.run.scenario)),
         "/".join(number_text(entry.number(key), 0) for key in packets),
         *((number_text(entry.number("outage_ms"), 0),) if faults else ()),
     )
@@ -156,6 +160,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         *(_wait_lines(numbers) if comparison.waits_at_source else ()),
         *((("small messages p50, ms", numbers(2, "mice_latency_ms", "p50")),) if mice else ()),
         *((("small messages p99, ms", numbers(2, "mice_latency_ms", "p99")),) if mice else ()),
+        *((name, numbers(digits, *keys)) for name, digits, keys in cross_lines(scenario)),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
@@ -238,11 +243,6 @@ def _over_expected(comparison: Comparison, scheme: str) -> str:
         return NOT_MEASURED
     hashed_s = found.slowdown.mean * ideal_s
     return _spread(Spread(hashed_s / times.mean, hashed_s / times.largest, hashed_s / times.smallest), 2)
-
-
-def number_text(value: float | None, digits: int) -> str:
-    """Return a number as tables show it; what was not measured is a dash."""
-    return NOT_MEASURED if value is None else f"{value:.{digits}f}"
 
 
 def _time(seconds: float | None) -> str:

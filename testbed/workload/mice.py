@@ -25,13 +25,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import MessageRow
 from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns
+from testbed.measurement.besides import Beside, beside_from, check_beat, check_known
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
 from testbed.percentile import nearest_rank
@@ -54,42 +54,24 @@ class Mouse:
     src_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What to send. ``hosts`` is name -> (a PID in it, its address); ``linger_s`` is how long to wait at the end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Beside):
+    """What to send."""
 
-    run_dir: Path
-    t0_s: float
     seed: int
     interval_s: float
     message_bytes: int
-    hosts: Mapping[str, tuple[int, str]]
     mice: Sequence[Mouse]
-    linger_s: float
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Config:
         """Read a decoded configuration file. Raises KeyError, TypeError or ValueError."""
-        hosts = {str(name): (int(host["pid"]), str(host["ip"])) for name, host in value["hosts"].items()}
+        common = beside_from(value)
         mice = [Mouse(str(src), str(dst), int(port)) for src, dst, port in value["mice"]]
-        strangers = {name for mouse in mice for name in (mouse.src, mouse.dst)} - set(hosts)
+        check_known("mice", (name for mouse in mice for name in (mouse.src, mouse.dst)), common["hosts"])
         interval_s, message_bytes = float(value["interval_s"]), int(value["message_bytes"])
-        if not mice or strangers:
-            raise ValueError(f"mice name {sorted(strangers) or 'no host'}, expected some of {', '.join(hosts)}")
-        if not interval_s > 0 or message_bytes < HEADER.size:
-            raise ValueError(
-                f"interval_s is {interval_s} and message_bytes {message_bytes}, expected > 0, >= {HEADER.size}"
-            )
-        return cls(
-            run_dir=Path(value["run_dir"]),
-            t0_s=float(value["t0_s"]),
-            seed=int(value["seed"]),
-            interval_s=interval_s,
-            message_bytes=message_bytes,
-            hosts=hosts,
-            mice=mice,
-            linger_s=float(value["linger_s"]),
-        )
+        check_beat(interval_s, "message_bytes", message_bytes, HEADER.size)
+        return cls(**common, seed=int(value["seed"]), interval_s=interval_s, message_bytes=message_bytes, mice=mice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ MOST_NAMED = 3  # peers a message names
 class Patience:
     """How long to put up with silence, in seconds."""
 
-    hang_s: float = 10.0  # a rank that has not answered for so long hangs
+    hang_s: float = 3.5  # a rank that has not answered for so long hangs: told within 5 s, as ranks are asked each 1.2
     stall_s: float = 60.0  # while faults are repaired TCP may back off to many seconds between attempts
 
 
@@ -44,6 +44,8 @@ class StallWatch:
         self._patience = patience
         self._progress = (0, 0)
         self._progress_s = start_s
+        self._checked_s = start_s
+        self._grace_s = start_s  # nobody is blamed for what was before
 
     def check(self, now_s: float) -> float:
         """Return the fraction of the iteration's bytes that has arrived, as far as the ranks have told.
@@ -51,8 +53,11 @@ class StallWatch:
         Raises WorkloadError naming the ranks that have not answered for ``patience.hang_s``, or those that have
         waited longest when nothing has arrived anywhere for ``patience.stall_s``.
         """
+        if now_s - self._checked_s > self._patience.hang_s:  # the machine stood still, or who asks: all get time again
+            self._grace_s = now_s
+        self._checked_s = now_s
         moving = [rank for rank in self._ranks if not rank.said("moved", self._iteration)]
-        hung = [rank for rank in moving if now_s - rank.heard_s > self._patience.hang_s]
+        hung = [rank for rank in moving if now_s - max(rank.heard_s, self._grace_s) > self._patience.hang_s]
         if hung:
             raise WorkloadError(
                 f"iteration {self._iteration}: no answer for {self._patience.hang_s:g} s from "

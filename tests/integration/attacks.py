@@ -67,6 +67,12 @@ class Run:
             self._read(deadline_s - time.monotonic())
         return True
 
+    def hear(self, duration_s: float) -> None:
+        """Take in what the program says for so long."""
+        end_s = time.monotonic() + duration_s
+        while self._open and (left_s := end_s - time.monotonic()) > 0:
+            self._read(left_s)
+
     def lives_for(self, duration_s: float) -> bool:
         """Return whether the program is still there after ``duration_s``."""
         return not select.select([self.pidfd], [], [], duration_s)[0]
@@ -170,6 +176,24 @@ def pause(lab: Lab, *, kind: str, pause_s: float) -> dict[str, Any]:
     run.lives_for(pause_s)
     os.kill(pid, signal.SIGCONT)
     return report(lab, run, timeout_s=60)
+
+
+def limp(lab: Lab, *, kind: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Stop one process of a run and let it go on, again and again while it is measured, and report."""
+    run = Run([*SMALL, "--set", "workload.iterations=8", *arguments])
+    assert run.await_event("measurement"), run.text
+    pid = await_process(lab, kind, run)
+    assert pid is not None, run.text
+    began_s = time.monotonic()
+    told_s = None
+    while told_s is None and run.process.poll() is None and time.monotonic() - began_s < 20:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            run.lives_for(0.15)
+            os.kill(pid, signal.SIGCONT)
+        run.hear(0.1)
+        told_s = time.monotonic() - began_s if "falls behind" in run.text else None
+    return {"told_s": told_s, **report(lab, run, timeout_s=60)}
 
 
 def withdraw_job(lab: Lab) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from attacks import (
     close_stdout,
     interrupt,
     leave_things,
+    limp,
     pause,
     pester_gsos,
     soak,
@@ -197,6 +198,18 @@ def test_a_stop_of_a_moment_is_a_doubt(tmp_path: Path, kind: str) -> None:
     (summary,) = told["summaries"]
     assert summary["verdict"] in ("SUSPECT", "INVALID")
     assert any(reason.startswith("stopped for a time") and kind in reason for reason in summary["reasons"]), summary
+
+
+def test_a_rank_that_falls_behind_is_named_at_once_and_the_run_is_invalid(tmp_path: Path) -> None:
+    collective = ["--set", "workload.kind=collective", "--set", "workload.collective=allreduce/halving_doubling"]
+    told = in_lab(tmp_path / "results", limp, kind="rank", arguments=collective)
+    assert_nothing_left(told)
+    assert told["status"] == 0, told["stderr"]
+    assert told["told_s"] is not None and told["told_s"] < 5
+    assert re.search(r"rank \d on h\d \(pid \d+\) is stopped again and again .*falls behind", told["stderr"])
+    (summary,) = told["summaries"]
+    assert summary["verdict"] == "INVALID"
+    assert any(re.match(r"stopped again and again .*rank \d on h\d", reason) for reason in summary["reasons"]), summary
 
 
 def test_a_job_taken_from_gsos_makes_the_run_invalid(tmp_path: Path) -> None:

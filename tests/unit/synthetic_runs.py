@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timezone
+from itertools import takewhile
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from typing import Any
 from testbed.evaluation.records import (
     CalibrationRow,
     CpuRow,
+    CrossFlowRow,
     FlowRow,
     IterationRow,
     LinkRow,
@@ -26,6 +28,7 @@ from testbed.evaluation.records import (
     ProbeRow,
     QueueRow,
     RankRow,
+    ReplayRow,
     Row,
     RunRecord,
     SocketRow,
@@ -33,6 +36,7 @@ from testbed.evaluation.records import (
     ThreadRow,
     TransferRow,
 )
+from testbed.model.cross_flows import ideal_s, seeded_flows
 from testbed.model.oracle import FlowPath, ideal, path_name, predict
 from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import pair_flows, place_ranks
@@ -98,6 +102,8 @@ def healthy(
         ),
         probes=probes,
         messages=_messages(scenario, hosts, windows, seed),
+        cross_flows=_cross_flows(scenario, topology, hosts, windows, seed),
+        replay=_replayed(scenario, topology, windows),
         calibration=tuple(
             CalibrationRow(direction=d.name, configured_mbps=d.rate_mbps, measured_mbps=d.rate_mbps, error_fraction=0.0)
             for d in topology.directions
@@ -297,6 +303,57 @@ def _messages(
         )
         for src, dst in mice_pairs(hosts, seed)
         for seq in range(int(windows[-1][1] / interval_s))
+    )
+
+
+CROSS_SLOWDOWN = 2.0  # of every flow
+
+
+def _cross_flows(
+    scenario: Scenario, topology: Topology, hosts: Sequence[Host], windows: Sequence[tuple[float, float]], seed: int
+) -> tuple[CrossFlowRow, ...]:
+    """The flows a run's program would begin, each twice as slow as on an empty fabric."""
+    if not scenario.cross_traffic.has_flows:
+        return ()
+    begun = takewhile(
+        lambda flow: windows[0][0] + flow.due_s < windows[-1][1],
+        seeded_flows(scenario, topology.hosts, sorted(hosts, key=lambda host: host.name), seed),
+    )
+    return tuple(
+        CrossFlowRow(
+            start_s=windows[0][0] + flow.due_s,
+            kind=flow.kind,
+            burst=flow.burst,
+            src_host=flow.src,
+            dst_host=flow.dst,
+            seq=number,
+            src_port=25_000 + number % 7000,
+            size_bytes=flow.size_bytes,
+            completion_s=CROSS_SLOWDOWN
+            * ideal_s(scenario.fabric, topology.host(flow.src), topology.host(flow.dst), flow.size_bytes),
+            start_lateness_s=0.0001,
+        )
+        for number, flow in enumerate(begun)
+    )
+
+
+def _replayed(scenario: Scenario, topology: Topology, windows: Sequence[tuple[float, float]]) -> tuple[ReplayRow, ...]:
+    """A frame of h1 to h2 each 10 ms, 2 ms under way."""
+    if scenario.cross_traffic.replay is None:
+        return ()
+    src, dst = topology.hosts[:2]
+    start_s, end_s = windows[0][0], windows[-1][1]
+    return tuple(
+        ReplayRow(
+            sent_s=start_s + number * 0.01,
+            frame=number + 1,
+            src_host=src.name,
+            dst_host=dst.name,
+            size_bytes=200,
+            latency_s=0.002,
+            send_lateness_s=0.0001,
+        )
+        for number in range(int((end_s - start_s) / 0.01))
     )
 
 

@@ -52,9 +52,20 @@ def brought(case: Case) -> Floats:
     return rng.integers(1, 1000, size=(case.program.n_ranks, case.floats)).astype(np.float32)
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_arrays_and_messages_end_as_numpy_says(case: Case) -> None:
+    check_against_numpy(case)
+
+
+@pytest.mark.full
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_a_thousand_random_collectives_end_as_numpy_says(case: Case) -> None:
+    check_against_numpy(case)
+
+
+def check_against_numpy(case: Case) -> None:
     n, floats, operation = case.program.n_ranks, case.floats, case.program.operation
     has = brought(case)
     if not case.program.in_place:

@@ -380,10 +380,17 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("rate changed", rate_changed, "settings_after", Level.INVALID, "l1-eth5: rate (bytes/s) is 1000000"),
     (
         "stopped for a moment",
-        event("process_stopped", role="rank", name="rank 3 on h4 (pid 7)"),
+        event("process_stopped", role="rank", name="rank 3 on h4 (pid 7)", looks=1),
         "process_stopped",
         Level.SUSPECT,
         "stopped for a time (SIGSTOP or a debugger): rank 3 on h4 (pid 7)",
+    ),
+    (
+        "stopped again and again",
+        event("process_stopped", role="rank", name="rank 3 on h4 (pid 7)", looks=4),
+        "process_stopped",
+        Level.INVALID,
+        "stopped again and again (SIGSTOP or a debugger): rank 3 on h4 (pid 7)",
     ),
     (
         "job withdrawn",
@@ -572,7 +579,7 @@ def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
 
 
 def test_every_check_of_the_table_is_tripped_by_some_case() -> None:
-    tripped = {case[2] for case in CASES} | {"switch_bound", "agents", "short_of_grants"}
+    tripped = {case[2] for case in CASES} | {"switch_bound", "agents", "short_of_grants", "replay_lateness"}
     assert tripped == set(THRESHOLDS)
     assert len(CHECKS) == len(THRESHOLDS)
 

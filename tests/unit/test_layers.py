@@ -32,6 +32,7 @@ MAY_IMPORT = {
 DOORS = {
     "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
     "matplotlib": {
+        "testbed.views.cross_plot",
         "testbed.views.plots",
         "testbed.views.sweep_plot",
         "testbed.views.sweep_words",

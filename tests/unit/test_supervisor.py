@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ControllerError, NetworkError, WorkloadError
+from testbed.system.process import Process
 from testbed.system.supervisor import Supervisor
 
 SLEEP = ["sleep", "60"]
@@ -393,6 +394,24 @@ def test_a_process_stopped_for_a_moment_is_left_alone(supervisor: Supervisor) ->
     run_for(supervisor, 1.6)
     assert supervisor.deaths == []
     assert list(supervisor.stops) == [child]
+
+
+def test_a_process_stopped_again_and_again_falls_behind_and_lives(supervisor: Supervisor) -> None:
+    child, other = supervisor.start("rank", SLEEP, name="rank 3", host="h4"), supervisor.start("rank", SLEEP)
+    told: list[Process] = []
+    supervisor.on_behind = lambda process, _t_s: told.append(process)
+    began_s = time.monotonic()
+    while not told and time.monotonic() - began_s < 20:
+        os.kill(child.pid, signal.SIGSTOP)
+        run_for(supervisor, 0.15)
+        os.kill(child.pid, signal.SIGCONT)
+        run_for(supervisor, 0.1)
+    assert told == [child]
+    assert time.monotonic() - began_s < 5
+    run_for(supervisor, 1.0)
+    assert told == [child], "told once"
+    assert supervisor.deaths == [] and other not in supervisor.stops
+    assert supervisor.stop_counts[child] >= 4
 
 
 def test_a_stop_shorter_than_any_look_is_noticed(supervisor: Supervisor) -> None:

@@ -335,6 +335,16 @@ def test_bytes_that_come_slowly_are_no_stall() -> None:
         watch.check(float(now_s))
 
 
+def test_a_rank_is_not_blamed_for_a_machine_that_stood_still() -> None:
+    ranks = [state(0, heard_s=1, received=1), state(1, heard_s=1, received=1)]
+    watch = StallWatch(1, ranks, PATIENCE, 0.0)
+    watch.check(1.0)
+    watch.check(9.0)  # nobody could ask for eight seconds, nobody has had the time to answer
+    watch.check(13.0)
+    with pytest.raises(WorkloadError, match="no answer for 5 s from rank 0, .*rank 1"):
+        watch.check(14.5)
+
+
 def test_a_standstill_names_who_waits_longest_for_whom() -> None:
     ranks = [
         state(0, heard_s=20, received=10, silent_s=20.1),

@@ -1,0 +1,135 @@
+"""From rows of cross traffic to what tables and figures say of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_runs import CROSS_SLOWDOWN, healthy, scenario_of, store, with_rows
+
+from testbed.evaluation.crossflows import ALL, bin_names, bin_of
+from testbed.evaluation.metrics import measure
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.usage import usage
+from testbed.fidelity import Evidence, judge
+from testbed.fidelity.completeness import check_missing
+from testbed.results.store import Run, load
+from testbed.results.summary import summarise
+from testbed.units import KIB, MIB
+from testbed.views.comparison import compare, describe
+from testbed.views.plots import draw_all
+from testbed.views.tables import run_grid, scheme_grid
+
+POISSON = {"load": 0.3, "size_scale": 0.02}
+BURSTS = {"storage": ["h4"], "period_s": 2.0, "size_bytes": 64 * KIB}
+
+
+def run_with(cross: dict[str, Any], **options: Any) -> RunRecord:
+    return healthy(scenario_of(workload={"iterations": 2, "size_bytes": 8 * MIB}, cross_traffic=cross), **options)
+
+
+def test_a_border_belongs_to_the_bin_below_it() -> None:
+    assert bin_names() == ("to 10 KiB", "to 100 KiB", "to 1 MiB", "over 1 MiB")
+    sizes = (1, 10 * KIB, 10 * KIB + 1, MIB, MIB + 1)
+    assert [bin_of(size) for size in sizes] == [bin_names()[i] for i in (0, 0, 1, 2, 3)]
+
+
+def test_slowdown_is_against_an_empty_fabric_by_size() -> None:
+    run = run_with({"poisson": POISSON})
+    found = measure(run).flow_times
+    rows = [row for row in run.tables.cross_flows if row.kind == "poisson"]
+    assert found[ALL].count <= len(rows)
+    assert found[ALL].count == sum(found[name].count for name in bin_names()) > 100
+    for times in found.values():
+        if times.count:
+            assert times.slowdown_p50 == pytest.approx(CROSS_SLOWDOWN)
+            assert times.slowdown_mean == pytest.approx(CROSS_SLOWDOWN)
+            assert (times.slowdown_p99 is None) == (times.count < 100)
+
+
+def test_what_has_not_arrived_is_slower_than_all_others() -> None:
+    run = run_with({"poisson": POISSON})
+    rows = [replace(row, completion_s=None) if number % 3 else row for number, row in enumerate(run.tables.cross_flows)]
+    found = measure(with_rows(run, cross_flows=rows)).flow_times[ALL]
+    assert found.missing > found.count / 2
+    assert (found.p50_ms, found.slowdown_p50, found.slowdown_p99) == (None, None, None)
+    assert found.slowdown_mean == pytest.approx(CROSS_SLOWDOWN)
+    few = [replace(row, completion_s=None) if number == 0 else row for number, row in enumerate(rows[:50])]
+    assert measure(with_rows(run, cross_flows=few)).flow_times[ALL].p99_ms is None, "below 100"
+
+
+def test_a_burst_ends_with_its_last_byte() -> None:
+    run = run_with({"bursts": BURSTS})
+    bursts = measure(run).bursts
+    assert bursts and [one.burst for one in bursts] == list(range(len(bursts)))
+    for one in bursts:
+        assert one.size_bytes == 3 * 64 * KIB
+        assert one.ideal_s == pytest.approx(3 * 64 * KIB / 1.25e6 * 9014 / 8948)
+    rows = list(run.tables.cross_flows)
+    assert bursts[0].completion_s == pytest.approx(max(r.completion_s or 0 for r in rows if r.burst == 0))
+    lost = [replace(row, completion_s=None) if number == 3 else row for number, row in enumerate(rows)]
+    assert measure(with_rows(run, cross_flows=lost)).bursts[0].completion_s is None
+
+
+def test_what_was_asked_for_and_is_not_there_is_missing() -> None:
+    run = run_with({"poisson": POISSON, "bursts": BURSTS, "replay": {"file": "x.pcap"}})
+
+    def finding(of: RunRecord) -> str:
+        found = check_missing(Evidence(run=of, metrics=measure(of), usage=usage(of)))
+        return "" if found is None else found.text
+
+    assert finding(run) == ""
+    told = finding(with_rows(run, cross_flows=(), replay=()))
+    assert all(words in told for words in ("times of flows", "times of bursts", "replayed frames"))
+
+
+def test_frames_that_left_late_are_a_doubt() -> None:
+    run = run_with({"replay": {"file": "x.pcap"}})
+
+    def checks(of: RunRecord) -> set[str]:
+        return {one.check for one in judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings}
+
+    assert "replay_lateness" not in checks(run)
+    late = [replace(row, send_lateness_s=0.05) for row in run.tables.replay]
+    assert "replay_lateness" in checks(with_rows(run, replay=late))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    cross = {"poisson": POISSON, "bursts": BURSTS, "replay": {"file": "x.pcap"}}
+    return [
+        load(store(tmp_path / "results", run_with(cross, scheme=scheme, seed=seed), second=2 * seed + index))
+        for index, scheme in enumerate(("ecmp", "gse1"))
+        for seed in (1, 2)
+    ]
+
+
+def test_a_summary_says_what_became_of_it(runs: list[Run]) -> None:
+    found = summarise(runs[0])
+    assert found["flow_times"][ALL]["slowdown_p50"] == pytest.approx(CROSS_SLOWDOWN)
+    assert found["bursts"]["count"] == len(found["bursts"]["each"])
+    assert found["bursts"]["median_s"] <= found["bursts"]["worst_s"]
+    assert found["replay"]["lost"] == 0
+    assert found["replay"]["p50_ms"] == pytest.approx(2.0)
+
+
+def test_tables_have_columns_and_lines_for_it(runs: list[Run]) -> None:
+    (comparison,) = compare(runs, allow_invalid=True)
+    grid = run_grid(comparison)
+    cells = dict(zip(grid.headers, grid.rows[0], strict=True))
+    assert cells["slower\np50"] == "2.0"
+    assert cells["flows/\nmissing"].endswith("/0")
+    assert {"burst\ns", "replayed/\nlost", "to 10 KiB\np99 ms"} <= set(cells)
+    lines = {row[0]: row[1] for row in scheme_grid(comparison).rows}
+    assert lines["  to 100 KiB: slowdown p50"] == "2.00"
+    assert "Poisson flows at 30% of host links (web search sizes x 0.02)" in describe(comparison.scenario)
+    assert "bursts of 64 KiB per host to 1 storage host every 2 s" in describe(comparison.scenario)
+
+
+def test_the_figure_is_drawn_where_there_are_flows(runs: list[Run], tmp_path: Path) -> None:
+    drawn = {path.name for path in draw_all(runs, tmp_path / "figures", allow_invalid=True)}
+    assert {"flows.png", "flows.svg", "flows.json"} <= drawn
+    alone = load(store(tmp_path / "other", healthy(scenario_of())))
+    assert "flows.png" not in {path.name for path in draw_all([alone], tmp_path / "more", allow_invalid=True)}

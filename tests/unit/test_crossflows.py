@@ -1,0 +1,160 @@
+"""The program that sends Poisson flows and bursts, hosts played by loopback addresses in our own namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import loopback_hosts
+
+from testbed.evaluation.records import CrossFlowRow
+from testbed.model.scenario import parse_scenario
+from testbed.results.store import load_rows
+from testbed.workload.crossflows import Config
+
+PROJECT = Path(__file__).resolve().parents[2]
+FABRIC = {"leaves": 2, "spines": 1, "hosts_per_leaf": 2}
+POISSON = {"load": 0.5, "sizes": [[100, 0.5], [200_000, 1]], "partners": "other_leaf"}
+BURSTS = {"storage": ["h4"], "period_s": 0.2, "first_s": 0.1, "size_bytes": 50_000}
+
+
+def config(run_dir: Path, cross: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    scenario = parse_scenario({"name": "x", "fabric": FABRIC, "cross_traffic": cross}, source="test")
+    return {
+        "run_dir": str(run_dir),
+        "t0_s": time.monotonic(),
+        "seed": 1,
+        "scenario": scenario.model_dump(mode="json"),
+        "ranks": ["h1", "h2", "h3", "h4"],
+        "hosts": {host.name: {"pid": os.getpid(), "ip": host.ip} for host in loopback_hosts(4)},
+        "linger_s": 5.0,
+        **changes,
+    }
+
+
+class Program:
+    def __init__(self, tmp_path: Path, fields: dict[str, Any]) -> None:
+        path = tmp_path / "crossflows.json"
+        path.write_text(json.dumps(fields))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "testbed.workload.crossflows", "--config", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=PROJECT,
+        )
+
+    def hear(self, timeout_s: float = 20) -> dict[str, Any]:
+        assert self.process.stdout
+        assert select.select([self.process.stdout], [], [], timeout_s)[0], "it says nothing"
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def tell(self, command: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"command": command}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+
+
+needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
+
+
+@needs_namespaces
+def test_every_flow_is_accounted_for_once_with_its_bytes(tmp_path: Path) -> None:
+    fields = config(tmp_path, {"poisson": POISSON, "bursts": BURSTS})
+    with Program(tmp_path, fields) as program:
+        assert program.hear() == {"event": "ready", "hosts": 4}
+        program.tell("start")
+        time.sleep(1.0)
+        program.tell("stop")
+        stopped = program.hear()
+        assert program.process.poll() is None, "it stays until told once more"
+        program.tell("stop")
+        assert program.process.wait(10) == 0
+    rows = load_rows(tmp_path, CrossFlowRow)
+    assert stopped["begun"] == stopped["completed"] == len(rows) > 20
+    assert stopped["missing"] == 0
+    assert stopped["sent_bytes"] == sum(row.size_bytes for row in rows)
+    assert sorted(row.seq for row in rows) == list(range(len(rows)))
+    wanted = Config.from_json(fields).flows()
+    for row, flow in zip(sorted(rows, key=lambda row: row.seq), wanted, strict=False):
+        assert (row.src_host, row.dst_host, row.size_bytes, row.kind, row.burst) == (
+            *(flow.src, flow.dst, flow.size_bytes, flow.kind, flow.burst),
+        )
+    assert all(row.completion_s is not None and 0 < row.completion_s < 1 for row in rows)
+    assert len({row.src_port for row in rows}) > len(rows) / 2
+    bursts = [row for row in rows if row.kind == "burst"]
+    assert {row.dst_host for row in bursts} == {"h4"}
+    assert {row.burst for row in bursts} >= {0, 1, 2}
+
+
+@needs_namespaces
+def test_what_has_not_arrived_at_the_end_has_no_time(tmp_path: Path) -> None:
+    """A receiver that takes nothing: its host has no listener's room, for the flow is larger than all buffers."""
+    huge = {"storage": ["h4"], "senders": ["h1"], "period_s": 60, "first_s": 0, "size_bytes": 900_000_000}
+    with Program(tmp_path, config(tmp_path, {"bursts": huge}, linger_s=0.0)) as program:
+        program.hear()
+        program.tell("start")
+        time.sleep(0.05)
+        program.tell("stop")
+        stopped = program.hear()
+        program.tell("stop")
+        assert program.process.wait(10) == 0
+    (row,) = load_rows(tmp_path, CrossFlowRow)
+    assert (stopped["begun"], stopped["completed"], stopped["missing"]) == (1, 0, 1)
+    assert row.completion_s is None
+
+
+@needs_namespaces
+def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None:
+    with Program(tmp_path, config(tmp_path, {"poisson": POISSON})) as program:
+        program.hear()
+        program.tell("stop")
+        assert program.hear()["begun"] == 0
+        assert program.process.stdin
+        program.process.stdin.close()  # the end of stdin is a stop
+        assert program.process.wait(10) == 0
+    assert load_rows(tmp_path, CrossFlowRow) == ()
+
+
+@needs_namespaces
+def test_a_host_that_cannot_listen_is_named(tmp_path: Path) -> None:
+    fields = config(tmp_path, {"poisson": POISSON})
+    fields["hosts"]["h2"]["ip"] = "192.0.2.1"  # nobody's here
+    with Program(tmp_path, fields) as program:
+        message = program.hear()["message"]
+        assert "h2" in message and "cannot listen on 192.0.2.1" in message
+        assert program.process.wait(10) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ranks": []}, "ranks name no host"),
+        ({"ranks": ["h9"]}, r"ranks name \['h9'\]"),
+        ({"hosts": {"h1": {"pid": 1, "ip": "127.0.0.1"}}}, "fabric's hosts name"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Config.from_json(config(tmp_path, {"poisson": POISSON}, **changes))
+
+
+def test_a_scenario_without_flows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no flows"):
+        Config.from_json(config(tmp_path, {}))
