@@ -42,8 +42,7 @@ def scenario_grid(scenario: Scenario, found: Sequence[Expected]) -> Grid:
     notes = (
         f"model: {WAYS[found[0].way]}; efficiency: ideal time over time, as 'gse run' has it; seeds: each as 'gse run' "
         "would place and hash it",
-        f"all seeds: {many} of them, one where none matters; mean of {len(scenario.seeds)}: where the mean of as many runs "
-        "falls with 95% probability",
+        f"all seeds: {many}, or one where none matters; mean of {len(scenario.seeds)}: where 95% of such means fall",
         *_bound_notes(found),
         LEFT_OUT,
     )
@@ -135,7 +134,7 @@ def cluster_grid(
             f"{cluster.name}: {cluster.gpus} accelerators, {cluster.nics_per_node} NICs of {cluster.nic_gbps:g} Gbit/s "
             f"a node, {cluster.leaves} leaves of {cluster.leaf_ports} ports ({cluster.wiring}), {tiers}"
             f"{cluster.spines} uplinks of {cluster.link_gbps:g} Gbit/s a leaf; "
-            f"all-reduce of {bytes_to_text(size_bytes)}, nodes {order}, {flows} connection{'s' if flows > 1 else ''} per hop and NIC"
+            f"all-reduce of {bytes_to_text(size_bytes)}, nodes {order}, connections per hop and NIC: {flows}"
         ),
         headers=(
             "ranks",
