@@ -7,7 +7,7 @@ examples:
   gse predict cluster my.yml --algorithms ring --nodes packed --flows 4
   gse predict training                                    LLaMA2-13B on 64 to 1024 accelerators under every scheme
   gse predict validate --stored                           predictions beside the runs that are stored
-  sudo ./gse predict validate --write docs/validation.md  run what is missing first
+  sudo ./gse predict validate --write validation.md       run what is missing first
 
 docs/fluid.md has the model and what it leaves out. Exit status: 0 done, 1 a run failed or a prediction is off by more
 than the table allows, 2 the request has to change first.
@@ -43,7 +43,7 @@ from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario, problems_from
 from testbed.results.files import read_input
 from testbed.runs.campaign import Campaign, Outcome
-from testbed.runs.validation import agreements, band_agreements, stored_runs
+from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import check_scenario, inspect_machine
@@ -103,6 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--stored", action="store_true", help="run nothing: what is stored in the results")
     check.add_argument("--only", metavar="A,B", help=f"cases by name: {', '.join(case.name for case in CASES)}")
     check.add_argument("--write", metavar="FILE", type=Path, help="write the tables as Markdown")
+    check.add_argument(
+        "--reference",
+        metavar="DIR",
+        type=Path,
+        default=Path("results/reference"),
+        help="stored runs to hold against their predictions, too (default: results/reference)",
+    )
     add_repeats(check)
     add_results(check)
     for action in (one, big, train):
@@ -209,14 +216,16 @@ def validate(args: argparse.Namespace) -> int:
         outcomes = _run_missing([case.scenario for case in (*cases, *bands)], args)
         failed = max((outcome.exit_status for outcome in outcomes), default=0)
     found = list(agreements(args.results, cases))
-    grids = [agreement_grid(found)]
+    grids = [agreement_grid(found, "small cases")]
+    if stored := list(reference_agreements(args.reference)):
+        grids.append(agreement_grid(stored, "stored reference runs"))
     hashed = list(band_agreements(args.results, bands))
     if hashed:
         grids.append(band_grid(hashed))
     Console().print(rendered(grids))
     if args.write is not None:
         args.write.write_text("\n".join([INTRODUCTION, *map(markdown, grids)]))
-    off = any(one.agrees is False for one in (*found, *hashed))
+    off = any(one.agrees is False for one in (*found, *stored, *hashed))
     return failed or int(off)
 
 

@@ -113,7 +113,9 @@ BANDS: Final = tuple(
 class Agreement:
     """What was predicted and measured of one run; times in seconds, None: no run is stored that may count."""
 
-    case: ValidationCase
+    what: str
+    scheme: str
+    seed: int
     predicted_s: float
     predicted_efficiency: float
     measured_s: float | None

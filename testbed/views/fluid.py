@@ -267,12 +267,12 @@ def training_json(found: Sequence[tuple[TrainingCase, Sequence[Trained]]]) -> di
     }
 
 
-def agreement_grid(found: Sequence[Agreement]) -> Grid:
-    """Return a line per case of the validation."""
+def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
+    """Return a line per run; ``what`` they are together."""
     measured = [one for one in found if one.agrees is not None]
     good = sum(bool(one.agrees) for one in measured)
     return Grid(
-        title=f"fluid model against emulation: {good} of {len(measured)} measured cases within {WITHIN:.0%}",
+        title=f"{what}: {good} of {len(measured)} measured runs predicted within {WITHIN:.0%}",
         headers=(
             "case",
             "scheme",
@@ -286,9 +286,9 @@ def agreement_grid(found: Sequence[Agreement]) -> Grid:
         ),
         rows=tuple(
             (
-                one.case.what,
-                one.case.scheme,
-                str(one.case.seed),
+                one.what,
+                one.scheme,
+                str(one.seed),
                 number_text(one.predicted_s, 3),
                 number_text(one.measured_s, 3),
                 "-" if one.off is None else f"{one.off:+.1%}",
