@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ class RingRates:
         return float(self.rates.min())
 
 
+@lru_cache(maxsize=4096)
 def ring_rates(
     cluster: ClusterSpec, nodes: int, scheme: ClusterScheme, *, order: Order, flows: int, seed: int
 ) -> RingRates:

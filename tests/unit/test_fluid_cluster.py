@@ -123,7 +123,7 @@ def test_dealt_over_groups_the_fullest_cut_rules_in_closed_form(
     dealt = np.arange(64).reshape(8, 8).T.ravel()  # node i of the ring is in group i mod 8
     assert len(hops_of(spec, dealt, 1).crossing()) == 128
     monkeypatch.setattr(rings, "node_order", lambda *_args: dealt)
-    found = ring_rates(spec, 64, "gse2", order="packed", flows=1, seed=0)
+    found = ring_rates.__wrapped__(spec, 64, "gse2", order="packed", flows=1, seed=0)  # not kept: it is no packed job
     assert found.limit == pytest.approx(25e9 * PLAIN * share)
     assert found.slowest == pytest.approx(found.limit * PACING, rel=0.02)
 
