@@ -47,7 +47,7 @@ class Network:
 
     def loads(self, rates: Floats) -> Floats:
         """Return the bytes/s on the wire of every link, where streams move at ``rates`` payload bytes/s."""
-        return np.bincount(self.link, self.cost * rates[self.stream], len(self.capacity))
+        return np.bincount(self.link, self.cost * rates[self.stream], len(self.capacity)).astype(float)
 
 
 def max_min(network: Network, active: Bools | None = None) -> Floats:

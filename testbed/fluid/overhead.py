@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.fidelity.alarms import ASK_S
 from testbed.fidelity.waiting import STEP_S
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.capacity import ACKS_PER_FRAME
@@ -27,6 +26,8 @@ from testbed.model.wire import (
     tcp_payload_bytes,
 )
 
+# Of a slice from rank to rank where bytes take none, under schemes with grants: 4 to 6 ms (testbed.fidelity.alarms).
+ASKING_STEP_S: Final = 0.005
 ACK_FRAME_BYTES: Final = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TCP_TIMESTAMP_OPTION_BYTES  # 66
 
 
@@ -64,5 +65,5 @@ def overhead_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Overhead:
         fabric=tagged if with_headers else plain,
         granted=plain if settings.grants else None,
         pacing=profile_of(scheme, fabric, gsp).pacing if settings.grants else 1.0,
-        step_s=STEP_S + delay_s + (ASK_S + 2 * delay_s if settings.grants else 0.0),
+        step_s=(ASKING_STEP_S + 3 * delay_s) if settings.grants else STEP_S + delay_s,
     )

@@ -139,7 +139,7 @@ def _by_streams(batch: Sequence[Case], way: Way) -> Iterator[Outcome]:
         time_s = float(ends[group == index].max())
         step_s = overhead_of(case.scheme, case.scenario.fabric, case.scenario.gsp).step_s
         if way == "in step":
-            time_s += _waiting_s(case, time_s, step_s)
+            time_s += _waiting_s(case, traffic, time_s, step_s)
         else:
             time_s += step_s
         yield _outcome(case, traffic, time_s)
@@ -191,11 +191,10 @@ def _of_seed(outcome: Outcome, seed: int) -> Outcome:
     )
 
 
-def _waiting_s(case: Case, time_s: float, step_s: float) -> float:
-    """Return what the order of slices adds to the time of the bytes."""
+def _waiting_s(case: Case, traffic: Traffic, time_s: float, step_s: float) -> float:
+    """Return what the order of slices adds to the time of the bytes; slices on shared links are slower for it."""
     work = case.scenario.workload
-    limit = pattern_ideal(case.topology, case.hosts, case.pattern, work.size_bytes)
-    share = min(1.0, round(limit.ideal_s / time_s, SHARE_DIGITS))
+    share = min(1.0, round(traffic.alone_s / time_s, SHARE_DIGITS))
     return _rounds_waiting_s(
         case.scenario.fabric, case.pattern, work.size_bytes, case.slice_bytes, work.flows_per_hop, step_s, share
     )

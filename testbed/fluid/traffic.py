@@ -105,6 +105,15 @@ class Traffic:
         """Return the most flows on one link between leaves; None where every flow uses all."""
         return max(self.flows_on.values(), default=None)
 
+    @property
+    def alone_s(self) -> float:
+        """Return how long the fullest host link, or its grants, takes for its bytes: links between leaves left out."""
+        fabric = self.links.topology.fabric
+        network = self.network
+        loads = np.bincount(network.link, network.cost * self.sizes[network.stream], len(network.capacity))
+        lasts = loads / network.capacity
+        return float(max(lasts[: 2 * fabric.hosts].max(), lasts[self.links.count :].max(initial=0.0)))
+
 
 def traffic_of(case: Case, unit: Unit) -> Traffic:
     """Return the streams of a case: jobs that go in step, pairs, or single flows (in order of pairs)."""
