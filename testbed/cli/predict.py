@@ -64,6 +64,8 @@ from testbed.views.tables import rendered
 MAX_FILE_BYTES: Final = 200_000
 MOST_SEEDS: Final = 10_000
 MOST_FLOWS: Final = 64
+MOST_US: Final = 1e6
+NCCL: Final = Latencies()
 ORDERS: Final[tuple[Order, ...]] = ("scattered", "packed")
 INTRODUCTION: Final = """\
 # The fluid model against emulation
@@ -118,6 +120,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_native(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flows", metavar="N", default="1", help="connections per hop and NIC (default: 1)")
+    for option, seconds, what in (("--step-us", NCCL.network_s, "a step"), ("--ask-us", NCCL.ask_s, "asking first")):
+        parser.add_argument(
+            option, metavar="N", default=f"{seconds * 1e6:g}", help=f"us of {what} (default: %(default)s)"
+        )
     parser.add_argument("--seeds", metavar="N", default=str(SEEDS), help=f"seeds 1..N (default: {SEEDS})")
 
 
@@ -149,7 +155,7 @@ def predict_cluster(args: argparse.Namespace) -> int:
     algorithms: list[NativeAlgorithm] = _chosen("--algorithms", args.algorithms, NATIVE_ALGORITHMS, wrong)
     ranks = _ranks(cluster, args.ranks, wrong)
     flows, seeds = _number("--flows", args.flows, MOST_FLOWS, wrong), _number("--seeds", args.seeds, MOST_SEEDS, wrong)
-    size_bytes = _size(args.size, wrong)
+    size_bytes, latencies = _size(args.size, wrong), _latencies(args, wrong)
     if wrong:
         raise ScenarioError(wrong)
     found = [
@@ -161,7 +167,7 @@ def predict_cluster(args: argparse.Namespace) -> int:
             size_bytes=size_bytes,
             order=args.nodes,
             flows=flows,
-            latencies=Latencies(),
+            latencies=latencies,
             seeds=seeds,
         )
         for number in ranks
@@ -187,6 +193,7 @@ def predict_training(args: argparse.Namespace) -> int:
         if number % 8 or number < 16
     ]
     flows, seeds = _number("--flows", args.flows, MOST_FLOWS, wrong), _number("--seeds", args.seeds, MOST_SEEDS, wrong)
+    latencies = _latencies(args, wrong)
     if wrong:
         raise ScenarioError(wrong)
     cases = [
@@ -195,7 +202,7 @@ def predict_training(args: argparse.Namespace) -> int:
         for zero in (0, 3)
         for number in gpus
     ]
-    found = [(case, trained(case, latencies=Latencies(), seeds=seeds)) for case in cases]
+    found = [(case, trained(case, latencies=latencies, seeds=seeds)) for case in cases]
     if args.json:
         print(json.dumps(training_json(found), indent=2))
     else:
@@ -311,6 +318,18 @@ def _size(text: str, wrong: list[Problem]) -> int:
     if not 4 <= size_bytes <= 1024 * GIB:
         wrong.append(Problem("not a size", "--size", repr(text[:80]), "a size like 64M or 26G, up to 1024G"))
     return size_bytes
+
+
+def _latencies(args: argparse.Namespace, wrong: list[Problem]) -> Latencies:
+    found = []
+    for option, text in (("--step-us", args.step_us), ("--ask-us", args.ask_us)):
+        try:
+            found.append(float(text))
+        except ValueError:
+            found.append(-1.0)
+        if not 0 <= found[-1] <= MOST_US:
+            wrong.append(Problem("not a time", option, repr(text[:80]), f"microseconds, 0..{MOST_US:g}"))
+    return NCCL if wrong else Latencies(network_s=found[0] / 1e6, ask_s=found[1] / 1e6)
 
 
 def _number(option: str, text: str, most: int, wrong: list[Problem]) -> int:

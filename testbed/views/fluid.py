@@ -215,27 +215,29 @@ def cluster_json(
 def training_grid(found: Sequence[tuple[TrainingCase, Sequence[Trained]]]) -> Grid:
     """Return a line per case and scheme."""
     return Grid(
-        title="LLaMA2-13B, A100 at 45% MFU, sequences of 4096, NICs and links of 200 Gbit/s, 32 nodes a leaf",
+        title=(
+            "LLaMA2-13B, A100 at 45% MFU, sequences of 4096, NICs and links of 200 Gbit/s, 32 nodes a leaf; nodes of the "
+            f"job {found[0][0].order}, connections per hop and NIC: {found[0][0].flows}"
+        ),
         headers=(
-            "accel.",
-            "NICs\na node",
+            "GPUs",
+            "NICs a\nnode",
             "sharding",
-            "nodes",
             "scheme",
             "iteration\ns",
             "exposed\nshare",
             "rings'\nrate",
-            "speed-up\nover ecmp",
-            "95% of\nseeds",
+            "over\necmp",
+            "95% of seeds",
         ),
         rows=tuple(_trained_row(case, one) for case, schemes in found for one in schemes),
         notes=(
             "exposed share: of the iteration, not computing; rings' rate: of what NICs or the fullest cut allow; "
-            "nothing is overlapped" + ("" if not any(case.overlap for case, _ in found) else " but where it says so"),
+            "" + ("all that can be is overlapped" if found[0][0].overlap else "nothing is overlapped"),
             "DP: gradients once, two sequences a replica; ZeRO-3: parameters twice, gradients once, one sequence",
             LEFT_OUT_NATIVE,
         ),
-        labels=5,
+        labels=4,
     )
 
 
@@ -244,7 +246,6 @@ def _trained_row(case: TrainingCase, one: Trained) -> tuple[str, ...]:
         str(case.gpus),
         str(case.nics_per_node),
         "ZeRO-3" if case.zero == 3 else "DP",
-        case.order,
         one.scheme,
         number_text(one.iteration_s, 2),
         f"{one.exposed_share:.1%}",

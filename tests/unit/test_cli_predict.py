@@ -73,7 +73,8 @@ def test_training_is_a_table(gse: Gse) -> None:
         (("cluster", "rails_2k", "--set", "nodes=-1", "--set", "tiers=9"), ("nodes", "tiers")),
         (("cluster", "rails_2k", "--flows", "0", "--size", "x", "--schemes", "a"), ("--flows", "--size", "--schemes")),
         (("cluster", "/nowhere/x.yml"), ("cannot be read",)),
-        (("training", "--gpus", "12"), ("whole nodes",)),
+        (("training", "--gpus", "12", "--ask-us", "x"), ("whole nodes", "--ask-us")),
+        (("cluster", "rails_2k", "--step-us", "-1"), ("--step-us",)),
         (("validate", "--only", "nothing"), ("no such case",)),
     ],
 )
