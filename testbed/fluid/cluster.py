@@ -122,7 +122,7 @@ CLUSTERS: Final[Mapping[str, ClusterSpec]] = MappingProxyType(
         for cluster in (
             ClusterSpec(name="harbin_sized", tiers=3, nodes=2304),
             ClusterSpec(name="harbin_sized_4_to_1", tiers=3, nodes=2304, core_oversubscription=4),
-            ClusterSpec(name="rails_2k", nodes=256, link_gbps=400, nic_gbps=400),
+            ClusterSpec(name="rails_2k", nodes=256, link_gbps=400, nic_gbps=400, nvlink_gbytes_per_s=450),
             ClusterSpec(name="one_nic", nodes=256, nics_per_node=1, nodes_per_leaf=32, link_gbps=200),
         )
     }

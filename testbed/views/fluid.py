@@ -142,15 +142,15 @@ def cluster_grid(
             "scheme",
             "time\ns",
             "busbw\nGB/s",
-            "efficiency",
-            "95% of\nseeds",
-            "connections on worst\nlink (evenly)",
+            "of\nideal",
+            "95% of seeds",
+            "flows on\nworst link",
             "fullest",
         ),
         rows=tuple(_native_row(expected) for expected in found),
         notes=(
-            "efficiency: ideal time over time; ideal: bytes alone, NICs or the fullest cut evenly used, RoCE's headers",
-            "(steps): the chain of steps decides, not bytes",
+            "of ideal: ideal time over time; ideal: bytes alone, NICs or the fullest cut evenly used, RoCE's headers",
+            "flows on worst link: connections; in brackets if they were spread evenly; *: steps decide, not bytes",
             "means over seeds; gse1 places like GSOS, plane by plane; gse2 spreads evenly, with our headers and pacing",
             LEFT_OUT_NATIVE,
         ),
@@ -166,11 +166,11 @@ def _native_row(expected: NativeExpected) -> tuple[str, ...]:
         str(expected.ranks),
         expected.algorithm,
         expected.scheme,
-        f"{expected.mean_s:.4f}" + (" (steps)" if any(one.waits for one in seeds) else ""),
+        f"{expected.mean_s:.4f}" + ("*" if any(one.waits for one in seeds) else ""),
         number_text(sum(one.busbw_gbytes_per_s for one in seeds) / len(seeds), 1),
         number_text(expected.band.mean, 3),
         _band(expected.single),
-        f"{_range(flows, 0)} {evenly}" if flows else f"all shared {evenly}",
+        f"{_range(flows, 0)} {evenly}" if flows else f"all {evenly}",
         seeds[0].rates.bottleneck,
     )
 
@@ -216,8 +216,8 @@ def training_grid(found: Sequence[tuple[TrainingCase, Sequence[Trained]]]) -> Gr
     """Return a line per case and scheme."""
     return Grid(
         title=(
-            "LLaMA2-13B, A100 at 45% MFU, sequences of 4096, NICs and links of 200 Gbit/s, 32 nodes a leaf; nodes of the "
-            f"job {found[0][0].order}, connections per hop and NIC: {found[0][0].flows}"
+            "LLaMA2-13B, A100 at 45% MFU, sequences of 4096, NICs and links of 200 Gbit/s, 32 nodes a leaf; "
+            f"nodes of the job {found[0][0].order}, connections per hop and NIC: {found[0][0].flows}"
         ),
         headers=(
             "GPUs",

@@ -53,7 +53,7 @@ def test_a_cluster_by_name_and_by_file(gse: Gse, tmp_path: Path) -> None:
             (256, "gse2"),
         ]
         assert len(found["results"]) == 12
-    assert "connections on worst" in gse("predict", "cluster", "rails_2k", "--ranks", "64", "--seeds", "2").out
+    assert "flows on" in gse("predict", "cluster", "rails_2k", "--ranks", "64", "--seeds", "2").out
 
 
 def test_training_is_a_table(gse: Gse) -> None:
