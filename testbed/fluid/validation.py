@@ -94,6 +94,7 @@ class BandCase:
                 "fabric.hosts_per_leaf": self.hosts_per_leaf,
                 "fabric.links_per_pair": self.links_per_pair,
                 "workload.size_bytes": 1 << 20,
+                "workload.warmup_size_bytes": 256 << 10,
                 "workload.flows_per_hop": self.flows,
                 "measure.probe_interval_ms": 0,
                 "measure.calibrate": False,
