@@ -19,7 +19,6 @@ from testbed.model.oracle import FlowPath, parse_path
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import Flow, pair_flows, place_ranks
 from testbed.model.scenario import Scenario
-from testbed.model.schemes import SETTINGS
 from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 
@@ -150,9 +149,3 @@ def problems(scenario: Scenario) -> list[Problem]:
         got = f"{pairs} pairs x {work.flows_per_hop} flows over {fabric.paths} paths"
         found.append(Problem("too many flows", where, got, "fewer ranks, flows or paths, or 'gse predict cluster'"))
     return found
-
-
-def scheme_has_agents(scheme: str) -> bool:
-    """Return whether agents add headers under a scheme."""
-    settings = SETTINGS[scheme]
-    return settings.attachment != "none" and not settings.passthrough
