@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "run a scenario under several schemes and seeds, measure, store, print a table",
     "sweep": "vary one field of a scenario: all values under all schemes and seeds, a table and a figure",
     "bench": "a collective at many sizes: nccl-tests' table under every scheme, with verdicts",
+    "predict": "what a fluid model expects: of a scenario, of clusters nobody can emulate, of training on them",
     "exec": "run your own program in the hosts: PyTorch, MPI, iperf3, anything; measure the fabric meanwhile",
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
@@ -47,6 +48,7 @@ examples:
   sudo ./gse run my.yml --schemes ecmp,gse1 --json   one JSON document on stdout
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,36K --schemes gse2-n2n
   sudo ./gse bench allreduce -b 64K -e 4M -f 2       nccl-tests' table of a collective
+  ./gse predict scenario allreduce_ring              what to expect, without running anything
   ./gse plot results/allreduce_ring                  figures from what is stored
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric

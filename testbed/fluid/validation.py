@@ -1,0 +1,155 @@
+"""The cases on which the model is held against emulation. Pure: which they are, and what counts as agreement.
+
+``CASES``: one run each, small enough that all take some ten minutes. ``BANDS``: hashing over twenty seeds on six
+fabrics with three flow counts, for hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from testbed.model.scenario import Scenario, override
+
+WITHIN: Final = 0.05  # of the measured time
+BAND_SEEDS: Final = tuple(range(1, 21))
+QUIET: Final[Mapping[str, Any]] = {"workload.iterations": 1, "faults": [], "background": []}
+SMALL: Final[Mapping[str, Any]] = {"workload.size_bytes": 4 << 20}
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationCase:
+    """``settings`` change the default scenario; the run is that of ``scheme`` and ``seed``."""
+
+    name: str
+    what: str
+    scheme: str
+    settings: Mapping[str, Any]
+    seed: int = 1
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario, named ``validation_<name>``, of this scheme and seed only."""
+        base = Scenario(name=f"validation_{self.name}")
+        return override(base, {**QUIET, **SMALL, **self.settings, "schemes": [self.scheme], "seeds": [self.seed]})
+
+
+_TWO_TO_ONE: Final = {"fabric.uplink_rate_mbps": 5.0}
+_TREE: Final = {"workload.kind": "collective", "workload.collective": "allreduce/double_tree"}
+_HIERARCHICAL: Final = {
+    "workload.kind": "collective",
+    "workload.collective": "allreduce/hierarchical",
+    "workload.placement": "leaf_local",
+}
+
+CASES: Final[tuple[ValidationCase, ...]] = (
+    ValidationCase("ring_ecmp", "ring, 4x4x4", "ecmp", {}),
+    ValidationCase("ring_ecmp_2", "ring, 4x4x4, another seed", "ecmp", {}, seed=2),
+    ValidationCase("ring_gse1", "ring, 4x4x4", "gse1", {}),
+    ValidationCase("ring_n2n", "ring, 4x4x4", "gse2-n2n", {}),
+    ValidationCase("ring_e2e", "ring, 4x4x4", "gse2-e2e", {}),
+    ValidationCase("ring_flows", "ring, 4x4x4, 4 flows per hop", "gse1", {"workload.flows_per_hop": 4}),
+    ValidationCase("ring_narrow", "ring, 4x4x4, uplinks of half the rate", "gse2-n2n", _TWO_TO_ONE),
+    ValidationCase("two_jobs", "two rings, 4x4x4", "ecmp", {"workload.jobs": 2}),
+    ValidationCase("all_to_all", "all-to-all, 4x4x4", "gse1", {"workload.kind": "all_to_all"}),
+    ValidationCase(
+        "incast",
+        "15 to 1, 4x4x4",
+        "gse2-n2n",
+        {"workload.kind": "incast", "workload.size_bytes": 512 << 10},
+    ),
+    ValidationCase("double_tree", "double binary tree, 4x4x4", "gse1", _TREE),
+    ValidationCase("hierarchical", "hierarchical, a group per leaf, 4x4x4", "ecmp", _HIERARCHICAL),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BandCase:
+    """Ring all-reduces on a fabric under ``ecmp`` over ``BAND_SEEDS``."""
+
+    leaves: int
+    spines: int
+    hosts_per_leaf: int
+    flows: int
+    links_per_pair: int = 1
+
+    @property
+    def fabric(self) -> str:
+        """Leaves x spines x hosts of a leaf, and parallel links where there are any."""
+        parallel = f", {self.links_per_pair} links per pair" if self.links_per_pair > 1 else ""
+        return f"{self.leaves}x{self.spines}x{self.hosts_per_leaf}{parallel}"
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario; nothing else on the network, a size that takes seconds."""
+        links = f"_{self.links_per_pair}" if self.links_per_pair > 1 else ""
+        name = f"band_{self.leaves}x{self.spines}x{self.hosts_per_leaf}{links}_{self.flows}"
+        return override(
+            Scenario(name=name),
+            {
+                **QUIET,
+                "fabric.leaves": self.leaves,
+                "fabric.spines": self.spines,
+                "fabric.hosts_per_leaf": self.hosts_per_leaf,
+                "fabric.links_per_pair": self.links_per_pair,
+                "workload.size_bytes": 1 << 20,
+                "workload.warmup_size_bytes": 256 << 10,
+                "workload.flows_per_hop": self.flows,
+                "measure.probe_interval_ms": 0,
+                "measure.calibrate": False,
+                "schemes": ["ecmp"],
+                "seeds": list(BAND_SEEDS),
+            },
+        )
+
+
+_FABRICS: Final = ((2, 2, 2, 1), (2, 4, 4, 1), (4, 2, 4, 1), (4, 4, 4, 1), (4, 8, 4, 1), (4, 2, 4, 2))
+BANDS: Final = tuple(
+    BandCase(leaves, spines, hosts, flows, links) for leaves, spines, hosts, links in _FABRICS for flows in (1, 4, 16)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What was predicted and measured of one run; times in seconds, None: no run is stored that may count."""
+
+    what: str
+    scheme: str
+    seed: int
+    predicted_s: float
+    predicted_efficiency: float
+    measured_s: float | None
+    measured_efficiency: float | None
+    verdict: str | None
+
+    @property
+    def off(self) -> float | None:
+        """Predicted over measured time, minus 1."""
+        return None if self.measured_s is None else self.predicted_s / self.measured_s - 1
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether they are within ``WITHIN``; None without a measurement."""
+        return None if self.off is None else abs(self.off) <= WITHIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandAgreement:
+    """Means over the seeds that are stored. ``low``, ``high``: where 95% of such means fall, paths drawn at random.
+
+    ``predicted``: the mean with the paths these seeds hash to. ``allowed``: with those that were recorded.
+    """
+
+    case: BandCase
+    seeds: int
+    low: float
+    high: float
+    predicted: float
+    allowed: float | None
+    measured: float | None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the measured mean is inside; None without measurements."""
+        return None if self.measured is None else self.low <= self.measured <= self.high

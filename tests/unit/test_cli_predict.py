@@ -1,0 +1,106 @@
+"""``gse predict``: tables and JSON, bad input, and predictions beside stored runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gse_command import Gse, assert_refused
+from synthetic_runs import healthy, store
+
+from testbed.fluid.case import Case
+from testbed.fluid.predict import outcomes
+from testbed.fluid.validation import CASES, WITHIN
+
+SMALL = ("--set", "fabric.leaves=2", "--set", "fabric.spines=2", "--set", "workload.size_bytes=256K")
+RING = next(case for case in CASES if case.name == "ring_gse1")
+
+
+@pytest.fixture
+def gse(capsys: pytest.CaptureFixture[str]) -> Gse:
+    return Gse(capsys)
+
+
+def test_a_scenario_as_a_table_and_as_json(gse: Gse) -> None:
+    command = ("predict", "scenario", "allreduce_ring", *SMALL, "--seeds", "2", "--all-seeds", "20")
+    shown = gse(*command)
+    assert shown.status == 0 and "left out" in shown.out and "all shared" in shown.out
+    found = json.loads(gse(*command, "--json").out)
+    ecmp = found["schemes"]["ecmp"]
+    assert [one["seed"] for one in ecmp["seeds"]] == [1, 2] and ecmp["seeds_of_distribution"] == 20
+    assert ecmp["efficiency"]["mean_95"][0] <= ecmp["efficiency"]["mean"] <= ecmp["efficiency"]["mean_95"][1]
+    assert found["schemes"]["gse1"]["seeds"][0]["efficiency"] > ecmp["efficiency"]["mean"]
+
+
+@pytest.mark.parametrize("name", ["all_to_all", "incast", "permutation", "two_jobs"])
+def test_other_scenarios_are_predicted_as_they_are(gse: Gse, name: str) -> None:
+    answer = gse("predict", "scenario", name, *SMALL, "--seeds", "1", "--all-seeds", "3", "--json")
+    found = json.loads(answer.out)["schemes"]
+    assert set(found) == {"ecmp", "gse1", "gse2-n2n", "gse2-e2e"}
+    assert all(0 < one["seeds"][0]["efficiency"] <= 1 for one in found.values())
+
+
+def test_a_cluster_by_name_and_by_file(gse: Gse, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text("nodes: 128\nlink_gbps: 200\n")
+    for name in ("rails_2k", str(path)):
+        answer = gse("predict", "cluster", name, "--ranks", "256,512", "--seeds", "2", "--size", "64M", "--json")
+        found = json.loads(answer.out)
+        assert [(one["ranks"], one["scheme"]) for one in found["results"][:3]] == [
+            (256, "ecmp"),
+            (256, "gse1"),
+            (256, "gse2"),
+        ]
+        assert len(found["results"]) == 12
+    assert "flows on" in gse("predict", "cluster", "rails_2k", "--ranks", "64", "--seeds", "2").out
+
+
+def test_training_is_a_table(gse: Gse) -> None:
+    answer = gse("predict", "training", "--gpus", "64", "--seeds", "2")
+    assert answer.status == 0 and answer.out.count("ZeRO-3") >= 6 and "exposed" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("scenario", "link_failure"), ("faults",)),
+        (("scenario", "nothing"), ("no such scenario",)),
+        (("scenario", "allreduce_ring", "--all-seeds", "many"), ("--all-seeds",)),
+        (("cluster", "nothing"), ("no such cluster", "harbin_sized")),
+        (("cluster", "rails_2k", "--ranks", "7"), ("whole nodes",)),
+        (("cluster", "rails_2k", "--set", "oversubscription=7"), ("oversubscription",)),
+        (("cluster", "rails_2k", "--set", "nodes=-1", "--set", "tiers=9"), ("nodes", "tiers")),
+        (("cluster", "rails_2k", "--flows", "0", "--size", "x", "--schemes", "a"), ("--flows", "--size", "--schemes")),
+        (("cluster", "/nowhere/x.yml"), ("cannot be read",)),
+        (("training", "--gpus", "12", "--ask-us", "x"), ("whole nodes", "--ask-us")),
+        (("cluster", "rails_2k", "--step-us", "-1"), ("--step-us",)),
+        (("validate", "--only", "nothing"), ("no such case",)),
+    ],
+)
+def test_bad_input_is_explained(gse: Gse, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    answer = gse("predict", *arguments)
+    assert_refused(answer, *words)
+
+
+def test_predictions_beside_stored_runs(gse: Gse, tmp_path: Path) -> None:
+    (predicted,) = outcomes([Case(RING.scenario, RING.scheme, RING.seed)])
+    command = (
+        "predict",
+        "validate",
+        "--stored",
+        "--results",
+        str(tmp_path),
+        "--only",
+        "ring_gse1",
+        "--reference",
+        "none",
+    )
+    assert "not run" in gse(*command).out
+    run = healthy(RING.scenario, scheme=RING.scheme, seed=RING.seed)
+    summary = json.loads((Path(store(tmp_path, run)) / "summary.json").read_text())
+    off = predicted.time_s / summary["completion_s"] - 1
+    page = tmp_path / "validation.md"
+    answer = gse(*command, "--write", str(page))
+    assert answer.status == int(abs(off) > WITHIN)
+    assert f"{off:+.1%}" in page.read_text() and "| ring, 4x4x4 | gse1 | 1 |" in page.read_text()
