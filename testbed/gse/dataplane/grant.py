@@ -68,6 +68,7 @@ class GrantScheduler:
         self._queues: dict[QueueKey, _Queue] = {}
         self._rounds: dict[int, deque[QueueKey]] = {}  # class -> queues that want more
         self._outstanding = 0
+        self.held_bytes = 0  # received, and not yet handed over to the port: it takes room, too
         self.granted_bytes = 0
         self.grants = 0
         self.unused_bytes = dict.fromkeys(UNUSED, 0.0)  # tokens nobody got while queues lived here, by cause
@@ -180,7 +181,7 @@ class GrantScheduler:
                 key = round_[0]
                 queue = self._queues[key]
                 amount = self._amount(queue)
-                room = self._profile.port_window_bytes - self._outstanding
+                room = self._profile.port_window_bytes - self._outstanding - self.held_bytes
                 if amount and amount > room:
                     return None  # the port is full: nobody overtakes
                 if amount:

@@ -65,6 +65,10 @@ class PathMonitor:
         """Return whether a path is in use."""
         return self._paths[path].up
 
+    def has_carrier(self, path: int) -> bool:
+        """Return whether a path's own uplink has carrier."""
+        return self._paths[path].carrier
+
     def down_paths(self) -> list[int]:
         """Return the paths that are out of use."""
         return [number for number, path in enumerate(self._paths) if not path.up]
