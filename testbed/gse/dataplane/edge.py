@@ -57,7 +57,7 @@ class Edge:
         self.sink = SinkSide(profile, place, self.outlet, self.counters, now_s)
         self.failures = Failures(profile, place, self.epoch, self.spread, self.outlet, self.counters, now_s)
         self.outlet.hear, self.outlet.arrive, self.outlet.rides = self._hear, self.sink.arrive, self.sink.ride
-        self.failures.lost, self.failures.died = self.source.send_again, self.sink.hurry
+        self.failures.lost, self.failures.changed = self.source.send_again, self._paths_changed
         self._peers = frozenset(place.peers) | {place.gsp}
         self._scan_s = now_s
         self.arrivals = 0  # paths frames have come by, for the GSP that watches them: it calls ``seen`` and clears this
@@ -148,6 +148,12 @@ class Edge:
             if inbound.order is not None:
                 totals.add_order(inbound.order)
         return totals
+
+    def _paths_changed(self, up: bool, now_s: float) -> None:
+        leaves = {peer >> 8 for peer in self.place.peers}
+        self.sink.reach({leaf: self.spread.reach(leaf) for leaf in leaves}, self.spread.local_reach)
+        if not up:
+            self.sink.hurry(now_s)
 
     def _arrived(self, path: int, now_s: float) -> None:
         """A frame has come by ``path`` (from 1; 0: not over the fabric)."""

@@ -61,9 +61,9 @@ class Failures:
         self._told_down_s: dict[tuple[int, int], float] = {}  # (leaf, path) -> when it was last told to be down
         self.story: deque[PathChange] = deque(maxlen=STORY_KEPT)
         self._later: list[tuple[float, wire.Fault, int | None]] = []  # when, what, by which path
-        # told of own uplinks that have lost carrier, with the bytes that waited there; and of any path out of use
+        # told of own uplinks that have lost carrier, with the bytes that waited there; and of every change of any path
         self.lost: Callable[[int, float, float], None]
-        self.died: Callable[[float], None]
+        self.changed: Callable[[bool, float], None]
         self._refresh_s = now_s + FAULT_REFRESH_S
 
     def due_s(self) -> float:
@@ -96,10 +96,9 @@ class Failures:
             self.story.append(PathChange(now_s, self._place.leaf, path + 1, up))
             for copy in range(FAULT_COPIES):
                 self._tell(path, up, now_s, copy)
-            if not up:
-                if not self.monitor.has_carrier(path):
-                    self.lost(path, waiting_bytes, now_s)
-                self.died(now_s)
+            if not up and not self.monitor.has_carrier(path):
+                self.lost(path, waiting_bytes, now_s)
+            self.changed(up, now_s)
 
     def hear_hello(self, message: wire.Hello, now_s: float) -> None:
         """One of this GSP's own has come back."""
@@ -150,12 +149,11 @@ class Failures:
 
     def _use(self, leaf: int, path: int, *, up: bool, now_s: float) -> None:
         self.story.append(PathChange(now_s, leaf, path, up))
-        if not up:
-            self.died(now_s)
         if leaf == self._place.leaf:  # a host's agent hears of its own leaf's uplinks
             self._spread.set_local(path - 1, up=up)
         else:
             self._spread.set_weight(leaf, path - 1, 1.0 if up else 0.0)
+        self.changed(up, now_s)
 
     def _tell(self, path: int, up: bool, now_s: float, copy: int) -> None:
         """Tell everybody; copies for one GSP leave at once by different paths, and later where there are no more.

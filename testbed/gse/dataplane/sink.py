@@ -213,6 +213,12 @@ class SinkSide:
             if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
 
+    def reach(self, leaves: dict[int, float], own: float) -> None:
+        """Paths have died or are back: windows are for what is left of them (leaf -> fraction; that of the own leaf)."""
+        for port, scheduler in self.schedulers.items():
+            scheduler.reach, scheduler.port_reach = leaves, own
+            self._changed.add(port)
+
     def hurry(self, now_s: float) -> None:
         """A path has died: for a while gaps are reported as soon as paths' differences do not explain them."""
         self._hurry_until_s = now_s + HURRY_REPORTS * self._profile.loss_report_s

@@ -96,6 +96,15 @@ class Spreader:
         living = [path for path in self._paths if self._local_up[path] and weights[path] > 0]
         return living or self._paths
 
+    def reach(self, leaf: int) -> float:
+        """Return the fraction of the paths to a leaf that live; 1 also when none does."""
+        return len(self.living(leaf)) / len(self._paths)
+
+    @property
+    def local_reach(self) -> float:
+        """The fraction of this leaf's own uplinks that live; 1 also when none does."""
+        return (sum(self._local_up) or len(self._paths)) / len(self._paths)
+
     def lives(self, leaf: int, path: int) -> bool:
         """Return whether a path to ``leaf`` is in use."""
         return self._local_up[path] and self._weights(leaf)[path] > 0
