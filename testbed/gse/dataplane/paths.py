@@ -10,6 +10,9 @@ Where frames arrive all the time, they prove the path that brings them as well a
 (``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
 good as a missing hello, and the path is asked at once, twice; when the answer is due and still no frame has come, as
 good as two. The frames of other paths are then what it is measured by.
+
+A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
+again soon after its return has to be clean for twice as long.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 1.0
 MOST_PATIENCE_S: Final = 0.25
 LAPSED_WAIT: Final = 1.15  # times ``hello_wait_s``: no answer takes longer than two frames and what software takes
+LAPSE: Final = 0.85  # times ``hello_wait_s`` without a frame: they have stopped, or hosts send less
 MOST_LAPSES: Final = 2
+SOON: Final = 5.0  # times ``restore_s``: a path that fails again so soon after its return has to be clean for longer
+MOST_HOLD: Final = 16.0  # times ``restore_s``
 SENT_KEPT: Final = 256  # hellos an answer may be late by
 
 
@@ -46,6 +52,8 @@ class _Path:
     again_s: float = 0.0  # with something unanswered: when it is asked again, or judged
     clean_since_s: float | None = None  # while it is down: since when it has answered without a break
     failures: int = 0
+    returned_s: float = float("-inf")  # when it was last used again
+    hold: float = 1.0  # times ``restore_s`` it has to be clean now
     arrived_s: float = float("-inf")  # when a frame last came this way
     asked_s: float = float("-inf")
     proven: bool = False  # frames came all the time when we last looked
@@ -122,7 +130,7 @@ class PathMonitor:
 
     def _look_at_arrivals(self, now_s: float) -> None:
         """Note which paths bring frames all the time, and which have just stopped to while others go on."""
-        lapses_s = self._profile.hello_wait_s
+        lapses_s = LAPSE * self._profile.hello_wait_s
         for path in self._paths:
             if path.arrived_s + lapses_s > now_s:
                 if path.lapses:  # it was asked for nothing else
@@ -180,9 +188,11 @@ class PathMonitor:
             if path.up and (silent or not path.carrier):
                 path.up, path.clean_since_s = False, None
                 path.failures += 1
+                soon = now_s - path.returned_s < SOON * self._profile.restore_s
+                path.hold = min(MOST_HOLD, 2 * path.hold) if soon else 1.0
                 changed.append((number, False))
             elif not path.up and path.carrier and not silent and self._clean_long_enough(path, now_s):
-                path.up = True
+                path.up, path.returned_s = True, now_s
                 changed.append((number, True))
             elif path.again_s <= now_s and len(path.unanswered) >= self._needs(path):
                 path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
@@ -211,7 +221,7 @@ class PathMonitor:
                 self._round_s,
                 *(path.again_s for path in paths if path.unanswered),
                 *(self._first_due_s(path) for path in paths if path.lapses == 1 and path.unanswered),
-                *(path.arrived_s + self._profile.hello_wait_s for path in paths if path.proven),
+                *(path.arrived_s + LAPSE * self._profile.hello_wait_s for path in paths if path.proven),
             ]
         )
 
@@ -263,4 +273,4 @@ class PathMonitor:
         return now_s >= proof_s + half_s
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
-        return path.clean_since_s is not None and now_s - path.clean_since_s >= self._profile.restore_s
+        return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._profile.restore_s
