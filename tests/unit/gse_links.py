@@ -166,7 +166,7 @@ class LinkFabric(Fabric):
     # -- what GSPs send ---------------------------------------------------------------------------------------
 
     def _carry(self, src: int, frame: bytes) -> None:
-        self.sent_frames.append((self.now_s, frame if not is_data(frame) else frame[: wire.DATA_OFFSET + 14]))
+        self.sent_frames.append((self.now_s, frame))
         path, leaf, port = frame[3] - 1, frame[4], frame[5]
         route: list[tuple[str, int, int]] = []
         if src & 0xFF:

@@ -121,7 +121,8 @@ class PathMonitor:
             if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
                 between = missing < needed if path.lapses else 1 < missing < needed
-                path.again_s = now_s + self._profile.hello_retry_s
+                # most answers come within a frame's time: where one will decide, the copy is not sent before that
+                path.again_s = now_s + (self._wait_of(path, now_s) / 2 if path.lapses else self._profile.hello_retry_s)
                 if not between:
                     first_s = path.unanswered[min(self._decisive(path), missing - 1)].sent_s
                     path.again_s = max(path.again_s, first_s + self._wait_of(path, now_s))
