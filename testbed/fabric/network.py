@@ -21,6 +21,7 @@ from mininet.node import Controller, Host, OVSSwitch
 
 from testbed.errors import CommandError, NetworkError
 from testbed.fabric import nic as offloads
+from testbed.fabric.linkstate import set_interfaces
 from testbed.fabric.readback import differences
 from testbed.fabric.settings import (
     CONGESTION_CONTROL,
@@ -207,9 +208,8 @@ class Network:
 
     def set_links(self, links: Iterable[tuple[int, int, int]], *, up: bool) -> None:
         """Take (leaf, spine, parallel link) links, 0-based, down or up at both ends in one go."""
-        state = "up" if up else "down"
         ends = [end for link in links for end in self.topology.link_ends(*link)]
-        _ip_batch(f"link set dev {end.intf} {state}" for end in ends)
+        set_interfaces([end.intf for end in ends], up=up)
 
     def set_forwarding(self, links: Iterable[tuple[int, int, int]], *, on: bool) -> None:
         """Let both ends of links send into them, or lose what they would send: a silent loss, which no switch notices.

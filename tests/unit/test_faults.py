@@ -6,7 +6,9 @@ from typing import Any, get_args
 
 import pytest
 
+from testbed.errors import NetworkError
 from testbed.fabric.faults import apply_fault
+from testbed.fabric.linkstate import set_interfaces
 from testbed.model.scenario import BREAKS, DEADLY, EFFECTS, FabricSpec, FaultAction, FaultSpec
 from testbed.model.topology import Topology
 from testbed.prompt import interactive
@@ -67,3 +69,8 @@ def test_a_link_that_is_slow_is_broken_but_not_dead() -> None:
 def test_what_is_done_to_a_link_is_undone_by_heal() -> None:
     broken = {what for action in BREAKS for what, _how in DONE[action]}
     assert broken == {what for what, _how in DONE["heal"]}
+
+
+def test_an_interface_that_is_not_there_is_named() -> None:
+    with pytest.raises(NetworkError, match="cannot set gse-nobody down: .*No such device"):
+        set_interfaces(["gse-nobody"], up=False)

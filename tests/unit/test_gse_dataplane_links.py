@@ -25,9 +25,7 @@ PATH = 1  # the one that fails, of leaf 1
 def ring(scheme: str, seed: int) -> LinkFabric:
     """Every host sends to its counterpart on the next leaf, as much as TCP's window lets it."""
     profile = profile_of(scheme, FabricSpec(leaves=SIZE, spines=SIZE, hosts_per_leaf=SIZE), GspSpec())
-    fabric = LinkFabric(
-        profile, SIZE, hosts=SIZE, paths=SIZE, seed=seed, e2e=scheme == "gse2-e2e", watches_paths=True
-    )
+    fabric = LinkFabric(profile, SIZE, hosts=SIZE, paths=SIZE, seed=seed, e2e=scheme == "gse2-e2e", watches_paths=True)
     for leaf in range(1, SIZE + 1):
         for port in range(1, SIZE + 1):
             fabric.flow((leaf, port), (leaf % SIZE + 1, port))

@@ -18,9 +18,7 @@ class Outlet:
     ``hear`` and ``arrive`` take what a GSP sends to itself: frames between its own ports go through the same grants.
     """
 
-    def __init__(
-        self, place: Place, spread: Spreader, counters: Counters, delivery: Delivery | None = None
-    ) -> None:
+    def __init__(self, place: Place, spread: Spreader, counters: Counters, delivery: Delivery | None = None) -> None:
         self._place, self._spread, self._counters = place, spread, counters
         self.delivery = delivery  # None: hosts take whatever is ready
         self.to_fabric: list[tuple[bytes, bytes]] = []  # (header or whole control frame, inner frame or b"")

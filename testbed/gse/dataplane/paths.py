@@ -143,11 +143,11 @@ class PathMonitor:
             if not path.up or path.lapses + 1 >= self._profile.hello_misses:
                 continue
             asked_in_vain = path.lapses == 1 and len(path.unanswered) > 1 and now_s >= self._first_due_s(path)
-            if (stopped and path.lapses == 0) or asked_in_vain:
-                # frames of others say that neither the machine nor this program stands still
-                if any([other.arrived_s + lapses_s > now_s for other in self._paths]):
-                    path.lapses += 1
-                    path.again_s = now_s
+            # frames of others say that neither the machine nor this program stands still
+            others_go_on = any([other.arrived_s + lapses_s > now_s for other in self._paths])
+            if ((stopped and path.lapses == 0) or asked_in_vain) and others_go_on:
+                path.lapses += 1
+                path.again_s = now_s
 
     def heard(self, number: int, hello: int, now_s: float) -> None:
         """A hello came back over path ``number``; one that was never sent, or long ago, is ignored."""
@@ -157,7 +157,7 @@ class PathMonitor:
         path = self._paths[number]
         sent.heard_s = min(sent.heard_s, now_s)
         took_s = min(sent.heard_s - sent.sent_s, self._profile.hello_wait_s) + now_s - sent.heard_s
-        if took_s > self._longest_of_late_s(now_s):
+        if path.up and took_s > self._longest_of_late_s(now_s):  # one that is down is slow for another reason
             self._longest_s, self._longest_at_s = took_s, now_s
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)

@@ -13,7 +13,7 @@ from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
-from testbed.gse.dataplane.reorder import Missing
+from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.riders import Riders
 from testbed.gse.dataplane.serial import unwrap
 
@@ -200,21 +200,14 @@ class SinkSide:
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
-                if self._profile.retransmit:
-                    for gap in order.ask(now_s, report_s):
-                        self._report(key, inbound, gap, final=False, now_s=now_s)
-                missing, ready, received = inbound.give_up(now_s)
-                self._report(key, inbound, missing, final=True, now_s=now_s)
-                self.schedulers[inbound.dst_port].received(key, received)
-                self._changed.add(inbound.dst_port)
-                self._outlet.host(inbound.dst_port, ready, now_s)
+                self._mind_gaps(key, inbound, order, report_s, now_s)
             silent_s = now_s - inbound.heard_s
             patience_s = CLOSED_GAPS * self._profile.gap_s if inbound.closed else SILENT_S
             if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
 
     def reach(self, leaves: dict[int, float], own: float) -> None:
-        """Paths have died or are back: windows are for what is left of them (leaf -> fraction; that of the own leaf)."""
+        """Paths have died or are back: windows are for the fraction of them that is left, by leaf and of the own one."""
         for port, scheduler in self.schedulers.items():
             scheduler.reach, scheduler.port_reach = leaves, own
             self._changed.add(port)
@@ -222,6 +215,16 @@ class SinkSide:
     def hurry(self, now_s: float) -> None:
         """A path has died: for a while gaps are reported as soon as paths' differences do not explain them."""
         self._hurry_until_s = now_s + HURRY_REPORTS * self._profile.loss_report_s
+
+    def _mind_gaps(self, key: QueueKey, inbound: Inbound, order: ReorderBuffer, report_s: float, now_s: float) -> None:
+        if self._profile.retransmit:
+            for gap in order.ask(now_s, report_s):
+                self._report(key, inbound, gap, final=False, now_s=now_s)
+        missing, ready, received = inbound.give_up(now_s)
+        self._report(key, inbound, missing, final=True, now_s=now_s)
+        self.schedulers[inbound.dst_port].received(key, received)
+        self._changed.add(inbound.dst_port)
+        self._outlet.host(inbound.dst_port, ready, now_s)
 
     # -- state of one source queue ----------------------------------------------------------------------------
 
