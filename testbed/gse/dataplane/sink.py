@@ -207,7 +207,7 @@ class SinkSide:
                 self._forget(key, inbound)
 
     def reach(self, leaves: dict[int, float], own: float) -> None:
-        """Paths have died or are back: windows are for the fraction of them that is left, by leaf and of the own one."""
+        """Paths have died or are back: windows are for what is left of them, by leaf and of the own one."""
         for port, scheduler in self.schedulers.items():
             scheduler.reach, scheduler.port_reach = leaves, own
             self._changed.add(port)

@@ -63,7 +63,7 @@ class Spreader:
         return best[0] if len(best) == 1 else self._rng.choice(best)
 
     def room_s(self, leaf: int, now_s: float, path: int | None = None) -> float:
-        """Return when a frame to ``leaf`` may leave: ``now_s`` or later. ``path``: its container is open on that one."""
+        """Return when a frame to ``leaf`` may leave: ``now_s`` or later. ``path``: its container is open there."""
         if path is not None:
             return self._below_s(path, self._room_to_go_on, now_s)
         return min([self._below_s(living, self._room, now_s) for living in self.living(leaf)])
