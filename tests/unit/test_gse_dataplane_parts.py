@@ -438,14 +438,45 @@ def test_answers_that_take_long_on_any_path_are_waited_for(seed: int, longest_s:
 
 def test_patience_learnt_on_a_busy_machine_fades() -> None:
     dead_from_s = 9.0
-    hellos = Hellos(
-        lambda path, now_s: (0.08 if now_s < 3.0 else 0.004) if path or now_s < dead_from_s else None, paths=4
-    )
+
+    def back_s(path: int, now_s: float) -> float | None:
+        if now_s < 3.0:  # one path after the other is slow
+            return 0.08 if int(now_s / 0.01) % 4 == path else 0.004
+        return 0.004 if path or now_s < dead_from_s else None
+
+    hellos = Hellos(back_s, paths=4)
     hellos.run(0.0, 2.9)
+    assert hellos.changes == []
     assert hellos.monitor.wait_s(2.9) == pytest.approx(PATIENCE * 0.08, rel=0.1)
     hellos.run(2.9, 10.0)
     assert [change[:2] for change in hellos.changes] == [(0, False)]
     assert hellos.changes[0][2] - dead_from_s < 0.08
+
+
+def test_what_delays_all_answers_alike_makes_nobody_wait_longer() -> None:
+    hellos = Hellos(lambda path, _now_s: 0.08 + 0.001 * path, paths=4)
+    hellos.run(0.0, 2.9)
+    assert hellos.changes == []
+    assert hellos.monitor.wait_s(2.9) <= 1.5 * PROFILE.hello_wait_s
+
+
+def test_path_that_fails_again_soon_after_its_return_has_to_be_clean_for_longer() -> None:
+    """A link that is slow, and not dead, answers while nobody uses it."""
+    used_from_s = [0.0]
+
+    def back_s(path: int, now_s: float) -> float | None:
+        if path:
+            return 0.004
+        return 0.004 if not hellos.monitor.up(0) or now_s < used_from_s[0] else None
+
+    hellos = Hellos(back_s, paths=3)
+    used_from_s[0] = 1.0
+    hellos.run(0.0, 60.0)
+    returns_s = [at_s for path, up, at_s in hellos.changes if path == 0 and up]
+    deaths_s = [at_s for path, up, at_s in hellos.changes if path == 0 and not up]
+    out_s = [back - dead for dead, back in zip(deaths_s, returns_s, strict=False)]
+    assert out_s[:5] == [pytest.approx(PROFILE.restore_s * factor, abs=0.1) for factor in (1, 2, 4, 8, 16)]
+    assert all(later >= sooner - 0.1 for sooner, later in zip(out_s, out_s[1:], strict=False))
 
 
 def test_path_that_answers_is_asked_once_a_period() -> None:

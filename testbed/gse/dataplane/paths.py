@@ -244,7 +244,10 @@ class PathMonitor:
 
     def _all_overdue(self, path: _Path, now_s: float) -> bool:
         """Return whether a path has not answered, and what proves that others have is still to come."""
-        return path.up and len(path.unanswered) >= self._needs(path) and path.again_s <= now_s
+        if not path.up or len(path.unanswered) < self._needs(path):
+            return False
+        last = path.unanswered[self._decisive(path)]
+        return now_s >= last.sent_s + self._wait_of(path, now_s)
 
     def _first_due_s(self, path: _Path) -> float:
         first_s = path.unanswered[0].sent_s
