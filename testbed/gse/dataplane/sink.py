@@ -21,7 +21,7 @@ GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
 RECLAIM_GAPS: Final = 2  # gap times after which what a silent queue was granted is granted to others
 CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
-HURRIED: Final = 0.25  # of ``loss_report_s``
+HURRIED: Final = 0.5  # of ``loss_report_s``; sooner, hosts' paths differ enough for many false alarms
 HURRY_REPORTS: Final = 2  # times ``loss_report_s``
 MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
 
