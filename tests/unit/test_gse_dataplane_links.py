@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.delivery import Delivery
+from testbed.gse.dataplane.grant import GrantScheduler
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.spread import Spreader
 from testbed.model.scenario import FabricSpec, GspSpec
@@ -189,3 +190,50 @@ def test_delivery_keeps_order_loses_nothing_and_never_fills_the_queue_behind_it(
             number for number, (_wait_s, other, _size) in enumerate(frames) if other == port
         ]
         assert delivery.held_bytes(port) == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 0.05), st.integers(0, 3), st.integers(0, 60_000), st.integers(0, 40_000)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.sampled_from([0.25, 0.5, 0.75, 1.0]),
+    st.sampled_from([0.25, 0.5, 1.0]),
+)
+def test_windows_are_for_the_paths_that_live_and_what_is_held_back_takes_room(
+    steps: list[tuple[float, int, int, int]], reach: float, port_reach: float
+) -> None:
+    """Queues of two leaves, one of which is reached by fewer paths; what arrives is held back for a while."""
+    profile = Profile()
+    scheduler = GrantScheduler(profile, RATE_BYTES_PER_S, 0.0)
+    scheduler.reach, scheduler.port_reach = {2: reach}, port_reach
+    keys = [(wire.address(2), 1), (wire.address(2), 2), (wire.address(3), 1), (wire.address(3), 2)]
+    demand, granted, received = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
+    port_window = max(profile.quantum_bytes, int(profile.port_window_bytes * port_reach))
+    now_s = 0.0
+    for wait_s, number, wants, held in steps:
+        now_s += wait_s
+        key = keys[number]
+        arrives = min(granted[key], demand[key]) - received[key]
+        received[key] += arrives
+        scheduler.received(key, arrives)
+        scheduler.held_bytes = held
+        demand[key] += wants
+        scheduler.hear(key, epoch=1, tc=1, demand=demand[key], sent=received[key], now_s=now_s)
+        before = scheduler.outstanding_bytes
+        for grant in scheduler.issue(now_s):
+            granted[grant.key] = grant.grant
+            window = profile.window_bytes * (reach if grant.key[0] == wire.address(2) else 1.0)
+            assert grant.grant - received[grant.key] <= max(profile.quantum_bytes, int(window))
+        if scheduler.outstanding_bytes > before:
+            assert scheduler.outstanding_bytes + held <= port_window
+    scheduler.held_bytes = 0  # and once it has gone everybody gets what he wants
+    for _ in range(200):
+        now_s += 0.1
+        for key in keys:
+            arrives = min(granted[key], demand[key]) - received[key]
+            received[key] += arrives
+            scheduler.received(key, arrives)
+        granted.update({grant.key: grant.grant for grant in scheduler.issue(now_s)})
+    assert all(granted[key] >= demand[key] for key in keys)
