@@ -10,7 +10,7 @@ SCENARIO = Scenario(
     question="Is a link that falls to a tenth of its rate avoided, and how soon?",
     expectation=(
         "Hashed and placed flows stay on it and the ring, as fast as its slowest hop, falls to a tenth. Under GSE2.0 "
-        "the slow path brings no frame and answers no hello for longer than any healthy one can, and is taken for dead "
+        "the slow path brings no frame and answers no hello for so long that it is taken for dead "
         "within some 60 ms, before its queues are full. It answers while nobody uses it, is tried again after one "
         "second, then after two, four: three quarters of the uplinks' sum, but for some 100 ms each time."
     ),

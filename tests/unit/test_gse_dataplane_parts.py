@@ -453,11 +453,31 @@ def test_patience_learnt_on_a_busy_machine_fades() -> None:
     assert hellos.changes[0][2] - dead_from_s < 0.08
 
 
-def test_what_delays_all_answers_alike_makes_nobody_wait_longer() -> None:
-    hellos = Hellos(lambda path, _now_s: 0.08 + 0.001 * path, paths=4)
-    hellos.run(0.0, 2.9)
+@pytest.mark.parametrize("slow_s", [0.06, 0.2])
+def test_one_slow_answer_makes_nobody_wait_longer_two_do(slow_s: float) -> None:
+    slow_from_s = [1.0]
+
+    def back_s(path: int, now_s: float) -> float:
+        if path == 2 and slow_from_s and now_s >= slow_from_s[0]:
+            slow_from_s.pop()
+            return slow_s
+        return 0.004
+
+    hellos = Hellos(back_s, paths=4)
+    hellos.run(0.0, 1.4)
+    assert hellos.monitor.wait_s(1.4) == PROFILE.hello_wait_s
+    slow_from_s.append(1.41)
+    hellos.run(1.4, 1.7)
+    assert slow_s * 0.6 < hellos.monitor.wait_s(1.7) < 1.25 * slow_s
     assert hellos.changes == []
-    assert hellos.monitor.wait_s(2.9) <= 1.5 * PROFILE.hello_wait_s
+
+
+def test_pause_of_the_machine_makes_nobody_wait_much_longer() -> None:
+    """All answers to several hellos are late together: nothing is there to compare with, so nothing is risked."""
+    hellos = Hellos(lambda path, now_s: 0.004 + 0.001 * path + max(0.0, 1.5 - now_s) * (now_s > 1.0), paths=4)
+    hellos.run(0.0, 1.6)
+    assert hellos.changes == []
+    assert hellos.monitor.wait_s(1.6) < 4 * PROFILE.hello_wait_s
 
 
 def test_path_that_fails_again_soon_after_its_return_has_to_be_clean_for_longer() -> None:

@@ -3,13 +3,12 @@
 Every path is asked now and then; one that has not answered is asked again soon. It is silent when several hellos in a
 row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
 scheduled, delays them all and proves nothing. How long an answer is waited for is set, and more where answers have
-lately come later than the first one to the same hello: a busy machine is slow on single paths, too. What delays all
-answers alike makes nobody wait longer, for then none is there to compare with.
+lately taken longer: a busy machine is slow on every path, if not on all at once. One slow answer is none: it takes
+two, to different hellos, of paths in use.
 
 Where frames arrive all the time, they prove the path that brings them as well as a hello would, and it is asked seldom
 (``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
-good as a missing hello, and the path is asked at once, twice; when the answer is due and still no frame has come, as
-good as two. The frames of other paths are then what it is measured by.
+good as a missing hello, and the path is asked at once.
 
 A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
 again soon after its return has to be clean for twice as long.
@@ -20,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
 
@@ -28,9 +27,8 @@ ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves
 PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 1.0
 MOST_PATIENCE_S: Final = 0.25
-LAPSED_WAIT: Final = 1.15  # times ``hello_wait_s``: no answer takes longer than two frames and what software takes
-LAPSE: Final = 0.85  # times ``hello_wait_s`` without a frame: they have stopped, or hosts send less
-MOST_LAPSES: Final = 2
+LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
+MOST_ALIKE: Final = 3.0  # times ``hello_wait_s``: what delays even the first answer for longer is no path's
 SOON: Final = 5.0  # times ``restore_s``: a path that fails again so soon after its return has to be clean for longer
 MOST_HOLD: Final = 16.0  # times ``restore_s``
 SENT_KEPT: Final = 256  # hellos an answer may be late by
@@ -41,6 +39,14 @@ class _Sent:
     number: int
     sent_s: float
     heard_s: float = inf  # when the first path had brought it back
+
+
+class _Slow(NamedTuple):
+    """An answer that took long: to which hello, how long, and when it came."""
+
+    number: int
+    took_s: float
+    at_s: float
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ class _Path:
     arrived_s: float = float("-inf")  # when a frame last came this way
     asked_s: float = float("-inf")
     proven: bool = False  # frames came all the time when we last looked
-    lapses: int = 0  # they have stopped since, and others go on: so many hellos are that worth
+    lapsed: bool = False  # they have stopped since, and others go on: worth one hello
 
 
 class PathMonitor:
@@ -69,8 +75,10 @@ class PathMonitor:
         self._round_s = now_s
         self.number = 0  # of the latest hello
         self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
-        self._longest_s = 0.0  # answer of late, with when that was
-        self._longest_at_s = now_s
+        self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
+        self._newest_heard_s = now_s
+        self._slowest = _Slow(0, 0.0, now_s)  # answer of late
+        self._second = _Slow(0, 0.0, now_s)  # to another hello: so long answers are waited for
         self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
@@ -98,8 +106,8 @@ class PathMonitor:
         self._look_at_arrivals(now_s)
         asked = {number for number, path in enumerate(self._paths) if self._asks_again(path, now_s)}
         # the last one before a verdict goes over all paths: what the others bring back is what it is measured by
-        verdict = any(self._is_verdict(self._paths[number]) for number in asked)
-        awaited = verdict or any([self._all_overdue(path, now_s) for path in self._paths])
+        verdict = any(len(path.unanswered) == self._needs(path) - 1 for path in map(self._paths.__getitem__, asked))
+        awaited = verdict or any(path.up and len(path.unanswered) >= self._needs(path) for path in self._paths)
         if now_s >= self._round_s or verdict:
             self._round_s = now_s + self._profile.hello_s
             asked.update(
@@ -120,34 +128,24 @@ class PathMonitor:
             missing, needed = len(path.unanswered) + 1, self._needs(path)
             if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
-                between = missing < needed if path.lapses else 1 < missing < needed
-                # most answers come within a frame's time: where one will decide, the copy is not sent before that
-                path.again_s = now_s + (self._wait_of(path, now_s) / 2 if path.lapses else self._profile.hello_retry_s)
-                if not between:
-                    first_s = path.unanswered[min(self._decisive(path), missing - 1)].sent_s
-                    path.again_s = max(path.again_s, first_s + self._wait_of(path, now_s))
+                between = 1 < missing < needed
+                path.again_s = now_s + (self._profile.hello_retry_s if between else self._wait_of(path, now_s))
         self._reckon()
         return self.number, sorted(asked)
 
     def _look_at_arrivals(self, now_s: float) -> None:
         """Note which paths bring frames all the time, and which have just stopped to while others go on."""
-        lapses_s = LAPSE * self._profile.hello_wait_s
+        lapses_s = self._profile.hello_wait_s
         for path in self._paths:
             if path.arrived_s + lapses_s > now_s:
-                if path.lapses:  # it was asked for nothing else
-                    path.lapses = 0
+                if path.lapsed:  # it was asked for nothing else
                     path.unanswered.clear()
-                path.proven = True
-                continue
-            stopped, path.proven = path.proven, False
-            if not path.up or path.lapses + 1 >= self._profile.hello_misses:
-                continue
-            asked_in_vain = path.lapses == 1 and len(path.unanswered) > 1 and now_s >= self._first_due_s(path)
-            # frames of others say that neither the machine nor this program stands still
-            others_go_on = any([other.arrived_s + lapses_s > now_s for other in self._paths])
-            if ((stopped and path.lapses == 0) or asked_in_vain) and others_go_on:
-                path.lapses += 1
-                path.again_s = now_s
+                path.proven, path.lapsed = True, False
+            elif path.proven:
+                path.proven = False
+                if path.up and not path.unanswered and self._profile.hello_misses > 1:
+                    path.lapsed = any(other.arrived_s + lapses_s > now_s for other in self._paths)
+                    path.again_s = now_s
 
     def heard(self, number: int, hello: int, now_s: float) -> None:
         """A hello came back over path ``number``; one that was never sent, or long ago, is ignored."""
@@ -156,14 +154,16 @@ class PathMonitor:
             return
         path = self._paths[number]
         sent.heard_s = min(sent.heard_s, now_s)
-        took_s = min(sent.heard_s - sent.sent_s, self._profile.hello_wait_s) + now_s - sent.heard_s
-        if path.up and took_s > self._longest_of_late_s(now_s):  # one that is down is slow for another reason
-            self._longest_s, self._longest_at_s = took_s, now_s
+        if path.up:  # one that is down is slow for another reason
+            first_s = min(sent.heard_s - sent.sent_s, MOST_ALIKE * self._profile.hello_wait_s)
+            self._learn(_Slow(hello, first_s + now_s - sent.heard_s, now_s))
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
-        path.lapses = 0
+        path.lapsed = False
         if path.again_s <= self.due_s:
             self._reckon()
+        if sent.sent_s > self._newest.sent_s:
+            self._newest, self._newest_heard_s = sent, now_s
         silence_s = self._profile.hello_s * self._profile.hello_misses
         if not path.up and (path.clean_since_s is None or now_s - path.heard_s > silence_s):
             path.clean_since_s = now_s
@@ -182,7 +182,6 @@ class PathMonitor:
 
     def check(self, now_s: float) -> list[tuple[int, bool]]:
         """Return the paths that changed, with whether they are up now."""
-        self._look_at_arrivals(now_s)
         changed = []
         for number, path in enumerate(self._paths):
             silent = self._silent(path, now_s)
@@ -201,19 +200,24 @@ class PathMonitor:
 
     def wait_s(self, now_s: float) -> float:
         """Return how long an answer is waited for now."""
-        longest_s = self._longest_of_late_s(now_s)
+        longest_s = _faded_s(self._second, now_s)
         if longest_s <= self._profile.hello_wait_s:
             return self._profile.hello_wait_s
         return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
 
     def _wait_of(self, path: _Path, now_s: float) -> float:
-        """Return the same for one path: where frames have stopped, one answer that is surely missing decides."""
-        wait_s = self.wait_s(now_s)
-        return max(wait_s, LAPSED_WAIT * self._profile.hello_wait_s) if path.lapses else wait_s
+        """Return the same for one path: its hellos are not the only ones that are missing where frames have stopped."""
+        return self.wait_s(now_s) * (LAPSED_WAIT if path.lapsed else 1.0)
 
-    def _longest_of_late_s(self, now_s: float) -> float:
-        faded: float = 0.5 ** ((now_s - self._longest_at_s) / PATIENCE_HALF_LIFE_S)
-        return self._longest_s * faded
+    def _learn(self, slow: _Slow) -> None:
+        """Keep the two slowest answers of late, to two hellos."""
+        if slow.number == self._slowest.number:
+            if slow.took_s >= _faded_s(self._slowest, slow.at_s):
+                self._slowest = slow
+        elif slow.took_s >= _faded_s(self._slowest, slow.at_s):
+            self._slowest, self._second = slow, self._slowest
+        elif slow.took_s >= _faded_s(self._second, slow.at_s):
+            self._second = slow
 
     def _reckon(self) -> None:
         paths = [path for path in self._paths if path.up]
@@ -221,41 +225,17 @@ class PathMonitor:
             [
                 self._round_s,
                 *(path.again_s for path in paths if path.unanswered),
-                *(self._first_due_s(path) for path in paths if path.lapses == 1 and path.unanswered),
-                *(path.arrived_s + LAPSE * self._profile.hello_wait_s for path in paths if path.proven),
+                *(path.arrived_s + self._profile.hello_wait_s for path in paths if path.proven),
             ]
         )
 
     def _needs(self, path: _Path) -> int:
         """Return how many hellos in a row have to be missing."""
-        return self._profile.hello_misses - path.lapses
-
-    def _is_verdict(self, path: _Path) -> bool:
-        """Return whether the next hello over a path may decide: then it goes over all, to compare."""
-        return path.lapses == 0 and len(path.unanswered) >= self._decisive(path)
-
-    def _decisive(self, path: _Path) -> int:
-        """Return which of the hellos that have to be missing, from 0, is waited for in full: the last but one.
-
-        The last repeats it a little later, in case it was lost for another reason.
-        """
-        needs = self._needs(path)
-        return needs - 1 if path.lapses else max(0, needs - 2)
-
-    def _all_overdue(self, path: _Path, now_s: float) -> bool:
-        """Return whether a path has not answered, and what proves that others have is still to come."""
-        if not path.up or len(path.unanswered) < self._needs(path):
-            return False
-        last = path.unanswered[self._decisive(path)]
-        return now_s >= last.sent_s + self._wait_of(path, now_s)
-
-    def _first_due_s(self, path: _Path) -> float:
-        first_s = path.unanswered[0].sent_s
-        return first_s + self._wait_of(path, first_s)
+        return self._profile.hello_misses - path.lapsed
 
     def _asks_again(self, path: _Path, now_s: float) -> bool:
         missing = len(path.unanswered)
-        begun = missing > 0 or path.lapses > 0
+        begun = missing > 0 or path.lapsed
         return path.up and begun and missing < self._needs(path) and path.again_s <= now_s
 
     def _silent(self, path: _Path, now_s: float) -> bool:
@@ -263,18 +243,17 @@ class PathMonitor:
             return True
         if len(path.unanswered) < self._needs(path):
             return False
-        last = path.unanswered[self._decisive(path)]
-        if now_s < last.sent_s + self._wait_of(path, now_s):
-            return False
-        half_s = self.wait_s(now_s) / 2  # paths differ by what they are just sending
-        if path.lapses == MOST_LAPSES and any([other.arrived_s > last.sent_s + half_s for other in self._paths]):
-            return True
-        proof_s = inf  # since when it is known that hellos sent no earlier come back
-        for sent in reversed(self._sent):
-            if sent.sent_s < last.sent_s:
-                break
-            proof_s = min(proof_s, sent.heard_s)
-        return now_s >= proof_s + half_s
+        last = path.unanswered[-1]
+        return (
+            self._newest.sent_s >= last.sent_s
+            and now_s >= last.sent_s + self._wait_of(path, now_s)
+            and now_s >= self._newest_heard_s + self.wait_s(now_s) / 2  # paths differ by what they are just sending
+        )
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
         return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._profile.restore_s
+
+
+def _faded_s(slow: _Slow, now_s: float) -> float:
+    faded: float = 0.5 ** ((now_s - slow.at_s) / PATIENCE_HALF_LIFE_S)
+    return slow.took_s * faded
