@@ -10,9 +10,9 @@ SCENARIO = Scenario(
     question="Is a link that falls to a tenth of its rate avoided, and how soon?",
     expectation=(
         "Hashed and placed flows stay on it and the ring, as fast as its slowest hop, falls to a tenth. Under GSE2.0 "
-        "the slow path answers hellos and is not taken for dead, but its delay is told to the sources, which give it "
-        "less and less: most of the rate is back within a second, at about three quarters of the uplinks' sum. "
-        "So far it is not so under gse2-e2e, where a rank may stand still for seconds (docs/roadmap.md)."
+        "the slow path brings no frame and answers no hello for so long that it is taken for dead "
+        "within some 60 ms, before its queues are full. It answers while nobody uses it, is tried again after one "
+        "second, then after two, four: three quarters of the uplinks' sum, but for some 100 ms each time."
     ),
     workload=WorkloadSpec(size_bytes=2 * 1024 * 1024, iterations=2, placement="cross_leaf"),
     faults=(

@@ -19,8 +19,10 @@ from mininet.link import Intf, Link
 from mininet.net import Mininet
 from mininet.node import Controller, Host, OVSSwitch
 
-from testbed.errors import CommandError, NetworkError
+from testbed.errors import NetworkError
 from testbed.fabric import nic as offloads
+from testbed.fabric.batch import Ready, ip_batch, tc_batch
+from testbed.fabric.linkstate import set_interfaces
 from testbed.fabric.readback import differences
 from testbed.fabric.settings import (
     CONGESTION_CONTROL,
@@ -147,6 +149,7 @@ class Network:
         self._net: Any = None
         self._silent: set[str] = set()  # interfaces that lose what they send
         self._void_made = False
+        self._ready_tc: Ready | None = None
 
     def __enter__(self) -> Network:
         self._raise_file_limit()
@@ -207,9 +210,8 @@ class Network:
 
     def set_links(self, links: Iterable[tuple[int, int, int]], *, up: bool) -> None:
         """Take (leaf, spine, parallel link) links, 0-based, down or up at both ends in one go."""
-        state = "up" if up else "down"
         ends = [end for link in links for end in self.topology.link_ends(*link)]
-        _ip_batch(f"link set dev {end.intf} {state}" for end in ends)
+        set_interfaces([end.intf for end in ends], up=up)
 
     def set_forwarding(self, links: Iterable[tuple[int, int, int]], *, on: bool) -> None:
         """Let both ends of links send into them, or lose what they would send: a silent loss, which no switch notices.
@@ -218,20 +220,29 @@ class Network:
         """
         ends = {end.intf for link in links for end in self.topology.link_ends(*link)}
         if on:
-            _tc_batch(tc_heard_line(intf) for intf in sorted(ends & self._silent))
+            tc_batch(tc_heard_line(intf) for intf in sorted(ends & self._silent))
             self._silent -= ends
         else:
             self.prepare_silence()
-            _tc_batch(line for intf in sorted(ends - self._silent) for line in tc_silence_lines(intf))
+            lines = [line for intf in sorted(ends - self._silent) for line in tc_silence_lines(intf)]
+            if self._ready_tc is None:
+                tc_batch(lines)
+            else:
+                ready, self._ready_tc = self._ready_tc, None
+                ready.finish(lines)
             self._silent |= ends
 
     def prepare_silence(self) -> None:
-        """Make the interface that what is lost goes to, and see that this kernel can send it there. Once is enough."""
+        """Make the interface that what is lost goes to, and see that this kernel can send it there. Once is enough.
+
+        The first silence is then made by a program that waits for it.
+        """
         if self._void_made:
             return
         into, end = VOID_INTFS
-        _ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {x} up" for x in VOID_INTFS)])
-        _tc_batch([*tc_silence_lines(end), tc_heard_line(end)])
+        ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {x} up" for x in VOID_INTFS)])
+        tc_batch([*tc_silence_lines(end), tc_heard_line(end)])
+        self._ready_tc = Ready(["tc", "-batch", "-"])
         self._void_made = True
 
     def set_rates(self, links: Iterable[tuple[int, int, int]], *, fraction: float) -> None:
@@ -243,7 +254,7 @@ class Network:
                 setting = settings[end.intf]
                 slower = replace(setting, rate_bytes_per_s=max(1, round(setting.rate_bytes_per_s * fraction)))
                 lines.append(tc_change_line(end.intf, slower, self.topology.fabric.mtu_bytes))
-        _tc_batch(lines)
+        tc_batch(lines)
 
     def _raise_file_limit(self) -> None:
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -268,8 +279,8 @@ class Network:
                 f"link add name {pair.switch_intf} mtu {mtu} gso_max_segs 1 type veth "
                 f"peer name {pair.agent_intf} mtu {mtu} gso_max_segs 1"
             )
-        _ip_batch(lines)
-        _ip_batch(f"link set dev {intf} up" for intf in self.switch_intfs())
+        ip_batch(lines)
+        ip_batch(f"link set dev {intf} up" for intf in self.switch_intfs())
         offloads.disable_offloads(self.switch_intfs())
 
     def _mtu_of(self, link: TopologyLink) -> int:
@@ -330,7 +341,7 @@ class Network:
         )
         with network_namespace_of(self.pid_of(name)):
             _write_sysctls(self.host_sysctls)
-            _ip_batch(
+            ip_batch(
                 [
                     "link set dev lo up",
                     *inside,
@@ -342,7 +353,7 @@ class Network:
             )
             offloads.disable_offloads(self.host_intfs(host))
             queues = self.host_queues(host).items()
-            _tc_batch(line for queued, setting in queues for line in tc_lines(queued, setting, mtu))
+            tc_batch(line for queued, setting in queues for line in tc_lines(queued, setting, mtu))
 
     def host_intfs(self, host: TopologyHost) -> list[str]:
         """Return the interfaces in a host's namespace."""
@@ -353,7 +364,7 @@ class Network:
         lines = []
         for end, setting in self.switch_queues():
             lines += tc_lines(end.intf, setting, self.topology.fabric.mtu_bytes)
-        _tc_batch(lines)
+        tc_batch(lines)
 
     def _carries_control(self, kind: str) -> bool:
         """Return whether GSE control frames use directions of this kind: then they go first there."""
@@ -434,19 +445,3 @@ def _write_sysctls(settings: dict[str, str]) -> None:
             path.write_text(value)
         except OSError as error:
             raise NetworkError(f"cannot set {name.replace('/', '.')}={value}: {error}") from None
-
-
-def _ip_batch(lines: Iterable[str]) -> None:
-    _batch("ip", lines)
-
-
-def _tc_batch(lines: Iterable[str]) -> None:
-    _batch("tc", lines)
-
-
-def _batch(tool: str, lines: Iterable[str]) -> None:
-    text = "\n".join(lines) + "\n"
-    try:
-        run([tool, "-batch", "-"], stdin=text, timeout_s=120)
-    except CommandError as error:
-        raise NetworkError(f"{tool} refused a setting: {error.stderr.strip()}") from None

@@ -78,6 +78,8 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "quantum_bytes": quantum,
         "window_bytes": window,
         "port_window_bytes": gsp.port_window_bytes or window + quantum,
+        # what is outstanding, and not more than the queue there holds beside what is just arriving
+        "deliver_bytes": max(frame, min(gsp.port_window_bytes or window + quantum, fabric.queue_bytes - 2 * frame)),
         "release_bytes": RELEASE_FRAMES * frame,
         "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),

@@ -163,20 +163,21 @@ def test_killed_process_is_started_again_and_the_collective_finishes(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("action", "counter"), [("fail", "path_changes"), ("silence", "path_changes"), ("slow", "congestion_told")]
+    ("action", "counters"),
+    [("fail", ["path_changes"]), ("silence", ["path_changes"]), ("slow", ["path_changes", "congestion_told"])],
 )
 def test_path_that_fails_in_mid_collective_is_avoided_and_nothing_is_lost(
-    tmp_path: Path, action: str, counter: str
+    tmp_path: Path, action: str, counters: list[str]
 ) -> None:
     faults = [{"t_s": 0.6, "action": action, "target": "l1-s2"}]
     settings = {**SMALL, "workload.size_bytes": "1M", "faults": faults, "gsp.journal": True}
     (run,) = gse_run(tmp_path, settings=settings, schemes="gse2-n2n", timeout_s=200).runs
     assert run["wrong_elements"] == 0
-    assert run["agents"][counter] > 0
+    assert sum(run["agents"][counter] for counter in counters) > 0  # a slow path is left, or used less
     assert run["details"]["outages"][0]["action"] == action
     assert len(replayed(Path(run["run_dir"]))) == 4
     if action == "slow":
-        assert "recovery_ms" not in run  # it is used less, not left
+        assert "recovery_ms" not in run  # it need not be left
     else:
         assert 0 < run["recovery_ms"] < 500  # every GSP has left the path; 50 on a machine with nothing else to do
     if action != "slow":  # how soon a slow path is left is not yet what it should be: docs/roadmap.md

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from testbed.errors import NetworkError
+from testbed.fabric.batch import Ready
 from testbed.fabric.faults import apply_fault
+from testbed.fabric.linkstate import set_interfaces
 from testbed.model.scenario import BREAKS, DEADLY, EFFECTS, FabricSpec, FaultAction, FaultSpec
 from testbed.model.topology import Topology
 from testbed.prompt import interactive
@@ -67,3 +71,19 @@ def test_a_link_that_is_slow_is_broken_but_not_dead() -> None:
 def test_what_is_done_to_a_link_is_undone_by_heal() -> None:
     broken = {what for action in BREAKS for what, _how in DONE[action]}
     assert broken == {what for what, _how in DONE["heal"]}
+
+
+def test_an_interface_that_is_not_there_is_named() -> None:
+    with pytest.raises(NetworkError, match="cannot set gse-nobody down: .*No such device"):
+        set_interfaces(["gse-nobody"], up=False)
+
+
+def test_a_program_that_waits_does_what_it_is_told_when_it_is_told(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    ready = Ready(["tee", str(written)])
+    ready.finish(["one", "two"])
+    assert written.read_text() == "one\ntwo\n"
+    with pytest.raises(NetworkError, match="sh refused a setting: no such thing"):
+        Ready(["sh", "-c", "cat >/dev/null; echo no such thing >&2; exit 1"]).finish(["one"])
+    with pytest.raises(NetworkError, match="cannot start gse-no-such-program"):
+        Ready(["gse-no-such-program"])

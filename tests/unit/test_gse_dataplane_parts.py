@@ -438,14 +438,65 @@ def test_answers_that_take_long_on_any_path_are_waited_for(seed: int, longest_s:
 
 def test_patience_learnt_on_a_busy_machine_fades() -> None:
     dead_from_s = 9.0
-    hellos = Hellos(
-        lambda path, now_s: (0.08 if now_s < 3.0 else 0.004) if path or now_s < dead_from_s else None, paths=4
-    )
+
+    def back_s(path: int, now_s: float) -> float | None:
+        if now_s < 3.0:  # one path after the other is slow
+            return 0.08 if int(now_s / 0.01) % 4 == path else 0.004
+        return 0.004 if path or now_s < dead_from_s else None
+
+    hellos = Hellos(back_s, paths=4)
     hellos.run(0.0, 2.9)
+    assert hellos.changes == []
     assert hellos.monitor.wait_s(2.9) == pytest.approx(PATIENCE * 0.08, rel=0.1)
     hellos.run(2.9, 10.0)
     assert [change[:2] for change in hellos.changes] == [(0, False)]
     assert hellos.changes[0][2] - dead_from_s < 0.08
+
+
+@pytest.mark.parametrize("slow_s", [0.06, 0.2])
+def test_one_slow_answer_makes_nobody_wait_longer_two_do(slow_s: float) -> None:
+    slow_from_s = [1.0]
+
+    def back_s(path: int, now_s: float) -> float:
+        if path == 2 and slow_from_s and now_s >= slow_from_s[0]:
+            slow_from_s.pop()
+            return slow_s
+        return 0.004
+
+    hellos = Hellos(back_s, paths=4)
+    hellos.run(0.0, 1.4)
+    assert hellos.monitor.wait_s(1.4) == PROFILE.hello_wait_s
+    slow_from_s.append(1.41)
+    hellos.run(1.4, 1.7)
+    assert slow_s * 0.6 < hellos.monitor.wait_s(1.7) < 1.25 * slow_s
+    assert hellos.changes == []
+
+
+def test_pause_of_the_machine_makes_nobody_wait_much_longer() -> None:
+    """All answers to several hellos are late together: nothing is there to compare with, so nothing is risked."""
+    hellos = Hellos(lambda path, now_s: 0.004 + 0.001 * path + max(0.0, 1.5 - now_s) * (now_s > 1.0), paths=4)
+    hellos.run(0.0, 1.6)
+    assert hellos.changes == []
+    assert hellos.monitor.wait_s(1.6) < 4 * PROFILE.hello_wait_s
+
+
+def test_path_that_fails_again_soon_after_its_return_has_to_be_clean_for_longer() -> None:
+    """A link that is slow, and not dead, answers while nobody uses it."""
+    used_from_s = [0.0]
+
+    def back_s(path: int, now_s: float) -> float | None:
+        if path:
+            return 0.004
+        return 0.004 if not hellos.monitor.up(0) or now_s < used_from_s[0] else None
+
+    hellos = Hellos(back_s, paths=3)
+    used_from_s[0] = 1.0
+    hellos.run(0.0, 60.0)
+    returns_s = [at_s for path, up, at_s in hellos.changes if path == 0 and up]
+    deaths_s = [at_s for path, up, at_s in hellos.changes if path == 0 and not up]
+    out_s = [back - dead for dead, back in zip(deaths_s, returns_s, strict=False)]
+    assert out_s[:5] == [pytest.approx(PROFILE.restore_s * factor, abs=0.1) for factor in (1, 2, 4, 8, 16)]
+    assert all(later >= sooner - 0.1 for sooner, later in zip(out_s, out_s[1:], strict=False))
 
 
 def test_path_that_answers_is_asked_once_a_period() -> None:

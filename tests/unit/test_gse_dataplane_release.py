@@ -59,11 +59,11 @@ def test_no_window_holds_more_than_rate_and_burst(wishes: list[tuple[float, int,
 
 def test_queues_take_turns_and_higher_classes_go_first() -> None:
     release = Release(RATE, BURST, 0.0)
-    assert release.lets(0.0)
     first, second, urgent = queue(1), queue(2), queue(3, tc=0)
+    assert release.lets(first, 0.0)
     for one in (first, second, first, urgent):
         release.enlist(one)
-    assert not release.lets(0.0)  # others were first
+    assert not release.lets(first, 0.0)  # others were first
     assert release.next(0.0) is urgent
     assert release.next(0.0) is first  # enlisted twice is enlisted once
     release.enlist(first)

@@ -47,6 +47,11 @@ class SourceQueue:
         """Frames that wait."""
         return len(self._frames)
 
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of the frame in front; 0 with nothing waiting."""
+        return len(self._frames[0][0]) if self._frames else 0
+
     def offer(self, frame: bytes, now_s: float) -> bool:
         """Put a frame at the end; return whether there was room for it."""
         if self.demand - self.sent + len(frame) > self._profile.limit_bytes:

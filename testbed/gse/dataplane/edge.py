@@ -17,6 +17,7 @@ from mypy_extensions import mypyc_attr
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.delivery import Delivery
 from testbed.gse.dataplane.failures import Failures
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
@@ -38,14 +39,25 @@ class Edge:
     def __init__(self, profile: Profile, place: Place, *, epoch: int, rng: Random, now_s: float) -> None:
         self.profile, self.place, self.epoch = profile, place, epoch & 0xFFFF
         self.counters = Counters()
-        self.spread = Spreader(place.paths, place.uplink_bytes_per_s, rng, slack_bytes=profile.spread_slack_bytes)
-        self.outlet = Outlet(place, self.spread, self.counters)
+        granted = profile.admission == "dgsq" and not place.in_host  # what is sent, and arrives, is this GSP's to bound
+        self.spread = Spreader(
+            place.paths,
+            place.uplink_bytes_per_s,
+            rng,
+            slack_bytes=profile.spread_slack_bytes,
+            room_bytes=profile.release_bytes if granted else None,
+            container_bytes=profile.container_bytes,
+            pacing=profile.pacing,
+        )
+        delivery = Delivery(place.ports, profile.deliver_bytes, now_s) if granted else None
+        self.outlet = Outlet(place, self.spread, self.counters, delivery)
         self.source = SourceSide(
             profile, place, self.epoch, self.spread, self.outlet, self.counters, rng.getrandbits(32), now_s
         )
         self.sink = SinkSide(profile, place, self.outlet, self.counters, now_s)
         self.failures = Failures(profile, place, self.epoch, self.spread, self.outlet, self.counters, now_s)
         self.outlet.hear, self.outlet.arrive, self.outlet.rides = self._hear, self.sink.arrive, self.sink.ride
+        self.failures.lost, self.failures.changed = self.source.send_again, self._paths_changed
         self._peers = frozenset(place.peers) | {place.gsp}
         self._scan_s = now_s
         self.arrivals = 0  # paths frames have come by, for the GSP that watches them: it calls ``seen`` and clears this
@@ -103,6 +115,7 @@ class Edge:
 
     def advance(self, now_s: float) -> None:
         """Do what is due: grants, timers, hellos. Call after every batch of frames, and at ``due_s``."""
+        self.sink.handed_over(self.outlet.deliver(now_s))
         self.sink.grant(now_s)
         self.source.release(now_s)
         self.failures.advance(now_s)
@@ -116,7 +129,13 @@ class Edge:
         """Return when ``advance`` has to be called next if no frame comes; None: not before one does."""
         scan_s = inf if self.source.at_rest and not self.sink.inbound else self._scan_s
         release_s = self.source.release_due_s()
-        due_s = min(self.sink.grant_due_s(), self.failures.due_s(), scan_s, inf if release_s is None else release_s)
+        due_s = min(
+            self.sink.grant_due_s(),
+            self.failures.due_s(),
+            self.outlet.deliver_due_s(),
+            scan_s,
+            inf if release_s is None else release_s,
+        )
         return None if due_s == inf else due_s
 
     def totals(self) -> Counters:
@@ -129,6 +148,12 @@ class Edge:
             if inbound.order is not None:
                 totals.add_order(inbound.order)
         return totals
+
+    def _paths_changed(self, up: bool, now_s: float) -> None:
+        leaves = {peer >> 8 for peer in self.place.peers}
+        self.sink.reach({leaf: self.spread.reach(leaf) for leaf in leaves}, self.spread.local_reach)
+        if not up:
+            self.sink.hurry(now_s)
 
     def _arrived(self, path: int, now_s: float) -> None:
         """A frame has come by ``path`` (from 1; 0: not over the fabric)."""

@@ -6,6 +6,7 @@ A path that another GSP calls slow gets less (multiplicative decrease), and more
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Final, NamedTuple
 
@@ -59,7 +60,10 @@ class Failures:
         self._heard: dict[tuple[int, int], tuple[int, int]] = {}  # (source, path) -> epoch and number of its latest
         self._told_down_s: dict[tuple[int, int], float] = {}  # (leaf, path) -> when it was last told to be down
         self.story: deque[PathChange] = deque(maxlen=STORY_KEPT)
-        self._later: list[tuple[float, wire.Fault]] = []
+        self._later: list[tuple[float, wire.Fault, int | None]] = []  # when, what, by which path
+        # told of own uplinks that have lost carrier, with the bytes that waited there; and of every change of any path
+        self.lost: Callable[[int, float, float], None]
+        self.changed: Callable[[bool, float], None]
         self._refresh_s = now_s + FAULT_REFRESH_S
 
     def due_s(self) -> float:
@@ -70,7 +74,8 @@ class Failures:
     def advance(self, now_s: float) -> None:
         """Send hellos and notices that are due, and judge the paths."""
         while self._later and self._later[0][0] <= now_s:
-            self._outlet.control(self._later.pop(0)[1], now_s)
+            _at_s, fault, path = self._later.pop(0)
+            self._outlet.control(fault, now_s, path)
         if self._place.watches_paths and now_s >= self.monitor.due_s:
             self.check(now_s)
             hello, paths = self.monitor.asks(now_s)
@@ -80,16 +85,20 @@ class Failures:
             if now_s >= self._refresh_s:
                 self._refresh_s = now_s + FAULT_REFRESH_S
                 for path in self.monitor.down_paths():
-                    self._tell(path, False, now_s)
+                    self._tell(path, False, now_s, 0)
 
     def check(self, now_s: float) -> None:
         """Take paths that died out of use at once, tell everybody; the same for paths that are back."""
         for path, up in self.monitor.check(now_s):
+            waiting_bytes = self._spread.waiting(path, now_s)
             self._spread.set_local(path, up=up)
             self._counters.path_changes += 1
             self.story.append(PathChange(now_s, self._place.leaf, path + 1, up))
             for copy in range(FAULT_COPIES):
-                self._tell(path, up, now_s + copy * FAULT_COPY_S)
+                self._tell(path, up, now_s, copy)
+            if not up and not self.monitor.has_carrier(path):
+                self.lost(path, waiting_bytes, now_s)
+            self.changed(up, now_s)
 
     def hear_hello(self, message: wire.Hello, now_s: float) -> None:
         """One of this GSP's own has come back."""
@@ -144,10 +153,21 @@ class Failures:
             self._spread.set_local(path - 1, up=up)
         else:
             self._spread.set_weight(leaf, path - 1, 1.0 if up else 0.0)
+        self.changed(up, now_s)
 
-    def _tell(self, path: int, up: bool, at_s: float) -> None:
+    def _tell(self, path: int, up: bool, now_s: float, copy: int) -> None:
+        """Tell everybody; copies for one GSP leave at once by different paths, and later where there are no more.
+
+        A frame that is just being sent holds a notice up by its own time on every link: the first copy to get through
+        counts.
+        """
         self._seq = (self._seq + 1) & 0xFFFF_FFFF
-        for peer in self._place.peers:
+        for place, peer in enumerate(self._place.peers):
             fault = wire.Fault(self._place.gsp, peer, self._epoch, self._place.leaf, path + 1, up, self._seq)
-            self._later.append((at_s, fault))
+            if peer >> 8 == self._place.leaf:
+                self._later.append((now_s + copy * FAULT_COPY_S, fault, None))
+                continue
+            living = self._spread.living(peer >> 8)
+            way = living[(place + copy) % len(living)]
+            self._later.append((now_s + copy // len(living) * FAULT_COPY_S, fault, way))
         self._later.sort(key=lambda item: item[0])

@@ -46,6 +46,10 @@ class Former:
         self._last_bytes = packet_bytes
         return place
 
+    def goes_on(self, packet_bytes: int) -> bool:
+        """Return whether the next packet belongs to the open container."""
+        return self.is_open and self._bytes + packet_bytes <= self.container_bytes
+
     def close(self) -> None:
         """Close the open container, if there is one: the queue ran empty or the path died."""
         if not self.is_open:

@@ -30,9 +30,10 @@ class Issued(NamedTuple):
 class _Queue:
     """What the destination knows of one source queue."""
 
-    __slots__ = ("ahead", "asks", "demand", "epoch", "grant", "heard_s", "received", "tc", "turns", "waiting")
+    __slots__ = ("ahead", "asks", "demand", "epoch", "grant", "heard_s", "leaf", "received", "tc", "turns", "waiting")
 
-    def __init__(self, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
+    def __init__(self, leaf: int, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
+        self.leaf = leaf  # of its source
         self.ahead = ahead  # credit it keeps beyond its demand
         self.epoch, self.tc = epoch, tc
         # A queue older than this scheduler (which was restarted) is taken up where it stands.
@@ -68,6 +69,9 @@ class GrantScheduler:
         self._queues: dict[QueueKey, _Queue] = {}
         self._rounds: dict[int, deque[QueueKey]] = {}  # class -> queues that want more
         self._outstanding = 0
+        self.reach: dict[int, float] = {}  # leaf -> the fraction of its paths that live, where not all do
+        self.port_reach = 1.0  # the same of the port's own leaf
+        self.held_bytes = 0  # received, and not yet handed over to the port: it takes room, too
         self.granted_bytes = 0
         self.grants = 0
         self.unused_bytes = dict.fromkeys(UNUSED, 0.0)  # tokens nobody got while queues lived here, by cause
@@ -180,7 +184,8 @@ class GrantScheduler:
                 key = round_[0]
                 queue = self._queues[key]
                 amount = self._amount(queue)
-                room = self._profile.port_window_bytes - self._outstanding
+                room = self._window(self._profile.port_window_bytes, self.port_reach)
+                room -= self._outstanding + self.held_bytes
                 if amount and amount > room:
                     return None  # the port is full: nobody overtakes
                 if amount:
@@ -195,7 +200,12 @@ class GrantScheduler:
         if need <= 0 or (queue.demand <= queue.grant and need * 2 < queue.ahead):
             return 0  # credit is left: no frame for a few bytes
         amount = min(need, self._profile.quantum_bytes)
-        return amount if queue.outstanding + amount <= self._profile.window_bytes else 0
+        window = self._window(self._profile.window_bytes, self.reach.get(queue.leaf, 1.0))
+        return amount if queue.outstanding + amount <= window else 0
+
+    def _window(self, window_bytes: int, reach: float) -> int:
+        """Return a window where only a fraction of the paths is left: their queues have to hold it."""
+        return window_bytes if reach == 1.0 else max(self._profile.quantum_bytes, int(window_bytes * reach))
 
     def _most_ahead(self) -> int:
         """Return the most a queue may be ahead of its demand: all together at most half the port's window."""
@@ -211,7 +221,7 @@ class GrantScheduler:
             self._forget(key, queue)
             queue = None
         if queue is None:
-            queue = self._queues[key] = _Queue(epoch, tc, sent, self._profile.standing_credit_bytes, now_s)
+            queue = self._queues[key] = _Queue(key[0] >> 8, epoch, tc, sent, self._profile.standing_credit_bytes, now_s)
         return queue
 
     def _enlist(self, key: QueueKey, queue: _Queue) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.delivery import Delivery
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.spread import Spreader
 
@@ -16,8 +18,9 @@ class Outlet:
     ``hear`` and ``arrive`` take what a GSP sends to itself: frames between its own ports go through the same grants.
     """
 
-    def __init__(self, place: Place, spread: Spreader, counters: Counters) -> None:
+    def __init__(self, place: Place, spread: Spreader, counters: Counters, delivery: Delivery | None = None) -> None:
         self._place, self._spread, self._counters = place, spread, counters
+        self.delivery = delivery  # None: hosts take whatever is ready
         self.to_fabric: list[tuple[bytes, bytes]] = []  # (header or whole control frame, inner frame or b"")
         self.to_hosts: list[tuple[int, bytes]] = []
         self.hear: Callable[[wire.Control, float], None]
@@ -48,14 +51,40 @@ class Outlet:
                 return
             path = self._path_to(message.dst >> 8)
         self._counters.control_out += 1
-        self.to_fabric.append((wire.control_frame(message, path + 1), b""))
+        frame = wire.control_frame(message, path + 1)
+        if path >= 0:
+            self._spread.burden(path, len(frame), now_s)
+        self.to_fabric.append((frame, b""))
 
-    def host(self, port: int, frames: list[bytes]) -> None:
-        """Deliver frames to the host on ``port``."""
+    def host(self, port: int, frames: list[bytes], now_s: float) -> None:
+        """Deliver frames to the host on ``port``, those it can take: the others follow (``deliver``)."""
+        delivery = self.delivery
         for frame in frames:
-            self._counters.host_out_frames += 1
-            self._counters.host_out_bytes += len(frame)
-            self.to_hosts.append((port, frame))
+            if delivery is None or delivery.offer(port, frame, now_s):
+                self._hand_over(port, frame)
+
+    def deliver(self, now_s: float) -> set[int]:
+        """Hand over what had to wait and need not any more; return the ports it went to."""
+        if self.delivery is None or self.delivery.due_s() > now_s:
+            return set()
+        ports = set()
+        for port, frame in self.delivery.release(now_s):
+            self._hand_over(port, frame)
+            ports.add(port)
+        return ports
+
+    def deliver_due_s(self) -> float:
+        """Return when ``deliver`` has something to do; inf: nothing waits."""
+        return inf if self.delivery is None else self.delivery.due_s()
+
+    def held_bytes(self, port: int) -> int:
+        """Return what waits to be handed over to the host on ``port``."""
+        return 0 if self.delivery is None else self.delivery.held_bytes(port)
+
+    def _hand_over(self, port: int, frame: bytes) -> None:
+        self._counters.host_out_frames += 1
+        self._counters.host_out_bytes += len(frame)
+        self.to_hosts.append((port, frame))
 
     def _path_to(self, leaf: int) -> int:
         if leaf == self._place.leaf:

@@ -3,17 +3,22 @@
 Every path is asked now and then; one that has not answered is asked again soon. It is silent when several hellos in a
 row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
 scheduled, delays them all and proves nothing. How long an answer is waited for is set, and more where answers have
-lately taken longer: a busy machine is slow on every path, if not on all at once.
+lately taken longer: a busy machine is slow on every path, if not on all at once. One slow answer is none: it takes
+two, to different hellos, of paths in use.
 
 Where frames arrive all the time, they prove the path that brings them as well as a hello would, and it is asked seldom
 (``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
 good as a missing hello, and the path is asked at once.
+
+A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
+again soon after its return has to be clean for twice as long.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
@@ -23,12 +28,25 @@ PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 1.0
 MOST_PATIENCE_S: Final = 0.25
 LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
+MOST_ALIKE: Final = 3.0  # times ``hello_wait_s``: what delays even the first answer for longer is no path's
+SOON: Final = 5.0  # times ``restore_s``: a path that fails again so soon after its return has to be clean for longer
+MOST_HOLD: Final = 16.0  # times ``restore_s``
 SENT_KEPT: Final = 256  # hellos an answer may be late by
 
 
-class _Sent(NamedTuple):
+@dataclass(slots=True)
+class _Sent:
     number: int
     sent_s: float
+    heard_s: float = inf  # when the first path had brought it back
+
+
+class _Slow(NamedTuple):
+    """An answer that took long: to which hello, how long, and when it came."""
+
+    number: int
+    took_s: float
+    at_s: float
 
 
 @dataclass(slots=True)
@@ -40,6 +58,8 @@ class _Path:
     again_s: float = 0.0  # with something unanswered: when it is asked again, or judged
     clean_since_s: float | None = None  # while it is down: since when it has answered without a break
     failures: int = 0
+    returned_s: float = float("-inf")  # when it was last used again
+    hold: float = 1.0  # times ``restore_s`` it has to be clean now
     arrived_s: float = float("-inf")  # when a frame last came this way
     asked_s: float = float("-inf")
     proven: bool = False  # frames came all the time when we last looked
@@ -57,13 +77,17 @@ class PathMonitor:
         self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
         self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
         self._newest_heard_s = now_s
-        self._longest_s = 0.0  # answer of late, with when that was
-        self._longest_at_s = now_s
+        self._slowest = _Slow(0, 0.0, now_s)  # answer of late
+        self._second = _Slow(0, 0.0, now_s)  # to another hello: so long answers are waited for
         self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
         """Return whether a path is in use."""
         return self._paths[path].up
+
+    def has_carrier(self, path: int) -> bool:
+        """Return whether a path's own uplink has carrier."""
+        return self._paths[path].carrier
 
     def down_paths(self) -> list[int]:
         """Return the paths that are out of use."""
@@ -114,6 +138,8 @@ class PathMonitor:
         lapses_s = self._profile.hello_wait_s
         for path in self._paths:
             if path.arrived_s + lapses_s > now_s:
+                if path.lapsed:  # it was asked for nothing else
+                    path.unanswered.clear()
                 path.proven, path.lapsed = True, False
             elif path.proven:
                 path.proven = False
@@ -127,8 +153,10 @@ class PathMonitor:
         if sent is None:
             return
         path = self._paths[number]
-        if now_s - sent.sent_s > self._longest_of_late_s(now_s):
-            self._longest_s, self._longest_at_s = now_s - sent.sent_s, now_s
+        sent.heard_s = min(sent.heard_s, now_s)
+        if path.up:  # one that is down is slow for another reason
+            first_s = min(sent.heard_s - sent.sent_s, MOST_ALIKE * self._profile.hello_wait_s)
+            self._learn(_Slow(hello, first_s + now_s - sent.heard_s, now_s))
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
         path.lapsed = False
@@ -160,9 +188,11 @@ class PathMonitor:
             if path.up and (silent or not path.carrier):
                 path.up, path.clean_since_s = False, None
                 path.failures += 1
+                soon = now_s - path.returned_s < SOON * self._profile.restore_s
+                path.hold = min(MOST_HOLD, 2 * path.hold) if soon else 1.0
                 changed.append((number, False))
             elif not path.up and path.carrier and not silent and self._clean_long_enough(path, now_s):
-                path.up = True
+                path.up, path.returned_s = True, now_s
                 changed.append((number, True))
             elif path.again_s <= now_s and len(path.unanswered) >= self._needs(path):
                 path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
@@ -170,7 +200,7 @@ class PathMonitor:
 
     def wait_s(self, now_s: float) -> float:
         """Return how long an answer is waited for now."""
-        longest_s = self._longest_of_late_s(now_s)
+        longest_s = _faded_s(self._second, now_s)
         if longest_s <= self._profile.hello_wait_s:
             return self._profile.hello_wait_s
         return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
@@ -179,9 +209,15 @@ class PathMonitor:
         """Return the same for one path: its hellos are not the only ones that are missing where frames have stopped."""
         return self.wait_s(now_s) * (LAPSED_WAIT if path.lapsed else 1.0)
 
-    def _longest_of_late_s(self, now_s: float) -> float:
-        faded: float = 0.5 ** ((now_s - self._longest_at_s) / PATIENCE_HALF_LIFE_S)
-        return self._longest_s * faded
+    def _learn(self, slow: _Slow) -> None:
+        """Keep the two slowest answers of late, to two hellos."""
+        if slow.number == self._slowest.number:
+            if slow.took_s >= _faded_s(self._slowest, slow.at_s):
+                self._slowest = slow
+        elif slow.took_s >= _faded_s(self._slowest, slow.at_s):
+            self._slowest, self._second = slow, self._slowest
+        elif slow.took_s >= _faded_s(self._second, slow.at_s):
+            self._second = slow
 
     def _reckon(self) -> None:
         paths = [path for path in self._paths if path.up]
@@ -215,4 +251,9 @@ class PathMonitor:
         )
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
-        return path.clean_since_s is not None and now_s - path.clean_since_s >= self._profile.restore_s
+        return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._profile.restore_s
+
+
+def _faded_s(slow: _Slow, now_s: float) -> float:
+    faded: float = 0.5 ** ((now_s - slow.at_s) / PATIENCE_HALF_LIFE_S)
+    return slow.took_s * faded

@@ -33,6 +33,7 @@ class Profile(BaseModel):
     quantum_bytes: int = Field(36_056, ge=64, le=MIB, description="largest single grant: what a queue gets on its turn")
     window_bytes: int = Field(144_224, ge=64, le=MOST_BYTES, description="granted but not received, per queue, at most")
     port_window_bytes: int = Field(180_280, ge=64, le=MOST_BYTES, description="the same for all queues of a port")
+    deliver_bytes: int = Field(180_280, ge=64, le=MOST_BYTES, description="waits in front of a host at most, under N2N")
     release_bytes: int = Field(18_028, ge=64, le=MIB, description="leaves at once at most, per link of the GSP's own")
     standing_credit_bytes: int = Field(1500, ge=0, le=MIB, description="credit an active queue keeps beyond its demand")
     grant_hold_s: float = Field(

@@ -13,7 +13,7 @@ from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
-from testbed.gse.dataplane.reorder import Missing
+from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.riders import Riders
 from testbed.gse.dataplane.serial import unwrap
 
@@ -21,6 +21,8 @@ GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
 RECLAIM_GAPS: Final = 2  # gap times after which what a silent queue was granted is granted to others
 CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
+HURRIED: Final = 0.5  # of ``loss_report_s``; sooner, hosts' paths differ enough for many false alarms
+HURRY_REPORTS: Final = 2  # times ``loss_report_s``
 MOST_QUEUES: Final = 16_384  # of all sources together; what would exceed it is dropped and counted
 
 
@@ -40,6 +42,7 @@ class SinkSide:
         self._judge_s = now_s
         self._answers: dict[int, list[wire.GrantEntry]] = {}  # source GSP -> grants to tell it
         self._riders = Riders()
+        self._hurry_until_s = now_s  # a path has just died: what is missing is hardly late
 
     # -- what arrives -----------------------------------------------------------------------------------------
 
@@ -71,7 +74,7 @@ class SinkSide:
             scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
             scheduler.received(key, received)
             self._changed.add(header.dst_port)
-        self._outlet.host(header.dst_port, ready)
+        self._outlet.host(header.dst_port, ready, now_s)
 
     def hear_request(self, message: wire.Request, now_s: float) -> None:
         """Note a queue's demand; answer one that repeats itself, for the grant may have been lost."""
@@ -144,12 +147,18 @@ class SinkSide:
         """Return when ``grant`` will have something to do if nothing is heard before; 0: at once, inf: not before."""
         return 0.0 if self._changed else min(self._due_s, self._riders.due_s())
 
+    def handed_over(self, ports: set[int]) -> None:
+        """What was held back for these ports has gone: there is more room in their windows."""
+        self._changed |= ports
+
     def ride(self, dst: int) -> wire.GrantEntry | None:
         """Return a grant that rides on a data frame that leaves to the GSP ``dst`` now."""
         return self._riders.take(dst)
 
     def _issue(self, ports: list[int], now_s: float) -> None:
         self._changed.clear()
+        for port in self.schedulers:
+            self.schedulers[port].held_bytes = self._outlet.held_bytes(port)
         issued = {port: self.schedulers[port].issue(now_s) for port in ports}
         if any(issued.values()) and len(self.schedulers) > 1:
             for port, scheduler in self.schedulers.items():
@@ -185,21 +194,37 @@ class SinkSide:
             for port, scheduler in self.schedulers.items():
                 if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._profile.gap_s):
                     self._changed.add(port)
+        report_s = self._profile.loss_report_s
+        if now_s < self._hurry_until_s:
+            report_s *= HURRIED
         for key, inbound in list(self.inbound.items()):
             order = inbound.order
             if order is not None and order.due_s is not None:
-                if self._profile.retransmit:
-                    for gap in order.ask(now_s, self._profile.loss_report_s):
-                        self._report(key, inbound, gap, final=False, now_s=now_s)
-                missing, ready, received = inbound.give_up(now_s)
-                self._report(key, inbound, missing, final=True, now_s=now_s)
-                self.schedulers[inbound.dst_port].received(key, received)
-                self._changed.add(inbound.dst_port)
-                self._outlet.host(inbound.dst_port, ready)
+                self._mind_gaps(key, inbound, order, report_s, now_s)
             silent_s = now_s - inbound.heard_s
             patience_s = CLOSED_GAPS * self._profile.gap_s if inbound.closed else SILENT_S
             if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
+
+    def reach(self, leaves: dict[int, float], own: float) -> None:
+        """Paths have died or are back: windows are for what is left of them, by leaf and of the own one."""
+        for port, scheduler in self.schedulers.items():
+            scheduler.reach, scheduler.port_reach = leaves, own
+            self._changed.add(port)
+
+    def hurry(self, now_s: float) -> None:
+        """A path has died: for a while gaps are reported as soon as paths' differences do not explain them."""
+        self._hurry_until_s = now_s + HURRY_REPORTS * self._profile.loss_report_s
+
+    def _mind_gaps(self, key: QueueKey, inbound: Inbound, order: ReorderBuffer, report_s: float, now_s: float) -> None:
+        if self._profile.retransmit:
+            for gap in order.ask(now_s, report_s):
+                self._report(key, inbound, gap, final=False, now_s=now_s)
+        missing, ready, received = inbound.give_up(now_s)
+        self._report(key, inbound, missing, final=True, now_s=now_s)
+        self.schedulers[inbound.dst_port].received(key, received)
+        self._changed.add(inbound.dst_port)
+        self._outlet.host(inbound.dst_port, ready, now_s)
 
     # -- state of one source queue ----------------------------------------------------------------------------
 
@@ -215,7 +240,7 @@ class SinkSide:
             self._counters.stale += 1
             return None
         if inbound is not None:
-            self._end_of_life(key[0], epoch)
+            self._end_of_life(key[0], epoch, now_s)
         if len(self.inbound) >= MOST_QUEUES:
             self._counters.too_many_queues += 1
             return None
@@ -232,12 +257,12 @@ class SinkSide:
         )
         return inbound
 
-    def _end_of_life(self, src: int, epoch: int) -> None:
+    def _end_of_life(self, src: int, epoch: int, now_s: float) -> None:
         """A source has begun a new life: what its former queues still hold is delivered, then forgotten."""
         for key, inbound in list(self.inbound.items()):
             if key[0] == src and is_newer_epoch(epoch, inbound.epoch):
                 if inbound.order is not None:
-                    self._outlet.host(inbound.dst_port, inbound.order.flush())
+                    self._outlet.host(inbound.dst_port, inbound.order.flush(), now_s)
                 self._forget(key, inbound)
                 self._counters.epochs_ended += 1
 

@@ -51,7 +51,12 @@ class SourceSide:
         self._profile, self._place, self._epoch = profile, place, epoch
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
-        self._release = Release(place.egress_bytes_per_s, place.egress_links * profile.release_bytes, now_s)
+        self._release = Release(
+            place.egress_bytes_per_s,
+            place.egress_links * profile.release_bytes,
+            now_s,
+            uplinks=None if place.in_host else spread,
+        )
         self.pressure = BackPressure(profile)
         self.queues: dict[QueueName, SourceQueue] = {}
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
@@ -100,10 +105,20 @@ class SourceSide:
         for _sent_s, header, frame in list(kept):
             if (header.psn - message.psn) & 0xFFFF_FFFF >= message.count:
                 continue
-            path = 1 + self._spread.choose(header.dst >> 8, now_s, avoid=header.path - 1) if header.path else 0
-            self._counters.retransmitted += 1
-            self._release.spend(len(frame) + wire.OVERHEAD_BYTES)
-            self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)
+            self._resend(header, frame, now_s)
+
+    def send_again(self, path: int, waiting_bytes: float, now_s: float) -> None:
+        """An uplink is gone with what waited there: send the last so many bytes again, by others, as they were sent."""
+        lost: list[tuple[float, wire.DataHeader, bytes]] = []
+        left_bytes = waiting_bytes
+        on_path = [item for kept in self._kept.values() for item in kept if item[1].path == path + 1]
+        for item in sorted(on_path, key=_sent_s, reverse=True):
+            if left_bytes <= 0:
+                break
+            left_bytes -= len(item[2]) + wire.OVERHEAD_BYTES
+            lost.append(item)
+        for _sent, header, frame in reversed(lost):
+            self._resend(header, frame, now_s)
 
     def release(self, now_s: float) -> None:
         """Send what is granted and what the links carry, queue by queue."""
@@ -166,7 +181,7 @@ class SourceSide:
         """Send what may be sent, then ask for more if it is time."""
         if self._profile.admission == "dgsq" and queue.dst != self._place.gsp:
             while queue.sendable():
-                if not self._release.lets(now_s):
+                if not self._release.lets(queue, now_s):
                     self._release.enlist(queue)
                     break
                 self._release.spend(self._send_next(queue, now_s) + wire.OVERHEAD_BYTES)
@@ -218,6 +233,12 @@ class SourceSide:
         self._outlet.data(header, frame, now_s)
         return len(frame)
 
+    def _resend(self, header: wire.DataHeader, frame: bytes, now_s: float) -> None:
+        path = 1 + self._spread.choose(header.dst >> 8, now_s, avoid=header.path - 1) if header.path else 0
+        self._counters.retransmitted += 1
+        self._release.spend(len(frame) + wire.OVERHEAD_BYTES)
+        self._outlet.data(header._replace(flags=header.flags | wire.FLAG_RETRANSMITTED, path=path), frame, now_s)
+
     def _keep(self, qid: int, header: wire.DataHeader, frame: bytes, now_s: float) -> None:
         """Keep a frame as long as its destination waits for it, and no more than that can hold."""
         kept = self._kept.setdefault(qid, deque())
@@ -263,3 +284,7 @@ class SourceSide:
             self._place.gsp, queue.dst, queue.epoch, queue.qid, queue.dst_port, wrap(queue.sent), wrap(queue.psn)
         )
         self._outlet.control(close, now_s)
+
+
+def _sent_s(kept: tuple[float, wire.DataHeader, bytes]) -> float:
+    return kept[0]
