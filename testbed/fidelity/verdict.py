@@ -70,8 +70,8 @@ THRESHOLDS = {
         "share of their ready time agents waited for a core; beyond, grants go out late and links idle meanwhile",
     ),
     # Measured beside one busy program on 2 cores, which takes 0.70 to 1.07 of them, less the more a run needs: gse1
-    # 0.68 to 0.994 where it is 0.994 alone, N2N 0.69-0.96 of 0.963-0.976, E2E 0.84 of 0.89, 0.934 of 0.96: whether a run is
-    # slowed by it is luck. Beside 0.5 cores nothing was lost (N2N 0.976).
+    # 0.68 to 0.994 where it is 0.994 alone, N2N 0.69-0.96 of 0.963-0.976, E2E 0.84 of 0.89, 0.934 of 0.96: whether a
+    # run is slowed by it is luck. Beside 0.5 cores nothing was lost (N2N 0.976).
     "foreign_load": Threshold(
         0.30, 0.60, "cores used by programs outside the run: another run would find them free; 0.6: one busy program"
     ),
