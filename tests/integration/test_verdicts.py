@@ -51,7 +51,7 @@ def beside(*argvs: list[str]) -> Iterator[None]:
     finally:
         for one in running:
             one.kill()
-            one.wait()
+            one.communicate()
 
 
 def by_scheme(results: Path, schemes: str) -> dict[str, dict[str, Any]]:

@@ -344,7 +344,7 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("starves", switch_thread(0.4, 0.5), "switch_wait", Level.INVALID, "(limit 25% / 50%)"),
     ("busy", cores_busy(0.96), "busy_cores", Level.SUSPECT, "all 2 cores 96.0% busy"),
     ("saturated", cores_busy(0.99), "busy_cores", Level.INVALID, "(limit 95% / 98.5%)"),
-    ("neighbour", somebody_else_worked(0.47), "foreign_load", Level.SUSPECT, "used 0.47 cores (limit 0.3 / 0.8)"),
+    ("neighbour", somebody_else_worked(0.47), "foreign_load", Level.SUSPECT, "used 0.47 cores (limit 0.3 / 0.6)"),
     ("hog", somebody_else_worked(0.85), "foreign_load", Level.INVALID, "outside the run used 0.85 cores"),
     (
         "agents wait",
