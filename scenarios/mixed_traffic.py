@@ -12,8 +12,8 @@ SCENARIO = Scenario(
         "Host links carry 15% of other frames, so at most 0.85 of the job's limit is left, less while bursts cross. "
         "Under ECMP other flows meet the ring's on hashed paths and small ones wait behind both; gse1 places the "
         "ring's flows and moves large others, not small ones; GSE2.0 spreads everything, so that queues in the fabric "
-        "stay short, but a small flow asks first. Bursts are an incast: the storage hosts' links decide. Two to three "
-        "minutes per seed for the four schemes."
+        "stay short, but a small flow asks first. Bursts are an incast: the storage hosts' links decide. Four minutes "
+        "per seed for the four schemes."
     ),
     workload=WorkloadSpec(size_bytes=4 * 1024 * 1024, iterations=3, ranks=12, placement="cross_leaf"),
     cross_traffic=CrossTrafficSpec(

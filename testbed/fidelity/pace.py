@@ -163,7 +163,7 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
-def check_replay_lateness(evidence: Evidence) -> Finding | None:
+def check_replay_lateness(evidence: FabricEvidence) -> Finding | None:
     """Replayed frames left their hosts when they were due."""
     p99_s = nearest_rank((row.send_lateness_s for row in evidence.run.tables.replay), 99)
     if p99_s is None:

@@ -128,11 +128,11 @@ def _draw_bursts(axes: Axes, comparison: Comparison, colour: Callable[[str], str
         axes.annotate(
             f"ideal {ideal_s:.3g} s",
             (1, ideal_s),
-            (0, 2),
+            (0, -2),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             ha="right",
-            va="bottom",
+            va="top",
             fontsize=6,
         )
     axes.set_xticks(range(len(schemes)), schemes, rotation=30)
