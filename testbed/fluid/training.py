@@ -8,6 +8,7 @@ parallel: rings through all nodes, an operation after the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from testbed.training.iteration import Communicate, Iteration
 from testbed.training.layout import Layout
 from testbed.training.presets import LLAMA2_13B
 from testbed.training.timeline import SecondsOf, Timeline, play
-from testbed.training.volume import nic_bytes
+from testbed.training.volume import nic_bytes_per_byte
 
 SEEDS: Final = 20
 GPUS: Final = (64, 128, 256, 512, 1024)
@@ -85,13 +86,13 @@ class TrainingCase:
 
 def seconds_of(layout: Layout, rates: RingRates, scheme: ClusterScheme, latencies: Latencies) -> SecondsOf:
     """Return the function op -> seconds of a data-parallel operation. Raises ValueError for operations of others."""
-    nodes = layout.nodes
+    nodes, per_byte = layout.nodes, cache(partial(nic_bytes_per_byte, layout))
 
     def seconds(op: Communicate) -> float:
         if op.group != "dp" or op.operation not in ("allreduce", "reduce_scatter", "all_gather"):
             raise ValueError(f"{op.operation} of {op.group}, expected a ring of dp")
         steps = (2 if op.operation == "allreduce" else 1) * (nodes - 1)
-        time_s, _waits = ring_seconds(rates, scheme, nic_bytes(layout, op), steps, latencies)
+        time_s, _waits = ring_seconds(rates, scheme, per_byte(op.operation, op.group) * op.size_bytes, steps, latencies)
         return time_s
 
     return seconds
