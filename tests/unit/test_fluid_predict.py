@@ -19,7 +19,7 @@ from testbed.fluid.overhead import overhead_of
 from testbed.fluid.predict import expect, outcomes
 from testbed.fluid.slices import play, script_of
 from testbed.fluid.traffic import traffic_of
-from testbed.fluid.validation import BANDS, CASES
+from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.oracle import expected_ecmp, predict
 from testbed.model.ranks import TCP, Flow
 from testbed.model.rounds import schedule_of
@@ -243,7 +243,7 @@ def test_what_the_model_does_not_know_is_said(changes: dict[str, Any], word: str
 
 
 def test_cases_of_the_validation_are_predictable_and_have_names_of_their_own() -> None:
-    scenarios = [case.scenario for case in (*CASES, *BANDS)]
+    scenarios = [case.scenario for case in (*CASES, *BOUNDS, *BANDS)]
     assert len(CASES) == 12 and len(BANDS) == 18
     assert len({one.name for one in scenarios}) == len(scenarios)
     assert not [problem for one in scenarios for problem in problems(one)]
