@@ -1,8 +1,7 @@
 """The cases on which the model is held against emulation. Pure: which they are, and what counts as agreement.
 
-``CASES``: one run each, small enough that all take some ten minutes; ``BOUNDS``: the same, where the model promises only
-that nothing is faster. ``BANDS``: hashing over twenty seeds on six
-fabrics with three flow counts, for hours.
+``CASES``: one run each, small enough that all take some ten minutes; ``BOUNDS``: the same, where the model promises
+only that nothing is faster. ``BANDS``: hashing over twenty seeds on six fabrics with three flow counts, for hours.
 """
 
 from __future__ import annotations
