@@ -159,12 +159,12 @@ def test_all_pairs_alike_end_together() -> None:
 
 
 def test_hashing_over_many_seeds_is_what_random_paths_give() -> None:
-    asked = scenario(workload__size_bytes=64 << 10, schemes=["ecmp"], seeds=[1])
+    asked = scenario(schemes=["ecmp"], seeds=[1])
     case = Case(asked, "ecmp", 1)
     drawn = expected_ecmp(
-        case.topology, case.pattern.host_pairs(case.hosts), flows_per_hop=1, runs=200, rng=Random(5), trials=4000
+        case.topology, case.pattern.host_pairs(case.hosts), flows_per_hop=1, runs=100, rng=Random(5), trials=1000
     )
-    found = expect(asked, "ecmp", seeds=200)
+    found = expect(asked, "ecmp", seeds=100)
     assert drawn.efficiency.low * 0.99 <= found.band.mean <= drawn.efficiency.high
     assert found.band.low <= found.band.mean <= found.band.high
 
