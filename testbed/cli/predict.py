@@ -38,7 +38,7 @@ from testbed.fluid.native import NATIVE_ALGORITHMS, SEEDS, Latencies, NativeAlgo
 from testbed.fluid.predict import expect
 from testbed.fluid.rings import CLUSTER_SCHEMES, ClusterScheme
 from testbed.fluid.training import GPUS, TrainingCase, trained
-from testbed.fluid.validation import BANDS, CASES
+from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario, problems_from
 from testbed.results.files import read_input
@@ -70,8 +70,10 @@ ORDERS: Final[tuple[Order, ...]] = ("scattered", "packed")
 INTRODUCTION: Final = """\
 # The fluid model against emulation
 
-Made by `sudo ./gse predict validate --full --write docs/validation.md` (without `--full`: the first table only; with
-`--stored`: from what is stored, nothing is run). [The model](fluid.md) is not fitted to any of these runs.
+Made by `sudo ./gse predict validate --full --write docs/validation.md` (without `--full`: all but hashing over twenty
+seeds; with `--stored`: from what is stored, nothing is run). No number in [the model](fluid.md) is fitted to them.
+A double tree under gse1 and a hierarchical all-reduce under ecmp were among the small cases at first and missed by 19%
+and 27%: since then they stand where the model claims to be a bound only.
 """
 
 
@@ -103,7 +105,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--full", action="store_true", help="hashing on 6 fabrics x 3 flow counts x 20 seeds, too: hours"
     )
     check.add_argument("--stored", action="store_true", help="run nothing: what is stored in the results")
-    check.add_argument("--only", metavar="A,B", help=f"cases by name: {', '.join(case.name for case in CASES)}")
+    check.add_argument(
+        "--only", metavar="A,B", help=f"cases by name: {', '.join(case.name for case in (*CASES, *BOUNDS))}"
+    )
     check.add_argument("--write", metavar="FILE", type=Path, help="write the tables as Markdown")
     check.add_argument(
         "--reference",
@@ -212,19 +216,25 @@ def predict_training(args: argparse.Namespace) -> int:
 
 def validate(args: argparse.Namespace) -> int:
     """Run what is missing, print the tables, write them where asked; 1 if a run failed or a prediction is off."""
-    names = {case.name for case in CASES}
+    names = {case.name for case in (*CASES, *BOUNDS)}
     wanted = names if args.only is None else set(args.only.split(","))
     if unknown := sorted(wanted - names):
         raise ScenarioError(Problem("no such case", "--only", unknown[0][:80], ", ".join(sorted(names))))
     cases = [case for case in CASES if case.name in wanted]
+    bounds = [case for case in BOUNDS if case.name in wanted]
     bands = BANDS if args.full else ()
     failed = 0
     if not args.stored:
-        asked = [case.scenario for case in cases] + [case.scenario for case in bands]
+        asked = [case.scenario for case in (*cases, *bounds)] + [case.scenario for case in bands]
         outcomes = _run_missing(asked, args)
         failed = max((outcome.exit_status for outcome in outcomes), default=0)
     found = list(agreements(args.results, cases))
-    grids = [agreement_grid(found, "small cases")]
+    beyond = list(agreements(args.results, bounds, are_bounds=True))
+    grids = [
+        agreement_grid(group, what)
+        for group, what in ((found, "small cases"), (beyond, "where the model is a bound: flows that meet, and losses"))
+        if group
+    ]
     if stored := list(reference_agreements(args.reference)):
         grids.append(agreement_grid(stored, "stored reference runs"))
     hashed = list(band_agreements(args.results, bands))
@@ -233,7 +243,7 @@ def validate(args: argparse.Namespace) -> int:
     Console().print(rendered(grids))
     if args.write is not None:
         args.write.write_text("\n".join([INTRODUCTION, *map(markdown, grids)]))
-    off = any(one.agrees is False for one in (*found, *stored)) or any(one.agrees is False for one in hashed)
+    off = any(one.agrees is False for one in (*found, *beyond, *stored)) or any(one.agrees is False for one in hashed)
     return failed or int(off)
 
 

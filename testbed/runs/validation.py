@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,7 +31,7 @@ def stored_runs(results_dir: Path, scenario: Scenario) -> list[Run]:
     ]
 
 
-def agreements(results_dir: Path, cases: Sequence[ValidationCase]) -> Iterator[Agreement]:
+def agreements(results_dir: Path, cases: Sequence[ValidationCase], *, are_bounds: bool = False) -> Iterator[Agreement]:
     """Yield prediction and measurement of every case; of several runs the last."""
     for case in cases:
         (predicted,) = outcomes([Case(case.scenario, case.scheme, case.seed)])
@@ -38,7 +39,8 @@ def agreements(results_dir: Path, cases: Sequence[ValidationCase]) -> Iterator[A
             run for run in stored_runs(results_dir, case.scenario) if (run.scheme, run.seed) == (case.scheme, case.seed)
         ]
         summary = runs[-1].summary if runs else None
-        yield _agreement(case.what, predicted, case.scheme, summary)
+        found = _agreement(case.what, predicted, case.scheme, summary)
+        yield replace(found, is_bound=are_bounds)
 
 
 def reference_agreements(results_dir: Path) -> Iterator[Agreement]:

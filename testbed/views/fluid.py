@@ -272,8 +272,11 @@ def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
     """Return a line per run; ``what`` they are together."""
     measured = [one for one in found if one.agrees is not None]
     good = sum(bool(one.agrees) for one in measured)
+    claim = f"predicted within {WITHIN:.0%}"
+    if any(one.is_bound for one in found):
+        claim = f"not faster than the bound (by more than {WITHIN:.0%})"
     return Grid(
-        title=f"{what}: {good} of {len(measured)} measured runs predicted within {WITHIN:.0%}",
+        title=f"{what}: {good} of {len(measured)} measured runs {claim}",
         headers=(
             "case",
             "scheme",
