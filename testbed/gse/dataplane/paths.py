@@ -114,7 +114,8 @@ class PathMonitor:
                 number
                 for number, path in enumerate(self._paths)
                 if not (path.up and 0 < len(path.unanswered) < self._needs(path))
-                and (awaited or not path.proven or now_s >= path.asked_s + self._profile.hello_proven_s)
+                # one that is down has to answer without a break, whatever still comes by it
+                and (awaited or not (path.up and path.proven) or now_s >= path.asked_s + self._profile.hello_proven_s)
             )
         if not asked:
             self._reckon()
