@@ -538,6 +538,18 @@ def test_frames_that_stop_while_others_go_on_are_a_missing_hello(dies_s: float, 
     assert took_s <= PROFILE.hello_wait_s * 3.0 + 2 * PROFILE.hello_retry_s + PROFILE.hello_s
 
 
+def test_path_returns_although_frames_come_by_it_all_the_time() -> None:
+    """Who knows of no living path uses dead ones, too."""
+    hellos = Hellos(
+        lambda path, now_s: None if path == 0 and 1.0 <= now_s < 2.0 else 0.004,
+        paths=4,
+        arrivals=frames_every(0.005, [6.0] * 4),
+    )
+    hellos.run(0.0, 5.0)
+    assert [change[:2] for change in hellos.changes] == [(0, False), (0, True)]
+    assert hellos.changes[1][2] <= 2.0 + PROFILE.restore_s + 2 * PROFILE.hello_s + 0.1
+
+
 def test_path_that_is_dead_only_outwards_is_found_by_the_seldom_hello() -> None:
     hellos = Hellos(
         lambda path, now_s: None if path == 0 and now_s >= 2.03 else 0.01,

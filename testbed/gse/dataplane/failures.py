@@ -73,9 +73,7 @@ class Failures:
 
     def advance(self, now_s: float) -> None:
         """Send hellos and notices that are due, and judge the paths."""
-        while self._later and self._later[0][0] <= now_s:
-            _at_s, fault, path = self._later.pop(0)
-            self._outlet.control(fault, now_s, path)
+        self._send_due(now_s)
         if self._place.watches_paths and now_s >= self.monitor.due_s:
             self.check(now_s)
             hello, paths = self.monitor.asks(now_s)
@@ -96,9 +94,15 @@ class Failures:
             self.story.append(PathChange(now_s, self._place.leaf, path + 1, up))
             for copy in range(FAULT_COPIES):
                 self._tell(path, up, now_s, copy)
+            self._send_due(now_s)  # before anything that is to be sent again
             if not up and not self.monitor.has_carrier(path):
                 self.lost(path, waiting_bytes, now_s)
             self.changed(up, now_s)
+
+    def _send_due(self, now_s: float) -> None:
+        while self._later and self._later[0][0] <= now_s:
+            _at_s, fault, path = self._later.pop(0)
+            self._outlet.control(fault, now_s, path)
 
     def hear_hello(self, message: wire.Hello, now_s: float) -> None:
         """One of this GSP's own has come back."""

@@ -3,8 +3,8 @@
 Every path is asked now and then; one that has not answered is asked again soon. It is silent when several hellos in a
 row are missing that others have meanwhile brought back: a machine that stands still, or an agent that was not
 scheduled, delays them all and proves nothing. How long an answer is waited for is set, and more where answers have
-lately taken longer: a busy machine is slow on every path, if not on all at once. One slow answer is none: it takes
-two, to different hellos, of paths in use.
+lately taken longer: a busy machine is slow on every path, if not on all at once. One that is slow alone, much slower
+than the next to another hello, counts little, and one over a path that is down not at all.
 
 Where frames arrive all the time, they prove the path that brings them as well as a hello would, and it is asked seldom
 (``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
@@ -28,6 +28,7 @@ PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 1.0
 MOST_PATIENCE_S: Final = 0.25
 LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
+ALONE: Final = 2.0  # times the second slowest: a single slow answer counts for no more
 MOST_ALIKE: Final = 3.0  # times ``hello_wait_s``: what delays even the first answer for longer is no path's
 SOON: Final = 5.0  # times ``restore_s``: a path that fails again so soon after its return has to be clean for longer
 MOST_HOLD: Final = 16.0  # times ``restore_s``
@@ -78,7 +79,7 @@ class PathMonitor:
         self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
         self._newest_heard_s = now_s
         self._slowest = _Slow(0, 0.0, now_s)  # answer of late
-        self._second = _Slow(0, 0.0, now_s)  # to another hello: so long answers are waited for
+        self._second = _Slow(0, 0.0, now_s)  # to another hello
         self.due_s = now_s  # when ``check`` and ``asks`` have something to do
 
     def up(self, path: int) -> bool:
@@ -114,7 +115,8 @@ class PathMonitor:
                 number
                 for number, path in enumerate(self._paths)
                 if not (path.up and 0 < len(path.unanswered) < self._needs(path))
-                and (awaited or not path.proven or now_s >= path.asked_s + self._profile.hello_proven_s)
+                # one that is down has to answer without a break, whatever still comes by it
+                and (awaited or not (path.up and path.proven) or now_s >= path.asked_s + self._profile.hello_proven_s)
             )
         if not asked:
             self._reckon()
@@ -200,7 +202,7 @@ class PathMonitor:
 
     def wait_s(self, now_s: float) -> float:
         """Return how long an answer is waited for now."""
-        longest_s = _faded_s(self._second, now_s)
+        longest_s = min(_faded_s(self._slowest, now_s), ALONE * _faded_s(self._second, now_s))
         if longest_s <= self._profile.hello_wait_s:
             return self._profile.hello_wait_s
         return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
