@@ -43,7 +43,8 @@ from testbed.system.capsule import require_root
 from testbed.system.command import run as run_command
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import check_scenario, inspect_machine
-from testbed.views.tables import NOT_MEASURED, VERDICT_STYLES, number_text
+from testbed.views.cells import NOT_MEASURED, number_text
+from testbed.views.tables import VERDICT_STYLES
 
 DEFAULT_TIMEOUT_S: Final = 600.0
 MAX_TIMEOUT_S: Final = 7 * 86_400.0

@@ -53,7 +53,8 @@ class RankRow(Row):
     """One rank in one iteration.
 
     ``max_gap_s`` is its longest pause between received bytes, ``start_lateness_s`` how long after the
-    common start it really began.
+    common start it really began. In a training iteration ``compute_s`` is what it was to compute,
+    ``compute_excess_s`` how much longer that took, ``compute_latest_s`` how late the latest of its timers was.
     """
 
     FILE: ClassVar[str] = "ranks.csv"
@@ -67,6 +68,9 @@ class RankRow(Row):
     max_gap_s: float | None
     max_gap_at_s: float | None
     start_lateness_s: float | None = None
+    compute_s: float | None = None
+    compute_excess_s: float | None = None
+    compute_latest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,29 @@ class TransferRow(Row):
     src_host: str
     dst_host: str
     size_bytes: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRow(Row):
+    """One operation of a group, or one message between two ranks, in one training iteration.
+
+    ``number``: its place among the operations of ``first_rank``. ``issued_s``: when the first of its ranks came to it;
+    ``start_s``: when the last had begun with it; ``end_s``: when it was over for the last.
+    """
+
+    FILE: ClassVar[str] = "operations.csv"
+    iteration: int
+    warmup: bool
+    first_rank: int
+    number: int
+    ranks: int
+    phase: str
+    operation: str
+    group: str
+    size_bytes: int
+    issued_s: float
     start_s: float
     end_s: float
 
@@ -228,6 +255,7 @@ class Tables:
     ranks: tuple[RankRow, ...] = ()
     flows: tuple[FlowRow, ...] = ()
     transfers: tuple[TransferRow, ...] = ()
+    operations: tuple[OperationRow, ...] = ()
     links: tuple[LinkRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
     cpu: tuple[CpuRow, ...] = ()

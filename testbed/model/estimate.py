@@ -26,6 +26,9 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     volume_bytes = work.iterations * work.size_bytes + work.warmup_iterations * warmup_bytes
     if work.mice_only_s is not None:
         return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
+    if (job := scenario.job) is not None:
+        warmup_s = work.warmup_iterations * warmup_bytes / job.size_bytes * job.scaled.emulated.communication_s
+        return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * job.ideal.duration_s + warmup_s
     pattern = pattern_of(scenario, hosts, rng)
     # of one large iteration: what parts of floats and waiting add is no matter here
     duration_s = pattern_ideal(topology, hosts, pattern, volume_bytes).ideal_s

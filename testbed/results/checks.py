@@ -13,6 +13,7 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     MessageRow,
+    OperationRow,
     RankRow,
     Row,
     TransferRow,
@@ -116,13 +117,16 @@ def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Itera
 
 def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) -> Iterator[tuple[str, bool, str]]:
     """Yield (column, whether it is possible, what was expected)."""
-    if isinstance(row, (IterationRow, RankRow, TransferRow)):
+    if isinstance(row, (IterationRow, RankRow, TransferRow, OperationRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
     if isinstance(row, (RankRow, FlowRow)):
         yield "rank", row.rank < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, TransferRow):
         for name in ("src_rank", "dst_rank"):
             yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
+    if isinstance(row, OperationRow):
+        yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
+        yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
     if isinstance(row, RankRow):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, (TransferRow, MessageRow)):

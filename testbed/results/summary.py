@@ -50,6 +50,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
         **_jobs(metrics, run),
         **_pairs(metrics, run),
+        **_training(metrics),
         "latency_ms": latency_fields(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
@@ -62,6 +63,22 @@ def _summary(run: Run) -> dict[str, Any]:
         **_recovery(run),
         **agent_fields(run),
         "details": _details(metrics, evidence.usage),
+    }
+
+
+def _training(metrics: Metrics) -> dict[str, Any]:
+    """Return what training iterations consist of; nothing for other workloads."""
+    found = metrics.training
+    if found is None:
+        return {}
+    return {
+        "training": {
+            "compute_s": found.compute_s,
+            "exposed_share": found.exposed_share,
+            "ideal_exposed_share": found.ideal_exposed_share,
+            "operations": {kind.name: asdict(kind) for kind in found.kinds},
+            "scaled": found.job.to_json(),
+        }
     }
 
 

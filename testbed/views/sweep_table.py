@@ -7,8 +7,9 @@ from collections.abc import Callable
 from rich.console import RenderableType
 
 from testbed.errors import printable
+from testbed.views.cells import Grid, number_text
 from testbed.views.sweep import Group, Median, SweepResults
-from testbed.views.tables import Grid, number_text, rendered
+from testbed.views.tables import rendered
 
 Cell = Callable[[Group], str]
 MICE = "mice_latency_p99_ms"

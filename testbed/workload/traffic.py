@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.evaluation.records import FlowRow, IterationRow, RankRow, Row, TransferRow
+from testbed.evaluation.records import FlowRow, IterationRow, OperationRow, RankRow, Row, TransferRow
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
+from testbed.workload.operations import operation_rows
 from testbed.workload.stall import Patience, RankState, StallWatch
 
 Spawn = Callable[[str, Sequence[str]], Sequence[str]]
@@ -50,11 +51,12 @@ class IterationResult:
     row: IterationRow
     ranks: tuple[RankRow, ...]
     transfers: tuple[TransferRow, ...]
+    operations: tuple[OperationRow, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Return all its rows."""
-        return (self.row, *self.ranks, *self.transfers)
+        return (self.row, *self.ranks, *self.transfers, *self.operations)
 
 
 class Job:
@@ -118,7 +120,7 @@ class Job:
         self,
         iteration: int,
         size_bytes: int,
-        slice_bytes: int,
+        slice_bytes: int | None,
         timeout_s: float,
         *,
         warmup: bool = False,
@@ -126,13 +128,14 @@ class Job:
     ) -> IterationResult:
         """Run one iteration from a common start and check what arrived.
 
-        ``timeout_s`` counts from the start. ``pattern``: what some or all ranks do together over connections there are,
+        ``timeout_s`` counts from the start. ``slice_bytes`` None: as suits each operation of a training iteration.
+        ``pattern``: what some or all ranks do together over connections there are,
         in place of what these were made for. Raises WorkloadError when a rank fails or hangs, when nothing
         arrives anywhere for ``patience.stall_s``, or when the time is over.
         """
         pattern = pattern or self._pattern
         sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
-        work = {rank.rank: {**sizes, **_work(pattern, rank.rank)} for rank in self._ranks}
+        work = {rank.rank: {**sizes, **_work(pattern, rank.rank, size_bytes, slice_bytes)} for rank in self._ranks}
         self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, of_rank=work)
         at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
         watch = StallWatch(iteration, self._ranks, self._patience, at_s)
@@ -280,6 +283,9 @@ class Job:
                 max_gap_s=event["max_gap_s"],
                 max_gap_at_s=event["max_gap_at_s"],
                 start_lateness_s=event["start_lateness_s"],
+                compute_s=event.get("compute_s"),
+                compute_excess_s=event.get("compute_excess_s"),
+                compute_latest_s=event.get("compute_latest_s"),
             )
             for rank, event in zip(self._ranks, done, strict=True)
         )
@@ -292,7 +298,11 @@ class Job:
             completion_s=end_s - start_s,
             wrong_elements=sum(event["wrong_elements"] for event in done),
         )
-        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row, pattern))
+        operations: tuple[OperationRow, ...] = ()
+        if pattern.training is not None:
+            moments = [event["operations"] for event in done]
+            operations = operation_rows(pattern.training, size_bytes, moments, iteration=iteration, warmup=warmup)
+        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row, pattern), operations=operations)
 
     def _transfers(self, iteration: IterationRow, pattern: Pattern) -> tuple[TransferRow, ...]:
         """Return when each pair was done; nothing where pairs wait for each other."""
@@ -337,8 +347,10 @@ class Job:
         )
 
 
-def _work(pattern: Pattern, rank: int) -> dict[str, Any]:
+def _work(pattern: Pattern, rank: int, size_bytes: int, slice_bytes: int | None) -> dict[str, Any]:
     """Return what a rank is told of what it does with others (``testbed.workload.endpoint_config.Work``)."""
+    if pattern.training is not None:
+        return {"tasks": pattern.training.tasks(rank, size_bytes, slice_bytes).to_json()}
     if pattern.collective is None:
         return {}
     if not any(rank in job for job in pattern.jobs):

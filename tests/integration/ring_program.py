@@ -84,7 +84,7 @@ def connect(host: str) -> socket.socket:
 
 
 def send(to: socket.socket, size: int) -> None:
-    """A peer that is gone is what its other neighbour, and gse, are to notice: no traceback of this thread beside it."""
+    """A peer that is gone is for its other neighbour, and gse, to notice: no traceback of this thread beside it."""
     with contextlib.suppress(OSError):
         to.sendall(b"x" * size)
         to.shutdown(socket.SHUT_WR)
