@@ -53,8 +53,7 @@ class RankRow(Row):
     """One rank in one iteration.
 
     ``max_gap_s`` is its longest pause between received bytes, ``start_lateness_s`` how long after the
-    common start it really began. In a training iteration ``compute_s`` is what it was to compute,
-    ``compute_excess_s`` how much longer that took, ``compute_latest_s`` how late the latest of its timers was.
+    common start it really began.
     """
 
     FILE: ClassVar[str] = "ranks.csv"
@@ -68,9 +67,6 @@ class RankRow(Row):
     max_gap_s: float | None
     max_gap_at_s: float | None
     start_lateness_s: float | None = None
-    compute_s: float | None = None
-    compute_excess_s: float | None = None
-    compute_latest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +109,24 @@ class TransferRow(Row):
     size_bytes: int
     start_s: float
     end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputingRow(Row):
+    """How one rank computed in one training iteration.
+
+    ``compute_s``: what was asked for; ``excess_s``: how much longer it took; ``latest_s``: lateness of the latest of
+    its timers, which may have been made up for.
+    """
+
+    FILE: ClassVar[str] = "computing.csv"
+    iteration: int
+    warmup: bool
+    rank: int
+    host: str
+    compute_s: float
+    excess_s: float
+    latest_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +270,7 @@ class Tables:
     flows: tuple[FlowRow, ...] = ()
     transfers: tuple[TransferRow, ...] = ()
     operations: tuple[OperationRow, ...] = ()
+    computing: tuple[ComputingRow, ...] = ()
     links: tuple[LinkRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
     cpu: tuple[CpuRow, ...] = ()

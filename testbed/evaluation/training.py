@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from testbed.evaluation.pairs import path_prediction, rank_hosts, run_pattern
-from testbed.evaluation.records import RankRow, RunRecord
+from testbed.evaluation.records import ComputingRow, RunRecord
 from testbed.model.oracle import Prediction, ideal
 from testbed.training.iteration import Communicate
 from testbed.training.job import EmulatedJob, Kind
@@ -142,7 +142,7 @@ def _host_bytes(pairs: tuple[tuple[int, int], ...], sizes: tuple[int, ...]) -> i
     return max(sent.values())
 
 
-def latest_rank(run: RunRecord) -> RankRow | None:
+def latest_rank(run: RunRecord) -> ComputingRow | None:
     """Return the rank whose computing took longest beyond what was asked for, of all measured iterations."""
-    rows = [row for row in run.tables.ranks if not row.warmup and row.compute_excess_s is not None]
-    return max(rows, key=lambda row: row.compute_excess_s or 0.0, default=None)
+    rows = [row for row in run.tables.computing if not row.warmup]
+    return max(rows, key=lambda row: row.excess_s, default=None)

@@ -120,13 +120,13 @@ def check_rank_lateness(evidence: Evidence) -> Finding | None:
 def check_compute_lateness(evidence: Evidence) -> Finding | None:
     """In training iterations no rank computed longer than it was asked to."""
     worst = latest_rank(evidence.run)
-    if worst is None or worst.compute_excess_s is None or not evidence.metrics.completion_s:
+    if worst is None or not evidence.metrics.completion_s:
         return None
     return grade(
         "compute_lateness",
-        worst.compute_excess_s / evidence.metrics.completion_s,
-        f"rank {worst.rank} on {worst.host} computed {worst.compute_excess_s * 1000:.1f} ms longer than the "
-        f"{worst.compute_s or 0.0:.3f} s asked for, its latest timer {(worst.compute_latest_s or 0.0) * 1000:.1f} ms "
+        worst.excess_s / evidence.metrics.completion_s,
+        f"rank {worst.rank} on {worst.host} computed {worst.excess_s * 1000:.1f} ms longer than the "
+        f"{worst.compute_s:.3f} s asked for, its latest timer {worst.latest_s * 1000:.1f} ms "
         f"late ({percent_limits('compute_lateness')} of completion)",
     )
 

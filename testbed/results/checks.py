@@ -10,6 +10,7 @@ from testbed.errors import Problem
 from testbed.evaluation.records import (
     INTEGER_CHARACTERS,
     MOST,
+    ComputingRow,
     FlowRow,
     IterationRow,
     MessageRow,
@@ -119,7 +120,7 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
     """Yield (column, whether it is possible, what was expected)."""
     if isinstance(row, (IterationRow, RankRow, TransferRow, OperationRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
-    if isinstance(row, (RankRow, FlowRow)):
+    if isinstance(row, (RankRow, FlowRow, ComputingRow)):
         yield "rank", row.rank < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, TransferRow):
         for name in ("src_rank", "dst_rank"):
@@ -127,7 +128,7 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
     if isinstance(row, OperationRow):
         yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
         yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
-    if isinstance(row, RankRow):
+    if isinstance(row, (RankRow, ComputingRow)):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, (TransferRow, MessageRow)):
         for name in ("src_host", "dst_host"):

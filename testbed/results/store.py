@@ -26,6 +26,7 @@ from typing import Any
 from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.evaluation.records import (
     CalibrationRow,
+    ComputingRow,
     CpuRow,
     FlowRow,
     IterationRow,
@@ -216,6 +217,7 @@ class Run:
             flows=self.rows(FlowRow),
             transfers=self.rows(TransferRow),
             operations=self.rows(OperationRow),
+            computing=self.rows(ComputingRow),
             links=self.rows(LinkRow),
             queues=self.rows(QueueRow),
             cpu=self.rows(CpuRow),

@@ -245,6 +245,9 @@ def native_iteration(spec: TrainingSpec) -> NativeIteration:
 def _traced(spec: TrainingSpec) -> NativeIteration:
     if spec.recorded is None:
         raise Mistakes(["trace was not read; expected a scenario that was loaded"])
+    named = {said.name for said in spec.recorded.records}
+    if strangers := [name for name in spec.regrouped if name not in named]:
+        raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records in the trace"])
     found = iterations_of(spec.recorded.trace(spec.regrouped), spec.divided)
     if not found.iterations:
         raise Mistakes(["trace has no iteration; expected operations or computing"])
@@ -313,7 +316,7 @@ def spread_computing(iteration: Iteration, total_s: float) -> Iteration:
 def _rule(job: EmulatedJob) -> Iterator[str]:
     native, emulated, scaled = job.scaled.native, job.scaled.emulated, job.scaled
     sizes = ", ".join(
-        f"{kind.operation} ({kind.group}) / {1 / factor:,.0f}" for kind, factor in scaled.bytes_factors.items()
+        f"{kind.operation} ({kind.group}) / {_divisor(factor)}" for kind, factor in scaled.bytes_factors.items()
     )
     rho = "no computing" if not native.compute_s else f"communication / computing {native.rho:.3f} in both"
     yield (
@@ -325,6 +328,10 @@ def _rule(job: EmulatedJob) -> Iterator[str]:
         f"({native.sent_bytes / 1e9:.4g} GB a NIC), here {emulated.compute_s:.4g} s and "
         f"{emulated.communication_s:.4g} s ({emulated.sent_bytes / 1e6:.4g} MB a host); {rho}"
     )
+
+
+def _divisor(factor: float) -> str:
+    return f"{1 / factor:,.0f}" if factor < 0.01 else f"{1 / factor:.3g}"
 
 
 def _load(load: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def control_fraction(entry: Entry) -> float | None:
 QUANTITIES: Final = (
     Quantity("efficiency", _at("efficiency")),
     Quantity("completion_s", _at("completion_s")),
+    Quantity("exposed_share", _at("training", "exposed_share")),
     Quantity("algbw_mbps", _at("algbw_mbps")),
     Quantity("busbw_mbps", _at("busbw_mbps")),
     Quantity("wrong_elements", _at("wrong_elements")),

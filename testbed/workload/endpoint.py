@@ -6,8 +6,8 @@ The first line on stdin is the configuration (see ``Config``); then come command
     prepare {iteration, size_bytes, slice_bytes, members, collective, tasks}   prepared   (see ``Work``)
     start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s,
                                                      arrived_s: [[peer, s], ...]}, with tasks also
-                                                    {operations: [[issued_s, start_s, end_s], ...], compute_s,
-                                                     compute_excess_s, compute_latest_s}
+                                                    {operations: [[issued_s, start_s, end_s], ...],
+                                                     computing: {compute_s, excess_s, latest_s}}
     verify {iteration}                        done {the same, wrong_elements}
     progress                                  progress {received_bytes, expected_bytes, silent_s, awaited, computing}
                                               also while moving

@@ -138,9 +138,11 @@ class Performer:
             "max_gap_at_s": None if gap is None else gap[1] - t0_s,
             "arrived_s": [],
             "operations": [[one.issued_s - t0_s, one.start_s - t0_s, one.end_s - t0_s] for one in course.moments],
-            "compute_s": sum(task.duration_s for task in self._tasks.tasks if isinstance(task, Pause)),
-            "compute_excess_s": course.excess_s,
-            "compute_latest_s": course.latest_s,
+            "computing": {
+                "compute_s": sum(task.duration_s for task in self._tasks.tasks if isinstance(task, Pause)),
+                "excess_s": course.excess_s,
+                "latest_s": course.latest_s,
+            },
         }
 
     def count_wrong(self) -> int:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.evaluation.records import FlowRow, IterationRow, OperationRow, RankRow, Row, TransferRow
+from testbed.evaluation.records import ComputingRow, FlowRow, IterationRow, OperationRow, RankRow, Row, TransferRow
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
@@ -52,11 +52,12 @@ class IterationResult:
     ranks: tuple[RankRow, ...]
     transfers: tuple[TransferRow, ...]
     operations: tuple[OperationRow, ...] = ()
+    computing: tuple[ComputingRow, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Return all its rows."""
-        return (self.row, *self.ranks, *self.transfers, *self.operations)
+        return (self.row, *self.ranks, *self.transfers, *self.operations, *self.computing)
 
 
 class Job:
@@ -283,9 +284,6 @@ class Job:
                 max_gap_s=event["max_gap_s"],
                 max_gap_at_s=event["max_gap_at_s"],
                 start_lateness_s=event["start_lateness_s"],
-                compute_s=event.get("compute_s"),
-                compute_excess_s=event.get("compute_excess_s"),
-                compute_latest_s=event.get("compute_latest_s"),
             )
             for rank, event in zip(self._ranks, done, strict=True)
         )
@@ -299,10 +297,19 @@ class Job:
             wrong_elements=sum(event["wrong_elements"] for event in done),
         )
         operations: tuple[OperationRow, ...] = ()
+        computing: tuple[ComputingRow, ...] = ()
         if pattern.training is not None:
+            computing = tuple(
+                ComputingRow(
+                    iteration=iteration, warmup=warmup, rank=rank.rank, host=rank.host.name, **event["computing"]
+                )
+                for rank, event in zip(self._ranks, done, strict=True)
+            )
             moments = [event["operations"] for event in done]
             operations = operation_rows(pattern.training, size_bytes, moments, iteration=iteration, warmup=warmup)
-        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row, pattern), operations=operations)
+        return IterationResult(
+            row=row, ranks=ranks, transfers=self._transfers(row, pattern), operations=operations, computing=computing
+        )
 
     def _transfers(self, iteration: IterationRow, pattern: Pattern) -> tuple[TransferRow, ...]:
         """Return when each pair was done; nothing where pairs wait for each other."""

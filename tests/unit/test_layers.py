@@ -34,6 +34,7 @@ DOORS = {
     "matplotlib": {
         "testbed.views.plots",
         "testbed.views.sweep_plot",
+        "testbed.views.sweep_training",
         "testbed.views.sweep_words",
         "testbed.views.timeline",
     },
