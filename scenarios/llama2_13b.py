@@ -6,8 +6,8 @@ from testbed.training.spec import TrainingSpec
 SCENARIO = Scenario(
     name="llama2_13b",
     question=(
-        "How much faster is an iteration of LLaMA2-13B under gse1 and GSE2.0 than under ECMP, with data parallelism and "
-        "ZeRO-3, 8 x 200G or 1 x 200G a node? Where does +50% come from?"
+        "How much faster is an iteration of LLaMA2-13B under gse1 and GSE2.0 than under ECMP, with data parallelism "
+        "and ZeRO-3, 8 x 200G or 1 x 200G a node? Where does +50% come from?"
     ),
     expectation=(
         "64 A100 at 45% MFU, nothing overlapped: on an ideal network 5%, 28%, 13% and 54% of an iteration are exposed "

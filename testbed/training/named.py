@@ -1,11 +1,11 @@
 """Training jobs under a name: model, layout and hardware together. Pure.
 
-LLaMA2-13B on 64 A100 in nodes of 8, sequences of 4096, nothing overlapped: the cases of ``testbed.training.gain``, from
-a network that hardly matters to one that does, but in four buckets (6.6 GB) in place of 209 of 125 MB: scaled down to a
-MB or two, a ring's parts would be far below a frame (docs/workloads.md, "Scaling down"). Where nothing is overlapped the
-size of a bucket changes nothing natively. ``overlap``: gradients are reduced behind the backward pass, and parameters
-gathered ahead; with four buckets less can be hidden than with 209. DeepSeekMoE 16B: one accelerator a node, the experts
-of a layer on 8 of them.
+LLaMA2-13B on 64 A100 in nodes of 8, sequences of 4096, nothing overlapped: the cases of ``testbed.training.gain``,
+from a network that hardly matters to one that does, but in four buckets (6.6 GB) in place of 209 of 125 MB: scaled down
+to a MB or two, a ring's parts would be far below a frame (docs/workloads.md, "Scaling down"). Where nothing is
+overlapped the size of a bucket changes nothing natively. ``overlap``: gradients are reduced behind the backward pass,
+and parameters gathered ahead; with four buckets less can be hidden than with 209. DeepSeekMoE 16B: one accelerator a
+node, the experts of a layer on 8 of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training iterations over real switches: right data, the time of the rehearsal, traces replayed, who fails is named."""
+"""Training iterations over switches: right data, the time of the rehearsal, traces replayed, who fails is named."""
 
 from __future__ import annotations
 
