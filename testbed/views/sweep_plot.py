@@ -148,6 +148,8 @@ def _curve(
             value = member.numbers[key]
             if value is not None:
                 axes.plot(x, value * factor, **_point_style(member.state, marker, colour))
+        if (reach := group.interval(key)) is not None:
+            axes.plot([x, x], [end * factor for end in reach], color=colour, lw=3.0, alpha=0.35, zorder=1)
         middle = group.median(key)
         if middle is not None:
             line.append((x, middle.median * factor))
@@ -212,5 +214,6 @@ def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
     seeds = len(results.stored.sweep.seeds)
     return (
         f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
-        f"and scheme; {counts}); lines: medians over seeds; dashed: physical limit.{notes}"
+        f"and scheme; {counts}); lines: medians over seeds; broad: 95% confidence interval of the median (order "
+        f"statistics, from six runs on); dashed: physical limit.{notes}"
     )

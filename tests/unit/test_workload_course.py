@@ -42,7 +42,7 @@ class Floor:
         self.courses = [Course(way.tasks) for way in ways]
         self.keys = [self.keys_of(rank) for rank in range(len(ways))]
         self.came: dict[Any, list[int]] = {}
-        self.timers: set[tuple[int, float]] = set()
+        self.timers: set[int] = set()  # ranks that wait for one
         self.events: list[tuple[float, int, Callable[[float], None]]] = []
         self.order = count()
 
@@ -80,11 +80,12 @@ class Floor:
             came.append(rank)
             if len(came) == (len(task.members) if isinstance(task, Together) else 2):
                 self.at(now_s + task.size_bytes / 8, lambda when_s: self.end(came, when_s))
-        if course.due_s is not None and (rank, course.due_s) not in self.timers:
-            self.timers.add((rank, course.due_s))
+        if course.due_s is not None and rank not in self.timers:
+            self.timers.add(rank)
             self.at(max(now_s, course.due_s + self.late_s()), lambda when_s: self.computed(rank, when_s))
 
     def computed(self, rank: int, when_s: float) -> None:
+        self.timers.remove(rank)
         self.courses[rank].computed(when_s)
         self.look(rank, when_s)
 
