@@ -19,13 +19,14 @@ def training_run_grid(comparison: Comparison) -> Grid:
     return Grid(
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
-            *("scheme", "seed", "verdict", "iteration\ns", "exposed\n%", f"speed over\n{comparison.schemes[0]}"),
-            *("of ideal\nspeed", "paths\nallow", "uplinks\nused", "p50\nms", "p99\nms", "dropped/\nresent/\nreordered"),
+            *("scheme", "seed", "verdict", "time\ns", "exposed\n%", f"speed to\n{comparison.schemes[0]}"),
+            *("of\nideal", "paths\nallow", "p50\nms", "p99\nms", "dropped/\nresent/\nreordered"),
         ),
         rows=tuple(_row(entry, first.get(entry.seed)) for entry in entries),
         notes=(
-            "iteration: median training iteration; exposed: its part that a rank does not compute; speed: the first "
-            "scheme's time with the same seed over this one's",
+            "time: median training iteration; exposed: its part that a rank does not compute; speed: the first "
+            "scheme's time with the same seed over this one's; of ideal, paths allow: ideal time over it, and over "
+            "what the flows' paths make of it",
             *training_notes(comparison),
             *reasons,
         ),
@@ -69,7 +70,6 @@ def _row(entry: Entry, first_s: float | None) -> tuple[str, ...]:
         number_text(first_s / completion_s if first_s and completion_s else None, 3),
         number_text(entry.number("efficiency"), 3),
         number_text(entry.number("predicted_efficiency"), 3),
-        number_text(entry.number("uplink_utilization"), 3),
         number_text(entry.number("latency_ms", "p50"), 1),
         number_text(entry.number("latency_ms", "p99"), 1),
         "/".join(number_text(entry.number(key), 0) for key in packets),

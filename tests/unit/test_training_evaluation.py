@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.evaluation.usage import usage
 from testbed.fidelity import Evidence, Level, judge
 from testbed.model.scenario import Scenario
-from testbed.model.sweep import SweepRun, sweep_of
+from testbed.model.sweep import sweep_of
 from testbed.results.store import load
 from testbed.views.comparison import compare
 from testbed.views.sweep import sweep_results
@@ -116,7 +117,7 @@ def test_tables_tell_the_rule_the_shares_and_every_kind_of_operation(tmp_path: P
     assert "natively 2.572 s of computing" in text
     cells = dict(zip(grid.headers, grid.rows[1], strict=True))
     first_s, own_s = (run.summary["completion_s"] for run in runs if run.summary)
-    assert cells["speed over\necmp"] == f"{first_s / own_s:.3f}"
+    assert cells["speed to\necmp"] == f"{first_s / own_s:.3f}"
     assert float(cells["exposed\n%"]) == pytest.approx(100 * runs[1].summary["training"]["exposed_share"], abs=0.06)  # type: ignore[index]
     lines = {row[0]: row[1:] for row in scheme_grid(comparison).rows}
     assert "all_gather dp, s an iteration" in lines and "reduce_scatter dp, s an iteration" in lines
@@ -135,8 +136,6 @@ def test_the_figure_of_a_sweep_has_intervals_and_its_numbers_beside_it(tmp_path:
     results = sweep_results(stored_sweep(tmp_path, sweep, lambda _run, record: record))
     written = draw_sweep(results)
     assert {path.suffix for path in written} == {".png", ".svg", ".json"}
-    import json
-
     document = json.loads(next(path for path in written if path.suffix == ".json").read_text())
     gains = {(one["value"], one["scheme"]): one for one in document["speed_over_first"]}
     assert gains[100_000, "ecmp"]["mean"] == pytest.approx(1)
@@ -147,7 +146,3 @@ def test_the_figure_of_a_sweep_has_intervals_and_its_numbers_beside_it(tmp_path:
     grid = sweep_grids(results)[0]
     assert "speed" in grid.headers and "exposed" in grid.headers
     assert any("scaled down" in note for note in grid.notes)
-
-
-def of_run(run: SweepRun, record: RunRecord) -> RunRecord:
-    return record
