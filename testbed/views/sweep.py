@@ -23,6 +23,7 @@ from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
 
 FORMAT_VERSION: Final = 1
 CONFIDENCE: Final = 0.95
+MOST_PLAIN: Final = 10_000  # larger numbers have commas
 RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
 STATES: Final = (*VERDICTS, RUN_FAILED, NOT_RUN)
 
@@ -294,7 +295,8 @@ def axis_of(stored: StoredSweep) -> Axis:
     positions = tuple(value / factor for value in values)
     log = min(positions) > 0 and log10(max(positions) / min(positions)) >= 1
     label = f"{sweep.field} ({unit})" if unit else sweep.field
-    return Axis("log" if log else "linear", label, positions, tuple(f"{position:.4g}" for position in positions))
+    ticks = tuple(f"{position:,.0f}" if position >= MOST_PLAIN else f"{position:.4g}" for position in positions)
+    return Axis("log" if log else "linear", label, positions, ticks)
 
 
 def _unit(field: str, least: float) -> tuple[str, float]:

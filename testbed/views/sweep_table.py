@@ -36,11 +36,14 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
     ]
     if results.has(MICE):
         latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
-    gains = speed_gains(results)
+    gains, first = speed_gains(results), results.stored.sweep.schemes[0]
     speeds: list[tuple[str, Cell]] = [
         ("iteration\ns", _spread("completion_s", 2)),
         ("exposed", _percent("exposed_share")),
-        ("speed", lambda group: _gain(gains.get((group.point, group.scheme)))),
+        (
+            "speed",
+            lambda group: _gain(None if group.scheme == first else gains.get((group.point, group.scheme))),
+        ),
     ]
     training = results.has("exposed_share")
     pace = _grid(

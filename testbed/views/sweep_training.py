@@ -58,7 +58,7 @@ def _shares(axes: Axes, results: SweepResults, point_style: PointStyle) -> None:
             if (middle := group.median("exposed_share")) is not None:
                 half = 0.4 * SPREAD / len(schemes)
                 axes.plot([x - half, x + half], [middle.median * 100] * 2, color=scheme_colour(scheme), zorder=2)
-    axes.set_ylabel("exposed communication (% of iteration)")
+    axes.set_ylabel("exposed communication (%)")
     axes.set_ylim(0, 100)
     _values(axes, results, axis)
 
@@ -90,7 +90,7 @@ def _against(axes: Axes, results: SweepResults) -> None:
     )
     axes.plot([x for x, _y in line], [y for _x, y in line], color="black", lw=0.8, ls="--", marker="_", zorder=1)
     axes.axhline(1.0, color="0.6", lw=0.6, zorder=0)
-    axes.set_xlabel(f"exposed communication under {schemes[0]} (% of iteration)")
+    axes.set_xlabel(f"exposed communication under {schemes[0]} (%)")
     axes.set_ylabel(f"iteration speed over {schemes[0]}")
     axes.set_xlim(0, 100)
     _grid(axes)
@@ -108,6 +108,7 @@ def _collisions(axes: Axes, results: SweepResults) -> None:
         axes.text(0.5, 0.5, "paths of flows not known", transform=axes.transAxes, ha="center", color="0.5")
     axes.axhline(1.0, color="0.6", lw=0.6, zorder=0)
     axes.set_xticks(levels)
+    axes.set_xlim(min(levels, default=0) - 0.5, max(levels, default=1) + 0.5)
     axes.set_xlabel(f"most flows on one link under {schemes[0]}")
     axes.set_ylabel(f"iteration speed over {schemes[0]}")
     _grid(axes)
