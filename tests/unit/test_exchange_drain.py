@@ -10,7 +10,7 @@ import pytest
 
 from testbed.model.messages import Direct
 from testbed.workload.cargo import Messages
-from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
+from testbed.workload.exchange import Exchange, SendFlow
 
 SIZE_BYTES = 100_000  # less than a sender may leave unsent, more than the receiver below takes
 SMALL_WINDOW_BYTES = 4096
