@@ -8,39 +8,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from testbed.collectives.algorithms import default_algorithm
 from testbed.collectives.collective import Collective, volumes
-from testbed.collectives.operation import MESSAGES, PROGRAM_OPERATIONS
+from testbed.collectives.operation import MESSAGES
 from testbed.collectives.program import Pair
 from testbed.model.fields import Mistakes
 from testbed.model.slices import FLOAT_BYTES, default_slice_bytes
 from testbed.model.tasks import Message, Pause, Task, Tasks, Together
-from testbed.training.build import build_stages
 from testbed.training.groups import Group
-from testbed.training.hardware import FORWARD_FRACTION, iteration_compute_s
 from testbed.training.iteration import Communicate, Compute, Iteration, Op
+from testbed.training.native import native_iteration
 from testbed.training.rehearsal import Execution, Job, execute
 from testbed.training.scale import Emulation, Native, Scaled, emulated_seconds, scale
 from testbed.training.spec import TrainingSpec
 from testbed.training.timeline import SecondsOf
-from testbed.training.traced import LeftOut, iterations_of
 
 MAX_OPERATIONS: Final = 5000  # of a rank in an iteration
-MAX_SHOWN: Final = 5
 Kind = tuple[str, Group]
-
-
-@dataclass(frozen=True)
-class NativeIteration:
-    """An iteration before it is scaled down: of each stage; ``notes`` say what a reader has to know of it."""
-
-    stages: tuple[Iteration, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -202,12 +191,15 @@ def _collective(operation: Any) -> Collective:
 
 @lru_cache(maxsize=16)
 def _resized(stages: tuple[Iteration, ...], factor: float) -> tuple[Iteration, ...]:
-    def smaller(op: Op) -> Op:
-        if isinstance(op, Compute):
-            return replace(op, duration_s=0.0)
-        return replace(op, size_bytes=max(1, round(op.size_bytes * factor / FLOAT_BYTES)) * FLOAT_BYTES)
+    def smaller(ops: tuple[Op, ...]) -> Iterator[Op]:
+        for op in ops:
+            if isinstance(op, Communicate):
+                floats = max(1, round(op.size_bytes * factor / FLOAT_BYTES))
+                yield replace(op, size_bytes=floats * FLOAT_BYTES)
+            elif op.after is not None:
+                yield replace(op, duration_s=0.0)  # what it waited for is still waited for
 
-    return tuple(Iteration(tuple(map(smaller, stage.ops))) for stage in stages)
+    return tuple(Iteration(tuple(smaller(stage.ops))) for stage in stages)
 
 
 @lru_cache(maxsize=64)
@@ -228,89 +220,6 @@ def _check_executable(job: EmulatedJob) -> None:
     if job.n_operations > MAX_OPERATIONS:
         raise Mistakes([f"{job.n_operations} operations of a rank; expected at most {MAX_OPERATIONS}"])
     assert job.ideal  # whoever waits for ever is found here
-
-
-def native_iteration(spec: TrainingSpec) -> NativeIteration:
-    """Return the iteration a specification asks for, at its native size. Raises ``Mistakes``."""
-    if spec.trace is not None:
-        return _traced(spec)
-    model = spec.transformer
-    assert model is not None  # the specification is valid
-    stages = build_stages(model, spec.divided, spec.hardware)
-    inside = {f"{op.operation} ({op.group})" for stage in stages for op in stage.local}
-    notes = [f"inside a node, without bytes or time here: {', '.join(sorted(inside))}"] if inside else []
-    return NativeIteration(stages, tuple(notes))
-
-
-def _traced(spec: TrainingSpec) -> NativeIteration:
-    if spec.recorded is None:
-        raise Mistakes(["trace was not read; expected a scenario that was loaded"])
-    named = {said.name for said in spec.recorded.records}
-    if strangers := [name for name in spec.regrouped if name not in named]:
-        raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records in the trace"])
-    found = iterations_of(spec.recorded.trace(spec.regrouped), spec.divided)
-    if not found.iterations:
-        raise Mistakes(["trace has no iteration; expected operations or computing"])
-    chosen = len(found.iterations) - 1 if spec.trace_iteration is None else spec.trace_iteration
-    if chosen >= len(found.iterations):
-        raise Mistakes([f"trace_iteration={chosen}; expected one of 0..{len(found.iterations) - 1}"])
-    iteration = found.iterations[chosen]
-    without = {op.operation for op in iteration.communications} - set(PROGRAM_OPERATIONS) - set(MESSAGES)
-    if without:
-        raise Mistakes(
-            [f"trace has {', '.join(sorted(without))}; expected {', '.join((*PROGRAM_OPERATIONS, *MESSAGES))}"]
-        )
-    notes = [f"iteration {chosen} of {len(found.iterations)} in {spec.recorded.source} ({spec.recorded.format})"]
-    if spec.trace_groups:
-        notes.append(f"groups other than in the trace: {', '.join(spec.trace_groups)}")
-    if iteration.local:
-        kinds = Counter((op.operation, op.group) for op in iteration.local)
-        shown = ", ".join(f"{times} {operation} ({group})" for (operation, group), times in kinds.items())
-        notes.append(f"inside a node, without bytes or time here: {shown}")
-    notes += _left_out(found.left_out, found.n_unlisted)
-    iteration, note = _with_computing(iteration, spec)
-    return NativeIteration((iteration,), (*notes, note))
-
-
-def _left_out(found: Sequence[LeftOut], n_unlisted: int) -> Iterator[str]:
-    if not found:
-        return
-    shown = "; ".join(f"{one.place}: {one.what} ({one.why})" for one in found[:MAX_SHOWN])
-    more = len(found) + n_unlisted - min(len(found), MAX_SHOWN)
-    yield f"left out of the trace: {shown}" + (f"; and {more} more" if more else "")
-
-
-def _with_computing(iteration: Iteration, spec: TrainingSpec) -> tuple[Iteration, str]:
-    """Give an iteration the computing of the model where the trace has none, and say where computing is from."""
-    model = spec.transformer
-    if iteration.compute_s:
-        if model is not None:
-            raise Mistakes([f"model={model.name} with a trace that has computing of its own; expected model unset"])
-        return iteration, f"computing: the trace's, {iteration.compute_s:.4g} s"
-    if model is None:
-        return iteration, "computing: none, the trace says nothing of it; all communication is exposed"
-    total_s = iteration_compute_s(model, spec.divided, spec.hardware)
-    spread = spread_computing(iteration, total_s)
-    return spread, (
-        f"computing: not in the trace; {total_s:.4g} s of {model.name}, a third before the first operation, two thirds "
-        "spread evenly before the operations of backward passes"
-    )
-
-
-def spread_computing(iteration: Iteration, total_s: float) -> Iteration:
-    """Return the iteration with ``total_s`` of computing: forward first, the rest before backward's operations.
-
-    What is backward: phases whose name begins so; all operations where none does.
-    """
-    backward = [place for place, op in enumerate(iteration.ops) if op.phase.startswith("backward")]
-    places = set(backward or range(len(iteration.ops)))
-    each_s = total_s * (1 - FORWARD_FRACTION) / len(places)
-    ops: list[Op] = [Compute("forward", total_s * FORWARD_FRACTION)]
-    for place, op in enumerate(iteration.ops):
-        if place in places:
-            ops.append(Compute(op.phase, each_s))
-        ops.append(op)
-    return Iteration(tuple(ops), iteration.local)
 
 
 def _rule(job: EmulatedJob) -> Iterator[str]:

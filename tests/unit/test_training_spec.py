@@ -12,8 +12,8 @@ from testbed.errors import ScenarioError, TraceError
 from testbed.model.scenario import Scenario, override, parse_scenario
 from testbed.runs.scenario_files import with_trace
 from testbed.training.iteration import Communicate, Compute, Iteration
-from testbed.training.job import spread_computing
 from testbed.training.named import NAMED
+from testbed.training.native import spread_computing
 from testbed.training.volume import sent_per_byte
 
 TRACES = Path(__file__).resolve().parents[1] / "data" / "traces"
