@@ -12,10 +12,15 @@ from testbed.model.fields import Mistakes
 from testbed.training.build import build_stages
 from testbed.training.hardware import FORWARD_FRACTION, iteration_compute_s
 from testbed.training.iteration import Compute, Iteration, Op
+from testbed.training.layout import Layout
+from testbed.training.model import Transformer
 from testbed.training.spec import TrainingSpec
 from testbed.training.traced import LeftOut, iterations_of
 
 MAX_SHOWN: Final = 5
+MAX_PARTS: Final = 200_000
+PARTS_OF_A_LAYER: Final = 10  # computed forward and backward, eight operations at most
+PARTS_OF_A_BUCKET: Final = 5  # gathered twice, reduced, and two computations cut in two
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,33 @@ def native_iteration(spec: TrainingSpec) -> NativeIteration:
         return _traced(spec)
     model = spec.transformer
     assert model is not None  # the specification is valid
+    _check_work(model, spec.divided)
     stages = build_stages(model, spec.divided, spec.hardware)
     inside = {f"{op.operation} ({op.group})" for stage in stages for op in stage.local}
     notes = [f"inside a node, without bytes or time here: {', '.join(sorted(inside))}"] if inside else []
     return NativeIteration(stages, tuple(notes))
 
 
+def _check_work(model: Transformer, layout: Layout) -> None:
+    """Raise ``Mistakes`` for iterations of so many parts that making them would take minutes."""
+    buckets = -(-model.parameters * layout.gradient_element_bytes // layout.bucket_bytes)
+    parts = layout.micro_batches * (PARTS_OF_A_LAYER * model.layers + PARTS_OF_A_BUCKET * buckets)
+    if parts > MAX_PARTS:
+        raise Mistakes(
+            [
+                f"layout has {layout.micro_batches} micro-batches of {model.layers} layers and {buckets} buckets, "
+                f"about {parts} computations and operations; expected at most {MAX_PARTS}: fewer micro-batches, or "
+                "larger buckets"
+            ]
+        )
+
+
 def _traced(spec: TrainingSpec) -> NativeIteration:
     if spec.recorded is None:
         raise Mistakes(["trace was not read; expected a scenario that was loaded"])
-    named = {said.name for said in spec.recorded.records}
+    named = {name for said in spec.recorded.records for name in (said.name, said.group)}
     if strangers := [name for name in spec.regrouped if name not in named]:
-        raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records in the trace"])
+        raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records or groups in the trace"])
     found = iterations_of(spec.recorded.trace(spec.regrouped), spec.divided)
     if not found.iterations:
         raise Mistakes(["trace has no iteration; expected operations or computing"])

@@ -7,6 +7,7 @@ A trace is a file, and scenarios do no I/O: whoever loads a scenario reads the f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
@@ -23,6 +24,7 @@ from testbed.training.presets import MODELS
 
 MAX_RECORDS: Final = 20_000  # of a trace; a rank goes through all of them
 MAX_UNKNOWN: Final = 20
+MAX_GPUS: Final = 1 << 16  # of a job that is to be scaled down: all its groups are gone through
 AcceleratorName = Literal["a100", "h100"]
 DEFAULT_MFU: Final = 0.45  # an assumption of ours, of the size that well-tuned jobs report
 assert set(get_args(AcceleratorName)) == set(ACCELERATORS)
@@ -86,7 +88,7 @@ class Recorded(Spec):
         )
 
     def trace(self, regroup: dict[str, Group]) -> Trace:
-        """Return the trace again; records called as ``regroup`` says are of its groups."""
+        """Return the trace again; records that ``regroup`` names, or whose groups it does, are of its groups."""
         records = (Record(**said._asdict()) for said in self.records)
         return Trace(
             source=self.source,
@@ -101,19 +103,11 @@ class Recorded(Spec):
 
 
 def _regrouped(record: Record, regroup: dict[str, Group]) -> Record:
-    group = regroup.get(record.name or "")
-    if group is None or record.operation is None:
+    if record.operation is None:
         return record
-    return Record(
-        place=record.place,
-        kind=record.kind,
-        operation=record.operation,
-        group=group,
-        size_bytes=record.size_bytes,
-        stage=record.stage,
-        name=record.name,
-        compute_s=record.compute_s,
-    )
+    if (group := regroup.get(record.name or "")) is not None:
+        return replace(record, group=group, group_size=None)  # how many ranks it had says nothing of the other group
+    return replace(record, group=regroup.get(record.group or "", record.group))
 
 
 Name = Annotated[str, Field(max_length=200)]
@@ -138,7 +132,9 @@ class TrainingSpec(Spec):
     trace_rank: Name | None = Field(None, description="whose records, where the trace tells ranks apart")
     trace_iteration: Count | None = Field(None, ge=0, description="which iteration of it, from 0; unset: the last")
     trace_groups: tuple[Name, ...] = Field(
-        (), max_length=100, description="NAME=GROUP: records of this name are of another group than the trace says"
+        (),
+        max_length=100,
+        description="NAME=GROUP: records of this name, or of what the trace calls a group, are of this one",
     )
     recorded: Recorded | None = Field(None, description="what the trace says; put in when the scenario is loaded")
     layout: Layout | None = Field(None, description="how it is divided among accelerators, nodes and NICs")
@@ -200,6 +196,8 @@ class TrainingSpec(Spec):
             return
         if self.model is None and self.trace is None:
             yield "no preset, model or trace; expected one of them"
+        if self.layout is not None and self.layout.gpus > MAX_GPUS:
+            yield f"layout of {self.layout.gpus} accelerators; expected at most {MAX_GPUS}"
         if self.layout is None:
             yield f"layout unset with {'a trace' if self.trace is not None else 'a model'}; expected a layout"
 

@@ -73,6 +73,12 @@ def test_a_smaller_iteration_is_the_same_without_computing() -> None:
         ({"preset": "gpt-5"}, "preset=gpt-5, expected one of llama2-13b/dp/8-nics"),
         ({"preset": "llama2-13b/dp/1-nic", "mfu": 0.3}, "with mfu, expected these unset"),
         ({"model": "llama2-13b"}, "layout unset with a model"),
+        ({"model": "llama2-13b", "layout": {"data": 1 << 17, "global_batch": 1 << 17}}, "131072 accelerators"),
+        (
+            {"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64 << 20}},
+            "1048576 micro-batches of 40 layers",
+        ),
+        ({"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64, "bucket_bytes": 2}}, "buckets, about"),
         ({**DENSE, "trace_iteration": 1}, "trace_iteration without a trace"),
         ({**AICB, "layout": {**AICB["layout"], "pipeline": 2, "zero": 0}}, "layout.pipeline=2, expected 1"),  # type: ignore[dict-item]
         ({**AICB, "layout": {"data": 8, "global_batch": 8}}, "group dp of 16 ranks, expected 8"),
@@ -162,3 +168,23 @@ def test_computing_is_put_first_and_before_what_is_backward() -> None:
     assert [op.duration_s for op in spread.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
     without = spread_computing(Iteration((reduce("x"), reduce("y"))), 9.0)
     assert [op.duration_s for op in without.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "groups", "rank", "operations"),
+    [
+        ("chakra.0.json", 8, ["pg 0=dp"], None, {"allreduce", "reduce_scatter"}),
+        ("chakra.0.et", 8, ["pg 0=dp"], None, {"allreduce", "reduce_scatter"}),
+        ("param.json", 4, ["pg 0=dp"], None, {"allreduce"}),
+        ("nccl.log", 2, ["commId 0xc0ffee=dp"], "node1:100 [0]", {"allreduce", "all_gather", "reduce_scatter"}),
+    ],
+)
+def test_traces_whose_groups_are_numbered_are_replayed_once_these_are_named(
+    name: str, ranks: int, groups: list[str], rank: str | None, operations: set[str]
+) -> None:
+    layout = {"data": ranks, "global_batch": ranks, "gpus_per_node": 1, "nics_per_node": 1}
+    training = {"trace": str(TRACES / name), "trace_groups": groups, "trace_rank": rank, "layout": layout}
+    job = with_trace(scenario({**training, "nic_mbps": 100}, size_bytes=40_000_000)).job
+    assert job is not None
+    assert {op.operation for op in job.stages[0].communications} == operations
+    assert "left out of the trace" in " ".join(job.rule())
