@@ -272,8 +272,7 @@ class Scenario(Spec):
     @property
     def _is_unread(self) -> bool:
         """Whether its trace has yet to be read."""
-        training = self.workload.training
-        return training is not None and training.trace is not None and training.recorded is None
+        return self.workload.training is not None and self.workload.training.is_unread
 
     @property
     def job(self) -> EmulatedJob | None:

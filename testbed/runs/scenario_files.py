@@ -129,25 +129,30 @@ def load(name_or_path: str, settings: Sequence[str] = ()) -> Scenario:
 
 
 def with_trace(scenario: Scenario) -> Scenario:
-    """Return the scenario with what the trace it names says; a path is relative to the working directory.
+    """Return the scenario with what the traces it names say; a path is relative to the working directory.
 
     One that has been read already is not read again. Raises ScenarioError or TraceError.
     """
     training = scenario.workload.training
-    if training is None or training.trace is None or training.recorded is not None:
+    if training is None or not training.is_unread:
         return scenario
-    trace, sha256 = load_digested(Path(training.trace))
+    fields = scenario.model_dump(mode="json")
+    fields["workload"]["training"]["recorded"] = [
+        _recorded(path, training.trace_rank).model_dump(mode="json") for path in training.files
+    ]
+    return parse_scenario(fields, source=f"scenario {scenario.name}")
+
+
+def _recorded(path: str, rank: str | None) -> Recorded:
+    trace, sha256 = load_digested(Path(path))
     try:
-        recorded = Recorded.of(trace, sha256, training.trace_rank)
+        return Recorded.of(trace, sha256, rank)
     except Mistakes as error:
         problems = []
         for mistake in error.mistakes:
             said, _, expected = mistake.partition("; expected ")
-            problems.append(Problem("cannot be replayed", f"workload.training: {training.trace}", said, expected))
+            problems.append(Problem("cannot be replayed", f"workload.training: {path}", said, expected))
         raise ScenarioError(problems) from None
-    fields = scenario.model_dump(mode="json")
-    fields["workload"]["training"]["recorded"] = recorded.model_dump(mode="json")
-    return parse_scenario(fields, source=f"scenario {scenario.name}")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from testbed.training.hardware import FORWARD_FRACTION, iteration_compute_s
 from testbed.training.iteration import Compute, Iteration, Op
 from testbed.training.layout import Layout
 from testbed.training.model import Transformer
-from testbed.training.spec import TrainingSpec
+from testbed.training.spec import Recorded, TrainingSpec
 from testbed.training.traced import LeftOut, iterations_of
 
 MAX_SHOWN: Final = 5
@@ -59,33 +59,42 @@ def _check_work(model: Transformer, layout: Layout) -> None:
 
 
 def _traced(spec: TrainingSpec) -> NativeIteration:
-    if spec.recorded is None:
+    if spec.is_unread:
         raise Mistakes(["trace was not read; expected a scenario that was loaded"])
-    named = {name for said in spec.recorded.records for name in (said.name, said.group)}
+    named = {name for one in spec.recorded for said in one.records for name in (said.name, said.group)}
     if strangers := [name for name in spec.regrouped if name not in named]:
         raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records or groups in the trace"])
-    found = iterations_of(spec.recorded.trace(spec.regrouped), spec.divided)
-    if not found.iterations:
-        raise Mistakes(["trace has no iteration; expected operations or computing"])
-    chosen = len(found.iterations) - 1 if spec.trace_iteration is None else spec.trace_iteration
-    if chosen >= len(found.iterations):
-        raise Mistakes([f"trace_iteration={chosen}; expected one of 0..{len(found.iterations) - 1}"])
-    iteration = found.iterations[chosen]
-    without = {op.operation for op in iteration.communications} - set(PROGRAM_OPERATIONS) - set(MESSAGES)
+    notes = [f"groups other than in the trace: {', '.join(spec.trace_groups)}"] if spec.trace_groups else []
+    stages = []
+    for recorded in spec.recorded:
+        iteration, own = _traced_stage(recorded, spec)
+        stages.append(iteration)
+        notes += own
+    without = {op.operation for one in stages for op in one.communications} - set(PROGRAM_OPERATIONS) - set(MESSAGES)
     if without:
         raise Mistakes(
             [f"trace has {', '.join(sorted(without))}; expected {', '.join((*PROGRAM_OPERATIONS, *MESSAGES))}"]
         )
-    notes = [f"iteration {chosen} of {len(found.iterations)} in {spec.recorded.source} ({spec.recorded.format})"]
-    if spec.trace_groups:
-        notes.append(f"groups other than in the trace: {', '.join(spec.trace_groups)}")
+    computed, note = _with_computing(stages, spec)
+    return NativeIteration(computed, (*notes, note))
+
+
+def _traced_stage(recorded: Recorded, spec: TrainingSpec) -> tuple[Iteration, list[str]]:
+    """Return the iteration of a stage, and what a reader has to know of it."""
+    found = iterations_of(recorded.trace(spec.regrouped), spec.divided)
+    if not found.iterations:
+        raise Mistakes([f"{recorded.source} has no iteration; expected operations or computing"])
+    chosen = len(found.iterations) - 1 if spec.trace_iteration is None else spec.trace_iteration
+    if chosen >= len(found.iterations):
+        raise Mistakes([f"trace_iteration={chosen}; expected one of 0..{len(found.iterations) - 1}"])
+    iteration = found.iterations[chosen]
+    notes = [f"iteration {chosen} of {len(found.iterations)} in {recorded.source} ({recorded.format})"]
     if iteration.local:
         kinds = Counter((op.operation, op.group) for op in iteration.local)
         shown = ", ".join(f"{times} {operation} ({group})" for (operation, group), times in kinds.items())
         notes.append(f"inside a node, without bytes or time here: {shown}")
     notes += _left_out(found.left_out, found.n_unlisted)
-    iteration, note = _with_computing(iteration, spec)
-    return NativeIteration((iteration,), (*notes, note))
+    return iteration, notes
 
 
 def _left_out(found: Sequence[LeftOut], n_unlisted: int) -> Iterator[str]:
@@ -96,18 +105,17 @@ def _left_out(found: Sequence[LeftOut], n_unlisted: int) -> Iterator[str]:
     yield f"left out of the trace: {shown}" + (f"; and {more} more" if more else "")
 
 
-def _with_computing(iteration: Iteration, spec: TrainingSpec) -> tuple[Iteration, str]:
-    """Give an iteration the computing of the model where the trace has none, and say where computing is from."""
-    model = spec.transformer
-    if iteration.compute_s:
+def _with_computing(stages: Sequence[Iteration], spec: TrainingSpec) -> tuple[tuple[Iteration, ...], str]:
+    """Give iterations the computing of the model where the traces have none, and say where computing is from."""
+    model, told_s = spec.transformer, sum(stage.compute_s for stage in stages) / len(stages)
+    if told_s:
         if model is not None:
             raise Mistakes([f"model={model.name} with a trace that has computing of its own; expected model unset"])
-        return iteration, f"computing: the trace's, {iteration.compute_s:.4g} s"
+        return tuple(stages), f"computing: the trace's, {told_s:.4g} s"
     if model is None:
-        return iteration, "computing: none, the trace says nothing of it; all communication is exposed"
+        return tuple(stages), "computing: none, the trace says nothing of it; all communication is exposed"
     total_s = iteration_compute_s(model, spec.divided, spec.hardware)
-    spread = spread_computing(iteration, total_s)
-    return spread, (
+    return tuple(spread_computing(stage, total_s) for stage in stages), (
         f"computing: not in the trace; {total_s:.4g} s of {model.name}, a third before the first operation, two thirds "
         "spread evenly before the operations of backward passes"
     )

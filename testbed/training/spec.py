@@ -129,6 +129,9 @@ class TrainingSpec(Spec):
     trace: Annotated[str, Field(max_length=4096)] | None = Field(
         None, description="file with the iteration of a rank, in a format that gse workload inspect knows"
     )
+    trace_stages: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
+        (), max_length=1023, description="files of a pipeline's other stages, in order: trace is the first stage's"
+    )
     trace_rank: Name | None = Field(None, description="whose records, where the trace tells ranks apart")
     trace_iteration: Count | None = Field(None, ge=0, description="which iteration of it, from 0; unset: the last")
     trace_groups: tuple[Name, ...] = Field(
@@ -136,11 +139,23 @@ class TrainingSpec(Spec):
         max_length=100,
         description="NAME=GROUP: records of this name, or of what the trace calls a group, are of this one",
     )
-    recorded: Recorded | None = Field(None, description="what the trace says; put in when the scenario is loaded")
+    recorded: tuple[Recorded, ...] = Field(
+        (), max_length=1024, description="what the traces say, by stage; put in when the scenario is loaded"
+    )
     layout: Layout | None = Field(None, description="how it is divided among accelerators, nodes and NICs")
     accelerator: AcceleratorName = "a100"
     mfu: float = Field(DEFAULT_MFU, gt=0, le=1, description="model FLOPs utilisation while computing")
     nic_mbps: float = Field(200_000, gt=0, allow_inf_nan=False, description="rate of a native NIC, Mbit/s")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The trace of each stage; empty without traces."""
+        return () if self.trace is None else (self.trace, *self.trace_stages)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether its traces have yet to be read."""
+        return len(self.recorded) < len(self.files)
 
     @property
     def hardware(self) -> Hardware:
@@ -208,11 +223,15 @@ class TrainingSpec(Spec):
 
     def _trace_mistakes(self) -> Iterator[str]:
         if self.trace is None:
-            said = [name for name in ("trace_rank", "trace_iteration", "recorded") if getattr(self, name) is not None]
-            said += ["trace_groups"] if self.trace_groups else []
+            said = [name for name in ("trace_rank", "trace_iteration") if getattr(self, name) is not None]
+            said += [name for name in ("trace_groups", "trace_stages", "recorded") if getattr(self, name)]
             if said:
                 yield f"{', '.join(said)} without a trace; expected these unset, or trace"
-        elif self.recorded is not None and self.recorded.source != self.trace:
-            yield f"trace={self.trace}, but recorded is of {self.recorded.source}; expected recorded unset"
-        if self.trace is not None and self.layout is not None and self.layout.pipeline > 1:
-            yield f"trace with layout.pipeline={self.layout.pipeline}; expected 1: a trace is of one stage"
+        elif self.recorded and (found := tuple(one.source for one in self.recorded)) != self.files:
+            shown = ", ".join(found[:MAX_UNKNOWN])
+            yield f"trace={self.trace}, but recorded is of {shown}; expected recorded to be empty"
+        if self.trace is not None and self.layout is not None and self.layout.pipeline != len(self.files):
+            yield (
+                f"traces of {len(self.files)} stages with layout.pipeline={self.layout.pipeline}; expected one of each "
+                "stage: the first in trace, the others in trace_stages"
+            )

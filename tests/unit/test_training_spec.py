@@ -80,7 +80,7 @@ def test_a_smaller_iteration_is_the_same_without_computing() -> None:
         ),
         ({"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64, "bucket_bytes": 2}}, "buckets, about"),
         ({**DENSE, "trace_iteration": 1}, "trace_iteration without a trace"),
-        ({**AICB, "layout": {**AICB["layout"], "pipeline": 2, "zero": 0}}, "layout.pipeline=2, expected 1"),  # type: ignore[dict-item]
+        ({**AICB, "layout": {**AICB["layout"], "pipeline": 2, "zero": 0}}, "traces of 1 stages with layout.pipeline=2"),  # type: ignore[dict-item]
         ({**AICB, "layout": {"data": 8, "global_batch": 8}}, "group dp of 16 ranks, expected 8"),
         ({**AICB, "trace_iteration": 2}, "trace_iteration=2, expected one of 0..1"),
         ({**AICB, "trace_rank": "7"}, "trace_rank=7, expected one of"),
@@ -168,6 +168,19 @@ def test_computing_is_put_first_and_before_what_is_backward() -> None:
     assert [op.duration_s for op in spread.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
     without = spread_computing(Iteration((reduce("x"), reduce("y"))), 9.0)
     assert [op.duration_s for op in without.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
+
+
+def test_a_pipeline_has_a_trace_for_each_stage() -> None:
+    layout = {"tensor": 2, "data": 2, "pipeline": 2, "global_batch": 4, "gpus_per_node": 2, "nics_per_node": 1}
+    first, last = (str(TRACES / f"aicb-pipeline-{name}.csv") for name in ("first", "last"))
+    training = {"trace": first, "trace_stages": [last], "layout": layout, "nic_mbps": 100}
+    job = with_trace(scenario(training)).job
+    assert job is not None
+    assert (len(job.stages), job.group_hosts) == (2, 8)
+    assert {kind for kind in job.kinds if kind[1] == "pp"} == {("send", "pp"), ("exchange", "pp"), ("recv", "pp")}
+    assert all(name in " ".join(job.rule()) for name in (first, last))
+    assert "expected a stage there" in problems({**training, "trace_stages": [first]})  # beyond the last
+    assert "traces of 1 stages" in problems({**training, "trace_stages": []})
 
 
 @pytest.mark.parametrize(
