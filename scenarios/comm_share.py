@@ -15,11 +15,11 @@ SCENARIO = Scenario(
         "Under ECMP with two flows on the fullest link communication takes twice its time, with three thrice: a share "
         "f of the ideal network's iteration becomes 2f/(1+f) or 3f/(1+2f). gse1 and GSE2.0 bring it back to nearly f. "
         "Seeds differ in their collisions; the last panel sorts them. "
-        "'gse sweep comm_share': 5 rates x 3 schemes x 10 seeds, about 35 minutes."
+        "'gse sweep comm_share': 5 rates x 3 schemes x 10 seeds, about half an hour."
     ),
     workload=WorkloadSpec(
         kind="training",
-        size_bytes=1_500_000,
+        size_bytes=1_200_000,
         warmup_size_bytes=262_144,
         iterations=1,
         placement="cross_leaf",

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import PurePath
 from typing import Any, Final
 
 from testbed.collectives.algorithms import default_algorithm
@@ -259,7 +260,13 @@ def training_text(spec: TrainingSpec) -> str:
     """Return what is trained and how it is divided, in short: ``llama2-13b, data 64, zero 3, overlap, ...``."""
     layout = spec.divided
     degrees = {"tensor": layout.tensor, "pipeline": layout.pipeline, "data": layout.data, "expert": layout.expert}
-    shown = [spec.trace] if spec.trace is not None else [] if spec.transformer is None else [spec.transformer.name]
+    shown = (
+        [PurePath(spec.trace).name]
+        if spec.trace is not None
+        else []
+        if spec.transformer is None
+        else [spec.transformer.name]
+    )
     shown += [f"{name} {degree}" for name, degree in degrees.items() if degree > 1]
     if spec.trace is None:
         shown += [f"zero {layout.zero}"] if layout.zero else []
