@@ -13,9 +13,9 @@ SCENARIO = Scenario(
     expectation=(
         "DeepSeekMoE 16B, experts shared out among eight nodes of an A100: at 200 Gbit/s ideally 43% of the iteration "
         "are exposed, most of it 108 all-to-alls. Each has 240 flows, which hash more evenly than a ring's 16, so ECMP "
-        "loses less here than with rings. Scaled down an all-to-all is 43 kB, 2.7 kB a pair: GSE2.0 has to ask for each, "
-        "which costs it milliseconds of some 35. 'gse sweep moe_all_to_all': 3 rates x 3 schemes x 10 seeds, about half an "
-        "hour."
+        "loses less here than with rings. Scaled down an all-to-all is 43 kB, 2.7 kB a pair: GSE2.0 has to ask for "
+        "each, which costs it milliseconds of some 35. "
+        "'gse sweep moe_all_to_all': 3 rates x 3 schemes x 10 seeds, about half an hour."
     ),
     workload=WorkloadSpec(
         kind="training",
