@@ -13,7 +13,7 @@ import json
 import sys
 
 from testbed.cli.options import scenario_from
-from testbed.errors import MachineError
+from testbed.errors import MachineError, printable
 from testbed.model.scenario import Scenario, json_schema
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import bytes_to_text
@@ -62,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     )
     for words in cross_words(scenario):
         print(f"  cross     {words}")
+    if scenario.job is not None:
+        for line in scenario.job.rule():
+            print(f"  training  {printable(line)}")
+        print(f"  ideally   {scenario.job.ideal.duration_s:.4g} s an iteration")
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
     return 0
 

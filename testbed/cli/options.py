@@ -10,7 +10,7 @@ from typing import Any
 from testbed.errors import Problem, ScenarioError
 from testbed.model.scenario import MAX_SEEDS, Scenario, override
 from testbed.model.windows import window_problems
-from testbed.runs.scenario_files import load, parse_settings
+from testbed.runs.scenario_files import load, parse_settings, with_trace
 from testbed.runs.traffic_files import taken_in
 
 MAX_REPEATS = 20
@@ -91,6 +91,7 @@ def scenario_from(args: argparse.Namespace, **asked: Any) -> Scenario:
     scenario = load(args.scenario)
     if changes:
         scenario = override(scenario, changes)
+    scenario = with_trace(scenario)
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
     return taken_in(scenario)

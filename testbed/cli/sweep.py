@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
-from testbed.runs.scenario_files import builtin_over, load, parse_over
+from testbed.runs.scenario_files import builtin_over, load, parse_over, with_trace
 from testbed.runs.sweep import SweepCampaign
 from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root
@@ -119,7 +120,9 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
     if problems:
         raise ScenarioError(problems)
     base, changes, (field, values) = found
-    return sweep_of(base, field, list(values.values()), settings=changes, texts=list(values))
+    sweep: Sweep = sweep_of(base, field, list(values.values()), settings=changes, texts=list(values))
+    points = tuple(with_trace(point) for point in sweep.points)
+    return replace(sweep, points=points)
 
 
 def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:

@@ -4,7 +4,8 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 
 - completion_s: median over iterations of last rank's end - common start.
 - algbw = size / completion, busbw = algbw x the pattern's bus factor (nccl-tests PERFORMANCE.md).
-- efficiency = busbw / busbw_limit = ideal time / completion, the limit from ``testbed.model.oracle.ideal``.
+- efficiency = busbw / busbw_limit = ideal time / completion, the limit from ``testbed.model.oracle.ideal``; of training
+  iterations the ideal time is that of all ranks on a network as fast as hosts' links (``testbed.training.rehearsal``).
 - uplink_utilization = bytes (Ethernet frames) on the loaded uplinks / (their rate x completion time). Loaded:
   carried payload (bytes - packets x headers: acknowledgements and probes count next to nothing) of at least 1% of
   what the busiest host receives.
@@ -32,6 +33,7 @@ from testbed.evaluation.pairs import (
 )
 from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
+from testbed.evaluation.training import TrainingMetrics, predict_training, training_metrics
 from testbed.model.oracle import Ideal, Prediction, pattern_ideal
 from testbed.model.rounds import Rounds
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
@@ -117,6 +119,7 @@ class Metrics:
     wrong_elements: int | None
     outages: tuple[Outage, ...]
     usual_pause_s: float | None
+    training: TrainingMetrics | None = None
 
 
 def measure(run: RunRecord) -> Metrics:
@@ -129,6 +132,12 @@ def measure(run: RunRecord) -> Metrics:
     completion_s = median(row.completion_s for row in iterations) if iterations and bulk_bytes else None
     algbw_mbps = bytes_to_mbps(bulk_bytes, completion_s) if completion_s else None
     busbw_mbps = algbw_mbps * pattern.bus_factor if algbw_mbps is not None else None
+    efficiency = busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None
+    training = training_metrics(run)
+    if training is not None:
+        limit = replace(limit, ideal_s=training.ideal_s)
+        algbw_mbps = busbw_mbps = None  # of bytes and computing together neither says anything
+        efficiency = training.ideal_s / completion_s if completion_s else None
     return Metrics(
         iterations=len(iterations),
         completion_s=completion_s,
@@ -137,8 +146,8 @@ def measure(run: RunRecord) -> Metrics:
         busbw_mbps=busbw_mbps,
         ideal=limit if bulk_bytes else replace(limit, ideal_s=0.0),
         rounds=run_rounds(run) if bulk_bytes else None,
-        efficiency=busbw_mbps / limit.busbw_limit_mbps if busbw_mbps is not None else None,
-        prediction=predict_from_flows(run) if bulk_bytes else None,
+        efficiency=efficiency,
+        prediction=_prediction(run) if bulk_bytes else None,
         uplinks=uplink_load(run),
         job_completions_s=job_completions_s(run),
         fairness=goodput_fairness(tables.transfers),
@@ -156,7 +165,12 @@ def measure(run: RunRecord) -> Metrics:
         wrong_elements=_whole(total(row.wrong_elements for row in tables.iterations)),
         outages=outages(run),
         usual_pause_s=usual_pause_s(run),
+        training=training,
     )
+
+
+def _prediction(run: RunRecord) -> Prediction | None:
+    return predict_from_flows(run) if run.scenario.workload.training is None else predict_training(run)
 
 
 def measured(iterations: Sequence[IterationRow]) -> tuple[IterationRow, ...]:

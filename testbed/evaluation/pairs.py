@@ -69,8 +69,14 @@ def run_rounds(run: RunRecord, *, step_s: float = 0.0, share: float = 1.0) -> Ro
 
 def predict_from_flows(run: RunRecord) -> Prediction | None:
     """Return what the observed paths allow, None when the path of a flow between leaves is not known."""
+    return path_prediction(run, run_pattern(run).pair_bytes(run.scenario.workload.bulk_bytes))
+
+
+def path_prediction(run: RunRecord, pair_bytes: Sequence[int]) -> Prediction | None:
+    """Return the same of pairs that all move their ``pair_bytes`` at once; those with none have no part in it."""
     topology, pattern = run.topology, run_pattern(run)
-    pairs, sizes = pattern.host_pairs(rank_hosts(run)), pattern.pair_bytes(run.scenario.workload.bulk_bytes)
+    moving = [(pair, size) for pair, size in zip(pattern.host_pairs(rank_hosts(run)), pair_bytes, strict=True) if size]
+    pairs, sizes = [pair for pair, _size in moving], [size for _pair, size in moving]
     rows: dict[tuple[str, str], list[FlowRow]] = {}
     for row in run.tables.flows:
         rows.setdefault((row.src_host, row.dst_host), []).append(row)

@@ -112,6 +112,47 @@ class TransferRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComputingRow(Row):
+    """How one rank computed in one training iteration.
+
+    ``compute_s``: what was asked for; ``excess_s``: how much longer it took; ``latest_s``: lateness of the latest of
+    its timers, which may have been made up for.
+    """
+
+    FILE: ClassVar[str] = "computing.csv"
+    iteration: int
+    warmup: bool
+    rank: int
+    host: str
+    compute_s: float
+    excess_s: float
+    latest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRow(Row):
+    """One operation of a group, or one message between two ranks, in one training iteration.
+
+    ``number``: its place among the operations of ``first_rank``. ``issued_s``: when the first of its ranks came to it;
+    ``start_s``: when the last had begun with it; ``end_s``: when it was over for the last.
+    """
+
+    FILE: ClassVar[str] = "operations.csv"
+    iteration: int
+    warmup: bool
+    first_rank: int
+    number: int
+    ranks: int
+    phase: str
+    operation: str
+    group: str
+    size_bytes: int
+    issued_s: float
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRow(Row):
     """Cumulative counters of one interface."""
 
@@ -259,6 +300,8 @@ class Tables:
     ranks: tuple[RankRow, ...] = ()
     flows: tuple[FlowRow, ...] = ()
     transfers: tuple[TransferRow, ...] = ()
+    operations: tuple[OperationRow, ...] = ()
+    computing: tuple[ComputingRow, ...] = ()
     links: tuple[LinkRow, ...] = ()
     queues: tuple[QueueRow, ...] = ()
     cpu: tuple[CpuRow, ...] = ()

@@ -29,6 +29,7 @@ from testbed.fidelity.outcome import (
 from testbed.fidelity.pace import (
     check_agents_wait,
     check_busy_cores,
+    check_compute_lateness,
     check_foreign_load,
     check_probe_lateness,
     check_rank_lateness,
@@ -91,6 +92,7 @@ CHECKS: tuple[Check, ...] = (
     check_steal,
     check_replay_lateness,
     check_rank_lateness,
+    check_compute_lateness,
     check_probe_lateness,
     check_sampler_lateness,
     check_socket_drops,

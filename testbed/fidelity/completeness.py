@@ -54,6 +54,8 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "packet-socket drops": bool(tables.sockets) or run.switched_by_kernel,
         "lateness of samples": bool(run.events_named("sampler_stopped")),
         "lateness of ranks": any(row.start_lateness_s is not None for row in tables.ranks),
+        "computing of ranks": metrics.training is None or bool(tables.computing),
+        "operations of training": metrics.training is None or bool(tables.operations),
         "faults": len(metrics.outages) == len(run.scenario.faults),
         "outage": all(outage.at_most_s is not None for outage in faults),
     }

@@ -197,8 +197,9 @@ def check_settings_after(evidence: FabricEvidence) -> Finding | None:
 
 def _metered_share(evidence: Evidence) -> float:
     """Return how much of what the busiest host receives has to wait for tokens: all but what a full bucket holds."""
-    run = evidence.run
-    return max(0.0, 1 - largest_burst_bytes(run.scenario.fabric) / busiest_host_bytes(run))
+    run, training = evidence.run, evidence.metrics.training
+    bursts = 1 if training is None else training.job.n_operations  # a bucket fills while a link idles
+    return max(0.0, 1 - bursts * largest_burst_bytes(run.scenario.fabric) / busiest_host_bytes(run))
 
 
 def check_uplink_bytes(evidence: Evidence) -> Finding | None:

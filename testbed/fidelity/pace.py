@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from testbed.evaluation.training import latest_rank
 from testbed.evaluation.usage import AGENT_ROLE
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, limits, percent_limits
 from testbed.fidelity.waiting import waiting_share
@@ -127,6 +128,20 @@ def check_rank_lateness(evidence: Evidence) -> Finding | None:
         "rank_lateness",
         lateness_s / evidence.metrics.completion_s,
         f"rank {worst.rank} began {lateness_s * 1000:.1f} ms late ({percent_limits('rank_lateness')} of completion)",
+    )
+
+
+def check_compute_lateness(evidence: Evidence) -> Finding | None:
+    """In training iterations no rank computed longer than it was asked to."""
+    worst = latest_rank(evidence.run)
+    if worst is None or not evidence.metrics.completion_s:
+        return None
+    return grade(
+        "compute_lateness",
+        worst.excess_s / evidence.metrics.completion_s,
+        f"rank {worst.rank} on {worst.host} computed {worst.excess_s * 1000:.1f} ms longer than the "
+        f"{worst.compute_s:.3f} s asked for, its latest timer {worst.latest_s * 1000:.1f} ms "
+        f"late ({percent_limits('compute_lateness')} of completion)",
     )
 
 

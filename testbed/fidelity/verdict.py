@@ -79,6 +79,9 @@ THRESHOLDS = {
     ),
     "steal": Threshold(0.01, 0.05, "time a hypervisor took away: the emulation stood still while clocks went on"),
     "rank_lateness": Threshold(0.01, 0.05, "a rank that starts late lengthens the completion time by as much"),
+    "compute_lateness": Threshold(
+        0.01, 0.05, "a rank that computes longer than it was asked to keeps all others waiting for as long"
+    ),
     "probe_lateness": Threshold(
         1.0,
         10.0,

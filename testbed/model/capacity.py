@@ -39,6 +39,7 @@ MEMORY_PER_SWITCH_BYTES: Final = 6_000_000
 MEMORY_PER_HOST_BYTES: Final = 5_000_000  # the host's shell
 MEMORY_PER_RANK_BYTES: Final = 40_000_000  # a Python process (27 MB) and its socket buffers
 ARRAYS_PER_RANK: Final = 4  # of an all-reduce: data, original, expected sum, comparison
+ARRAYS_PER_TRAINED: Final = 2  # of all operations of a training iteration: data and, in a quarter, its beginnings
 MEMORY_PER_FLOW_BYTES: Final = 500_000  # elsewhere: socket buffers at both ends, a slice
 PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
 FILES_BASE: Final = 100
@@ -82,6 +83,8 @@ def need(scenario: Scenario) -> Need:
 def _data_bytes(scenario: Scenario) -> int:
     """Return the memory for what all ranks move: whole arrays where they are kept, else what is on its way."""
     work = scenario.workload
+    if (job := scenario.job) is not None:
+        return scenario.ranks * ARRAYS_PER_TRAINED * job.array_bytes
     collective = scenario.collective
     if collective is not None and not collective.independent:
         return scenario.ranks * ARRAYS_PER_RANK * work.size_bytes

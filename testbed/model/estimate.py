@@ -27,10 +27,16 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     if work.mice_only_s is not None:
         return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
     pattern = pattern_of(scenario, hosts, rng)
-    # of one large iteration: what parts of floats and waiting add is no matter here
-    duration_s = pattern_ideal(topology, hosts, pattern, volume_bytes).ideal_s
-    if scheme == "ecmp" and (pattern.in_step or work.kind == "permutation"):
+    slowdown = 1.0
+    if scheme == "ecmp" and (pattern.in_step or work.kind in ("permutation", "training")):
         pairs = pattern.host_pairs(hosts)
         hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
-        duration_s *= hashed.slowdown.mean
-    return SETUP_S + PER_HOST_S * scenario.fabric.hosts + duration_s
+        slowdown = hashed.slowdown.mean
+    if (job := scenario.job) is not None:
+        communication_s = job.scaled.emulated.communication_s
+        measured_s = work.iterations * (job.ideal.duration_s + (slowdown - 1) * communication_s)
+        warmup_s = work.warmup_iterations * slowdown * warmup_bytes / job.size_bytes * communication_s
+        return SETUP_S + PER_HOST_S * scenario.fabric.hosts + measured_s + warmup_s
+    # of one large iteration: what parts of floats and waiting add is no matter here
+    duration_s = pattern_ideal(topology, hosts, pattern, volume_bytes).ideal_s
+    return SETUP_S + PER_HOST_S * scenario.fabric.hosts + slowdown * duration_s

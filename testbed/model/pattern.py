@@ -6,6 +6,7 @@ kind           a rank's ``size_bytes`` are              bytes of a pair     busb
 allreduce_ring its array, summed over all ranks         2(n-1)/n x size     2(n-1)/n
 all_to_all     what it has for all ranks together       size / n            (n-1)/n
 collective     as nccl-tests counts the operation       its program's       the operation's
+training       what the busiest ideally sends           its iteration's     1
 permutation    what it sends its partner                size                1 ("sendrecv")
 incast         what it sends rank 0; rank 0 only gets   size                n-1 ("gather" divides n x size by n)
 ============== ======================================== =================== ==================================
@@ -25,6 +26,7 @@ from random import Random
 from testbed.collectives.collective import RING, Collective, pairs_of, volumes
 from testbed.model.scenario import Scenario, WorkloadKind, WorkloadSpec
 from testbed.model.topology import Host
+from testbed.training.job import EmulatedJob
 
 Pair = tuple[int, int]  # ranks: source, destination
 HostPair = tuple[Host, Host]
@@ -34,13 +36,15 @@ HostPair = tuple[Host, Host]
 class Pattern:
     """The pairs of ranks that exchange data. ``jobs`` are the ranks of each job; a rank is in one job.
 
-    ``collective`` is what the ranks of a job do together; None: each pair moves ``size_bytes``, all on its own.
+    ``collective`` is what the ranks of a job do together, ``training`` what they do in a training iteration; both None:
+    each pair moves ``size_bytes``, all on its own.
     """
 
     kind: WorkloadKind
     jobs: tuple[tuple[int, ...], ...]
     pairs: tuple[Pair, ...]  # by source, then as the job has them
     collective: Collective | None = None
+    training: EmulatedJob | None = None
 
     @cached_property
     def n_ranks(self) -> int:
@@ -60,7 +64,7 @@ class Pattern:
     @property
     def independent(self) -> bool:
         """Whether every pair is on its own."""
-        return self.collective is None or self.collective.independent
+        return self.training is None and (self.collective is None or self.collective.independent)
 
     @property
     def bus_factor(self) -> float:
@@ -71,6 +75,8 @@ class Pattern:
 
     def pair_bytes(self, size_bytes: int) -> tuple[int, ...]:
         """Return the payload bytes of each pair in an iteration, exact also where parts are uneven or empty."""
+        if self.training is not None and size_bytes:
+            return self.training.pair_bytes(size_bytes)
         if self.collective is None:
             return (size_bytes,) * len(self.pairs)
         if not size_bytes:
@@ -133,6 +139,8 @@ def pattern_of(scenario: Scenario, hosts: Sequence[Host], rng: Random) -> Patter
     share leaves and uplinks.
     """
     work, n, collective = scenario.workload, scenario.job_ranks, scenario.collective
+    if (training := scenario.job) is not None:
+        return Pattern(work.kind, (tuple(range(n)),), training.pairs, training=training)
     jobs = tuple(tuple(range(first, first + n)) for first in range(0, len(hosts), n))
     pairs = tuple(pair for job in jobs for pair in _job_pairs(work, collective, job, hosts, rng))
     return Pattern(work.kind, jobs, pairs, collective)

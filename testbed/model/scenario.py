@@ -34,6 +34,7 @@ from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_R
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
+from testbed.training.job import EmulatedJob, emulated_job
 from testbed.units import GIB, KIB, MIB
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
@@ -276,8 +277,29 @@ class Scenario(Spec):
         return self.workload.collective_of(self.fabric.hosts_per_leaf)
 
     @property
+    def _is_unread(self) -> bool:
+        """Whether its trace has yet to be read."""
+        return self.workload.training is not None and self.workload.training.is_unread
+
+    @property
+    def job(self) -> EmulatedJob | None:
+        """What the ranks do in a training iteration, None for other kinds. Raises ``Mistakes`` where it cannot be."""
+        work = self.workload
+        if work.training is None:
+            return None
+        return emulated_job(
+            work.training,
+            hosts=self.ranks,
+            link_mbps=self.fabric.host_link_mbps,
+            mtu_bytes=self.fabric.mtu_bytes,
+            size_bytes=work.size_bytes,
+        )
+
+    @property
     def peers(self) -> int:
         """Most ranks that one rank sends to, or receives from."""
+        if (job := self.job) is not None:
+            return max(max(Counter(pair[end] for pair in job.pairs).values()) for end in (0, 1))
         if self.workload.kind == "collective" and (collective := self.collective) is not None:
             return most_peers(collective, self.job_ranks)
         return self.job_ranks - 1 if self.workload.kind in ("all_to_all", "incast") else 1
@@ -310,9 +332,10 @@ class Scenario(Spec):
         if self.workload.size_bytes < 4 * self.ranks:
             size_bytes = self.workload.size_bytes
             yield f"workload.size_bytes={size_bytes}; expected at least one float per rank ({4 * self.ranks})"
-        impossible = list(self._collective_mistakes())
+        impossible = [*self._collective_mistakes(), *self._training_mistakes()]
         yield from impossible
-        if not impossible and self.peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
+        possible = not impossible and not self._is_unread
+        if possible and self.peers * self.workload.flows_per_hop > MAX_PEER_FLOWS:
             yield (
                 f"workload.flows_per_hop={self.workload.flows_per_hop} with {self.peers} peers per rank; "
                 f"expected at most {MAX_PEER_FLOWS} connections of a rank"
@@ -337,6 +360,24 @@ class Scenario(Spec):
             for problem in collective.problems(self.job_ranks):
                 what, _, expected = problem.partition(", expected ")
                 yield f"workload.collective: {what}; expected {expected}"
+
+    def _training_mistakes(self) -> Iterable[str]:
+        """Yield why the ranks cannot do what is asked of them in a training iteration."""
+        training = self.workload.training
+        if training is None:
+            return
+        if self._is_unread:
+            return  # its file has yet to be read (``testbed.runs.scenario_files``); then this is asked again
+        try:
+            job = self.job
+        except Mistakes as error:
+            yield from (
+                f"workload.training: {one.replace('sent_bytes', 'workload.size_bytes')}" for one in error.mistakes
+            )
+            return
+        assert job is not None
+        if job.group_hosts > MAX_COLLECTIVE_RANKS:
+            yield f"workload.training: {job.group_hosts} hosts a stage; expected at most {MAX_COLLECTIVE_RANKS}"
 
     def _job_mistakes(self) -> Iterable[str]:
         jobs, ranks = self.workload.jobs, self.ranks

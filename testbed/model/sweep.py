@@ -26,6 +26,7 @@ NOT_TO_VARY: Final[Mapping[str, str]] = {
     "expectation": "a setting; these are words",
     "schemes": "a setting; for schemes use --schemes",
     "seeds": "a setting; for seeds use --seeds",
+    "workload.training.trace": "a setting; a sweep is of one trace",
 }
 
 
@@ -162,8 +163,8 @@ def _request_problems(
 ) -> list[Problem]:
     where, root = f"--over {field}", field.partition(".")[0]
     problems = []
-    if root in NOT_TO_VARY:
-        problems.append(Problem("not a field to vary", where, field, NOT_TO_VARY[root]))
+    if refused := {root, field} & NOT_TO_VARY.keys():
+        problems.append(Problem("not a field to vary", where, field, NOT_TO_VARY[refused.pop()]))
     if len(values) < least_values:
         expected = "two values or more, e.g. 9K,18K,36K (for one, use 'gse run' with --set)"
         problems.append(Problem("one value is no sweep", where, f"{len(values)} value", expected))

@@ -10,10 +10,11 @@ from testbed.collectives.algorithms import ALGORITHMS
 from testbed.collectives.collective import ALL_TO_ALL, NAMES, RING, Collective, parse_name
 from testbed.collectives.operation import ProgramOperation
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.training.spec import TrainingSpec
 from testbed.units import GIB, KIB
 
 Placement = Literal["cross_leaf", "leaf_local", "random"]
-WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation", "collective"]
+WorkloadKind = Literal["allreduce_ring", "all_to_all", "incast", "permutation", "collective", "training"]
 Partners = Literal["other_leaf", "any"]
 
 
@@ -37,7 +38,8 @@ class WorkloadSpec(Spec):
         ge=64,
         le=GIB,
         description="allreduce_ring: array per rank (float32, summed in place); all_to_all: what a rank has for all "
-        "ranks together; collective: as nccl-tests counts it, see docs/workloads.md",
+        "ranks together; collective: as nccl-tests counts it, see docs/workloads.md; training: what the busiest host "
+        "ideally sends in an iteration, to which the job is scaled down",
     )
     collective: CollectiveName | None = Field(
         None, description="kind collective: operation, or operation/algorithm; unset: allreduce"
@@ -46,6 +48,7 @@ class WorkloadSpec(Spec):
         None, ge=1, description="allreduce/hierarchical: ranks of a group; unset: as many as a leaf has hosts"
     )
     root: Count | None = Field(None, ge=0, description="broadcast: the rank of a job that has it; unset: 0")
+    training: TrainingSpec | None = Field(None, description="kind training: the job; see docs/workloads.md")
     iterations: Count = Field(3, ge=1, le=100_000, description="measured iterations")
     warmup_iterations: Count = Field(1, ge=0, le=1000, description="iterations before measuring")
     warmup_size_bytes: SizeBytes | None = Field(
@@ -112,7 +115,7 @@ class WorkloadSpec(Spec):
     def independent(self) -> bool:
         """Whether every pair is on its own, so that it makes sense to ask how the pairs fared beside each other."""
         found = self._operation_and_algorithm
-        return found is None or Collective(*found).independent
+        return self.kind != "training" and (found is None or Collective(*found).independent)
 
     @model_validator(mode="after")
     def _fits_together(self) -> WorkloadSpec:
@@ -127,6 +130,11 @@ class WorkloadSpec(Spec):
                 for name in ("collective", "group_ranks", "root")
                 if (value := getattr(self, name)) is not None
             ]
+        if (self.training is not None) != (self.kind == "training"):
+            said = "set" if self.training is not None else "unset"
+            mistakes.append(f"training {said} with kind={self.kind}; expected it exactly with kind=training")
+        if self.kind == "training" and self.jobs > 1:
+            mistakes.append(f"jobs={self.jobs} with kind=training; expected 1")
         if self.mice_only_s is not None and (self.kind != "permutation" or not self.mice_interval_ms):
             mistakes.append(
                 f"mice_only_s={self.mice_only_s:g} with kind={self.kind}, mice_interval_ms={self.mice_interval_ms:g}; "

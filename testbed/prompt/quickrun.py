@@ -27,6 +27,7 @@ RING = {
     "workload.kind": "allreduce_ring",
     "workload.jobs": 1,
     **dict.fromkeys(("workload.mice_only_s", "workload.collective", "workload.group_ranks", "workload.root")),
+    "workload.training": None,
 }
 
 

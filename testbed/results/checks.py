@@ -10,10 +10,12 @@ from testbed.errors import Problem
 from testbed.evaluation.records import (
     INTEGER_CHARACTERS,
     MOST,
+    ComputingRow,
     CrossFlowRow,
     FlowRow,
     IterationRow,
     MessageRow,
+    OperationRow,
     RankRow,
     ReplayRow,
     Row,
@@ -118,25 +120,32 @@ def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Itera
 
 def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) -> Iterator[tuple[str, bool, str]]:
     """Yield (column, whether it is possible, what was expected)."""
-    if isinstance(row, (IterationRow, RankRow, TransferRow)):
+    if isinstance(row, (IterationRow, RankRow, TransferRow, OperationRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
-    if isinstance(row, (RankRow, FlowRow)):
+    if isinstance(row, (RankRow, FlowRow, ComputingRow)):
         yield "rank", row.rank < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, TransferRow):
         for name in ("src_rank", "dst_rank"):
             yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
-    if isinstance(row, RankRow):
+    if isinstance(row, OperationRow):
+        yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
+        yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
+    if isinstance(row, (RankRow, ComputingRow)):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, (TransferRow, MessageRow, CrossFlowRow, ReplayRow)):
         for name in ("src_host", "dst_host"):
             yield name, getattr(row, name) in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, CrossFlowRow):
-        burst = row.kind == "burst"
-        yield "kind", row.kind in ("poisson", "burst"), "poisson or burst"
-        yield "burst", (row.burst is not None) == burst, "a number" if burst else "nothing"
-        yield "size_bytes", row.size_bytes > 0, "at least a byte"
+        yield from _cross_rules(row)
     if isinstance(row, FlowRow) and row.path is not None:
         yield "path", _is_path(topology, row.path), "a path of this fabric"
+
+
+def _cross_rules(row: CrossFlowRow) -> Iterator[tuple[str, bool, str]]:
+    burst = row.kind == "burst"
+    yield "kind", row.kind in ("poisson", "burst"), "poisson or burst"
+    yield "burst", (row.burst is not None) == burst, "a number" if burst else "nothing"
+    yield "size_bytes", row.size_bytes > 0, "at least a byte"
 
 
 def _is_path(topology: Topology, name: str) -> bool:

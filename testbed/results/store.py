@@ -26,12 +26,14 @@ from typing import Any
 from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.evaluation.records import (
     CalibrationRow,
+    ComputingRow,
     CpuRow,
     CrossFlowRow,
     FlowRow,
     IterationRow,
     LinkRow,
     MessageRow,
+    OperationRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -216,6 +218,8 @@ class Run:
             ranks=self.rows(RankRow),
             flows=self.rows(FlowRow),
             transfers=self.rows(TransferRow),
+            operations=self.rows(OperationRow),
+            computing=self.rows(ComputingRow),
             links=self.rows(LinkRow),
             queues=self.rows(QueueRow),
             cpu=self.rows(CpuRow),

@@ -53,6 +53,7 @@ def _summary(run: Run) -> dict[str, Any]:
         **_jobs(metrics, run),
         **_pairs(metrics, run),
         **cross_fields(metrics, run),
+        **_training(metrics),
         "latency_ms": latency_fields(metrics.latency),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
@@ -66,6 +67,22 @@ def _summary(run: Run) -> dict[str, Any]:
         **agent_fields(run),
         **agents_wait_field(evidence.usage),
         "details": _details(metrics, evidence.usage),
+    }
+
+
+def _training(metrics: Metrics) -> dict[str, Any]:
+    """Return what training iterations consist of; nothing for other workloads."""
+    found = metrics.training
+    if found is None:
+        return {}
+    return {
+        "training": {
+            "compute_s": found.compute_s,
+            "exposed_share": found.exposed_share,
+            "ideal_exposed_share": found.ideal_exposed_share,
+            "operations": {kind.name: asdict(kind) for kind in found.kinds},
+            "scaled": found.job.to_json(),
+        }
     }
 
 

@@ -22,11 +22,13 @@ from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
 from testbed.units import MIB
+from testbed.workload.stall import Patience
 
 # An iteration slower than this fraction of the physical limit is no measurement any more but a failure.
 SLOWEST_EFFICIENCY = 0.01
 ITERATION_GRACE_S = 30.0
 CROSS_LINGER_S = 10.0  # for flows that had begun when the measured part ended; what takes longer is told as missing
+TRAINING_HANG_S = 3.5  # asked every third of it, a rank that hangs is named within 5 s
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,23 @@ class Plan:
             journal=self.scenario.gsp.journal,
         )
 
-    def slice_bytes(self, size_bytes: int) -> int:
-        """Return the pipelining unit for an array of this size."""
+    def slice_bytes(self, size_bytes: int) -> int | None:
+        """Return the pipelining unit for an array of this size; None: each operation of an iteration has its own."""
         chosen = self.scenario.workload.slice_bytes
+        if self.pattern.training is not None:
+            return chosen
         return default_slice_bytes(self.scenario.job_ranks, size_bytes) if chosen is None else chosen
 
     def iteration_timeout_s(self, size_bytes: int) -> float:
         """Return how long an iteration may take before the run is given up."""
         ideal_s = self.limit(size_bytes).ideal_s if size_bytes else 0.0
-        return ideal_s / SLOWEST_EFFICIENCY + ITERATION_GRACE_S
+        computed_s = 0.0 if self.pattern.training is None else self.pattern.training.ideal.duration_s
+        return ideal_s / SLOWEST_EFFICIENCY + computed_s + ITERATION_GRACE_S
+
+    @property
+    def patience(self) -> Patience:
+        """How long ranks may be silent: in training, where all wait for one, the one is told within five seconds."""
+        return Patience() if self.pattern.training is None else Patience(hang_s=TRAINING_HANG_S)
 
     def limit(self, size_bytes: int) -> Ideal:
         """Return the physical limit of an iteration of this size."""

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 import scenarios
 from testbed.errors import Problem, ScenarioError
 from testbed.model import scenario as specifications
+from testbed.model.fields import Mistakes
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario, override, parse_scenario, problems_from
 from testbed.results.files import read_input
+from testbed.traces.files import load_digested
+from testbed.training.spec import Recorded
 
 SUFFIXES = (".yml", ".yaml", ".json")
 MAX_FILE_BYTES = 200_000  # a scenario is some kB; more is a log, a device or a mistake
@@ -123,6 +126,33 @@ def load(name_or_path: str, settings: Sequence[str] = ()) -> Scenario:
     is_file = path.suffix in SUFFIXES or "/" in name_or_path
     scenario = load_file(path) if is_file else load_builtin(name_or_path)
     return override(scenario, parse_settings(settings)) if settings else scenario
+
+
+def with_trace(scenario: Scenario) -> Scenario:
+    """Return the scenario with what the traces it names say; a path is relative to the working directory.
+
+    One that has been read already is not read again. Raises ScenarioError or TraceError.
+    """
+    training = scenario.workload.training
+    if training is None or not training.is_unread:
+        return scenario
+    fields = scenario.model_dump(mode="json")
+    fields["workload"]["training"]["recorded"] = [
+        _recorded(path, training.trace_rank).model_dump(mode="json") for path in training.files
+    ]
+    return parse_scenario(fields, source=f"scenario {scenario.name}")
+
+
+def _recorded(path: str, rank: str | None) -> Recorded:
+    trace, sha256 = load_digested(Path(path))
+    try:
+        return Recorded.of(trace, sha256, rank)
+    except Mistakes as error:
+        problems = []
+        for mistake in error.mistakes:
+            said, _, expected = mistake.partition("; expected ")
+            problems.append(Problem("cannot be replayed", f"workload.training: {path}", said, expected))
+        raise ScenarioError(problems) from None
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

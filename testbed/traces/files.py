@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from codecs import BOM_UTF8
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +20,21 @@ MAX_TRACE_BYTES: Final = 256 * MIB
 
 def load(path: Path, format: Format | None = None) -> Trace:
     """Read the trace in a file. Raises TraceError, also for what is no ordinary file or too large."""
+    return parse(_data(path), str(path), format)
+
+
+def load_digested(path: Path) -> tuple[Trace, str]:
+    """Read the trace in a file; return it with the SHA-256 of the file, in hexadecimal. Raises TraceError."""
+    data = _data(path)
+    return parse(data, str(path), None), hashlib.sha256(data).hexdigest()
+
+
+def _data(path: Path) -> bytes:
     try:
-        data = _read(path)
+        return _read(path)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TraceError(Problem("cannot be read", str(path), str(reason), "a trace of collectives")) from None
-    return parse(data, str(path), format)
 
 
 def _read(path: Path) -> bytes:

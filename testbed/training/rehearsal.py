@@ -72,11 +72,19 @@ class Job:
         return cls(tuple(stages[host // of_stage] for host in range(hosts)), members)
 
 
+Meeting = tuple[tuple[int, int], ...]  # rank, number
+
+
 @dataclass(frozen=True)
 class Execution:
-    """A job as it went: a timeline for each rank. ``start_s`` of an operation is when its last rank had come to it."""
+    """A job as it went: a timeline for each rank. ``start_s`` of an operation is when its last rank had come to it.
+
+    ``meetings``: for each operation of a group, or message, its ranks in the group's order, each with the number the
+    operation has among its own.
+    """
 
     timelines: tuple[Timeline, ...]
+    meetings: tuple[Meeting, ...]
 
     @property
     def duration_s(self) -> float:
@@ -142,6 +150,7 @@ class _Floor:
         self._ranks = [_Rank(iteration.ops) for iteration in job.ranks]
         self._seconds_of = seconds_of
         self._mistakes: list[str] = []
+        self._meetings: list[Meeting] = []
 
     def execute(self) -> Execution:
         self._check_neighbours()
@@ -157,7 +166,7 @@ class _Floor:
             Timeline(max(rank.now_s, rank.free_s), iteration.compute_s, tuple(rank.done))
             for rank, iteration in zip(self._ranks, self._job.ranks, strict=True)
         )
-        return Execution(tuple(timelines))
+        return Execution(tuple(timelines), tuple(self._meetings))
 
     def _check_neighbours(self) -> None:
         for number, rank in enumerate(self._ranks):
@@ -205,6 +214,7 @@ class _Floor:
         self._check_agreement(met)
         start_s = max(max(issued.issued_s, self._ranks[member].free_s) for member, issued in met.items())
         seconds = max(checked_seconds(self._seconds_of, issued.op) for issued in met.values())
+        self._meetings.append(tuple((member, len(self._ranks[member].done)) for member in met))
         for member, issued in met.items():
             rank = self._ranks[member]
             rank.free_s = start_s + seconds

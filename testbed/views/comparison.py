@@ -20,6 +20,7 @@ from testbed.model.oracle import Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.store import Run
 from testbed.results.summary import summarise
+from testbed.training.job import training_text
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words
 
@@ -40,6 +41,7 @@ ITERATION_NAMES: dict[WorkloadKind, str] = {
     "incast": "incast",
     "permutation": "permutation",
     "collective": "collective",
+    "training": "training iteration",
 }
 VERDICTS = ("VALID", "SUSPECT", INVALID)
 
@@ -233,6 +235,12 @@ def describe(scenario: Scenario) -> str:
 
 def _bulk(scenario: Scenario) -> str:
     work = scenario.workload
+    if work.training is not None:
+        flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per pair"
+        return (
+            f"training iteration, {printable(training_text(work.training))}; {scenario.ranks} ranks that ideally send "
+            f"{bytes_to_text(work.size_bytes)} each, {work.placement}, {flows}"
+        )
     jobs = f" in {work.jobs} jobs" if work.jobs > 1 else ""
     per = "hop" if work.in_step else "pair"
     flows = f"{work.flows_per_hop} flow{'s' if work.flows_per_hop > 1 else ''} per {per}"

@@ -70,6 +70,7 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
 }
+EXPOSED = ("training", "exposed_share")
 MOST_LABELLED_ROWS = 24
 CURVE_STEPS = 1000
 LEAST_WAIT_MS = 0.1  # drawn on a logarithmic axis
@@ -182,10 +183,15 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
     expected = comparison.ecmp_expectation
     figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
     left, right = figure.subplots(1, 2)
-    _bars(left, comparison, "completion_s", ideal_s, expected.slowdown if expected else None)
+    training = comparison.scenario.workload.training is not None
+    _bars(left, comparison, ("completion_s",), ideal_s, expected.slowdown if expected else None)
     left.set_ylabel(f"completion time of one {iteration_name(comparison.scenario)} (s)")
-    _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
-    right.set_ylabel("bus bandwidth (Mbit/s)")
+    if training:
+        _bars(right, comparison, EXPOSED, entries[0].number("training", "ideal_exposed_share"), None)
+        right.set_ylabel("exposed communication (share of an iteration)")
+    else:
+        _bars(right, comparison, ("busbw_mbps",), limit_mbps, expected.efficiency if expected else None)
+        right.set_ylabel("bus bandwidth (Mbit/s)")
     figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
@@ -194,7 +200,8 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
         if expected
         else ""
     )
-    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit"
+    limit = "an ideal network" if training else "physical limit"
+    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: {limit}"
     text = f"{_workload_words(comparison)}: {points}.{band}"
     return figure, _caption(comparison, text)
 
@@ -204,9 +211,11 @@ def _workload_words(comparison: Comparison) -> str:
     return "Ring all-reduce" if comparison.scenario.workload.kind == "allreduce_ring" else name.capitalize()
 
 
-def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, expected: Band | None) -> None:
+def _bars(
+    axes: Axes, comparison: Comparison, keys: tuple[str, ...], limit: float | None, expected: Band | None
+) -> None:
     for x, scheme in enumerate(comparison.schemes):
-        spread = comparison.spread(scheme, key)
+        spread = comparison.spread(scheme, *keys)
         if spread is None:
             continue
         axes.bar(x, spread.mean, width=0.62, color=scheme_colour(scheme), alpha=0.75, linewidth=0)
@@ -214,7 +223,7 @@ def _bars(axes: Axes, comparison: Comparison, key: str, limit: float | None, exp
         axes.annotate(f"{spread.mean:.4g}", (x, 0), (0, 2), textcoords="offset points", **label)
         own = comparison.of(scheme)
         for index, entry in enumerate(own):
-            value = entry.number(key)
+            value = entry.number(*keys)
             if value is None:
                 continue
             offset = 0.0 if len(own) == 1 else (index / (len(own) - 1) - 0.5) * 0.4

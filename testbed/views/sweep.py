@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import log10
+from math import comb, log10
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -22,6 +22,8 @@ from testbed.units import KIB, MIB
 from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
 
 FORMAT_VERSION: Final = 1
+CONFIDENCE: Final = 0.95
+MOST_PLAIN: Final = 10_000  # larger numbers have commas
 RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
 STATES: Final = (*VERDICTS, RUN_FAILED, NOT_RUN)
 
@@ -47,6 +49,7 @@ def control_fraction(entry: Entry) -> float | None:
 QUANTITIES: Final = (
     Quantity("efficiency", _at("efficiency")),
     Quantity("completion_s", _at("completion_s")),
+    Quantity("exposed_share", _at("training", "exposed_share")),
     Quantity("algbw_mbps", _at("algbw_mbps")),
     Quantity("busbw_mbps", _at("busbw_mbps")),
     Quantity("wrong_elements", _at("wrong_elements")),
@@ -113,9 +116,31 @@ class Group:
 
     def median(self, key: str) -> Median | None:
         """Return the median over the runs that have the quantity and are not INVALID; None when there is none."""
-        usable = [member.numbers[key] for member in self.members if member.state not in (INVALID, RUN_FAILED)]
-        numbers = [number for number in usable if number is not None]
+        numbers = self._usable(key)
         return Median(median(numbers), min(numbers), max(numbers), len(numbers)) if numbers else None
+
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """Return where the median of all runs there could be lies, with at least 95% confidence; None below six runs.
+
+        Order statistics: of n runs at most k - 1 are below it with probability P(Bin(n, 1/2) < k), whatever the
+        distribution.
+        """
+        numbers = sorted(self._usable(key))
+        k = _rank_of_interval(len(numbers))
+        return (numbers[k - 1], numbers[-k]) if k else None
+
+    def _usable(self, key: str) -> list[float]:
+        usable = [member.numbers[key] for member in self.members if member.state not in (INVALID, RUN_FAILED)]
+        return [number for number in usable if number is not None]
+
+
+def _rank_of_interval(runs: int) -> int:
+    """Return the largest k for which the kth and the kth last of so many enclose the median with 95%; 0: none does."""
+    below, k = 0, 0
+    while 2 * (below + comb(runs, k)) <= (1 - CONFIDENCE) * 2**runs:
+        below += comb(runs, k)
+        k += 1
+    return k
 
 
 @dataclass(frozen=True)
@@ -272,7 +297,8 @@ def axis_of(stored: StoredSweep) -> Axis:
     positions = tuple(value / factor for value in values)
     log = min(positions) > 0 and log10(max(positions) / min(positions)) >= 1
     label = f"{sweep.field} ({unit})" if unit else sweep.field
-    return Axis("log" if log else "linear", label, positions, tuple(f"{position:.4g}" for position in positions))
+    ticks = tuple(f"{position:,.0f}" if position >= MOST_PLAIN else f"{position:.4g}" for position in positions)
+    return Axis("log" if log else "linear", label, positions, ticks)
 
 
 def _unit(field: str, least: float) -> tuple[str, float]:

@@ -7,6 +7,7 @@ Where values are words (or one is unset) they stand side by side, and medians ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import floor
 from pathlib import Path
 from textwrap import wrap
@@ -21,7 +22,9 @@ from matplotlib.ticker import NullLocator
 from testbed.views.comparison import INVALID
 from testbed.views.plots import CM, STYLE, TWO_COLUMNS_CM, distinct, figure_files, scheme_colour, write_figures
 from testbed.views.sweep import Axis, Group, SweepResults, axis_of
+from testbed.views.sweep_training import training_figure
 from testbed.views.sweep_words import MOST_WORDS, by_scheme, correctness_text
+from testbed.views.training_gain import speed_gains
 
 NAME: Final = "curves"
 HEIGHT_CM: Final = 6.2
@@ -66,20 +69,24 @@ def provenance(results: SweepResults, caption: str) -> dict[str, Any]:
     """Return what the figure was made from, its numbers included."""
     entries = [member.entry for member in results.members if member.entry is not None]
     versions = distinct([entry.run.manifest.get("versions") for entry in entries])
-    return {"caption": caption, **results.document(), "versions": versions}
+    gains = {
+        "speed_over_first": [
+            {"value": results.stored.sweep.values[point], "scheme": scheme, **asdict(ratio)}
+            for (point, scheme), ratio in speed_gains(results).items()
+        ]
+    }
+    return {"caption": caption, **results.document(), **gains, "versions": versions}
 
 
 def curves(results: SweepResults) -> tuple[Figure, str] | None:
     """Return the figure and its caption; None when no run that is not INVALID has a number for any panel."""
+    training = results.stored.sweep.points[0].workload.training is not None
+    if training and results.has("completion_s"):
+        return training_figure(results, _heading(results), _point_style)
     choices = [panel for options in ((EFFICIENCY,), *PANELS) if (panel := _chosen(results, options)) is not None]
     if not choices:
         return None
-    axis = axis_of(results.stored)
-    heading = [
-        line
-        for text in (results.heading, "; ".join(results.notes()))
-        for line in wrap(text, round(TWO_COLUMNS_CM * 9), break_on_hyphens=False)
-    ]
+    axis, heading = axis_of(results.stored), _heading(results)
     if axis.kind == "words" and len(axis.positions) > MOST_WORDS and results.has(EFFICIENCY[0]):
         figure = by_scheme(results, heading, _point_style)
         figure.legend(
@@ -92,6 +99,15 @@ def curves(results: SweepResults) -> tuple[Figure, str] | None:
         _panel(axes, results, axis, shown)
     figure.legend(handles=_legend(results), loc="outside lower center", ncols=6)
     return figure, _caption(results, choices)
+
+
+def _heading(results: SweepResults) -> list[str]:
+    """Return the lines above a figure."""
+    return [
+        line
+        for text in (results.heading, "; ".join(results.notes()))
+        for line in wrap(text, round(TWO_COLUMNS_CM * 9), break_on_hyphens=False)
+    ]
 
 
 def _chosen(results: SweepResults, options: Sequence[Shown]) -> Shown | None:
@@ -132,6 +148,8 @@ def _curve(
             value = member.numbers[key]
             if value is not None:
                 axes.plot(x, value * factor, **_point_style(member.state, marker, colour))
+        if (reach := group.interval(key)) is not None:
+            axes.plot([x, x], [end * factor for end in reach], color=colour, lw=3.0, alpha=0.35, zorder=1)
         middle = group.median(key)
         if middle is not None:
             line.append((x, middle.median * factor))
@@ -196,5 +214,6 @@ def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
     seeds = len(results.stored.sweep.seeds)
     return (
         f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
-        f"and scheme; {counts}); lines: medians over seeds; dashed: physical limit.{notes}"
+        f"and scheme; {counts}); lines: medians over seeds; broad: 95% confidence interval of the median (order "
+        f"statistics, from six runs on); dashed: physical limit.{notes}"
     )

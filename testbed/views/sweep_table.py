@@ -7,12 +7,15 @@ from collections.abc import Callable
 from rich.console import RenderableType
 
 from testbed.errors import printable
-from testbed.views.cells import number_text
+from testbed.evaluation.metrics import Ratio
+from testbed.views.cells import Grid, number_text
 from testbed.views.sweep import Group, Median, SweepResults
-from testbed.views.tables import Grid, rendered
+from testbed.views.tables import rendered
+from testbed.views.training_gain import speed_gains
 
 Cell = Callable[[Group], str]
 MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
+PACE_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
@@ -35,16 +38,26 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         latencies += [("mice\np50 ms", _middle("mice_latency_p50_ms", 1)), ("mice\np99 ms", _middle(MICE, 1))]
     if results.has(FLOWS):
         latencies += [("flows\nslower p50", _middle(FLOWS, 1)), ("p99", _middle("flow_slowdown_p99", 1))]
+    gains, first = speed_gains(results), results.stored.sweep.schemes[0]
+    speeds: list[tuple[str, Cell]] = [
+        ("iteration\ns", _spread("completion_s", 2)),
+        ("exposed", _percent("exposed_share")),
+        (
+            "speed",
+            lambda group: _gain(None if group.scheme == first else gains.get((group.point, group.scheme))),
+        ),
+    ]
+    training = results.has("exposed_share")
     pace = _grid(
         results,
         results.heading,
         [
             ("verdicts", _verdicts),
-            ("efficiency", _spread("efficiency", 3)),
+            *(speeds if training else [("efficiency", _spread("efficiency", 3))]),
             ("dropped", _spread("dropped_packets", 0)),
             ("out of order", _spread("out_of_order_packets", 0)),
         ],
-        ("median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit",),
+        _pace_notes(results) if training else (PACE_NOTE,),
     )
     cost = _grid(
         results,
@@ -63,6 +76,23 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         return pace, cost
     columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
     return pace, _grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
+
+
+def _pace_notes(results: SweepResults) -> tuple[str, ...]:
+    """Return what is to be known of training iterations: the rule of each value by which it was scaled down."""
+    sweep = results.stored.sweep
+    jobs = [(text, point.job) for text, point in zip(sweep.texts, sweep.points, strict=True)]
+    return (
+        "median over seeds, in brackets smallest..largest; exposed: what of an iteration a rank does not compute; "
+        f"speed: over {sweep.schemes[0]}, geometric mean of ratios paired by seed, its 95% confidence interval",
+        *(printable(f"{text}: {line}") for text, job in jobs if job is not None for line in job.rule()),
+    )
+
+
+def _gain(ratio: Ratio | None) -> str:
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return number_text(None if ratio is None else ratio.mean, 3)
+    return f"{ratio.mean:.3f} ({ratio.low:.3f}..{ratio.high:.3f})"
 
 
 def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.text import Text
 from testbed.errors import printable
 from testbed.model.oracle import MAX_ROUTES
 from testbed.results.store import Run
-from testbed.views.cells import NOT_MEASURED, number_text
+from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_digits, time_text
 from testbed.views.comparison import (
     VERDICTS,
     Comparison,
@@ -24,6 +23,7 @@ from testbed.views.comparison import (
     left_out_text,
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
+from testbed.views.training import operation_kinds, training_notes, training_run_grid
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -35,17 +35,6 @@ SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the c
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table as text: ``notes`` stand below it. The first ``labels`` columns are words, the rest numbers."""
-
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-    labels: int = 1
 
 
 def run_table(runs: Sequence[Run]) -> RenderableType:
@@ -60,9 +49,11 @@ def scheme_table(runs: Sequence[Run]) -> RenderableType:
 
 def run_grid(comparison: Comparison) -> Grid:
     """Return one line per run; what is constant and the reasons of verdicts stand below."""
+    if comparison.scenario.workload.training is not None:
+        return training_run_grid(comparison)
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
     faults, mice = bool(comparison.scenario.faults), bool(comparison.scenario.workload.mice_interval_ms)
-    ideal_s = _time(entries[0].number("ideal_s"))
+    ideal_s = time_text(entries[0].number("ideal_s"))
     limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
     details = entries[0].summary.get("details")
     bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
@@ -104,7 +95,7 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[st
         entry.scheme,
         str(entry.seed),
         entry.verdict,
-        _time(entry.number("completion_s")),
+        time_text(entry.number("completion_s")),
         number_text(entry.number("busbw_mbps"), 2),
         number_text(entry.number("efficiency"), 3),
         number_text(entry.number("predicted_efficiency"), 3),
@@ -140,7 +131,9 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         return lambda c, scheme: _spread(c.spread(scheme, *keys), digits)
 
     scenario = comparison.scenario
-    kind, several, mice = scenario.workload.kind, scenario.workload.jobs > 1, scenario.workload.mice_interval_ms
+    if scenario.workload.training is not None:
+        return _training_lines(comparison, times, numbers)
+    kind, several = scenario.workload.kind, scenario.workload.jobs > 1
     return [
         ("runs", _runs),
         ("completion time, s", times("completion_s")),
@@ -154,6 +147,14 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         *((("  over hashing as expected", _over_expected),) if comparison.ecmp_expectation is not None else ()),
         *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if scenario.workload.independent else ()),
         *((("receiver's link used", numbers(3, "receiver_utilization")),) if kind == "incast" else ()),
+        *_fabric_lines(comparison, numbers),
+    ]
+
+
+def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
+    """Return what the fabric did meanwhile, whatever the workload."""
+    scenario, mice = comparison.scenario, comparison.scenario.workload.mice_interval_ms
+    return [
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency of probes p50, ms", numbers(1, "latency_ms", "p50")),
         ("latency of probes p99, ms", numbers(1, "latency_ms", "p99")),
@@ -176,6 +177,34 @@ def _wait_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> lis
     ]
 
 
+def _training_lines(
+    comparison: Comparison,
+    times: Callable[..., Callable[[Comparison, str], str]],
+    numbers: Callable[..., Callable[[Comparison, str], str]],
+) -> list[SchemeLine]:
+    """Return the lines of training iterations: whole, communication's part of it, operation by operation."""
+    return [
+        ("runs", _runs),
+        ("iteration time, s", times("completion_s")),
+        ("  on an ideal network, s", times("ideal_s")),
+        ("  computing, s", times("training", "compute_s")),
+        ("exposed communication share", numbers(3, "training", "exposed_share")),
+        ("  on an ideal network", numbers(3, "training", "ideal_exposed_share")),
+        (f"speed over {comparison.schemes[0]}", _speedup),
+        ("share of the ideal speed", numbers(3, "efficiency")),
+        ("  its paths allow", numbers(3, "predicted_efficiency")),
+        *(
+            line
+            for name in operation_kinds(comparison)
+            for line in (
+                (f"{name}, s an iteration", times("training", "operations", name, "seconds")),
+                ("  on an ideal network, s", times("training", "operations", name, "ideal_s")),
+            )
+        ),
+        *_fabric_lines(comparison, numbers),
+    ]
+
+
 def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
     """Return what agents did to frames, and what they cost."""
     return [
@@ -189,10 +218,13 @@ def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> li
 
 
 def _scheme_notes(comparison: Comparison) -> Iterator[str]:
-    yield "mean (smallest..largest) over runs; efficiency: busbw over its limit"
+    training = comparison.scenario.workload.training is not None
+    yield "mean (smallest..largest) over runs" + ("" if training else "; efficiency: busbw over its limit")
+    if training:
+        yield from training_notes(comparison)
     if comparison.ecmp_expectation is not None:
         yield "expected: Monte Carlo mean, and where 95% of the means over as many seeds fall"
-    elif "ecmp" in comparison.schemes:
+    elif "ecmp" in comparison.schemes and not training:
         yield (
             "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
             f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
@@ -245,17 +277,8 @@ def _over_expected(comparison: Comparison, scheme: str) -> str:
     return _spread(Spread(hashed_s / times.mean, hashed_s / times.largest, hashed_s / times.smallest), 2)
 
 
-def _time(seconds: float | None) -> str:
-    return number_text(seconds, _time_digits(seconds or 0.0))
-
-
 def _times(spread: Spread | None) -> str:
-    return _spread(spread, _time_digits(spread.smallest) if spread else 0)
-
-
-def _time_digits(seconds: float) -> int:
-    """Return the decimals that leave about four significant digits."""
-    return 2 if seconds >= 10 else 3 if seconds >= 1 else 4
+    return _spread(spread, time_digits(spread.smallest) if spread else 0)
 
 
 def _spread(spread: Spread | None, digits: int) -> str:

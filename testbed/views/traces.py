@@ -19,8 +19,8 @@ from testbed.traces.totals import (
     total,
 )
 from testbed.traces.trace import Trace
-from testbed.views.cells import NOT_MEASURED
-from testbed.views.tables import Grid, rendered
+from testbed.views.cells import NOT_MEASURED, Grid
+from testbed.views.tables import rendered
 
 MOST_ROWS: Final = 40
 MOST_UNKNOWN: Final = 20

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -100,10 +101,7 @@ class Messages:
     def __init__(self, rank: int, expected_bytes: int, slice_bytes: int, iteration: int) -> None:
         self._rank = rank
         self._missing = expected_bytes // FLOAT_BYTES
-        rng = np.random.default_rng(iteration)
-        once: Floats = rng.integers(1, 1 << 24, size=PATTERN_ELEMENTS).astype(np.float32)
-        repeats = 1 + -(-slice_bytes // FLOAT_BYTES // PATTERN_ELEMENTS)
-        self._pattern: Floats = np.tile(once, repeats + 1)
+        self._pattern = _pattern(iteration, 2 + -(-slice_bytes // FLOAT_BYTES // PATTERN_ELEMENTS))
         self._view = self._pattern.data.cast("B")
 
     def outgoing(self, peer: int, piece: Slice, done_bytes: int) -> memoryview:
@@ -126,3 +124,12 @@ class Messages:
 
     def _place(self, src: int, dst: int, piece: Slice) -> int:
         return (src * SOURCE_SHIFT + dst * SHIFT + piece.start_byte // FLOAT_BYTES) % PATTERN_ELEMENTS
+
+
+@lru_cache(maxsize=8)
+def _pattern(iteration: int, repeats: int) -> Floats:
+    """Return the numbers of an iteration, so many times; nobody writes to it."""
+    once: Floats = np.random.default_rng(iteration).integers(1, 1 << 24, size=PATTERN_ELEMENTS).astype(np.float32)
+    pattern: Floats = np.tile(once, repeats)
+    pattern.flags.writeable = False
+    return pattern

@@ -3,11 +3,13 @@
 The first line on stdin is the configuration (see ``Config``); then come commands, each answered by an event:
 
     connect                                   connected {congestion_control}
-    prepare {iteration, size_bytes, slice_bytes, members, collective}   prepared   (see ``Work``)
+    prepare {iteration, size_bytes, slice_bytes, members, collective, tasks}   prepared   (see ``Work``)
     start {iteration, at_s}                   moved {start_s, end_s, start_lateness_s, max_gap_s, max_gap_at_s,
-                                                     arrived_s: [[peer, s], ...]}
+                                                     arrived_s: [[peer, s], ...]}, with tasks also
+                                                    {operations: [[issued_s, start_s, end_s], ...],
+                                                     computing: {compute_s, excess_s, latest_s}}
     verify {iteration}                        done {the same, wrong_elements}
-    progress                                  progress {received_bytes, expected_bytes, silent_s, awaited}
+    progress                                  progress {received_bytes, expected_bytes, silent_s, awaited, computing}
                                               also while moving
     pace {rates: [[peer, flow, bytes/s or null], ...]}   no answer; also while moving
     tcp_info                                  tcp_info {sent: [[peer, flow, counters], ...], received: [the same]}
@@ -31,18 +33,21 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn
 
 from testbed.collectives import holdings
+from testbed.collectives.collective import Collective
 from testbed.collectives.schedule import Schedule
 from testbed.errors import TestbedError, WorkloadError
 from testbed.model.messages import Direct
 from testbed.model.slices import Stream
-from testbed.workload.cargo import Cargo, CollectiveArray, Messages
+from testbed.model.tasks import Message, Tasks, Together
+from testbed.workload.cargo import CollectiveArray, Messages
 from testbed.workload.endpoint_config import Config, Receiver, Work
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
+from testbed.workload.performer import Part, Performer
 from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
 HELLO = struct.Struct("!4sHHI")  # magic, flow, flows, rank: the only bytes on a connection that are not data
@@ -50,10 +55,13 @@ MAGIC = b"GSE1"
 MAX_COMMAND_BYTES = 1 << 20
 SO_MAX_PACING_RATE = 47
 NO_LIMIT = (1 << 8 * struct.calcsize("@L")) - 1
+CONTENTS = 1 << 20  # of the operations of an iteration
+MESSAGE_CONTENTS = 4  # of those whose data are made again and again
 COARSE_TIMER_S = 0.003  # a selector's timeout is whole milliseconds; the rest is slept precisely
 
 Command = dict[str, Any]
 Connections = dict[tuple[int, int], socket.socket]  # (peer, flow)
+ScheduleKey = tuple[Collective, int, int, int]  # of so many ranks, bytes, bytes of a slice
 
 
 class Leave(Exception):
@@ -107,7 +115,9 @@ class Endpoint:
         self._commands: deque[Command] = deque()
         self._exchange: Exchange | None = None
         self._work: Work | None = None
-        self._schedules: dict[Work, Schedule] = {}  # the last one: iterations of one size have one
+        self._performer: Performer | None = None
+        self._schedules: dict[ScheduleKey, Schedule] = {}  # of the last iteration: those of one size have the same
+        self._old_schedules: dict[ScheduleKey, Schedule] = {}
         self._selector.register(stdin_fd, selectors.EVENT_READ, self._read_commands)
 
     def serve(self) -> NoReturn:
@@ -152,16 +162,21 @@ class Endpoint:
 
     def _progress(self) -> None:
         exchange = self._exchange
+        iteration = None if self._work is None else self._work.iteration
+        if self._performer is not None:
+            emit("progress", iteration=iteration, **self._performer.progress)
+            return
         if exchange is None or exchange.finished:
             emit("progress", iteration=None)
             return
         emit(
             "progress",
-            iteration=None if self._work is None else self._work.iteration,
+            iteration=iteration,
             received_bytes=exchange.received_bytes,
             expected_bytes=exchange.expected_bytes,
             silent_s=max(0.0, time.monotonic() - exchange.last_byte_s),
             awaited=exchange.awaited,
+            computing=False,
         )
 
     def _pace(self, command: Command) -> None:
@@ -255,59 +270,95 @@ class Endpoint:
             raise WorkloadError("prepare before connect")
         self._work = None
         work = Work.from_json(command)
-        if work.collective is None:
-            self._out: dict[int, Stream] = {peer.rank: self._message(work) for peer in self._config.receivers}
-            self._into: dict[int, Stream] = {peer.rank: self._message(work) for peer in self._config.senders}
-            self._cargo: Cargo = self._messages(work)
+        self._old_schedules, self._schedules = self._schedules, {}
+        self._performer = None
+        if work.tasks is not None:
+            self._performer = self._prepared(work, work.tasks)
+        elif work.collective is None:
+            self._part = self._messages(
+                work,
+                dict.fromkeys((peer.rank for peer in self._config.receivers), work.size_bytes),
+                dict.fromkeys((peer.rank for peer in self._config.senders), work.size_bytes),
+            )
         else:
-            self._prepare_collective(work)
+            self._part = self._collective(work, work.collective)
+        self._old_schedules = {}
         self._work = work
         gc.collect()
         emit("prepared", iteration=work.iteration)
 
-    def _message(self, work: Work) -> Stream:
-        return Direct(work.size_bytes, work.slice_bytes)
+    def _prepared(self, work: Work, tasks: Tasks) -> Performer:
+        """Make this rank's part in everything it does in a training iteration."""
+        assert self._exchange is not None
+        parts = [
+            self._message(work.iteration, one) if isinstance(one, Message) else self._together(work.iteration, one)
+            for one in tasks.communications
+        ]
+        return Performer(self._exchange, tasks, parts, turn=self._turn, wake_bytes=self._config.wake_bytes)
 
-    def _messages(self, work: Work) -> Messages:
-        expected_bytes = sum(stream.size_bytes for stream in self._into.values())
-        return Messages(self._config.rank, expected_bytes, work.slice_bytes, work.iteration)
+    def _message(self, iteration: int, one: Message) -> Part:
+        work = Work(iteration * CONTENTS, one.size_bytes, one.slice_bytes)
+        out, into = ({one.peer: one.size_bytes} if there else {} for there in (one.out, one.into))
+        self._check_connected_to(
+            out.keys() - {peer.rank for peer in self._config.receivers},
+            into.keys() - {peer.rank for peer in self._config.senders},
+        )
+        return self._messages(work, out, into)
 
-    def _prepare_collective(self, work: Work) -> None:
+    def _together(self, iteration: int, one: Together) -> Part:
+        collective = Collective(one.operation, one.algorithm)
+        number = one.number % MESSAGE_CONTENTS if collective.independent else one.number
+        work = Work(iteration * CONTENTS + number, one.size_bytes, one.slice_bytes, one.members)
+        return self._collective(work, collective)
+
+    def _messages(self, work: Work, out: Mapping[int, int], into: Mapping[int, int]) -> Part:
+        """Make messages of so many bytes, by peer; who is not named has nothing."""
+        return self._part_of_messages(
+            work,
+            {peer.rank: Direct(out.get(peer.rank, 0), work.slice_bytes) for peer in self._config.receivers},
+            {peer.rank: Direct(into.get(peer.rank, 0), work.slice_bytes) for peer in self._config.senders},
+        )
+
+    def _part_of_messages(self, work: Work, out: Mapping[int, Stream], into: Mapping[int, Stream]) -> Part:
+        expected_bytes = sum(stream.size_bytes for stream in into.values())
+        cargo = Messages(self._config.rank, expected_bytes, work.slice_bytes, work.iteration)
+        return Part(out, into, cargo, work.members, work.slice_bytes)
+
+    def _collective(self, work: Work, collective: Collective) -> Part:
         """Make the streams and the array of this rank's part in a collective; a peer without a part has nothing."""
         place = {rank: index for index, rank in enumerate(work.members)}
         if self._config.rank not in place:
             raise WorkloadError(f"rank {self._config.rank} is not in the group {list(work.members)}")
-        schedule, own = self._schedule(work), place[self._config.rank]
+        schedule, own = self._schedule(work, collective), place[self._config.rank]
         nothing = Direct(0, work.slice_bytes)
-        self._out = {
+        out: dict[int, Stream] = {
             peer.rank: schedule.stream(own, place[peer.rank]) if peer.rank in place else nothing
             for peer in self._config.receivers
         }
-        self._into = {
+        into: dict[int, Stream] = {
             peer.rank: schedule.incoming(place[peer.rank], own) if peer.rank in place else nothing
             for peer in self._config.senders
         }
         self._check_connected_to(
-            {work.members[dst] for dst in schedule.sent_by(own)} - self._out.keys(),
-            {work.members[src] for src in schedule.received_by(own)} - self._into.keys(),
+            {work.members[dst] for dst in schedule.sent_by(own)} - out.keys(),
+            {work.members[src] for src in schedule.received_by(own)} - into.keys(),
         )
         program = schedule.program
         if not program.in_place:
-            self._cargo = self._messages(work)
-            return
+            return self._part_of_messages(work, out, into)
         promised = holdings.after(program, own)
-        self._cargo = CollectiveArray(program.n_ranks, own, program.size_bytes, work.iteration, promised=promised)
+        cargo = CollectiveArray(program.n_ranks, own, program.size_bytes, work.iteration, promised=promised)
+        return Part(out, into, cargo, work.members, work.slice_bytes)
 
-    def _schedule(self, work: Work) -> Schedule:
-        """Return what all members do, as it was made for the iteration before if that was alike."""
-        assert work.collective is not None
-        key = replace(work, iteration=0)
+    def _schedule(self, work: Work, collective: Collective) -> Schedule:
+        """Return what all members do, as it was made before if that was alike."""
+        key = (collective, len(work.members), work.size_bytes, work.slice_bytes)
         if key not in self._schedules:
-            program = work.collective.program(len(work.members), work.size_bytes)
-            self._schedules = {key: Schedule(program, work.slice_bytes)}
+            made = self._old_schedules.get(key)
+            self._schedules[key] = made or Schedule(collective.program(len(work.members), work.size_bytes), key[3])
         return self._schedules[key]
 
-    def _check_connected_to(self, receivers: set[int], senders: set[int]) -> None:
+    def _check_connected_to(self, receivers: AbstractSet[int], senders: AbstractSet[int]) -> None:
         if receivers or senders:
             raise WorkloadError(
                 f"rank {self._config.rank}: not connected to {sorted(receivers)}, nor from {sorted(senders)}, "
@@ -321,31 +372,32 @@ class Endpoint:
             prepared = None if work is None else work.iteration
             raise WorkloadError(f"start of iteration {command['iteration']}, but {prepared} is prepared")
         t0_s, at_s = self._config.t0_s, float(command["at_s"])
-        exchange.begin(
-            self._cargo,
-            self._out,
-            self._into,
-            members=work.members,
-            slice_bytes=work.slice_bytes,
-            wake_bytes=self._config.wake_bytes,
-        )
+        performer = self._performer
+        if performer is None:
+            part = self._part
+            exchange.begin(
+                part.cargo,
+                part.out,
+                part.into,
+                members=part.members,
+                slice_bytes=part.slice_bytes,
+                wake_bytes=self._config.wake_bytes,
+            )
         gc.disable()  # a collection in the middle would stall everybody
         lateness_s = self._sleep_until(at_s)
-        exchange.start(at_s)
-        while not exchange.finished:
-            self._turn(None)
+        if performer is not None:
+            performer.perform(at_s)
+        else:
+            exchange.start(at_s)
+            while not exchange.finished:
+                self._turn(None)
         end_s = time.monotonic()
         gc.enable()
-        exchange.end()
-        self._times = {
-            "iteration": work.iteration,
-            "start_s": at_s - t0_s,
-            "end_s": end_s - t0_s,
-            "start_lateness_s": lateness_s,
-            "max_gap_s": exchange.max_gap_s,
-            "max_gap_at_s": None if exchange.max_gap_s is None else exchange.max_gap_at_s - t0_s,
-            "arrived_s": [[peer, arrived_s - t0_s] for peer, arrived_s in sorted(exchange.arrived_s.items())],
-        }
+        if performer is None:
+            exchange.end()
+        about = {"iteration": work.iteration, "start_s": at_s - t0_s, "end_s": end_s - t0_s}
+        moved = _moved(exchange, t0_s) if performer is None else performer.result(t0_s)
+        self._times = {**about, "start_lateness_s": lateness_s, **moved}
         emit("moved", **self._times)
 
     def _sleep_until(self, at_s: float) -> float:
@@ -362,7 +414,8 @@ class Endpoint:
         if self._exchange is None or command["iteration"] != moved:
             raise WorkloadError(f"verify of iteration {command['iteration']}, but {moved} was moved")
         self._exchange.check_nothing_more()
-        emit("done", **self._times, wrong_elements=self._cargo.count_wrong())
+        wrong = self._part.cargo.count_wrong() if self._performer is None else self._performer.count_wrong()
+        emit("done", **self._times, wrong_elements=wrong)
 
     def _tcp_info(self, _command: Command) -> None:
         emit(
@@ -370,6 +423,15 @@ class Endpoint:
             sent=[[*key, sent_counters(_tcp_info(sock))] for key, sock in sorted(self._outgoing.items())],
             received=[[*key, received_counters(_tcp_info(sock))] for key, sock in sorted(self._incoming.items())],
         )
+
+
+def _moved(exchange: Exchange, t0_s: float) -> dict[str, Any]:
+    """Return what an exchange that is over has seen, as events say it."""
+    return {
+        "max_gap_s": exchange.max_gap_s,
+        "max_gap_at_s": None if exchange.max_gap_s is None else exchange.max_gap_at_s - t0_s,
+        "arrived_s": [[peer, arrived_s - t0_s] for peer, arrived_s in sorted(exchange.arrived_s.items())],
+    }
 
 
 def _prepare_socket(sock: socket.socket) -> None:

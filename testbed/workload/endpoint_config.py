@@ -8,6 +8,7 @@ from typing import Any
 
 from testbed.collectives.collective import Collective
 from testbed.errors import WorkloadError
+from testbed.model.tasks import Tasks
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Work:
     """What an iteration is: what the ranks ``members`` of this rank's job, itself included, do together.
 
     ``collective`` None: this rank has a message of ``size_bytes`` for everyone it is connected to, and gets one from
-    everyone connected to it.
+    everyone connected to it. ``tasks``: what it does in place of all that in a training iteration.
     """
 
     iteration: int
@@ -70,6 +71,7 @@ class Work:
     slice_bytes: int
     members: tuple[int, ...] = ()
     collective: Collective | None = None
+    tasks: Tasks | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Work:
@@ -77,6 +79,7 @@ class Work:
         try:
             work = cls(**{name: value for name, value in fields.items() if name != "command"})
             collective = None if work.collective is None else Collective(**fields["collective"])
-        except TypeError as error:
+            tasks = None if work.tasks is None else Tasks.from_json(fields["tasks"])
+        except (TypeError, ValueError) as error:
             raise WorkloadError(f"prepare: {str(error).replace('.__init__()', ':')}") from None
-        return replace(work, members=tuple(work.members), collective=collective)
+        return replace(work, members=tuple(work.members), collective=collective, tasks=tasks)

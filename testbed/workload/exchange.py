@@ -113,11 +113,15 @@ class Exchange:
         members: Sequence[int],
         slice_bytes: int,
         wake_bytes: int | None,
+        drain: bool = False,
     ) -> None:
         """Make everything ready to move what ``out`` and ``into`` say, by peer; nothing is sent yet.
 
         ``members`` are the ranks of the group: what slices wait for comes from its rank number i, ``members[i]``.
+        ``drain``: watch, too, for the moment when the kernel has sent all it was given, ``drained``.
         """
+        self._drain = drain
+        self._undrained = 0
         self._cargo = cargo
         self._from_member: list[Sequence[ReceiveFlow]] = [self._receives.get(member, ()) for member in members]
         self._wake_bytes = min(wake_bytes or MAX_WAKE_BYTES, MAX_WAKE_BYTES)
@@ -136,6 +140,8 @@ class Exchange:
                 send.begin(out[peer].stripe(index, len(sends)))
                 if send.current is None:
                     self._count_finished()
+                else:
+                    self._undrained += drain
         for peer, receives in self._receives.items():
             for index, receive in enumerate(receives):
                 receive.begin(into[peer].stripe(index, len(receives)), slice_bytes)
@@ -236,6 +242,9 @@ class Exchange:
             flow.advance()
             if flow.current is None:
                 self._count_finished()
+                if self._drain:
+                    self._await_sent(flow)
+                    return
         if blocked != flow.blocked:
             self._watch_write(flow, blocked)
 
@@ -248,6 +257,23 @@ class Exchange:
             self._selector.register(flow.sock, selectors.EVENT_WRITE, lambda _mask: self._push(flow))
         else:
             self._selector.unregister(flow.sock)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the kernel has sent all it was given; always without ``drain``."""
+        return not self._undrained
+
+    def _await_sent(self, flow: SendFlow) -> None:
+        """Watch for the moment when nothing of the flow is left to be sent: the socket is writable then, not before."""
+        flow.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 1)
+        if flow.blocked:
+            self._selector.unregister(flow.sock)
+        flow.blocked = True
+        self._selector.register(flow.sock, selectors.EVENT_WRITE, lambda _mask: self._note_sent(flow))
+
+    def _note_sent(self, flow: SendFlow) -> None:
+        self._watch_write(flow, False)
+        self._undrained -= 1
 
     def _pull(self, flow: ReceiveFlow) -> None:
         """Take what has arrived of the current slice; pass it on when it is whole."""

@@ -66,7 +66,7 @@ class StallWatch:
         reports = {rank.rank: rank.last["progress"] for rank in moving if rank.said("progress", self._iteration)}
         received = sum(report["received_bytes"] for report in reports.values())
         arrived = len(self._ranks) - len(moving)
-        if (received, arrived) != self._progress:
+        if (received, arrived) != self._progress or any(report.get("computing") for report in reports.values()):
             self._progress, self._progress_s = (received, arrived), now_s
         elif now_s - self._progress_s > self._patience.stall_s:
             raise WorkloadError(self._stalled(reports))

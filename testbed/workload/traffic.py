@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.evaluation.records import FlowRow, IterationRow, RankRow, Row, TransferRow
+from testbed.evaluation.records import ComputingRow, FlowRow, IterationRow, OperationRow, RankRow, Row, TransferRow
 from testbed.model.pattern import Pair, Pattern
 from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
+from testbed.workload.operations import operation_rows
 from testbed.workload.stall import Patience, RankState, StallWatch
 
 Spawn = Callable[[str, Sequence[str]], Sequence[str]]
@@ -51,11 +52,13 @@ class IterationResult:
     row: IterationRow
     ranks: tuple[RankRow, ...]
     transfers: tuple[TransferRow, ...]
+    operations: tuple[OperationRow, ...] = ()
+    computing: tuple[ComputingRow, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Return all its rows."""
-        return (self.row, *self.ranks, *self.transfers)
+        return (self.row, *self.ranks, *self.transfers, *self.operations, *self.computing)
 
 
 class Job:
@@ -119,7 +122,7 @@ class Job:
         self,
         iteration: int,
         size_bytes: int,
-        slice_bytes: int,
+        slice_bytes: int | None,
         timeout_s: float,
         *,
         warmup: bool = False,
@@ -128,16 +131,17 @@ class Job:
     ) -> IterationResult:
         """Run one iteration from a common start and check what arrived.
 
-        ``timeout_s`` counts from the start. ``pattern``: what some or all ranks do together over connections there are,
-        in place of what these were made for. ``while_moving`` is entered when everybody is ready, just before the
-        start, and left when all data has been moved, before ranks check what they have.
+        ``timeout_s`` counts from the start. ``slice_bytes`` None: as suits each operation of a training iteration.
+        ``pattern``: what some or all ranks do together over connections there are, in place of what these were made
+        for. ``while_moving`` is entered when everybody is ready, just before the start, and left when all data has
+        been moved, before ranks check what they have.
 
         Raises WorkloadError when a rank fails or hangs, when nothing arrives anywhere for ``patience.stall_s``, or when
         the time is over.
         """
         pattern = pattern or self._pattern
         sizes = {"size_bytes": size_bytes, "slice_bytes": slice_bytes}
-        work = {rank.rank: {**sizes, **_work(pattern, rank.rank)} for rank in self._ranks}
+        work = {rank.rank: {**sizes, **_work(pattern, rank.rank, size_bytes, slice_bytes)} for rank in self._ranks}
         self._ask("prepare", "prepared", ANSWER_TIMEOUT_S, iteration, of_rank=work)
         with while_moving or nullcontext():
             at_s = time.monotonic() + START_MARGIN_S + START_MARGIN_PER_RANK_S * len(self._ranks)
@@ -298,7 +302,20 @@ class Job:
             completion_s=end_s - start_s,
             wrong_elements=sum(event["wrong_elements"] for event in done),
         )
-        return IterationResult(row=row, ranks=ranks, transfers=self._transfers(row, pattern))
+        operations: tuple[OperationRow, ...] = ()
+        computing: tuple[ComputingRow, ...] = ()
+        if pattern.training is not None:
+            computing = tuple(
+                ComputingRow(
+                    iteration=iteration, warmup=warmup, rank=rank.rank, host=rank.host.name, **event["computing"]
+                )
+                for rank, event in zip(self._ranks, done, strict=True)
+            )
+            moments = [event["operations"] for event in done]
+            operations = operation_rows(pattern.training, size_bytes, moments, iteration=iteration, warmup=warmup)
+        return IterationResult(
+            row=row, ranks=ranks, transfers=self._transfers(row, pattern), operations=operations, computing=computing
+        )
 
     def _transfers(self, iteration: IterationRow, pattern: Pattern) -> tuple[TransferRow, ...]:
         """Return when each pair was done; nothing where pairs wait for each other."""
@@ -343,8 +360,10 @@ class Job:
         )
 
 
-def _work(pattern: Pattern, rank: int) -> dict[str, Any]:
+def _work(pattern: Pattern, rank: int, size_bytes: int, slice_bytes: int | None) -> dict[str, Any]:
     """Return what a rank is told of what it does with others (``testbed.workload.endpoint_config.Work``)."""
+    if pattern.training is not None:
+        return {"tasks": pattern.training.tasks(rank, size_bytes, slice_bytes).to_json()}
     if pattern.collective is None:
         return {}
     if not any(rank in job for job in pattern.jobs):

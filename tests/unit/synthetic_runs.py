@@ -19,12 +19,14 @@ from typing import Any
 
 from testbed.evaluation.records import (
     CalibrationRow,
+    ComputingRow,
     CpuRow,
     CrossFlowRow,
     FlowRow,
     IterationRow,
     LinkRow,
     MessageRow,
+    OperationRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -45,6 +47,9 @@ from testbed.model.topology import Direction, Host, Topology
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.results.store import FORMAT_VERSION, RunDirectory, load
 from testbed.results.summary import summarise
+from testbed.training.job import EmulatedJob
+from testbed.training.rehearsal import Execution, execute
+from testbed.workload.operations import operation_rows
 
 PACE = 0.985  # of what the placement allows
 GAP_S = 0.3  # between iterations
@@ -79,6 +84,11 @@ def healthy(
     paths = _paths(topology, pairs, scenario.workload.flows_per_hop, scheme, rng)
     best = predict(topology, pairs, paths, sizes if work.bulk_bytes else None).efficiency
     duration_s = work.mice_only_s or ideal(topology, pairs, sizes).ideal_s / best / PACE
+    trained = None
+    if (job := scenario.job) is not None:
+        seconds_of = job.seconds_of
+        trained = execute(job.job, lambda op: seconds_of(op) / best / PACE)
+        duration_s = trained.duration_s
     windows, clock_s = [], LEAD_S
     for index in range(scenario.workload.iterations):
         windows.append((clock_s, clock_s + duration_s * slow(index)))
@@ -104,6 +114,8 @@ def healthy(
         messages=_messages(scenario, hosts, windows, seed),
         cross_flows=_cross_flows(scenario, topology, hosts, windows, seed),
         replay=_replayed(scenario, topology, windows),
+        operations=_operations(job, trained, windows, slow) if job and trained else (),
+        computing=_computing(job, hosts, windows) if job else (),
         calibration=tuple(
             CalibrationRow(direction=d.name, configured_mbps=d.rate_mbps, measured_mbps=d.rate_mbps, error_fraction=0.0)
             for d in topology.directions
@@ -281,6 +293,41 @@ def _transfers(
         for i, (start, end) in enumerate(windows)
         for (src, dst), size in zip(pattern.pairs, sizes, strict=True)
         if pattern.independent
+    )
+
+
+def _operations(
+    job: EmulatedJob, trained: Execution, windows: Sequence[tuple[float, float]], slow: Callable[[int], float]
+) -> tuple[OperationRow, ...]:
+    """As rehearsed, all of iteration i ``slow(i)`` times as long."""
+    rows: list[OperationRow] = []
+    for index, (start_s, _end_s) in enumerate(windows):
+        moments = [
+            [
+                tuple(start_s + slow(index) * moment_s for moment_s in (one.issued_s, one.start_s, one.end_s))
+                for one in timeline.operations
+            ]
+            for timeline in trained.timelines
+        ]
+        rows += operation_rows(job, job.size_bytes, moments, iteration=index, warmup=False)
+    return tuple(rows)
+
+
+def _computing(
+    job: EmulatedJob, hosts: Sequence[Host], windows: Sequence[tuple[float, float]]
+) -> tuple[ComputingRow, ...]:
+    return tuple(
+        ComputingRow(
+            iteration=index,
+            warmup=False,
+            rank=rank,
+            host=host.name,
+            compute_s=job.stages[rank // job.group_hosts].compute_s,
+            excess_s=0.0002,
+            latest_s=0.0005,
+        )
+        for index in range(len(windows))
+        for rank, host in enumerate(hosts)
     )
 
 

@@ -35,6 +35,7 @@ DOORS = {
         "testbed.views.cross_plot",
         "testbed.views.plots",
         "testbed.views.sweep_plot",
+        "testbed.views.sweep_training",
         "testbed.views.sweep_words",
         "testbed.views.timeline",
     },

@@ -1,0 +1,137 @@
+"""The iteration a specification asks for, at its native size: from a model, or from a trace. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from testbed.collectives.operation import MESSAGES, PROGRAM_OPERATIONS
+from testbed.model.fields import Mistakes
+from testbed.training.build import build_stages
+from testbed.training.hardware import FORWARD_FRACTION, iteration_compute_s
+from testbed.training.iteration import Compute, Iteration, Op
+from testbed.training.layout import Layout
+from testbed.training.model import Transformer
+from testbed.training.spec import Recorded, TrainingSpec
+from testbed.training.traced import LeftOut, iterations_of
+
+MAX_SHOWN: Final = 5
+MAX_PARTS: Final = 200_000
+PARTS_OF_A_LAYER: Final = 10  # computed forward and backward, eight operations at most
+PARTS_OF_A_BUCKET: Final = 5  # gathered twice, reduced, and two computations cut in two
+
+
+@dataclass(frozen=True)
+class NativeIteration:
+    """An iteration before it is scaled down: of each stage; ``notes`` say what a reader has to know of it."""
+
+    stages: tuple[Iteration, ...]
+    notes: tuple[str, ...]
+
+
+def native_iteration(spec: TrainingSpec) -> NativeIteration:
+    """Return the iteration a specification asks for, at its native size. Raises ``Mistakes``."""
+    if spec.trace is not None:
+        return _traced(spec)
+    model = spec.transformer
+    assert model is not None  # the specification is valid
+    _check_work(model, spec.divided)
+    stages = build_stages(model, spec.divided, spec.hardware)
+    inside = {f"{op.operation} ({op.group})" for stage in stages for op in stage.local}
+    notes = [f"inside a node, without bytes or time here: {', '.join(sorted(inside))}"] if inside else []
+    return NativeIteration(stages, tuple(notes))
+
+
+def _check_work(model: Transformer, layout: Layout) -> None:
+    """Raise ``Mistakes`` for iterations of so many parts that making them would take minutes."""
+    buckets = -(-model.parameters * layout.gradient_element_bytes // layout.bucket_bytes)
+    parts = layout.micro_batches * (PARTS_OF_A_LAYER * model.layers + PARTS_OF_A_BUCKET * buckets)
+    if parts > MAX_PARTS:
+        raise Mistakes(
+            [
+                f"layout has {layout.micro_batches} micro-batches of {model.layers} layers and {buckets} buckets, "
+                f"about {parts} computations and operations; expected at most {MAX_PARTS}: fewer micro-batches, or "
+                "larger buckets"
+            ]
+        )
+
+
+def _traced(spec: TrainingSpec) -> NativeIteration:
+    if spec.is_unread:
+        raise Mistakes(["trace was not read; expected a scenario that was loaded"])
+    named = {name for one in spec.recorded for said in one.records for name in (said.name, said.group)}
+    if strangers := [name for name in spec.regrouped if name not in named]:
+        raise Mistakes([f"trace_groups names {', '.join(strangers)}; expected names of records or groups in the trace"])
+    notes = [f"groups other than in the trace: {', '.join(spec.trace_groups)}"] if spec.trace_groups else []
+    stages = []
+    for recorded in spec.recorded:
+        iteration, own = _traced_stage(recorded, spec)
+        stages.append(iteration)
+        notes += own
+    without = {op.operation for one in stages for op in one.communications} - set(PROGRAM_OPERATIONS) - set(MESSAGES)
+    if without:
+        raise Mistakes(
+            [f"trace has {', '.join(sorted(without))}; expected {', '.join((*PROGRAM_OPERATIONS, *MESSAGES))}"]
+        )
+    computed, note = _with_computing(stages, spec)
+    return NativeIteration(computed, (*notes, note))
+
+
+def _traced_stage(recorded: Recorded, spec: TrainingSpec) -> tuple[Iteration, list[str]]:
+    """Return the iteration of a stage, and what a reader has to know of it."""
+    found = iterations_of(recorded.trace(spec.regrouped), spec.divided)
+    if not found.iterations:
+        raise Mistakes([f"{recorded.source} has no iteration; expected operations or computing"])
+    chosen = len(found.iterations) - 1 if spec.trace_iteration is None else spec.trace_iteration
+    if chosen >= len(found.iterations):
+        raise Mistakes([f"trace_iteration={chosen}; expected one of 0..{len(found.iterations) - 1}"])
+    iteration = found.iterations[chosen]
+    notes = [f"iteration {chosen} of {len(found.iterations)} in {recorded.source} ({recorded.format})"]
+    if iteration.local:
+        kinds = Counter((op.operation, op.group) for op in iteration.local)
+        shown = ", ".join(f"{times} {operation} ({group})" for (operation, group), times in kinds.items())
+        notes.append(f"inside a node, without bytes or time here: {shown}")
+    notes += _left_out(found.left_out, found.n_unlisted)
+    return iteration, notes
+
+
+def _left_out(found: Sequence[LeftOut], n_unlisted: int) -> Iterator[str]:
+    if not found:
+        return
+    shown = "; ".join(f"{one.place}: {one.what} ({one.why})" for one in found[:MAX_SHOWN])
+    more = len(found) + n_unlisted - min(len(found), MAX_SHOWN)
+    yield f"left out of the trace: {shown}" + (f"; and {more} more" if more else "")
+
+
+def _with_computing(stages: Sequence[Iteration], spec: TrainingSpec) -> tuple[tuple[Iteration, ...], str]:
+    """Give iterations the computing of the model where the traces have none, and say where computing is from."""
+    model, told_s = spec.transformer, sum(stage.compute_s for stage in stages) / len(stages)
+    if told_s:
+        if model is not None:
+            raise Mistakes([f"model={model.name} with a trace that has computing of its own; expected model unset"])
+        return tuple(stages), f"computing: the trace's, {told_s:.4g} s"
+    if model is None:
+        return tuple(stages), "computing: none, the trace says nothing of it; all communication is exposed"
+    total_s = iteration_compute_s(model, spec.divided, spec.hardware)
+    return tuple(spread_computing(stage, total_s) for stage in stages), (
+        f"computing: not in the trace; {total_s:.4g} s of {model.name}, a third before the first operation, two thirds "
+        "spread evenly before the operations of backward passes"
+    )
+
+
+def spread_computing(iteration: Iteration, total_s: float) -> Iteration:
+    """Return the iteration with ``total_s`` of computing: forward first, the rest before backward's operations.
+
+    What is backward: phases whose name begins so; all operations where none does.
+    """
+    backward = [place for place, op in enumerate(iteration.ops) if op.phase.startswith("backward")]
+    places = set(backward or range(len(iteration.ops)))
+    each_s = total_s * (1 - FORWARD_FRACTION) / len(places)
+    ops: list[Op] = [Compute("forward", total_s * FORWARD_FRACTION)]
+    for place, op in enumerate(iteration.ops):
+        if place in places:
+            ops.append(Compute(op.phase, each_s))
+        ops.append(op)
+    return Iteration(tuple(ops), iteration.local)

@@ -1,0 +1,203 @@
+"""Training jobs as they are asked for: what is refused, what a trace becomes, what hosts do in the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.errors import ScenarioError, TraceError
+from testbed.model.scenario import Scenario, override, parse_scenario
+from testbed.runs.scenario_files import with_trace
+from testbed.training.iteration import Communicate, Compute, Iteration
+from testbed.training.named import NAMED
+from testbed.training.native import spread_computing
+from testbed.training.volume import sent_per_byte
+
+TRACES = Path(__file__).resolve().parents[1] / "data" / "traces"
+AICB = {
+    "trace": str(TRACES / "aicb-zero2.csv"),
+    "layout": {"data": 16, "global_batch": 16, "zero": 2},
+    "nic_mbps": 1000,
+}
+SIMAI = {
+    "trace": str(TRACES / "simai-gpt.txt"),
+    "layout": {"tensor": 8, "data": 4, "global_batch": 4},
+    "nic_mbps": 1000,
+}
+DENSE = {"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64, "nics_per_node": 1}}
+
+
+def scenario(training: dict[str, Any] | None, **workload: Any) -> Scenario:
+    about = {"kind": "training", "size_bytes": 4_000_000, "training": training, **workload}
+    return parse_scenario({"name": "x", "workload": about}, source="test")
+
+
+def problems(training: dict[str, Any] | None, **workload: Any) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        with_trace(scenario(training, **workload))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_preset_is_scaled_to_what_was_asked_for(name: str) -> None:
+    job = scenario({"preset": name}).job
+    assert job is not None
+    sent = {rank: 0 for rank in range(16)}
+    for (src, _dst), size in zip(job.pairs, job.pair_bytes(job.size_bytes), strict=True):
+        sent[src] += size
+    assert max(sent.values()) == pytest.approx(4_000_000, rel=0.001)
+    assert job.ideal.duration_s >= job.compute_s
+    assert job.kind_bytes(job.kinds[0]) <= job.pair_bytes(job.size_bytes)
+    total = [sum(sizes) for sizes in zip(*(job.kind_bytes(kind) for kind in job.kinds), strict=True)]
+    assert tuple(total) == job.pair_bytes(job.size_bytes)
+
+
+def test_a_smaller_iteration_is_the_same_without_computing() -> None:
+    job = scenario({"preset": "llama2-13b/zero3/1-nic"}).job
+    assert job is not None
+    (small,) = job.sized(400_000)
+    assert small.compute_s == 0
+    assert [op.operation for op in small.communications] == [op.operation for op in job.stages[0].communications]
+    sent = sum(sent_per_byte(op.operation, 16) * op.size_bytes for op in small.communications)
+    assert sent == pytest.approx(400_000, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (None, "training unset with kind=training"),
+        ({}, "no preset, model or trace"),
+        ({"preset": "gpt-5"}, "preset=gpt-5, expected one of llama2-13b/dp/8-nics"),
+        ({"preset": "llama2-13b/dp/1-nic", "mfu": 0.3}, "with mfu, expected these unset"),
+        ({"model": "llama2-13b"}, "layout unset with a model"),
+        ({"model": "llama2-13b", "layout": {"data": 1 << 17, "global_batch": 1 << 17}}, "131072 accelerators"),
+        (
+            {"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64 << 20}},
+            "1048576 micro-batches of 40 layers",
+        ),
+        ({"model": "llama2-13b", "layout": {"data": 64, "global_batch": 64, "bucket_bytes": 2}}, "buckets, about"),
+        ({**DENSE, "trace_iteration": 1}, "trace_iteration without a trace"),
+        ({**AICB, "layout": {**AICB["layout"], "pipeline": 2, "zero": 0}}, "traces of 1 stages with layout.pipeline=2"),  # type: ignore[dict-item]
+        ({**AICB, "layout": {"data": 8, "global_batch": 8}}, "group dp of 16 ranks, expected 8"),
+        ({**AICB, "trace_iteration": 2}, "trace_iteration=2, expected one of 0..1"),
+        ({**AICB, "trace_rank": "7"}, "trace_rank=7, expected one of"),
+        ({**AICB, "trace_groups": ["norm=xx"]}, "trace_groups has norm=xx"),
+        ({**SIMAI, "trace_groups": ["norms=dp"]}, "trace_groups names norms"),
+        ({**SIMAI, "model": "gpt3-13b"}, "a trace that has computing of its own"),
+        ({"trace": str(TRACES / "param.json"), "layout": {"data": 4, "global_batch": 4}}, "workload.training: "),
+    ],
+)
+def test_what_cannot_be_is_said_with_what_would_do(training: dict[str, Any] | None, said: str) -> None:
+    assert said in problems(training)
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    text = problems({"preset": "x", "model": "y", "trace_groups": ["a"]})
+    assert all(said in text for said in ("preset=x", "model=y", "trace_groups has a"))
+
+
+def test_too_few_bytes_are_told_by_the_name_of_the_field() -> None:
+    assert "workload.size_bytes=" in problems({"preset": "llama2-13b/zero3/1-nic"}, size_bytes=40_000)
+
+
+def test_other_kinds_have_no_training() -> None:
+    assert "training set with kind=all_to_all" in problems({"preset": "llama2-13b/dp/1-nic"}, kind="all_to_all")
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(TraceError, match="/nowhere"):
+        with_trace(scenario({**AICB, "trace": "/nowhere"}))
+
+
+def test_what_a_trace_says_is_part_of_the_scenario_and_its_file_no_longer_needed() -> None:
+    loaded = with_trace(scenario(AICB))
+    stored = parse_scenario(json.loads(json.dumps(loaded.model_dump(mode="json"))), source="stored")
+    assert stored == loaded
+    job = stored.job
+    assert job is not None
+    assert [op.operation for op in job.stages[0].communications] == ["allreduce"] * 4 + ["all_gather"]
+    text = " ".join(job.rule())
+    assert "iteration 1 of 2" in text and "barrier (moves no bytes)" in text and "says nothing of it" in text
+    assert "trace=/other" in _refused(loaded, {"workload.training.trace": "/other"})
+
+
+def _refused(loaded: Scenario, changes: dict[str, Any]) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        override(loaded, changes)
+    return str(caught.value)
+
+
+def test_a_trace_without_computing_may_have_a_models() -> None:
+    job = with_trace(scenario({**AICB, "model": "llama2-7b", "nic_mbps": 0.1})).job
+    plain = with_trace(scenario(AICB)).job
+    assert job is not None and plain is not None
+    assert plain.compute_s == 0
+    assert job.compute_s > 0
+    assert [op.operation for op in job.stages[0].communications] == [
+        op.operation for op in plain.stages[0].communications
+    ]
+
+
+def test_groups_may_be_other_than_a_trace_says() -> None:
+    as_told, regrouped = (
+        with_trace(scenario({**SIMAI, "trace_groups": groups})).job for groups in ([], ["embedding_layer=dp"])
+    )
+    assert as_told is not None and regrouped is not None
+    assert {kind for kind in as_told.kinds} == {("all_gather", "dp"), ("reduce_scatter", "dp")}
+    assert {kind for kind in regrouped.kinds} == {("allreduce", "dp"), ("all_gather", "dp"), ("reduce_scatter", "dp")}
+    assert "embedding_layer=dp" in " ".join(regrouped.rule())
+
+
+def test_computing_is_put_first_and_before_what_is_backward() -> None:
+    def reduce(phase: str) -> Communicate:
+        return Communicate(phase, "allreduce", "dp", 8)
+
+    spread = spread_computing(Iteration((reduce("step"), reduce("backward.a"), reduce("backward.b"))), 9.0)
+    assert [op.phase for op in spread.ops] == [
+        "forward",
+        "step",
+        "backward.a",
+        "backward.a",
+        "backward.b",
+        "backward.b",
+    ]
+    assert [type(op) for op in spread.ops] == [Compute, Communicate] + 2 * [Compute, Communicate]
+    assert [op.duration_s for op in spread.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
+    without = spread_computing(Iteration((reduce("x"), reduce("y"))), 9.0)
+    assert [op.duration_s for op in without.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
+
+
+def test_a_pipeline_has_a_trace_for_each_stage() -> None:
+    layout = {"tensor": 2, "data": 2, "pipeline": 2, "global_batch": 4, "gpus_per_node": 2, "nics_per_node": 1}
+    first, last = (str(TRACES / f"aicb-pipeline-{name}.csv") for name in ("first", "last"))
+    training = {"trace": first, "trace_stages": [last], "layout": layout, "nic_mbps": 100}
+    job = with_trace(scenario(training)).job
+    assert job is not None
+    assert (len(job.stages), job.group_hosts) == (2, 8)
+    assert {kind for kind in job.kinds if kind[1] == "pp"} == {("send", "pp"), ("exchange", "pp"), ("recv", "pp")}
+    assert all(name in " ".join(job.rule()) for name in (first, last))
+    assert "expected a stage there" in problems({**training, "trace_stages": [first]})  # beyond the last
+    assert "traces of 1 stages" in problems({**training, "trace_stages": []})
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "groups", "rank", "operations"),
+    [
+        ("chakra.0.json", 8, ["pg 0=dp"], None, {"allreduce", "reduce_scatter"}),
+        ("chakra.0.et", 8, ["pg 0=dp"], None, {"allreduce", "reduce_scatter"}),
+        ("param.json", 4, ["pg 0=dp"], None, {"allreduce"}),
+        ("nccl.log", 2, ["commId 0xc0ffee=dp"], "node1:100 [0]", {"allreduce", "all_gather", "reduce_scatter"}),
+    ],
+)
+def test_traces_whose_groups_are_numbered_are_replayed_once_these_are_named(
+    name: str, ranks: int, groups: list[str], rank: str | None, operations: set[str]
+) -> None:
+    layout = {"data": ranks, "global_batch": ranks, "gpus_per_node": 1, "nics_per_node": 1}
+    training = {"trace": str(TRACES / name), "trace_groups": groups, "trace_rank": rank, "layout": layout}
+    job = with_trace(scenario({**training, "nic_mbps": 100}, size_bytes=40_000_000)).job
+    assert job is not None
+    assert {op.operation for op in job.stages[0].communications} == operations
+    assert "left out of the trace" in " ".join(job.rule())
