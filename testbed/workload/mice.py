@@ -63,6 +63,7 @@ class Config:
     seed: int
     interval_s: float
     message_bytes: int
+    dscp: int
     hosts: Mapping[str, tuple[int, str]]
     mice: Sequence[Mouse]
     linger_s: float
@@ -73,19 +74,22 @@ class Config:
         hosts = {str(name): (int(host["pid"]), str(host["ip"])) for name, host in value["hosts"].items()}
         mice = [Mouse(str(src), str(dst), int(port)) for src, dst, port in value["mice"]]
         strangers = {name for mouse in mice for name in (mouse.src, mouse.dst)} - set(hosts)
-        interval_s, message_bytes = float(value["interval_s"]), int(value["message_bytes"])
+        interval_s, message_bytes, dscp = float(value["interval_s"]), int(value["message_bytes"]), int(value["dscp"])
         if not mice or strangers:
             raise ValueError(f"mice name {sorted(strangers) or 'no host'}, expected some of {', '.join(hosts)}")
         if not interval_s > 0 or message_bytes < HEADER.size:
             raise ValueError(
                 f"interval_s is {interval_s} and message_bytes {message_bytes}, expected > 0, >= {HEADER.size}"
             )
+        if not 0 <= dscp < 64:
+            raise ValueError(f"dscp is {dscp}, expected 0..63")
         return cls(
             run_dir=Path(value["run_dir"]),
             t0_s=float(value["t0_s"]),
             seed=int(value["seed"]),
             interval_s=interval_s,
             message_bytes=message_bytes,
+            dscp=dscp,
             hosts=hosts,
             mice=mice,
             linger_s=float(value["linger_s"]),
@@ -252,14 +256,17 @@ class Mice:
             with network_namespace_of(dst_pid):
                 listener = socket.create_server((dst_ip, MICE_PORT))
             with listener:
+                self._mark(listener)
                 listener.settimeout(CONNECT_TIMEOUT_S)
                 with network_namespace_of(src_pid):
                     out = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
                 out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._mark(out)
                 out.settimeout(CONNECT_TIMEOUT_S)
                 out.bind((src_ip, mouse.src_port))
                 out.connect((dst_ip, MICE_PORT))
                 into = self._stack.enter_context(listener.accept()[0])
+            self._mark(into)
             for sock in (out, into):
                 sock.setblocking(False)
             out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -269,6 +276,11 @@ class Mice:
             said = error.strerror or errno.errorcode.get(error.errno or 0) or str(error)
             raise WorkloadError(f"mice: no connection from {where}: {said}") from None
         return Connection(mouse, out, into, self._config)
+
+    def _mark(self, sock: socket.socket) -> None:
+        """Give what a socket sends, acknowledgements too, the DSCP that is asked for."""
+        if self._config.dscp:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, self._config.dscp << 2)
 
 
 def send_until_stopped(mice: Mice, commands: Commands) -> None:
