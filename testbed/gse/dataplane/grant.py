@@ -63,6 +63,9 @@ class GrantScheduler:
     def __init__(self, profile: Profile, rate_bytes_per_s: float, now_s: float) -> None:
         self._profile = profile
         self._rate = rate_bytes_per_s * profile.pacing
+        # a full frame, with standing credit for small ones before it; where none stands, all is asked for
+        standing_bytes = profile.standing_credit_bytes
+        self._useful_bytes = profile.frame_bytes + standing_bytes if standing_bytes else 0
         self._tokens = float(profile.quantum_bytes)
         self._tokens_s = now_s
         self._queues: dict[QueueKey, _Queue] = {}
@@ -145,7 +148,7 @@ class GrantScheduler:
                 amount = int(self._tokens)
             self._tokens -= amount
             if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
-                queue.ahead = max(queue.ahead, min(2 * queue.ahead, self._most_ahead()))
+                queue.ahead = max(queue.ahead, min(max(2 * queue.ahead, self._useful_bytes), self._most_ahead()))
             queue.turns += 1
             before = queue.outstanding
             queue.grant += amount
@@ -198,8 +201,15 @@ class GrantScheduler:
         return amount if queue.outstanding + amount <= self._profile.window_bytes else 0
 
     def _most_ahead(self) -> int:
-        """Return the most a queue may be ahead of its demand: all together at most half the port's window."""
-        return min(self._profile.quantum_bytes, self._profile.port_window_bytes // (2 * len(self._queues)))
+        """Return the most a queue may be ahead of its demand: all together at most half the port's window.
+
+        Less than a frame is of no use to who sends full ones. Where that is all there is, it is a frame (and standing
+        credit, for small ones before it), as long as all together leave a quantum of the port's window for others.
+        """
+        profile, queues = self._profile, len(self._queues)
+        left = profile.port_window_bytes - profile.quantum_bytes - queues * self._useful_bytes
+        share = profile.port_window_bytes // (2 * queues)
+        return min(profile.quantum_bytes, max(share, self._useful_bytes if left >= 0 else 0))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 
