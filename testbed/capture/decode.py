@@ -62,7 +62,7 @@ def _control(head: Any) -> str:
     if isinstance(body, layers.GseRequest):
         return (
             f"{where} port {head.dst_port} class {head.tc} queue {head.qid}: demand {body.demand}, sent {body.sent}, "
-            f"oldest waits {body.head_age_us / 1e3:.1f} ms"
+            f"granted {body.granted}, oldest waits {body.head_age_us / 1e3:.1f} ms"
         )
     if isinstance(body, layers.GseFault):
         return f"{where} path {body.path} to l{body.leaf} {'works' if body.up else 'is dead'}"

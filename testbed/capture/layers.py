@@ -114,7 +114,7 @@ class GseRequest(_Body):
     """So much has been asked for and sent."""
 
     name = "request"
-    fields_desc = [IntField("demand", 0), IntField("sent", 0), IntField("psn", 0), IntField("head_age_us", 0)]
+    fields_desc = [IntField(name, 0) for name in ("demand", "sent", "psn", "head_age_us", "granted")]
 
 
 class GseGrant(_Body):

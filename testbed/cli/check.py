@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         f"{work.placement}, {work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
         + (f", {work.jobs} jobs" if work.jobs > 1 else "")
         + (f", {work.mice_bytes} B every {work.mice_interval_ms:g} ms and host" if work.mice_interval_ms else "")
+        + (f" with DSCP {work.mice_dscp}" if work.mice_interval_ms and work.mice_dscp else "")
     )
     for words in cross_words(scenario):
         print(f"  cross     {words}")

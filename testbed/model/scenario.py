@@ -97,6 +97,9 @@ class FabricSpec(Spec):
     ecn_threshold_bytes: SizeBytes | None = Field(
         None, ge=1500, le=GIB, description="mark ECN above this backlog; needs sch_red"
     )
+    priority_band: bool = Field(
+        False, description="IPv4 with DSCP 32 (CS4) or more is served first, by hosts and switches; needs sch_htb"
+    )
 
     @property
     def host_link_mbps(self) -> float:
@@ -129,6 +132,11 @@ class FabricSpec(Spec):
             )
             if number > most
         ]
+        if self.priority_band and self.ecn_threshold_bytes is not None:
+            mistakes.append(
+                f"priority_band with ecn_threshold_bytes={self.ecn_threshold_bytes}; expected one of them: a queue "
+                "that marks has one band"
+            )
         if mistakes:
             raise Mistakes(mistakes)
         return self

@@ -73,7 +73,9 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     window = gsp.window_bytes or round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
+    gap_s = apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3
     values: dict[str, Any] = {
+        "frame_bytes": frame,
         "container_bytes": container,
         "quantum_bytes": quantum,
         "window_bytes": window,
@@ -83,9 +85,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "release_bytes": RELEASE_FRAMES * frame,
         "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
-        "gap_s": apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3,
+        "gap_s": gap_s,
         "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
-        "age_s": max(2 * rtt_s, 0.1),
+        # half of what makes a destination forget a silent source
+        "age_s": max(2 * rtt_s, 0.1, gap_s),
         # twice the time it takes until every host's queue has had its turn at one port
         "watchdog_s": max(8 * rtt_s, 0.5) + 2 * fabric.hosts * quantum / rate,
         "flowlet_gap_s": rtt_s if gsp.flowlet_gap_ms is None else gsp.flowlet_gap_ms / 1e3,

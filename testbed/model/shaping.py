@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.gse.dataplane.wire import ETH_CONTROL
+from testbed.gse.dataplane.wire import ETH_CONTROL, ETH_DATA
 from testbed.model.scenario import FabricSpec
 from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
@@ -17,6 +17,10 @@ LATE_TIMER_S = 0.002  # a timer this late loses no tokens
 CONTROL_LIMIT_BYTES = 64 * KIB
 HOST_QUEUE_FRAMES = 1000
 _UNLIMITED = "100gbit"
+# u32 counts from the network header; two bytes before it is the EtherType
+_CONTROL = f"match u16 {ETH_CONTROL:#x} 0xffff at -2"
+_MARKED = "match u16 0x800 0xffff at -2 match u8 0x80 0x80 at 1"  # IPv4, DSCP 32 and more
+_MARKED_INSIDE = f"match u16 {ETH_DATA:#x} 0xffff at -2 match u8 0 0xff at 1"  # class 0 of GSE's data header
 VOID_INTFS = ("gse-void", "gse-void-end")  # a pair that takes what a silent link loses: nobody listens
 
 
@@ -31,6 +35,7 @@ class QueueSetting:
     loss_fraction: float | None = None
     ecn_threshold_bytes: int | None = None
     control_first: bool = False  # GSE control frames have a queue of their own that is always served first
+    priority_band: bool = False  # so has what is marked DSCP 32 or more, after them
 
 
 def queue_setting(
@@ -54,6 +59,7 @@ def queue_setting(
         loss_fraction=fabric.loss_fraction,
         ecn_threshold_bytes=fabric.ecn_threshold_bytes,
         control_first=control_first,
+        priority_band=fabric.priority_band,
     )
 
 
@@ -86,8 +92,8 @@ def tc_lines(intf: str, setting: QueueSetting, mtu_bytes: int) -> list[str]:
             f"max {threshold + frame} avpkt {frame} burst {threshold // frame + 1} probability 1 "
             f"bandwidth {setting.rate_bytes_per_s * 8}bit ecn nodrop"
         )
-    elif setting.control_first:
-        lines += _control_first_lines(intf, "10:1" if where.startswith("parent") else "1:1", setting)
+    elif setting.control_first or setting.priority_band:
+        lines += _band_lines(intf, "10:1" if where.startswith("parent") else "1:1", setting)
     return lines
 
 
@@ -120,20 +126,26 @@ def tc_heard_line(intf: str) -> str:
     return f"qdisc del dev {intf} clsact"
 
 
-def _control_first_lines(intf: str, parent: str, setting: QueueSetting) -> list[str]:
-    """Return the lines that put two strict classes inside the shaper: what it sends next is control if any waits.
+def _band_lines(intf: str, parent: str, setting: QueueSetting) -> list[str]:
+    """Return the lines that put strict bands inside the shaper: what it sends next is of the first that has something.
 
     htb serves by ``prio`` and is never the limit here; it is where kernels without sch_prio have strict classes.
-    u32 matches the EtherType, two bytes before the network header.
     """
-    return [
-        f"qdisc add dev {intf} parent {parent} handle 30: htb default 2",
-        f"class add dev {intf} parent 30: classid 30:1 htb rate {_UNLIMITED} prio 0 quantum 60000",
-        f"class add dev {intf} parent 30: classid 30:2 htb rate {_UNLIMITED} prio 1 quantum 60000",
-        f"qdisc add dev {intf} parent 30:1 handle 31: bfifo limit {CONTROL_LIMIT_BYTES}",
-        f"qdisc add dev {intf} parent 30:2 handle 32: bfifo limit {setting.limit_bytes}",
-        f"filter add dev {intf} parent 30: protocol all prio 1 u32 match u16 {ETH_CONTROL:#x} 0xffff at -2 flowid 30:1",
-    ]
+    bands = [(1, CONTROL_LIMIT_BYTES, [_CONTROL])] if setting.control_first else []
+    if setting.priority_band:
+        bands.append((2, setting.limit_bytes, [_MARKED, _MARKED_INSIDE]))
+    bands.append((3, setting.limit_bytes, []))
+    lines = [f"qdisc add dev {intf} parent {parent} handle 30: htb default 3"]
+    for band, limit_bytes, matches in bands:
+        lines += [
+            f"class add dev {intf} parent 30: classid 30:{band} htb rate {_UNLIMITED} prio {band} quantum 60000",
+            f"qdisc add dev {intf} parent 30:{band} handle 3{band}: bfifo limit {limit_bytes}",
+            *(
+                f"filter add dev {intf} parent 30: protocol all prio 1 u32 {match} flowid 30:{band}"
+                for match in matches
+            ),
+        ]
+    return lines
 
 
 def tc_mismatches(intf: str, setting: QueueSetting, qdiscs: list[dict[str, object]]) -> list[str]:
@@ -144,7 +156,7 @@ def tc_mismatches(intf: str, setting: QueueSetting, qdiscs: list[dict[str, objec
         expected_kinds.add("netem")
     if setting.ecn_threshold_bytes is not None:
         expected_kinds.add("red")
-    elif setting.control_first:
+    elif setting.control_first or setting.priority_band:
         expected_kinds |= {"htb", "bfifo"}
     wrong = [f"{intf}: no {kind} queue" for kind in sorted(expected_kinds - set(by_kind))]
     if "tbf" in by_kind:

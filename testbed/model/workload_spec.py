@@ -68,6 +68,9 @@ class WorkloadSpec(Spec):
     mice_interval_ms: float = Field(
         0.0, ge=0, le=60_000, description="mean time between two small messages of a host (Poisson); 0: none"
     )
+    mice_dscp: Count = Field(
+        0, ge=0, le=63, description="DSCP of small messages; from 32 (CS4) on GSPs send and grant them before bulk"
+    )
     mice_only_s: float | None = Field(
         None, gt=0, le=3600, description="permutation: no bulk at all, small messages alone for so long an iteration"
     )

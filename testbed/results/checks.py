@@ -128,8 +128,7 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
         for name in ("src_rank", "dst_rank"):
             yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, OperationRow):
-        yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
-        yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
+        yield from _operation_rules(row, scenario)
     if isinstance(row, (RankRow, ComputingRow)):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, (TransferRow, MessageRow, CrossFlowRow, ReplayRow)):
@@ -137,8 +136,13 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
             yield name, getattr(row, name) in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, CrossFlowRow):
         yield from _cross_rules(row)
-    if isinstance(row, FlowRow) and row.path is not None:
-        yield "path", _is_path(topology, row.path), "a path of this fabric"
+    if isinstance(row, FlowRow):
+        yield "path", row.path is None or _is_path(topology, row.path), "a path of this fabric"
+
+
+def _operation_rules(row: OperationRow, scenario: Scenario) -> Iterator[tuple[str, bool, str]]:
+    yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
+    yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
 
 
 def _cross_rules(row: CrossFlowRow) -> Iterator[tuple[str, bool, str]]:

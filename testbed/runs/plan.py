@@ -106,6 +106,7 @@ class Plan:
             "seed": self.seed,
             "interval_s": work.mice_interval_ms / 1e3,
             "message_bytes": work.mice_bytes,
+            "dscp": work.mice_dscp,
             "mice": [[src.name, dst.name, rng.choice(SOURCE_PORTS)] for src, dst in pairs],
             "linger_s": linger_s(self.topology),
         }

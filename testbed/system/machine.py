@@ -220,6 +220,7 @@ def check_scenario(scenario: Scenario, machine: Machine) -> list[Problem]:
             "delay_ms": ("netem", fabric.delay_ms),
             "loss_fraction": ("netem", fabric.loss_fraction),
             "ecn_threshold_bytes": ("red", fabric.ecn_threshold_bytes),
+            "priority_band": ("htb", fabric.priority_band or None),
         }
         problems += [
             _no_qdisc(f"{field}={value:g} cannot be emulated", f"{where}: fabric.{field}", kind)

@@ -224,11 +224,13 @@ def describe(scenario: Scenario) -> str:
     if work.mice_interval_ms:
         alone = "" if what else " alone"
         mice = f"{bytes_to_text(work.mice_bytes)} every {work.mice_interval_ms:g} ms and host"
-        what.append(f"small messages{alone} of {mice}")
+        marked = f", DSCP {work.mice_dscp}" if work.mice_dscp else ""
+        what.append(f"small messages{alone} of {mice}{marked}")
     what += cross_words(scenario)
     return (
         f"{fabric.leaves}x{fabric.spines}x{fabric.hosts_per_leaf} leaves x spines x hosts per leaf{parallel}, {rates}, "
         f"MTU {fabric.mtu_bytes}; {', '.join(what)}"
+        + ("; DSCP 32 and more served first" if fabric.priority_band else "")
         + ("; dead uplinks repaired by GSOS only" if scenario.gsos.repair == "controller" else "")
     )
 

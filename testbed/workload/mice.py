@@ -61,6 +61,7 @@ class Config(Beside):
     seed: int
     interval_s: float
     message_bytes: int
+    dscp: int
     mice: Sequence[Mouse]
 
     @classmethod
@@ -69,9 +70,18 @@ class Config(Beside):
         common = beside_from(value)
         mice = [Mouse(str(src), str(dst), int(port)) for src, dst, port in value["mice"]]
         check_known("mice", (name for mouse in mice for name in (mouse.src, mouse.dst)), common["hosts"])
-        interval_s, message_bytes = float(value["interval_s"]), int(value["message_bytes"])
+        interval_s, message_bytes, dscp = float(value["interval_s"]), int(value["message_bytes"]), int(value["dscp"])
         check_beat(interval_s, "message_bytes", message_bytes, HEADER.size)
-        return cls(**common, seed=int(value["seed"]), interval_s=interval_s, message_bytes=message_bytes, mice=mice)
+        if not 0 <= dscp < 64:
+            raise ValueError(f"dscp is {dscp}, expected 0..63")
+        return cls(
+            **common,
+            seed=int(value["seed"]),
+            interval_s=interval_s,
+            message_bytes=message_bytes,
+            dscp=dscp,
+            mice=mice,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +244,17 @@ class Mice:
             with network_namespace_of(dst_pid):
                 listener = socket.create_server((dst_ip, MICE_PORT))
             with listener:
+                self._mark(listener)
                 listener.settimeout(CONNECT_TIMEOUT_S)
                 with network_namespace_of(src_pid):
                     out = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
                 out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._mark(out)
                 out.settimeout(CONNECT_TIMEOUT_S)
                 out.bind((src_ip, mouse.src_port))
                 out.connect((dst_ip, MICE_PORT))
                 into = self._stack.enter_context(listener.accept()[0])
+            self._mark(into)
             for sock in (out, into):
                 sock.setblocking(False)
             out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -251,6 +264,11 @@ class Mice:
             said = error.strerror or errno.errorcode.get(error.errno or 0) or str(error)
             raise WorkloadError(f"mice: no connection from {where}: {said}") from None
         return Connection(mouse, out, into, self._config)
+
+    def _mark(self, sock: socket.socket) -> None:
+        """Give what a socket sends, acknowledgements too, the DSCP that is asked for."""
+        if self._config.dscp:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, self._config.dscp << 2)
 
 
 def send_until_stopped(mice: Mice, commands: Commands) -> None:

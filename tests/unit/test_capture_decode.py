@@ -42,8 +42,8 @@ def test_grant_that_rides_on_data_in_words() -> None:
             "GRANT l2 > l1 queue 12: 5000 queue 3: 1",
         ),
         (
-            wire.Request(L1, H, 7, 12, 3, 1, 9014, 0, 0, 1500),
-            "REQUEST l1 > l2.3 port 3 class 1 queue 12: demand 9014, sent 0, oldest waits 1.5 ms",
+            wire.Request(L1, H, 7, 12, 3, 1, 9014, 0, 0, 1500, 5),
+            "REQUEST l1 > l2.3 port 3 class 1 queue 12: demand 9014, sent 0, granted 5, oldest waits 1.5 ms",
         ),
         (wire.Fault(L1, L2, 7, 1, 3, False, 9), "FAULT l1 > l2 path 3 to l1 is dead"),
         (wire.Hello(L1, L1, 2, 77), "HELLO l1 > l1 number 77: path 2"),

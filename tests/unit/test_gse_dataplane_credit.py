@@ -32,8 +32,8 @@ def waits_s(fabric: Fabric, sent_s: list[float]) -> list[float]:
     return [at_s - 100.0 - t_s - DELAY_S for at_s, t_s in zip(fabric.delivered_s[H21], sent_s, strict=True)]
 
 
-def one_path(leaves: int = 2, hosts: int = 1) -> Fabric:
-    return Fabric(PROFILE, leaves=leaves, hosts=hosts, paths=1, path_delay_s=lambda _path: DELAY_S)
+def one_path(leaves: int = 2, hosts: int = 1, profile: Profile = PROFILE) -> Fabric:
+    return Fabric(profile, leaves=leaves, hosts=hosts, paths=1, path_delay_s=lambda _path: DELAY_S)
 
 
 def status(fabric: Fabric, gsp: int = L1) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_queues_of_a_port_are_ahead_by_half_its_window_all_together() -> None:
 
 
 def test_queue_that_pauses_is_not_ahead_of_its_demand_any_more() -> None:
-    fabric = one_path()
+    fabric = one_path(profile=Profile(age_s=0.1))
     sent_s = bursts(fabric, 20, 4, every_s=0.040)
     assert max(credit_over_time(fabric, 0.7, 0.8)) > 0.5 * PROFILE.quantum_bytes
     sent_s += bursts(fabric, 20, 1, every_s=0.090, from_s=0.85)  # each silence is between half of ``age_s`` and all

@@ -127,6 +127,9 @@ def test_never_more_sent_than_granted_nor_granted_than_the_port_can_drain(traffi
             header = wire.parse_data(frame)
             assert header is not None
             assert header.sent + header.inner_bytes <= granted.get((header.src, header.qid), 0)
+            if header.flags & wire.FLAG_GRANT:
+                key = (header.dst, header.grant_qid)
+                granted[key] = max(granted.get(key, 0), header.grant)
     # each port: frames delivered in any window fit the paced rate plus one quantum and the standing credits
     slack = PROFILE.quantum_bytes + PROFILE.port_window_bytes
     for port, frames in fabric.delivered.items():

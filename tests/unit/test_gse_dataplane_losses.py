@@ -93,10 +93,11 @@ def test_data_that_a_request_has_overtaken_is_not_taken_for_lost(reorder: bool, 
 
 def test_credit_that_is_left_is_void_when_an_idle_queue_closes() -> None:
     fabric = Fabric(PROFILE, leaves=2, hosts=1, paths=1, path_delay_s=lambda _path: 0.010)
-    for number, t_s in enumerate((0.0, 0.05, 0.25, 0.5)):  # the last two after more than ``age_s``
+    times_s = (0.0, 0.05, 0.5, 1.0)  # the last two after more than ``age_s``
+    for number, t_s in enumerate(times_s):
         fabric.send(t_s, H11, H21, number, 200)
     fabric.run(3)
-    waits = [at_s - 100.0 - t_s for at_s, t_s in zip(fabric.delivered_s[H21], (0.0, 0.05, 0.25, 0.5), strict=True)]
+    waits = [at_s - 100.0 - t_s for at_s, t_s in zip(fabric.delivered_s[H21], times_s, strict=True)]
     assert waits == [pytest.approx(wait_s, abs=0.001) for wait_s in (0.030, 0.010, 0.030, 0.030)]
     assert fabric.numbers(H21, H11) == [0, 1, 2, 3]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ headers = st.builds(
 )
 entries = st.lists(st.builds(wire.GrantEntry, u16, u16, u32), min_size=1, max_size=60).map(tuple)
 messages = st.one_of(
-    st.builds(wire.Request, u16, u16, u16, u16, u8, u8, u32, u32, u32, u32),
+    st.builds(wire.Request, u16, u16, u16, u16, u8, u8, u32, u32, u32, u32, u32),
     st.builds(wire.Grant, u16, u16, entries),
     st.builds(wire.Close, u16, u16, u16, u16, u8, u32, u32),
     st.builds(wire.Congestion, u16, u16, u8, st.integers(0, 3)),
@@ -54,6 +56,17 @@ def test_control_message_is_read_as_it_was_written(message: wire.Control, path: 
     assert wire.parse_control(frame) == message
     assert len(frame) >= wire.MIN_FRAME_BYTES
     assert frame[:6] == wire.mac(message.dst, path)
+
+
+@given(u32, u32)
+def test_request_is_no_longer_for_what_it_says_of_grants(demand: int, granted: int) -> None:
+    request = wire.Request(257, 513, 1, 2, 3, 1, demand, 0, 0, 0, granted)
+    frame = wire.control_frame(request, 1)
+    assert len(frame) == wire.MIN_FRAME_BYTES
+    at = wire.ETHERNET.size + wire.CONTROL.size + 16
+    assert frame[at : at + 4] == granted.to_bytes(4, "big")
+    # one written without it has padding there: no grant has been heard of
+    assert wire.parse_control(frame[:at].ljust(wire.MIN_FRAME_BYTES, b"\0")) == dataclasses.replace(request, granted=0)
 
 
 @given(st.binary(max_size=120))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from loopback import loopback_hosts
 
 from testbed.evaluation.records import MessageRow
 from testbed.results.store import load_rows
-from testbed.workload.mice import Config
+from testbed.workload.mice import Config, Mice
 
 PROJECT = Path(__file__).resolve().parents[2]
 T0_S = 100.0
@@ -30,6 +31,7 @@ def config(run_dir: Path, **changes: Any) -> dict[str, Any]:
         "seed": 1,
         "interval_s": 0.01,
         "message_bytes": 2048,
+        "dscp": 0,
         "hosts": {host.name: {"pid": os.getpid(), "ip": host.ip} for host in hosts},
         "mice": [["h1", "h2", 40_001], ["h2", "h3", 40_002], ["h3", "h1", 40_003]],
         "linger_s": 2.0,
@@ -98,6 +100,14 @@ def test_every_message_is_accounted_for_once_and_in_order(tmp_path: Path, messag
 
 
 @needs_namespaces
+@pytest.mark.parametrize("dscp", [0, 46])
+def test_messages_and_their_acknowledgements_carry_the_dscp_asked_for(tmp_path: Path, dscp: int) -> None:
+    with Mice(Config.from_json(config(tmp_path, dscp=dscp))) as mice:
+        sockets = [sock for one in mice.connections for sock in (one.out, one.into)]
+        assert [sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) for sock in sockets] == [dscp << 2] * 6
+
+
+@needs_namespaces
 def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None:
     with Program(tmp_path, config(tmp_path)) as program:
         program.hear()
@@ -126,6 +136,7 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
         ({"mice": [["h1", "h9", 1]]}, r"mice name \['h9'\], expected some of h1, h2, h3"),
         ({"interval_s": 0}, "interval_s is 0.0"),
         ({"message_bytes": 7}, "message_bytes 7, expected > 0, >= 8"),
+        ({"dscp": 64}, "dscp is 64, expected 0..63"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -100,3 +100,6 @@ def test_small_messages_go_from_every_host_to_another_leaf_the_same_for_every_sc
     elephants = {(made.rank_hosts[src].name, made.rank_hosts[dst].name) for src, dst in made.pattern.pairs}
     assert {(src, dst) for src, dst, _port in mice} != elephants
     assert plan(kind="permutation").mice is None
+    assert made.mice["dscp"] == 0
+    marked = plan(kind="permutation", mice_interval_ms=100.0, mice_dscp=40).mice
+    assert marked == {**made.mice, "dscp": 40}

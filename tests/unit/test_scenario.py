@@ -180,6 +180,11 @@ def test_a_workload_that_cannot_be_is_refused_with_what_can(workload: dict[str, 
     assert said in problem
 
 
+def test_a_queue_that_marks_has_one_band() -> None:
+    said = problems_of({"fabric": {"ecn_threshold_bytes": 90_000, "priority_band": True}, "schemes": ["ecmp"]})
+    assert len(said) == 1 and "priority_band with ecn_threshold_bytes=90000, expected one of them" in said[0]
+
+
 def test_every_mistake_of_a_workload_is_named() -> None:
     said = problems_of({"workload": {"size_bytes": 1022, "slice_bytes": 6, "mice_only_s": 5}})
     assert len(said) == 3

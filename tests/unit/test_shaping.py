@@ -1,5 +1,6 @@
 import pytest
 
+from testbed.gse.dataplane import wire
 from testbed.model.scenario import FabricSpec
 from testbed.model.shaping import largest_burst_bytes, queue_setting, tc_lines, tc_mismatches
 
@@ -74,3 +75,36 @@ def test_a_hosts_own_queue_holds_a_thousand_frames_and_a_larger_one_that_is_aske
     assert queue_setting(FabricSpec(), 10, in_host=True).limit_bytes == 1000 * 9014
     assert queue_setting(FabricSpec(queue_bytes=20_000_000), 10, in_host=True).limit_bytes == 20_000_000
     assert queue_setting(FabricSpec(mtu_bytes=1500), 10).limit_bytes == 262_144
+
+
+def test_marked_frames_have_a_band_of_their_own_behind_control_and_before_the_rest() -> None:
+    setting = queue_setting(FabricSpec(priority_band=True), 10, control_first=True)
+    bands = [line for line in tc_lines("x", setting, 9000) if line.startswith("class")]
+    assert [(line.split("classid ")[1][:4], line.split("prio ")[1][0]) for line in bands] == [
+        ("30:1", "1"),
+        ("30:2", "2"),
+        ("30:3", "3"),
+    ]
+    filters = [line.split(" u32 ")[1] for line in tc_lines("x", setting, 9000) if line.startswith("filter")]
+    assert filters == [
+        "match u16 0x88b6 0xffff at -2 flowid 30:1",  # GSE's control frames
+        "match u16 0x800 0xffff at -2 match u8 0x80 0x80 at 1 flowid 30:2",  # IPv4's TOS byte, DSCP 32 and more
+        "match u16 0x88b5 0xffff at -2 match u8 0 0xff at 1 flowid 30:2",  # the class in GSE's data header
+    ]
+    assert tc_mismatches("x", setting, [TBF]) == ["x: no bfifo queue", "x: no htb queue"]
+
+
+@pytest.mark.parametrize(("control", "priority", "bands"), [(False, True, "23"), (True, False, "13")])
+def test_bands_nobody_asked_for_are_not_made(control: bool, priority: bool, bands: str) -> None:
+    setting = queue_setting(FabricSpec(priority_band=priority), 10, control_first=control)
+    lines = tc_lines("x", setting, 9000)
+    assert "".join(line.split("30:")[1][0] for line in lines if line.startswith("qdisc add dev x parent 30:")) == bands
+    assert lines[1] == "qdisc add dev x parent 1:1 handle 30: htb default 3"
+
+
+def test_data_of_the_first_class_is_told_by_its_header() -> None:
+    header = wire.DataHeader(0, 0, 1, 257, 513, 1, 1, 0, 0, 0, 0, 100, 0, 100, 0)
+    first, second = (wire.data_prefix(header._replace(tc=tc)) for tc in (0, 1))
+    network = wire.ETHERNET.size  # where the filter counts from
+    assert (first[network - 2 : network], first[network + 1]) == (b"\x88\xb5", 0)
+    assert second[network + 1] == 1

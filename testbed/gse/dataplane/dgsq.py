@@ -15,6 +15,10 @@ from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.serial import unwrap
 
 WATCHDOG_ROUNDS: Final = 3  # alarms without a grant before the queue is given up
+NEWEST: Final = 0.5  # share of the latest in what was lately
+USUAL_KEPT: Final = 0.75  # of what was usual stays when a grant came sooner
+PATIENCE: Final = 1.5  # times the usual, until a grant that has not come is asked for again
+PATIENCE_GAPS: Final = 1.5  # gap times at most: after two a destination forgets who is silent
 
 
 class SourceQueue:
@@ -36,6 +40,10 @@ class SourceQueue:
         self._told_s = now_s
         self._heard_s = now_s  # when a grant last raised what may be sent, or nothing was wanted
         self._empty_since_s = now_s
+        self._ahead_bytes = 0  # what the latest grant was beyond the demand that had been told
+        self._turn_s = 0.0  # from one grant to the next, lately
+        self._granted_s = now_s
+        self._usual_s = 0.0  # from one grant to the next, while frames wait: where many take turns, long
 
     @property
     def backlog_bytes(self) -> int:
@@ -59,6 +67,8 @@ class SourceQueue:
             return False
         if not self._frames:
             self._heard_s = now_s
+            if now_s - self._empty_since_s > self._profile.age_s / 2:
+                self._ahead_bytes = 0  # the destination does not grant it ahead any more
         self._frames.append((frame, now_s))
         self.demand += len(frame)
         return True
@@ -85,7 +95,13 @@ class SourceQueue:
         total = unwrap(grant, self.grant)
         if total <= self.grant:
             return False
+        if self.starved():
+            took_s = now_s - self._heard_s
+            self._usual_s = max(took_s, USUAL_KEPT * self._usual_s + (1 - USUAL_KEPT) * took_s)
         self.grant = total
+        self._ahead_bytes = total - self._told
+        self._turn_s += NEWEST * (now_s - self._granted_s - self._turn_s)
+        self._granted_s = now_s
         self._heard_s = now_s
         self.alarms = 0
         return True
@@ -103,9 +119,21 @@ class SourceQueue:
         wanted = self.sent + len(self._frames[0][0])
         news = self.demand - self._told
         quantum = self._profile.quantum_bytes
-        if self._told < wanted or (news >= quantum and self._told < self.grant + quantum):
+        if news >= quantum and self._told < self.grant + quantum:
             return self._told_s  # at once: what it knows of does not make a whole grant
-        return max(self._told_s, self._heard_s) + self._profile.request_retry_s
+        if self._told < wanted and not self._one_of_many():
+            return self._told_s
+        patience_s = min(PATIENCE * self._usual_s, PATIENCE_GAPS * self._profile.gap_s)
+        return max(self._told_s, self._heard_s) + max(self._profile.request_retry_s, patience_s)
+
+    def _one_of_many(self) -> bool:
+        """Return whether the destination will soon grant what the frame in front needs, unasked.
+
+        A port that grants little more than a frame ahead, and seldom, has many queues. It has been told of the frame
+        that used that up, will grant the same again, and not sooner if asked. One with few queues is asked for more.
+        """
+        head = len(self._frames[0][0])
+        return head <= self._ahead_bytes < 2 * head and self._turn_s > self._profile.request_retry_s / 2
 
     def asked(self, now_s: float) -> None:
         """A request with the present demand leaves now."""
@@ -141,6 +169,7 @@ class SourceQueue:
     def close(self) -> None:
         """The destination forgets the queue: credit that is left is void."""
         self.grant = self.sent
+        self._usual_s, self._turn_s, self._ahead_bytes = 0.0, 0.0, 0
         self.former.close()
         self.closures += 1
 

@@ -64,6 +64,9 @@ class GrantScheduler:
     def __init__(self, profile: Profile, rate_bytes_per_s: float, now_s: float) -> None:
         self._profile = profile
         self._rate = rate_bytes_per_s * profile.pacing
+        # a full frame, with standing credit for small ones before it; where none stands, all is asked for
+        standing_bytes = profile.standing_credit_bytes
+        self._useful_bytes = profile.frame_bytes + standing_bytes if standing_bytes else 0
         self._tokens = float(profile.quantum_bytes)
         self._tokens_s = now_s
         self._queues: dict[QueueKey, _Queue] = {}
@@ -149,7 +152,7 @@ class GrantScheduler:
                 amount = int(self._tokens)
             self._tokens -= amount
             if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
-                queue.ahead = max(queue.ahead, min(2 * queue.ahead, self._most_ahead()))
+                queue.ahead = max(queue.ahead, min(self._further(queue.ahead), self._most_ahead()))
             queue.turns += 1
             before = queue.outstanding
             queue.grant += amount
@@ -207,9 +210,24 @@ class GrantScheduler:
         """Return a window where only a fraction of the paths is left: their queues have to hold it."""
         return window_bytes if reach == 1.0 else max(self._profile.quantum_bytes, int(window_bytes * reach))
 
+    def _further(self, ahead: int) -> int:
+        """Return how far ahead a queue is granted that was ``ahead`` and used it up; what just came is not steady yet.
+
+        Less than a frame is of no use to one that is.
+        """
+        twice = 2 * ahead
+        return twice if ahead <= self._profile.standing_credit_bytes else max(twice, self._useful_bytes)
+
     def _most_ahead(self) -> int:
-        """Return the most a queue may be ahead of its demand: all together at most half the port's window."""
-        return min(self._profile.quantum_bytes, self._profile.port_window_bytes // (2 * len(self._queues)))
+        """Return the most a queue may be ahead of its demand: all together at most half the port's window.
+
+        Less than a frame is of no use to who sends full ones. Where that is all there is, it is a frame (and standing
+        credit, for small ones before it), as long as all together leave a quantum of the port's window for others.
+        """
+        profile, queues = self._profile, len(self._queues)
+        left = profile.port_window_bytes - profile.quantum_bytes - queues * self._useful_bytes
+        share = profile.port_window_bytes // (2 * queues)
+        return min(profile.quantum_bytes, max(share, self._useful_bytes if left >= 0 else 0))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Profile(BaseModel):
     unit: Unit = Field("container", description="what takes one path")
     admission: Admission = Field("dgsq", description="dgsq: ask, be granted, send; none: send at once")
     reorder: bool = Field(True, description="restore order before the host sees a frame")
+    frame_bytes: int = Field(9014, ge=64, le=MIB, description="a full frame")
     container_bytes: int = Field(36_056, ge=64, le=MIB, description="a container closes before it exceeds this")
     spread_slack_bytes: int = Field(0, ge=0, le=MOST_BYTES, description="paths this close are chosen among at random")
     flowlet_gap_s: float = Field(0.05, gt=0, le=MOST_S, description="a flow silent for so long may change path")
@@ -40,7 +41,7 @@ class Profile(BaseModel):
         0.0144, ge=0, le=60, description="a grant to a steady queue waits this long for data to ride on"
     )
     request_retry_s: float = Field(0.1, gt=0, le=MOST_S, description="a starved queue asks again this often")
-    age_s: float = Field(0.1, gt=0, le=MOST_S, description="a queue empty for so long is closed")
+    age_s: float = Field(0.4, gt=0, le=MOST_S, description="a queue empty for so long is closed")
     watchdog_s: float = Field(0.5, gt=0, le=MOST_S, description="no grant for so long: alarm; three times: dropped")
     gap_s: float = Field(0.4, gt=0, le=MOST_S, description="a gap in the order older than this is given up")
     reorder_buffer_bytes: int = Field(MIB, ge=64, le=MOST_BYTES, description="waiting out of order, per queue, at most")

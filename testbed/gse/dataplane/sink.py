@@ -77,7 +77,7 @@ class SinkSide:
         self._outlet.host(header.dst_port, ready, now_s)
 
     def hear_request(self, message: wire.Request, now_s: float) -> None:
-        """Note a queue's demand; answer one that repeats itself, for the grant may have been lost."""
+        """Note a queue's demand; answer one that repeats itself and has not heard of its grant: it was lost."""
         scheduler = self.schedulers.get(message.dst_port)
         key = (message.src, message.qid)
         if scheduler is None:
@@ -105,7 +105,7 @@ class SinkSide:
         if unfulfilled_s > self._profile.gap_s:
             scheduler.received(key, inbound.believe())
         current = None if news else scheduler.current(key)
-        if current is not None and unwrap(current.grant, message.sent) > message.sent:
+        if current is not None and unwrap(current.grant, message.granted) > message.granted:
             self._answer(current, now_s)
 
     def hear_close(self, message: wire.Close, now_s: float) -> None:

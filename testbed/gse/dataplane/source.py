@@ -262,6 +262,7 @@ class SourceSide:
             wrap(queue.sent),
             wrap(queue.psn),
             min(int(queue.head_age_s(now_s) * 1e6), 0xFFFF_FFFF),
+            wrap(queue.grant),
         )
         self._outlet.control(request, now_s)
 

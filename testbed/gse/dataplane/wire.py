@@ -129,6 +129,7 @@ class Request:
     sent: int
     psn: int  # of the next packet to be sent
     head_age_us: int
+    granted: int = 0  # the last grant that has come: who knows of none beyond it need not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class Loss:
 
 Control = Request | Grant | Close | Congestion | Fault | Hello | Loss
 
-_REQUEST: Final = struct.Struct("!IIII")
+_REQUEST: Final = struct.Struct("!IIIII")
 _GRANT: Final = struct.Struct("!HHI")
 _CLOSE: Final = struct.Struct("!II")
 _CONG: Final = struct.Struct("!BB")
@@ -222,7 +223,7 @@ def control_frame(message: Control, path: int) -> bytes:
 def _body(message: Control) -> tuple[Kind, int, int, int, int, int, bytes]:
     """Return kind, epoch, qid, dst_port, tc, seq and body."""
     if isinstance(message, Request):
-        body = _REQUEST.pack(message.demand, message.sent, message.psn, message.head_age_us)
+        body = _REQUEST.pack(message.demand, message.sent, message.psn, message.head_age_us, message.granted)
         return Kind.REQUEST, message.epoch, message.qid, message.dst_port, message.tc, 0, body
     if isinstance(message, Grant):
         body = b"".join(_GRANT.pack(*entry) for entry in message.entries)
@@ -267,8 +268,7 @@ class _Head(NamedTuple):
 
 
 def _read_request(head: _Head, frame: bytes, at: int) -> Control | None:
-    demand, sent, psn, age_us = _REQUEST.unpack_from(frame, at)
-    return Request(head.src, head.dst, head.epoch, head.qid, head.dst_port, head.tc, demand, sent, psn, age_us)
+    return Request(head.src, head.dst, head.epoch, head.qid, head.dst_port, head.tc, *_REQUEST.unpack_from(frame, at))
 
 
 def _read_grant(head: _Head, frame: bytes, at: int) -> Control | None:
