@@ -122,13 +122,11 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
     """Yield (column, whether it is possible, what was expected)."""
     if isinstance(row, (IterationRow, RankRow, TransferRow, OperationRow)):
         yield "end_s", row.end_s >= row.start_s, f"at least start_s={row.start_s:g}"
-    if isinstance(row, (RankRow, FlowRow, ComputingRow)):
-        yield "rank", row.rank < scenario.ranks, f"0..{scenario.ranks - 1}"
-    if isinstance(row, TransferRow):
-        for name in ("src_rank", "dst_rank"):
+    for name in ("rank", "src_rank", "dst_rank", "first_rank"):
+        if hasattr(row, name):
             yield name, getattr(row, name) < scenario.ranks, f"0..{scenario.ranks - 1}"
     if isinstance(row, OperationRow):
-        yield from _operation_rules(row, scenario)
+        yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
     if isinstance(row, (RankRow, ComputingRow)):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, (TransferRow, MessageRow, CrossFlowRow, ReplayRow)):
@@ -138,11 +136,6 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
         yield from _cross_rules(row)
     if isinstance(row, FlowRow):
         yield "path", row.path is None or _is_path(topology, row.path), "a path of this fabric"
-
-
-def _operation_rules(row: OperationRow, scenario: Scenario) -> Iterator[tuple[str, bool, str]]:
-    yield "first_rank", row.first_rank < scenario.ranks, f"0..{scenario.ranks - 1}"
-    yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
 
 
 def _cross_rules(row: CrossFlowRow) -> Iterator[tuple[str, bool, str]]:
