@@ -152,7 +152,7 @@ class GrantScheduler:
                 amount = int(self._tokens)
             self._tokens -= amount
             if queue.demand > queue.grant and queue.turns:  # it had used up what it got: it is sending in earnest
-                queue.ahead = max(queue.ahead, min(self._further(queue.ahead), self._most_ahead()))
+                queue.ahead = max(queue.ahead, self._further(queue.ahead))
             queue.turns += 1
             before = queue.outstanding
             queue.grant += amount
@@ -211,12 +211,12 @@ class GrantScheduler:
         return window_bytes if reach == 1.0 else max(self._profile.quantum_bytes, int(window_bytes * reach))
 
     def _further(self, ahead: int) -> int:
-        """Return how far ahead a queue is granted that was ``ahead`` and used it up; what just came is not steady yet.
+        """Return how far ahead a queue is granted that was ``ahead`` and used it up: twice that.
 
-        Less than a frame is of no use to one that is.
+        Where a frame is the most, at once, but for a queue that has only begun, or begun again: it may not go on.
         """
-        twice = 2 * ahead
-        return twice if ahead <= self._profile.standing_credit_bytes else max(twice, self._useful_bytes)
+        most, began = self._most_ahead(), ahead <= self._profile.standing_credit_bytes
+        return most if most == self._useful_bytes and not began else min(2 * ahead, most)
 
     def _most_ahead(self) -> int:
         """Return the most a queue may be ahead of its demand: all together at most half the port's window.
