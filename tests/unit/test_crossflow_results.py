@@ -63,13 +63,14 @@ def test_what_has_not_arrived_is_slower_than_all_others() -> None:
 def test_a_burst_ends_with_its_last_byte() -> None:
     run = run_with({"bursts": BURSTS})
     bursts = measure(run).bursts
-    assert bursts and [one.burst for one in bursts] == list(range(len(bursts)))
+    numbers = [one.burst for one in bursts]
+    assert len(numbers) > 2 and numbers == sorted(set(numbers)), "but for those that began between iterations"
     for one in bursts:
         assert one.size_bytes == 3 * 64 * KIB
         assert one.ideal_s == pytest.approx(3 * 64 * KIB / 1.25e6 * 9014 / 8948)
     rows = list(run.tables.cross_flows)
     assert bursts[0].completion_s == pytest.approx(max(r.completion_s or 0 for r in rows if r.burst == 0))
-    lost = [replace(row, completion_s=None) if number == 3 else row for number, row in enumerate(rows)]
+    lost = [replace(row, completion_s=None) if number == 1 else row for number, row in enumerate(rows)]
     assert measure(with_rows(run, cross_flows=lost)).bursts[0].completion_s is None
 
 

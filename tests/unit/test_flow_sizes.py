@@ -85,7 +85,7 @@ def test_a_file_is_read() -> None:
         ("1000 0.5\n900 1\n", ["size 900 after 1000"]),
         ("1000 0.5\n2000 0.4\n3000 1\n", ["share 0.4 after 0.5"]),
         ("1000 1.5\n", ["share 1.5"]),
-        ("nan 1\n", ["size nan", "largest size"]),
+        ("nan 1\n", ["size nan"]),
         ("0 1\n", ["largest size 0"]),
         ("a b\n1 2 3\n-1 0\n5 2\n", ["'a b'", "'1 2 3'", "size -1", "share 2"]),
     ],

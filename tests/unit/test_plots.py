@@ -20,9 +20,12 @@ from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
 
-# of a ring without small messages and faults
+# of a ring without small messages, other traffic and faults
 EVERYTHING = sorted(
-    f"{name}.{suffix}" for name in FIGURES if name not in ("messages", "timeline") for suffix in ("json", "png", "svg")
+    f"{name}.{suffix}"
+    for name in FIGURES
+    if name not in ("messages", "flows", "timeline")
+    for suffix in ("json", "png", "svg")
 )
 
 
