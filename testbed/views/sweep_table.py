@@ -47,7 +47,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
             lambda group: _gain(None if group.scheme == first else gains.get((group.point, group.scheme))),
         ),
     ]
-    training = results.has("exposed_share")
+    training = results.stored.sweep.points[0].workload.training is not None
     pace = _grid(
         results,
         results.heading,
