@@ -118,15 +118,15 @@ def test_bench_prints_the_table_of_nccl_tests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "count", "least_names"),
+    ("scheme", "seed", "count", "least_names"),
     [
-        ("gse1", 8, 4),
-        pytest.param("gse1", 50, 10, marks=pytest.mark.full),
-        pytest.param("gse2-n2n", 50, 10, marks=pytest.mark.full),
+        ("gse1", 2, 8, 7),
+        pytest.param("gse1", 4, 50, 10, marks=pytest.mark.full),
+        pytest.param("gse2-n2n", 4, 50, 10, marks=pytest.mark.full),
     ],
 )
 def test_random_collectives_one_after_the_other_are_all_right(
-    tmp_path: Path, scheme: str, count: int, least_names: int
+    tmp_path: Path, scheme: str, seed: int, count: int, least_names: int
 ) -> None:
     scenario = parse_scenario(
         {
@@ -149,7 +149,7 @@ def test_random_collectives_one_after_the_other_are_all_right(
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan))
     script = str(PROJECT / "tests" / "integration" / "collective_fabric.py")
-    argv = capsule_argv([sys.executable, script, str(path), "4", str(count)])
+    argv = capsule_argv([sys.executable, script, str(path), str(seed), str(count)])
     done = subprocess.run(argv, cwd=PROJECT, env=ENV, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
     said = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "collective"]
@@ -158,6 +158,4 @@ def test_random_collectives_one_after_the_other_are_all_right(
         assert one["wrong_elements"] == 0, one
         assert one["received"] == one["expected"], one
     assert len({one["name"] for one in said}) >= least_names, "many algorithms have had their turn"
-    assert len({len(one["jobs"]) for one in said}) >= 2, "one group alone, and several at once"
-    if count >= 50:
-        assert {len(one["jobs"]) for one in said} >= {1, 2, 4}
+    assert {len(one["jobs"]) for one in said} >= {1, 2, 4}
