@@ -40,8 +40,8 @@ def scenario_grid(scenario: Scenario, found: Sequence[Expected]) -> Grid:
     rows = tuple(_scheme_row(expected) for expected in found)
     many = max(len(expected.others) for expected in found)
     notes = (
-        f"model: {WAYS[found[0].way]}; efficiency: ideal time over time, as 'gse run' has it; seeds: each as 'gse run' "
-        "would place and hash it",
+        f"model: {WAYS[found[0].way]}; of limit: ideal time over time, efficiency as 'gse run' has it, seeds as it "
+        "would place and hash them; worst link: flows on it",
         f"all seeds: {many}, or one where none matters; mean of {len(scenario.seeds)}: where 95% of such means fall",
         *_bound_notes(found),
         LEFT_OUT,
@@ -52,11 +52,11 @@ def scenario_grid(scenario: Scenario, found: Sequence[Expected]) -> Grid:
             "scheme",
             "time\ns",
             "busbw\nMbit/s",
-            f"efficiency of\nseed {_seeds_text(scenario.seeds)}",
-            "all seeds:\nmean",
+            f"of limit,\nseed {_seeds_text(scenario.seeds)}",
+            "all\nseeds",
             "95% of\nseeds",
             f"mean\nof {len(scenario.seeds)}",
-            "flows on\nworst link",
+            "worst\nlink",
             "fullest\nat first",
         ),
         rows=rows,
@@ -84,9 +84,9 @@ def _scheme_row(expected: Expected) -> tuple[str, ...]:
         _range([one.busbw_mbps for one in own], 2),
         " ".join(number_text(one.efficiency, 3) for one in own[:MOST_OWN_SEEDS]),
         number_text(band.mean, 3),
-        _band(expected.single),
-        _band((band.low, band.high)),
-        _range(flows, 0) if flows else "all shared",
+        _range(expected.single, 2),
+        _range((band.low, band.high), 2),
+        _range(flows, 0) if flows else "all",
         own[0].bottleneck,
     )
 
