@@ -30,6 +30,7 @@ NAME: Final = "curves"
 HEIGHT_CM: Final = 6.2
 # With a colour each scheme has a shape, for grey copies; cross and plus are left for runs that do not count.
 MARKERS: Final = "osD^vPp*"
+TURNED_CM: Final = 1.8  # of height for ticks that are turned
 HEADROOM: Final = 0.06  # of the height, above the highest point
 DODGE: Final = 0.018  # of the axis, between the points of two schemes
 WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
@@ -93,7 +94,8 @@ def curves(results: SweepResults) -> tuple[Figure, str] | None:
             handles=_legend(results)[len(results.stored.sweep.schemes) :], loc="outside lower center", ncols=6
         )
         return figure, f"{_caption(results, [EFFICIENCY])} {correctness_text(results)}".rstrip()
-    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, (HEIGHT_CM + 0.28 * len(heading)) * CM))
+    height_cm = HEIGHT_CM + 0.28 * len(heading) + (TURNED_CM if _is_crowded(axis) else 0.0)
+    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, height_cm * CM))
     figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
     for axes, shown in zip(figure.subplots(1, len(choices), squeeze=False)[0], choices, strict=True):
         _panel(axes, results, axis, shown)
@@ -184,14 +186,18 @@ def _x_axis(axes: Axes, axis: Axis) -> None:
     if axis.kind == "log":
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-    crowded = sum(len(tick) + 1 for tick in axis.ticks) > MOST_TICK_CHARACTERS
-    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if _is_crowded(axis) else {}
     axes.set_xticks(list(axis.positions), list(axis.ticks), **turned)
     axes.grid(visible=True, axis="y", lw=0.3, color="0.85")
     axes.set_axisbelow(True)
     margin = 0.5 / (len(axis.positions) - 1) if axis.kind == "words" else 0.08
     low, high = _shifted(axis, min(axis.positions), -margin), _shifted(axis, max(axis.positions), margin)
     axes.set_xlim(low, high)
+
+
+def _is_crowded(axis: Axis) -> bool:
+    """Whether ticks have to be turned, for which a figure is higher."""
+    return sum(len(tick) + 1 for tick in axis.ticks) > MOST_TICK_CHARACTERS
 
 
 def _legend(results: SweepResults) -> list[Any]:
