@@ -15,8 +15,8 @@ from testbed.fluid.validation import WITHIN, Agreement, BandAgreement
 from testbed.model.oracle import Band
 from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_text
+from testbed.views.cells import Grid, number_text
 from testbed.views.comparison import describe
-from testbed.views.tables import Grid, number_text
 
 FORMAT_VERSION: Final = 1
 MOST_OWN_SEEDS: Final = 5  # whose efficiencies are listed one by one
