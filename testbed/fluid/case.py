@@ -128,10 +128,11 @@ def problems(scenario: Scenario) -> list[Problem]:
     found = []
     if scenario.faults:
         found.append(Problem("the model knows no faults", where, f"{len(scenario.faults)} faults", "--set faults=[]"))
+    if work.training is not None:
+        found.append(Problem("not a collective", where, "a training iteration", "'gse predict training'"))
     if scenario.is_disturbed:
-        found.append(
-            Problem("the model knows no other traffic", where, "elephants or mice", "background=[], few small messages")
-        )
+        got, expected = "elephants, mice or cross traffic", "background=[], cross_traffic unset, few small messages"
+        found.append(Problem("the model knows no other traffic", where, got, expected))
     if work.mice_only_s is not None:
         found.append(Problem("the model knows no small messages", where, "mice_only_s", "mice_only_s unset"))
     if fabric.loss_fraction:

@@ -67,6 +67,8 @@ def test_training_is_a_table(gse: Gse) -> None:
     ("arguments", "words"),
     [
         (("scenario", "link_failure"), ("faults",)),
+        (("scenario", "llama2_13b"), ("training iteration", "gse predict training")),
+        (("scenario", "mixed_traffic"), ("other traffic",)),
         (("scenario", "nothing"), ("no such scenario",)),
         (("scenario", "allreduce_ring", "--all-seeds", "many"), ("--all-seeds",)),
         (("cluster", "nothing"), ("no such cluster", "harbin_sized")),
