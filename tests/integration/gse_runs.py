@@ -29,6 +29,7 @@ MACHINE = {
     "switch_core",
     "switch_wait",
     "rank_lateness",
+    "compute_lateness",
     "sampler_lateness",
     "probe_lateness",
 }
