@@ -28,7 +28,7 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
         return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
     pattern = pattern_of(scenario, hosts, rng)
     slowdown = 1.0
-    if scheme == "ecmp" and (pattern.in_step or work.kind in ("permutation", "training")):
+    if scheme == "ecmp" and (pattern.in_step or pattern.training is not None or work.kind == "permutation"):
         pairs = pattern.host_pairs(hosts)
         hashed = expected_ecmp(topology, pairs, flows_per_hop=work.flows_per_hop, runs=1, rng=rng, trials=TRIALS)
         slowdown = hashed.slowdown.mean

@@ -30,6 +30,7 @@ MACHINE = {
     "switch_wait",
     "agents_wait",
     "rank_lateness",
+    "compute_lateness",
     "sampler_lateness",
     "probe_lateness",
 }
