@@ -152,7 +152,7 @@ def test_settings_that_change_along_are_known() -> None:
     of_windows = set(sweep_over("fabric.mtu_bytes", (1500, 9000), schemes=("gse2-n2n",)).derived())
     assert {"container_bytes", "quantum_bytes", "window_bytes", "port_window_bytes", "gap_s"} - of_windows == {"gap_s"}
     assert sweep_over("gsp.pacing", (0.9, 0.95)).derived() == ()
-    assert sweep_over("gsp.gap_ms", (100, 200)).derived() == ()  # gap_s is the same setting
+    assert sweep_over("gsp.gap_ms", (100, 200)).derived() == ("age_s",)  # gap_s is the same setting; queues age by it
     assert sweep_over("fabric.spines", (2, 3), schemes=("ecmp",)).derived() == ()
 
 
