@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what does not matter, e.g. 0.02: say whether it is shown that no ratio is off by more than that; a "
         "significant difference shown to be smaller does not count",
     )
-    parser.add_argument("--allow-better", action="store_true", help="exit status 0 when all that differs is better in B")
+    parser.add_argument(
+        "--allow-better", action="store_true", help="exit status 0 when all that differs is better in B"
+    )
     parser.add_argument(
         "--only",
         metavar="Q,...",

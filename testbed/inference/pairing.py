@@ -28,7 +28,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What two sets say of one quantity: arithmetic means, runs with a number, and the contrast or why there is none."""
+    """What two sets say of one quantity: means, runs with a number, and the contrast or why there is none."""
 
     a_mean: float | None
     b_mean: float | None

@@ -25,7 +25,7 @@ NARROW: Final = "@"
 
 @dataclass(frozen=True)
 class RunSet:
-    """Finished runs, oldest first, under the name they were asked for by; ``others`` says what was found beside them."""
+    """Finished runs, oldest first, under the name they were asked for by; ``others``: what was found beside them."""
 
     name: str
     runs: tuple[Run, ...]
@@ -116,7 +116,9 @@ def _meets(run: Run, name: str, value: str, where: str) -> bool:
         return commit_of(run).startswith(value)
     known = flatten(run.scenario.model_dump(mode="json"))
     if name not in known:
-        raise ResultsError(Problem("no such field", where, repr(name)[:80], "e.g. fabric.spines or workload.size_bytes"))
+        raise ResultsError(
+            Problem("no such field", where, repr(name)[:80], "e.g. fabric.spines or workload.size_bytes")
+        )
     try:
         (wanted,) = parse_settings([f"{name}={value}"]).values()
         return override(run.scenario, {name: wanted}) == run.scenario
@@ -139,7 +141,7 @@ def commit_of(run: Run) -> str:
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Return nested mappings and lists as dotted names and plain values: ``{"fabric.spines": 4, "faults.0.t_s": 3}``."""
+    """Return nested mappings and lists as dotted names: ``{"fabric.spines": 4, "faults.0.t_s": 3}``."""
     items: Mapping[str, Any]
     if isinstance(value, Mapping):
         items = {str(key): below for key, below in value.items()}
@@ -148,5 +150,7 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
     else:
         return {name: value}
     return {
-        key: plain for part, below in items.items() for key, plain in flatten(below, f"{name}.{part}".strip(".")).items()
+        key: plain
+        for part, below in items.items()
+        for key, plain in flatten(below, f"{name}.{part}".strip(".")).items()
     }

@@ -277,7 +277,9 @@ def difference(
         raise ResultsError(Problem("nothing to compare", f"{a.name} and {b.name}", got, "runs of the same questions"))
     used = [[tuple(e for e in side if e.verdict != INVALID) for side in (cell.a, cell.b)] for cell in cells]
     problems = [
-        Problem("no usable run", f"{letter}, {cell.scheme}", f"{len(every)} INVALID run(s)", "runs that are not INVALID")
+        Problem(
+            "no usable run", f"{letter}, {cell.scheme}", f"{len(every)} INVALID run(s)", "runs that are not INVALID"
+        )
         for cell, both in zip(cells, used, strict=True)
         for letter, every, left in (("A", cell.a, both[0]), ("B", cell.b, both[1]))
         if not left
@@ -406,7 +408,9 @@ def _settings_of(run: Run) -> dict[str, str]:
         **flatten(manifest.get("machine") or {}, "machine"),
         **flatten(manifest["network"], "network"),
     }
-    left = {name: value for name, value in named.items() if name not in VOLATILE and not name.startswith("machine.tools")}
+    left = {
+        name: value for name, value in named.items() if name not in VOLATILE and not name.startswith("machine.tools")
+    }
     return {name: "none" if value is None else str(value) for name, value in left.items()}
 
 
@@ -442,9 +446,7 @@ def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> 
             one,
             result,
             None if result.contrast is None else next(adjusted),
-            None
-            if result.contrast is None or margin is None or one.is_count
-            else result.contrast.p_beyond(margin),
+            None if result.contrast is None or margin is None or one.is_count else result.contrast.p_beyond(margin),
         )
         for cell, one, result in found
     )

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from testbed.errors import printable
-from testbed.inference.words import SIZES_TEXT, change_text, size_word
+from testbed.inference.words import SIZES_TEXT, change_text, changes_text, size_word
 from testbed.views.difference import Difference, Row, emulated, heading
 from testbed.views.tables import NOT_MEASURED, Grid, rendered
 
@@ -53,8 +53,9 @@ def _cells(row: Row, found: Difference) -> tuple[str, ...]:
     if contrast is None or row.p is None:
         return (row.quantity.label, *means, *[NOT_MEASURED] * 3, _meaning(row, found))
     low, high = contrast.interval()
-    interval = f"{change_text(low)} .. {change_text(high)}"
-    return (row.quantity.label, *means, change_text(contrast.ratio), interval, _p_text(row.p), _meaning(row, found))
+    ratio, low_text, high_text = changes_text(contrast.ratio, low, high)
+    interval = f"{low_text}..{high_text}"
+    return (row.quantity.label, *means, ratio, interval, _p_text(row.p), _meaning(row, found))
 
 
 def _meaning(row: Row, found: Difference) -> str:
@@ -91,7 +92,9 @@ def conclusion(found: Difference, *, allow_better: bool) -> Iterator[str]:
 
 
 def _equivalence(found: Difference, margin: float) -> Iterator[str]:
-    claim = f"no ratio differs by more than {margin:.3g} (two one-sided tests, error rate {found.alpha:.3g}; counts apart)"
+    claim = (
+        f"no ratio differs by more than {margin:.3g} (two one-sided tests, error rate {found.alpha:.3g}; counts apart)"
+    )
     missing = found.not_within
     if not any(row.p_beyond is not None for row in found.tested):
         yield f"nothing can be said of the margin {margin:.3g}: no ratio was tested"
