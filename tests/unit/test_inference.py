@@ -217,10 +217,8 @@ def test_intervals_cover_what_hashing_does_from_ten_seeds_on_and_not_with_three(
     assert coverage(20, 1000) > 0.93
 
 
-@pytest.mark.parametrize("shape", ["normal", "heavy", "disturbed", "hashed anew"])
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str, seeds: int) -> None:
-    """A thousand A/A comparisons of 16 quantities each, at a family-wise error rate of 5%."""
+def false_alarms(shape: str, seeds: int, repetitions: int = 1000) -> float:
+    """Return the share of A/A comparisons of 16 quantities each, at 5% all together, that call anything different."""
     rng, random = np.random.default_rng(seeds), Random(f"{shape}/{seeds}")
     draw = {
         "normal": lambda n: rng.normal(0, NOISE, n),
@@ -229,7 +227,7 @@ def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str
         # not even the same hashing for the same seed: differences are a factor, or nothing
         "hashed anew": lambda n: rng.choice(np.log(SPEED_UPS), n, p=HOW_OFTEN) + rng.normal(0, NOISE, n),
     }[shape]
-    repetitions, false = 1000, 0
+    false = 0
     for _ in range(repetitions):
         offset = random.random()
         logs = draw((2, 16, seeds)) + offset
@@ -239,7 +237,20 @@ def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str
             assert found is not None
             values.append(found.p_equal())
         false += min(holm(values)) <= 0.05
-    assert false / repetitions <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions)
+    return false / repetitions
+
+
+@pytest.mark.parametrize(
+    ("shape", "seeds"),
+    [(shape, seeds) for shape in ("normal", "heavy", "disturbed") for seeds in (3, 5)] + [("hashed anew", 5)],
+)
+def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str, seeds: int) -> None:
+    assert false_alarms(shape, seeds) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_three_seeds_are_too_few_where_the_same_seed_does_not_hash_alike() -> None:
+    """Then three pairs are off by the same factor too often: a reason for five seeds (docs/compare.md)."""
+    assert false_alarms("hashed anew", 3) > 0.05
 
 
 # --- words, stopping ---------------------------------------------------------------------------------------------
