@@ -59,8 +59,8 @@ def reached_lines(until: UntilKnown) -> Iterator[str]:
     for scheme, one in until.reaches().items():
         yield f"{scheme} against {baseline}: {_reach_text(one)}; {_verdict(one, until.target)}"
     yield (
-        f"{len(until.seeds)} seeds made, {until.max_seeds} at most; the interval is looked at after every seed, for "
-        f"which it covers the truth a little less often than 95% (docs/compare.md)"
+        f"{len(until.seeds)} seeds made, {until.max_seeds} at most; for looking after every seed the interval holds the "
+        f"truth in 93 to 95% of cases (docs/compare.md)"
     )
 
 

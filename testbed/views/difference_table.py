@@ -19,9 +19,11 @@ MOST_SETTING_CHARACTERS: Final = 60
 def difference_table(found: Difference, *, allow_better: bool) -> RenderableType:
     """Return everything there is to say."""
     head = [f"A  {heading(found.a)}", f"B  {heading(found.b)}", emulated(found.a)]
+    same = () if found.settings else ("settings, versions, machine: no difference", "")
+    settings = [setting_grid(found)] if found.settings else []
     return Group(
-        *(Text(printable(line)) for line in (*head, "")),
-        rendered([setting_grid(found), *result_grids(found)]),
+        *(Text(printable(line)) for line in (*head, "", *same)),
+        rendered([*settings, *result_grids(found)]),
         *(Text(printable(note), style="dim") for note in _notes(found)),
         Text(""),
         *(Text(printable(line), style="bold") for line in conclusion(found, allow_better=allow_better)),
@@ -31,8 +33,6 @@ def difference_table(found: Difference, *, allow_better: bool) -> RenderableType
 def setting_grid(found: Difference) -> Grid:
     """Return what is not the same in both sets."""
     rows = tuple(tuple(_cut(text) for text in (one.name, one.a, one.b)) for one in found.settings)
-    if not rows:
-        return Grid("settings: no difference, nor in versions and machine", (), (), ())
     return Grid("settings", ("different", "A", "B"), rows, (), labels=3)
 
 

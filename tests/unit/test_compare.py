@@ -86,7 +86,7 @@ def test_the_same_code_is_no_difference(gse: Gse, base: Path) -> None:
     assert (answer.status, answer.err) == (0, "")
     assert "no significant difference in" in answer.out
     assert "no evidence of equality" in answer.out
-    assert "settings: no difference" in answer.out
+    assert "settings, versions, machine: no difference" in answer.out
 
 
 def test_five_per_cent_less_link_rate_is_said(gse: Gse, base: Path) -> None:

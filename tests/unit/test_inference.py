@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from random import Random
 
 import numpy as np
 import pytest
@@ -190,9 +189,9 @@ def test_counts_are_no_steadier_than_chance_makes_them() -> None:
 # --- by Monte Carlo ----------------------------------------------------------------------------------------------
 
 # Speed-ups of a placement without conflicts over hashing on 4x4x4, one flow per hop: what the worst link carries, and
-# how often (fluid model of the default scenario).
+# how often: by 100,000 draws of four flows per leaf over four spines, worst leaf counted (mean efficiency 0.395).
 SPEED_UPS = (2.0, 3.0, 4.0)
-HOW_OFTEN = (0.2, 0.6, 0.2)
+HOW_OFTEN = (0.403, 0.535, 0.062)
 NOISE = 0.003
 
 
@@ -219,38 +218,31 @@ def test_intervals_cover_what_hashing_does_from_ten_seeds_on_and_not_with_three(
 
 def false_alarms(shape: str, seeds: int, repetitions: int = 1000) -> float:
     """Return the share of A/A comparisons of 16 quantities each, at 5% all together, that call anything different."""
-    rng, random = np.random.default_rng(seeds), Random(f"{shape}/{seeds}")
+    rng = np.random.default_rng(seeds)
+    size = (2, 16, seeds)  # set, quantity, seed
     draw = {
-        "normal": lambda n: rng.normal(0, NOISE, n),
-        "heavy": lambda n: rng.standard_t(2, n) * NOISE,
-        "disturbed": lambda n: rng.normal(0, NOISE, n) + (rng.random(n) < 0.1) * 0.05,
-        # not even the same hashing for the same seed: differences are a factor, or nothing
-        "hashed anew": lambda n: rng.choice(np.log(SPEED_UPS), n, p=HOW_OFTEN) + rng.normal(0, NOISE, n),
+        "normal": lambda: rng.normal(0, NOISE, size),
+        "heavy": lambda: rng.standard_t(2, size) * NOISE,
+        "disturbed": lambda: rng.normal(0, NOISE, size) + (rng.random(size) < 0.1) * 0.05,
+        # not even the same hashing for the same seed; all quantities of a run follow from it
+        "hashed anew": lambda: rng.choice(np.log(SPEED_UPS), (2, 1, seeds), p=HOW_OFTEN) + rng.normal(0, NOISE, size),
     }[shape]
     false = 0
     for _ in range(repetitions):
-        offset = random.random()
-        logs = draw((2, 16, seeds)) + offset
+        a, b = draw().tolist()
         values = []
-        for a, b in zip(logs[0].tolist(), logs[1].tolist(), strict=True):
-            found = paired([y - x for x, y in zip(a, b, strict=True)])
+        for before, after in zip(a, b, strict=True):
+            found = paired([y - x for x, y in zip(before, after, strict=True)])
             assert found is not None
             values.append(found.p_equal())
         false += min(holm(values)) <= 0.05
     return false / repetitions
 
 
-@pytest.mark.parametrize(
-    ("shape", "seeds"),
-    [(shape, seeds) for shape in ("normal", "heavy", "disturbed") for seeds in (3, 5)] + [("hashed anew", 5)],
-)
+@pytest.mark.parametrize("shape", ["normal", "heavy", "disturbed", "hashed anew"])
+@pytest.mark.parametrize("seeds", [3, 5])
 def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str, seeds: int) -> None:
     assert false_alarms(shape, seeds) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
-
-
-def test_three_seeds_are_too_few_where_the_same_seed_does_not_hash_alike() -> None:
-    """Then three pairs are off by the same factor too often: a reason for five seeds (docs/compare.md)."""
-    assert false_alarms("hashed anew", 3) > 0.05
 
 
 # --- words, stopping ---------------------------------------------------------------------------------------------
