@@ -59,8 +59,8 @@ def reached_lines(until: UntilKnown) -> Iterator[str]:
     for scheme, one in until.reaches().items():
         yield f"{scheme} against {baseline}: {_reach_text(one)}; {_verdict(one, until.target)}"
     yield (
-        f"{len(until.seeds)} seeds made, {until.max_seeds} at most; for looking after every seed the interval holds the "
-        f"truth in 93 to 95% of cases (docs/compare.md)"
+        f"{len(until.seeds)} seeds made, {until.max_seeds} at most; for looking after every seed the interval holds "
+        "the truth in 93 to 95% of cases (docs/compare.md)"
     )
 
 

@@ -33,7 +33,7 @@ VOLATILE: Final = frozenset(
         *("machine.capsule_tried", "machine.kernel", "machine.python"),  # the last two are among the versions
     }
 )
-Outcome = Literal["better", "worse", "different", "within margin", "undecided", "not tested"]
+Outcome = Literal["better", "worse", "within margin", "undecided", "not tested"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,9 @@ def _cells(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[_Cell], list[st
             groups.setdefault(json.dumps([own.get(name) for name in varying]), []).append(entry)
         return groups
 
-    ours, theirs, cells, words = grouped(a), grouped(b), [], []
+    ours, theirs = grouped(a), grouped(b)
+    cells: list[_Cell] = []
+    words: list[str] = []
     for key in dict.fromkeys((*ours, *theirs)):
         values = [f"{name}={value}" for name, value in zip(varying, json.loads(key), strict=True)]
         question = ", ".join(values[:3]) + (", ..." if len(values) > 3 else "")

@@ -240,6 +240,14 @@ def test_wrong_numbers_are_refused_by_name(gse: Gse, base: Path) -> None:
         assert answer.status == 2 and option in answer.err
 
 
+def test_real_runs_are_read(gse: Gse) -> None:
+    where = Path(__file__).resolve().parents[2] / "results" / "reference" / "allreduce_ring"
+    document = as_json(gse("compare", f"{where}@scheme=gse2-n2n", f"{where}@scheme=gse2-e2e", "--json"))
+    found = {one["quantity"] for one in document["results"] if one["ratio"] is not None}
+    assert {"completion_s", "latency_p99_ms", "dgsq_wait_p99_ms", "control_fraction", "switch_cores"} <= found
+    assert {"name": "network.agents", "a": "leaf", "b": "host"} in document["settings"]
+
+
 # --- sets ----------------------------------------------------------------------------------------------------------
 
 
