@@ -143,7 +143,7 @@ def commit_of(run: Run) -> str:
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
     """Return nested mappings and lists as dotted names: ``{"fabric.spines": 4, "faults.0.t_s": 3}``."""
     items: Mapping[str, Any]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         items = {str(key): below for key, below in value.items()}
     elif isinstance(value, list) and value:
         items = {str(index): below for index, below in enumerate(value)}
