@@ -6,6 +6,7 @@ By the incomplete beta function (Numerical Recipes 6.4; Abramowitz & Stegun 26.5
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 MOST_STEPS: Final = 10_000
@@ -27,6 +28,7 @@ def upper_tail(t: float, degrees: float) -> float:
     return half if t >= 0 else 1 - half
 
 
+@lru_cache(maxsize=1024)
 def two_sided_quantile(confidence: float, degrees: float) -> float:
     """Return the t that is exceeded in size with probability ``1 - confidence``; 0 < confidence < 1."""
     low, high = 0.0, 1.0

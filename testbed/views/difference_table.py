@@ -14,6 +14,7 @@ from testbed.views.difference import Difference, Row, emulated, heading
 from testbed.views.tables import NOT_MEASURED, Grid, rendered
 
 MOST_SETTING_CHARACTERS: Final = 60
+MOST_NAMED: Final = 4
 
 
 def difference_table(found: Difference, *, allow_better: bool) -> RenderableType:
@@ -41,7 +42,7 @@ def result_grids(found: Difference) -> Iterator[Grid]:
     for cell in dict.fromkeys((row.question, row.scheme) for row in found.rows):
         yield Grid(
             printable(", ".join(part for part in ("results", *reversed(cell)) if part)),
-            ("", "A", "B", "B/A", "95% interval", "p (Holm)", "which is"),
+            ("", "A", "B", "B/A", "95% interval", "p (Holm)", "in words"),
             tuple(_cells(row, found) for row in found.rows if (row.question, row.scheme) == cell),
             (),
         )
@@ -78,13 +79,13 @@ def conclusion(found: Difference, *, allow_better: bool) -> Iterator[str]:
     family = f"{tested} quantit{'y' if tested == 1 else 'ies'} tested, family-wise error rate {rate} (Holm)"
     counting = found.counting(allow_better=allow_better)
     if counting:
-        yield f"DIFFERENT in {len(counting)} of {family}: {_named(counting)}"
+        yield f"DIFFERENT in {len(counting)} of {family}: {_named(counting, found)}"
     else:
         yield f"no significant difference in {family}"
     passed = [row for row in found.significant if row not in counting]
     if passed:
         why = "better, which is allowed, or shown to be within the margin" if allow_better else "within the margin"
-        yield f"not counted: {_named(passed)} ({why})"
+        yield f"not counted: {_named(passed, found)} ({why})"
     if found.margin is not None:
         yield from _equivalence(found, found.margin)
     elif not counting:
@@ -101,12 +102,16 @@ def _equivalence(found: Difference, margin: float) -> Iterator[str]:
     elif not missing:
         yield f"shown: {claim}"
     else:
-        yield f"NOT shown: that {claim}; missing: {_named(missing)}"
+        yield f"NOT shown: that {claim}; missing: {_named(missing, found)}"
 
 
-def _named(rows: Sequence[Row]) -> str:
-    names = [f"{row.scheme} {row.quantity.label.strip()} {_change(row)}" for row in rows[:4]]
-    return "; ".join(names) + (f"; and {len(rows) - 4} more" if len(rows) > 4 else "")
+def _named(rows: Sequence[Row], found: Difference) -> str:
+    """Return rows by name with their change; their scheme only where there are several."""
+    several = len({(row.question, row.scheme) for row in found.rows}) > 1
+    names = [
+        f"{f'{row.scheme} ' if several else ''}{row.quantity.label.strip()} {_change(row)}" for row in rows[:MOST_NAMED]
+    ]
+    return "; ".join(names) + (f"; and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else "")
 
 
 def _change(row: Row) -> str:
