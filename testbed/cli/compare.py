@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _load_both(a: str, b: str) -> tuple[RunSet, RunSet]:
     """Load both sets. Raises ResultsError with what is wrong with either, or when they share runs."""
-    sets, problems = [], []
+    sets: list[RunSet] = []
+    problems: list[Problem] = []
     for text in (a, b):
         try:
             sets.append(load_set(text))
