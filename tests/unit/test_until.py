@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 from gse_command import Gse, assert_refused
 from machines import GOOD
-from synthetic_runs import scenario_of
+from synthetic_runs import healthy, scenario_of, store
 
+import testbed.cli.run
 from testbed.cli.until import add_until, reached_lines, until_document
 from testbed.inference.stopping import LEAST_SEEDS
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
@@ -137,3 +139,27 @@ def test_numbers_are_checked(words: list[str]) -> None:
     with pytest.raises(argparse.ArgumentError, match="expected a number"):
         parser.parse_args(words)
     assert parser.parse_args([]).until_ci is None
+
+
+def test_gse_run_prints_what_was_reached(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run_one(campaign: Campaign, plan: RunPlan) -> Outcome:
+        slow = 1 + 0.001 * (plan.seed % 2)
+        record = healthy(campaign.scenario, scheme=plan.scheme, seed=plan.seed, slow=lambda _i: slow)
+        path = store(campaign.results_dir, record)
+        return Outcome(plan, path, summary=json.loads((path / "summary.json").read_text()))
+
+    monkeypatch.setattr(testbed.cli.run, "prepared", lambda _scenario, _args: GOOD)
+    monkeypatch.setattr(Campaign, "run_one", run_one)
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(scenario_of(schemes=["gse1", "spray"], seeds=[1, 2]).model_dump(mode="json")))
+    answer = Gse(capsys)(
+        "run", str(file), "--until-ci", "0.01", "--max-seeds", "12", "--json", "--results", str(tmp_path)
+    )
+    assert answer.status == 0
+    document = json.loads(answer.out)
+    assert (document["until_ci"]["reached"], len(document["runs"])) == (True, 20)
+    assert document["until_ci"]["speedups"]["spray"]["ratio"] == pytest.approx(1, abs=0.01)
+    assert "spray against gse1: " in answer.err and "0.01 is reached" in answer.err
+    assert "10 seeds made, 12 at most" in answer.err
