@@ -32,6 +32,7 @@ COMMANDS = {
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
+    "compare": "two sets of stored runs: what differs in settings and in results, and whether by accident",
     "replay": "a run's GSPs done again from their journals: the same decisions, byte for byte, or where not",
     "workload": "what is in a trace of somebody's collectives: AICB, SimAI, Chakra, PARAM, NCCL",
     "doctor": "what this machine can do, and what to do about what is missing",
@@ -50,6 +51,7 @@ examples:
   sudo ./gse bench allreduce -b 64K -e 4M -f 2       nccl-tests' table of a collective
   ./gse predict scenario allreduce_ring              what to expect, without running anything
   ./gse plot results/allreduce_ring                  figures from what is stored
+  ./gse compare before after --margin 0.02           is it still as fast? exit status 0, 1 or 2
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 

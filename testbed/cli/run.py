@@ -3,7 +3,11 @@
 examples:
   sudo ./gse run allreduce_ring
   sudo ./gse run allreduce_ring --schemes ecmp,gse1 --seeds 20
+  sudo ./gse run allreduce_ring --schemes ecmp,gse1 --until-ci 0.05 --max-seeds 60
   sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
+
+--until-ci 0.05 adds seeds until the 95% interval of every scheme's speed-up over the first scheme is within 5% of it
+(10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
 (its verdict is in the table); 1: a run failed; 2: the request, or the machine (a full disk), has to change first.
@@ -20,14 +24,16 @@ from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.progress import CampaignProgress
+from testbed.cli.until import add_until, checked_target, reached_lines, until_document
 from testbed.errors import MachineError, printable_lines
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.results.store import load
 from testbed.runs.campaign import Campaign, Outcome
+from testbed.runs.until import UntilKnown
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
-from testbed.system.machine import check_scenario, inspect_machine
+from testbed.system.machine import Machine, check_scenario, inspect_machine
 from testbed.system.running import running_capsules
 from testbed.views.tables import run_table, scheme_table
 
@@ -38,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_scenario(parser)
     add_schemes_and_seeds(parser)
+    add_until(parser)
     add_repeats(parser)
     add_results(parser)
     parser.add_argument(
@@ -48,21 +55,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the scenario and return the exit status."""
     scenario = scenario_from(args)
-    outcomes = run_scenario(scenario, args, json_only=args.json)
+    target = checked_target(args, scenario)
+    if target is None:
+        outcomes = run_scenario(scenario, args, json_only=args.json)
+        found = document(scenario, outcomes) if args.json else {}
+    else:
+        until = run_until_known(scenario, args, target, json_only=args.json)
+        outcomes = until.outcomes
+        found = {**document(scenario, outcomes), "until_ci": until_document(until)} if args.json else {}
     if args.json:
-        print(json.dumps(document(scenario, outcomes), indent=2))
+        print(json.dumps(found, indent=2))
     return max((outcome.exit_status for outcome in outcomes), default=0)
 
 
 def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: bool) -> list[Outcome]:
     """Check the machine, run every run, print tables (to stderr with ``json_only``). Raises MachineError."""
-    require_root("run")
-    machine = inspect_machine(args.results)
-    problems = check_scenario(scenario, machine)
-    if problems:
-        raise MachineError(problems)
-    tell_of_others()
-    prepare_agents(scenario.schemes)
+    machine = prepared(scenario, args)
     outcomes = []
     plans = Campaign(scenario, args.results, machine).plans()
     estimates_s = [run_duration_s(scenario, plan.scheme) for plan in plans]
@@ -75,6 +83,35 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
                 break
     print_tables(outcomes, Console(stderr=json_only))
     return outcomes
+
+
+def run_until_known(scenario: Scenario, args: argparse.Namespace, target: float, *, json_only: bool) -> UntilKnown:
+    """Do the same with seeds added until speed-ups are known within ``target``; print what was reached."""
+    machine = prepared(scenario, args)
+    estimates_s = [run_duration_s(scenario, scheme) for _ in range(args.max_seeds) for scheme in scenario.schemes]
+    with interruptible(), CampaignProgress(estimates_s) as progress:
+        repeats = args.repeat_disturbed
+        campaign = Campaign(scenario, args.results, machine, on_event=progress.on_event, repeats=repeats)
+        until = UntilKnown(campaign, target, args.max_seeds)
+        for _ in until.run():
+            pass
+    console = Console(stderr=json_only)
+    print_tables(until.outcomes, console)
+    for line in reached_lines(until):
+        console.print(line, markup=False, highlight=False)
+    return until
+
+
+def prepared(scenario: Scenario, args: argparse.Namespace) -> Machine:
+    """Return the machine, once it was found fit and told of others. Raises MachineError."""
+    require_root("run")
+    machine = inspect_machine(args.results)
+    problems = check_scenario(scenario, machine)
+    if problems:
+        raise MachineError(problems)
+    tell_of_others()
+    prepare_agents(scenario.schemes)
+    return machine
 
 
 def tell_of_others() -> None:

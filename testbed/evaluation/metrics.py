@@ -34,6 +34,7 @@ from testbed.evaluation.pairs import (
 from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.evaluation.training import TrainingMetrics, predict_training, training_metrics
+from testbed.inference.student import two_sided_quantile
 from testbed.model.oracle import Ideal, Prediction, pattern_ideal
 from testbed.model.rounds import Rounds
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
@@ -42,13 +43,6 @@ from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
 
 LOADED_FRACTION = 0.01
 FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing
-
-# Two-sided 95% quantiles of Student's t for 1..30 degrees of freedom.
-_T95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,7 +332,7 @@ def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float
         return None
     logs = [math.log(ratio) for ratio in ratios]
     mean = fmean(logs)
-    reach = _t95(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
+    reach = two_sided_quantile(0.95, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
     return Ratio(
         mean=_exp(mean),
         low=None if reach is None else _exp(mean - reach),
@@ -352,11 +346,6 @@ def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float
 def _exp(value: float) -> float:
     """Return e to a power: a number even where two runs hardly have a ratio."""
     return math.exp(min(value, 700.0))
-
-
-def _t95(degrees: int) -> float:
-    """Return the t quantile; beyond the table 1.96 + 2.4/degrees, within 0.2%."""
-    return _T95[degrees - 1] if degrees <= len(_T95) else 1.96 + 2.4 / degrees
 
 
 def _whole(value: float | None) -> int | None:

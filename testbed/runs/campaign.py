@@ -84,11 +84,12 @@ class Campaign:
 
         A machine that gets slower or faster meanwhile then does so for every scheme alike.
         """
-        plans = []
-        for index, seed in enumerate(self.scenario.seeds):
-            schemes = self.scenario.schemes if index % 2 == 0 else tuple(reversed(self.scenario.schemes))
-            plans += [RunPlan(scheme, seed) for scheme in schemes]
-        return plans
+        return [plan for index, seed in enumerate(self.scenario.seeds) for plan in self.plans_of(index, seed)]
+
+    def plans_of(self, index: int, seed: int) -> list[RunPlan]:
+        """Return the runs of a seed, the ``index``-th one."""
+        schemes = self.scenario.schemes if index % 2 == 0 else tuple(reversed(self.scenario.schemes))
+        return [RunPlan(scheme, seed) for scheme in schemes]
 
     def run(self) -> Iterator[Outcome]:
         """Execute every run and yield its outcome; a failed run does not stop the others."""

@@ -425,7 +425,7 @@ def test_speedup_is_paired_by_seed_with_an_interval_on_the_logarithms() -> None:
     assert found is not None
     # ratios 2, 4, 4: geometric mean 32 ** (1/3); sd of logs = ln 2 / sqrt 3; t(2) = 4.303
     assert found.mean == pytest.approx(32 ** (1 / 3))
-    reach = 4.303 * (math.log(2) / math.sqrt(3)) / math.sqrt(3)
+    reach = 4.3026527 * (math.log(2) / math.sqrt(3)) / math.sqrt(3)
     assert found.low == pytest.approx(found.mean / math.exp(reach))
     assert found.high == pytest.approx(found.mean * math.exp(reach))
     assert (found.smallest, found.largest, found.pairs) == (2.0, 4.0, 3)

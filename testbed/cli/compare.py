@@ -1,0 +1,105 @@
+"""Compare two sets of stored runs: what was different in settings, what in results, and what of that is no accident.
+
+examples:
+  gse compare before/allreduce_ring after/allreduce_ring
+  gse compare results/allreduce_ring@commit=1a2b3c4 results/allreduce_ring@commit=5d6e7f8 --margin 0.02
+  gse compare results/allreduce_ring@scheme=ecmp results/allreduce_ring@scheme=gse1
+  gse compare results/incast@fabric.link_rate_mbps=10 results/incast@fabric.link_rate_mbps=9.5 --json
+
+A and B: a run, a folder of runs, a sweep (its folder in sweeps/), or several joined with '+'; '@' chooses of them by
+scheme, seed, commit or any field, several with ','. Where each is of one scheme these are compared, else each scheme
+with itself. Runs with the same seed are pairs. INVALID runs are left out, and it is said.
+
+Exit status: 0 no significant difference; 1 a significant difference; 2 nothing to compare, or too few runs to tell.
+At least three runs of each are needed, five or more are advisable (docs/compare.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from testbed.cli.console import Console
+from testbed.errors import Problem, ResultsError
+from testbed.results.sets import RunSet, load_set
+from testbed.views.difference import QUANTITIES, difference
+from testbed.views.difference_table import difference_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("a", metavar="A", help="the runs to compare with, e.g. results/allreduce_ring@scheme=ecmp")
+    parser.add_argument("b", metavar="B", help="the runs to be compared")
+    parser.add_argument(
+        "--alpha",
+        metavar="P",
+        type=_fraction,
+        default=0.05,
+        help="how often two sets of the same thing may be called different, all quantities together (default: 0.05)",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="M",
+        type=_fraction,
+        help="what does not matter, e.g. 0.02: say whether it is shown that no ratio is off by more than that; a "
+        "significant difference shown to be smaller does not count",
+    )
+    parser.add_argument(
+        "--allow-better", action="store_true", help="exit status 0 when all that differs is better in B"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="Q,...",
+        type=_quantities,
+        default=(),
+        help=f"quantities to look at, the fewer the sharper: {', '.join(one.key for one in QUANTITIES)}",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is different and return the exit status. Raises ResultsError."""
+    a, b = _load_both(args.a, args.b)
+    found = difference(a, b, alpha=args.alpha, margin=args.margin, only=args.only)
+    if args.json:
+        print(json.dumps(found.document(allow_better=args.allow_better), indent=2))
+    else:
+        Console().print(difference_table(found, allow_better=args.allow_better))
+    return 1 if found.counting(allow_better=args.allow_better) else 0
+
+
+def _load_both(a: str, b: str) -> tuple[RunSet, RunSet]:
+    """Load both sets. Raises ResultsError with what is wrong with either, or when they share runs."""
+    sets: list[RunSet] = []
+    problems: list[Problem] = []
+    for text in (a, b):
+        try:
+            sets.append(load_set(text))
+        except ResultsError as error:
+            problems += error.problems
+    if problems:
+        raise ResultsError(problems)
+    ours, theirs = sets
+    shared = {run.path.resolve() for run in ours.runs} & {run.path.resolve() for run in theirs.runs}
+    if shared:
+        got, expected = f"{len(shared)} run(s) in both, e.g. {min(shared).name}", "two sets without a run in common"
+        raise ResultsError(Problem("a set compared with itself", f"{a} and {b}", got, expected))
+    return ours, theirs
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number between 0 and 1, e.g. 0.05")
+    return value
+
+
+def _quantities(text: str) -> tuple[str, ...]:
+    known = [one.key for one in QUANTITIES]
+    names = tuple(text.split(","))
+    if wrong := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"got {wrong[0][:80]!r}, expected some of {', '.join(known)}")
+    return names

@@ -1,0 +1,473 @@
+"""Two sets of stored runs: what was asked differently, what came out differently, and what of that is more than chance.
+
+Statistics are ``testbed.inference``'s; here is which runs answer the same question, which numbers are looked at, and
+what is said about it. How it looks is ``difference_table``'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from testbed.errors import Problem, ResultsError
+from testbed.inference.contrast import LEAST_RUNS, holm
+from testbed.inference.pairing import NOTHING_TO_TEST, Found, Measured, contrasted
+from testbed.inference.words import size_word
+from testbed.results.sets import RunSet, commit_of, flatten
+from testbed.results.store import Run
+from testbed.results.summary import summarise
+from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
+
+FORMAT_VERSION: Final = 1
+WORDS: Final = frozenset({"question", "expectation"})
+NOT_SETTINGS: Final = ("schemes.", "seeds.")
+# What of the machine and the versions is different at every run, and says nothing.
+VOLATILE: Final = frozenset(
+    {
+        *("machine.memory_available_bytes", "machine.results_dir", "machine.results_free_bytes", "machine.uid"),
+        *("machine.processes_available", "machine.open_files", "machine.ceiling_crossings_per_s"),
+        *("machine.capsule_tried", "machine.kernel", "machine.python"),  # the last two are among the versions
+    }
+)
+Outcome = Literal["better", "worse", "within margin", "undecided", "not tested"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number of a run's summary; ``keys`` is where."""
+
+    key: str
+    label: str
+    keys: tuple[str, ...]
+    more_is_better: bool = False
+    is_count: bool = False
+
+    def number(self, entry: Entry) -> float | None:
+        """Return what the run measured."""
+        return entry.number(*self.keys)
+
+
+QUANTITIES: Final = (
+    Quantity("completion_s", "completion time, s", ("completion_s",)),
+    Quantity("first_job_s", "  of the first job, s", ("jobs", "first_s")),
+    Quantity("efficiency", "efficiency", ("efficiency",), more_is_better=True),
+    Quantity("fairness", "fairness of pairs (Jain)", ("fairness",), more_is_better=True),
+    Quantity("receiver_utilization", "receiver's link used", ("receiver_utilization",), more_is_better=True),
+    Quantity("uplink_max_over_mean", "uplinks, max/mean", ("uplink_max_over_mean",)),
+    Quantity("latency_p50_ms", "latency p50, ms", ("latency_ms", "p50")),
+    Quantity("latency_p99_ms", "latency p99, ms", ("latency_ms", "p99")),
+    Quantity("mice_latency_p50_ms", "small messages p50, ms", ("mice_latency_ms", "p50")),
+    Quantity("mice_latency_p99_ms", "small messages p99, ms", ("mice_latency_ms", "p99")),
+    Quantity("dropped_packets", "packets dropped", ("dropped_packets",), is_count=True),
+    Quantity("retransmitted_segments", "segments resent", ("retransmitted_segments",), is_count=True),
+    Quantity("out_of_order_packets", "packets out of order", ("out_of_order_packets",), is_count=True),
+    Quantity("outage_ms", "outage, ms", ("outage_ms",)),
+    Quantity("recovery_ms", "recovery, ms", ("recovery_ms",)),
+    Quantity("dgsq_wait_p50_ms", "wait at its source p50, ms", ("dgsq_wait_ms", "p50")),
+    Quantity("dgsq_wait_p99_ms", "wait at its source p99, ms", ("dgsq_wait_ms", "p99")),
+    Quantity("agents_dropped", "frames dropped by agents", ("agents", "dropped"), is_count=True),
+    Quantity("agents_resent", "frames resent by agents", ("agents", "retransmitted"), is_count=True),
+    Quantity("control_fraction", "control frames, share", ("control_fraction",)),
+    Quantity("agent_cpu_us_per_frame", "agents, µs per host frame", ("agent_cpu_us_per_frame",)),
+    Quantity("switch_cores", "switches' processors", ("details", "cpu", "roles", "vswitchd", "run_cores")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Something that is not the same in both sets: value -> in how many runs, as texts."""
+
+    name: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One quantity under one scheme. ``p`` is adjusted for the number of all tested rows; None when not tested."""
+
+    question: str
+    scheme: str
+    quantity: Quantity
+    found: Found
+    p: float | None
+    p_beyond: float | None
+
+    def outcome(self, alpha: float) -> Outcome:
+        """Return what is to be said of it with this error rate."""
+        contrast = self.found.contrast
+        if contrast is None or self.p is None:
+            return "not tested"
+        if self.p <= alpha:
+            return "better" if (contrast.ratio > 1) == self.quantity.more_is_better else "worse"
+        return "within margin" if self.is_within(alpha) else "undecided"
+
+    def is_within(self, alpha: float) -> bool:
+        """Return whether it was shown that the ratio is within the margin; False without a margin."""
+        return self.p_beyond is not None and self.p_beyond <= alpha
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all runs of both sets have the same number."""
+        return self.found.untested == NOTHING_TO_TEST
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one set that have counterparts in the other: those used, and those INVALID."""
+
+    name: str
+    used: tuple[Entry, ...]
+    invalid: tuple[Entry, ...]
+    others: tuple[str, ...]
+
+    def verdicts(self) -> dict[str, int]:
+        """Return verdict -> runs."""
+        found = Counter(entry.verdict for entry in (*self.used, *self.invalid))
+        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
+
+    @cached_property
+    def commits(self) -> dict[str, int]:
+        """Commit -> used runs."""
+        return dict(Counter(commit_of(entry.run) for entry in self.used))
+
+    @cached_property
+    def span_utc(self) -> tuple[str, str]:
+        """When the first and the last used run began."""
+        times = sorted(str(entry.run.manifest.get("started_utc", "")) for entry in self.used)
+        return times[0], times[-1]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What ``gse compare`` says. ``margin`` is None where equivalence was not asked for."""
+
+    a: Side
+    b: Side
+    settings: tuple[Setting, ...]
+    rows: tuple[Row, ...]
+    unmatched: tuple[str, ...]
+    alpha: float
+    margin: float | None
+
+    @property
+    def tested(self) -> tuple[Row, ...]:
+        """The rows of the family whose error rate is ``alpha``."""
+        return tuple(row for row in self.rows if row.p is not None)
+
+    @property
+    def significant(self) -> tuple[Row, ...]:
+        """Rows that differ by more than chance."""
+        return tuple(row for row in self.tested if row.outcome(self.alpha) in ("better", "worse"))
+
+    def counting(self, *, allow_better: bool) -> tuple[Row, ...]:
+        """Return the significant rows that matter: not those shown to be within the margin, nor allowed ones."""
+        return tuple(
+            row
+            for row in self.significant
+            if not row.is_within(self.alpha) and not (allow_better and row.outcome(self.alpha) == "better")
+        )
+
+    @property
+    def not_within(self) -> tuple[Row, ...]:
+        """Rows with a ratio, counts apart, that were not shown to be within the margin."""
+        return tuple(row for row in self.tested if row.p_beyond is not None and not row.is_within(self.alpha))
+
+    def notes(self) -> Iterator[str]:
+        """Yield what a reader has to know beside the numbers."""
+        for letter, side in (("A", self.a), ("B", self.b)):
+            if side.invalid:
+                reasons = side.invalid[0].reasons
+                why = f" ({reasons[0]}{', ...' if len(side.invalid) > 1 else ''})" if reasons else ""
+                yield f"{letter}: {len(side.invalid)} INVALID run(s) left out{why}"
+            if len(side.commits) > 1:
+                yield f"{letter} mixes runs of {len(side.commits)} commits"
+            if any(name.endswith("-dirty") for name in side.commits):
+                yield f"{letter} has runs with uncommitted changes: one commit may be several states of the code"
+            yield from (f"{letter}: {what}" for what in side.others)
+        yield from self.unmatched
+        (a_first, a_last), (b_first, b_last) = self.a.span_utc, self.b.span_utc
+        if a_last < b_first or b_last < a_first:
+            yield (
+                "the sets were measured one after the other, not in turn: what the machine did differently meanwhile "
+                "is among the differences, above all in latencies and processor time"
+            )
+        if any(row.found.contrast is not None and not row.found.contrast.is_paired for row in self.tested):
+            yield "few or no common seeds: sets compared as a whole (Welch), differences between seeds included"
+
+    def document(self, *, allow_better: bool) -> dict[str, Any]:
+        """Return everything as JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "alpha": self.alpha,
+            "margin": self.margin,
+            "a": _side_document(self.a),
+            "b": _side_document(self.b),
+            "settings": [asdict(setting) for setting in self.settings],
+            "results": [self._row_document(row) for row in self.rows],
+            "tested": len(self.tested),
+            "significant": len(self.significant),
+            "counting": len(self.counting(allow_better=allow_better)),
+            "within_margin": None if self.margin is None else not self.not_within,
+            "notes": list(self.notes()),
+        }
+
+    def _row_document(self, row: Row) -> dict[str, Any]:
+        found, contrast = row.found, row.found.contrast
+        low, high = contrast.interval() if contrast is not None else (None, None)
+        return {
+            "question": row.question,
+            "scheme": row.scheme,
+            "quantity": row.quantity.key,
+            "outcome": "equal" if row.is_constant else row.outcome(self.alpha),
+            "untested": found.untested or None,
+            "a_mean": found.a_mean,
+            "b_mean": found.b_mean,
+            "a_runs": found.a_runs,
+            "b_runs": found.b_runs,
+            "ratio": None if contrast is None else contrast.ratio,
+            "ratio_low": low,
+            "ratio_high": high,
+            "of_counts_plus_one": row.quantity.is_count,
+            "pairs": contrast.runs if contrast is not None and contrast.is_paired else None,
+            "p_adjusted": row.p,
+            "p_beyond_margin": row.p_beyond,
+            "size": None if contrast is None else size_word(contrast.ratio),
+        }
+
+
+def _side_document(side: Side) -> dict[str, Any]:
+    first, last = side.span_utc
+    return {
+        "name": side.name,
+        "runs": [str(entry.run.path) for entry in side.used],
+        "invalid": [str(entry.run.path) for entry in side.invalid],
+        "verdicts": side.verdicts(),
+        "commits": side.commits,
+        "first_started_utc": first,
+        "last_started_utc": last,
+    }
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Runs of A and of B that answer the same question under the schemes compared."""
+
+    question: str
+    scheme: str
+    a: tuple[Entry, ...]
+    b: tuple[Entry, ...]
+
+
+def difference(
+    a: RunSet, b: RunSet, *, alpha: float, margin: float | None = None, only: Sequence[str] = ()
+) -> Difference:
+    """Compare two sets at a family-wise error rate ``alpha``; ``only``: keys of quantities, all of them when empty.
+
+    Raises ResultsError when nothing of them can be compared.
+    """
+    entries = [_entries(one) for one in (a, b)]
+    cells, unmatched = _cells(*entries)
+    if not cells:
+        got = "; ".join(unmatched) or "nothing in common"
+        raise ResultsError(Problem("nothing to compare", f"{a.name} and {b.name}", got, "runs of the same questions"))
+    used = [[tuple(e for e in side if e.verdict != INVALID) for side in (cell.a, cell.b)] for cell in cells]
+    problems = [
+        Problem(
+            "no usable run", f"{letter}, {cell.scheme}", f"{len(every)} INVALID run(s)", "runs that are not INVALID"
+        )
+        for cell, both in zip(cells, used, strict=True)
+        for letter, every, left in (("A", cell.a, both[0]), ("B", cell.b, both[1]))
+        if not left
+    ]
+    if problems:
+        raise ResultsError(problems)
+    kept = [_Cell(cell.question, cell.scheme, *both) for cell, both in zip(cells, used, strict=True)]
+    rows = _rows(kept, margin, only)
+    if not any(row.p is not None for row in rows) and not all(row.is_constant for row in rows):
+        got = "; ".join(sorted({row.found.untested for row in rows if row.found.untested}))
+        expected = f"at least {LEAST_RUNS} runs of each, best of the same seeds"
+        raise ResultsError(Problem("nothing can be tested", f"{a.name} and {b.name}", got, expected))
+    sides = [
+        Side(
+            one.name,
+            tuple(entry for both in used for entry in both[index]),
+            tuple(e for cell in cells for e in (cell.a, cell.b)[index] if e.verdict == INVALID),
+            one.others,
+        )
+        for index, one in enumerate((a, b))
+    ]
+    return Difference(sides[0], sides[1], _settings(kept), rows, tuple(unmatched), alpha, margin)
+
+
+def _entries(one: RunSet) -> list[Entry]:
+    """Return the runs with their summaries. Raises ResultsError for runs of users' programs."""
+    got, expected = "a run of gse exec", "runs of gse run; what a program did is in summary.json and links.csv"
+    strangers = [run for run in one.runs if run.program is not None]
+    if strangers:
+        raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
+    return [Entry(run, run.summary or summarise(run)) for run in one.runs]
+
+
+# --- which runs answer the same question -----------------------------------------------------------------------
+
+
+def _cells(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[_Cell], list[str]]:
+    """Return the cells both sets have, and in words what only one of them has.
+
+    What varies within a set (the field of a sweep, several scenarios) tells its questions apart; what differs only
+    between the sets is what is compared.
+    """
+    fields = {id(entry.run): question_fields(entry.run) for entry in (*a, *b)}
+    varying = sorted(_varying([fields[id(entry.run)] for entry in a]) | _varying([fields[id(e.run)] for e in b]))
+
+    def grouped(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            own = fields[id(entry.run)]
+            groups.setdefault(json.dumps([own.get(name) for name in varying]), []).append(entry)
+        return groups
+
+    ours, theirs = grouped(a), grouped(b)
+    cells: list[_Cell] = []
+    words: list[str] = []
+    for key in dict.fromkeys((*ours, *theirs)):
+        values = [f"{name}={value}" for name, value in zip(varying, json.loads(key), strict=True)]
+        question = ", ".join(values[:3]) + (", ..." if len(values) > 3 else "")
+        if key not in ours or key not in theirs:
+            letter, other = ("A", "B") if key in ours else ("B", "A")
+            words.append(f"only in {letter}: {question or 'all of it'}; {other} has no such runs")
+            continue
+        more, unmatched = _by_scheme(question, ours[key], theirs[key])
+        cells += more
+        words += unmatched
+    return cells, words
+
+
+def _by_scheme(question: str, a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[_Cell], list[str]]:
+    """Return a cell per scheme; two sets of one scheme each are compared even where the schemes differ."""
+    order = dict.fromkeys(entry.scheme for entry in (*a, *b))
+    ours, theirs = ({name: tuple(e for e in side if e.scheme == name) for name in order} for side in (a, b))
+    alone = [[name for name in order if side[name]] for side in (ours, theirs)]
+    if len(alone[0]) == len(alone[1]) == 1 and alone[0] != alone[1]:
+        (first,), (second,) = alone
+        return [_Cell(question, f"{first} -> {second}", ours[first], theirs[second])], []
+    both = [name for name in order if ours[name] and theirs[name]]
+    words = [
+        f"only in {'A' if ours[name] else 'B'}: {name}{' with ' + question if question else ''}"
+        for name in order
+        if name not in both
+    ]
+    return [_Cell(question, name, ours[name], theirs[name]) for name in both], words
+
+
+def question_fields(run: Run) -> dict[str, Any]:
+    """Return the scenario's fields as dotted names, without words, schemes and seeds."""
+    found = flatten(run.scenario.model_dump(mode="json", exclude=set(WORDS)))
+    return {name: value for name, value in found.items() if not name.startswith(NOT_SETTINGS)}
+
+
+def _varying(found: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the names that do not have the same value everywhere."""
+    names = {name for one in found for name in one}
+    return {name for name in names if len({json.dumps(one.get(name)) for one in found}) > 1}
+
+
+# --- what was asked, and with what ------------------------------------------------------------------------------
+
+
+def _settings(cells: Sequence[_Cell]) -> tuple[Setting, ...]:
+    """Return what differs between the sets, over the runs that are compared."""
+    sides = [[entry.run for cell in cells for entry in (cell.a, cell.b)[index]] for index in (0, 1)]
+    counts = [_counted(runs) for runs in sides]
+    names = dict.fromkeys(name for one in counts for name in one)
+    settings = []
+    for name in names:
+        a, b = (one.get(name, Counter()) for one in counts)
+        if set(a) != set(b):
+            settings.append(Setting(name, _values_text(a), _values_text(b)))
+    return tuple(settings)
+
+
+def _counted(runs: Sequence[Run]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        for name, value in _settings_of(run).items():
+            found.setdefault(name, Counter())[value] += 1
+    return found
+
+
+def _settings_of(run: Run) -> dict[str, str]:
+    manifest = run.manifest
+    named = {
+        "scheme": run.scheme,
+        **question_fields(run),
+        **flatten(manifest["versions"], "versions"),
+        **flatten(manifest.get("machine") or {}, "machine"),
+        **flatten(manifest["network"], "network"),
+    }
+    left = {
+        name: value for name, value in named.items() if name not in VOLATILE and not name.startswith("machine.tools")
+    }
+    return {name: "none" if value is None else str(value) for name, value in left.items()}
+
+
+def _values_text(counts: Counter[str]) -> str:
+    """Return ``10.0``, or ``10.0 (3 runs), 9.5 (1 run)`` where a set has several values."""
+    if len(counts) <= 1:
+        return next(iter(counts), "not there")
+    return ", ".join(f"{value} ({number} run{'s' if number > 1 else ''})" for value, number in counts.most_common(3))
+
+
+# --- what came out ------------------------------------------------------------------------------------------------
+
+
+def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> tuple[Row, ...]:
+    """Return a row per cell and quantity any run has, p-values adjusted over all of them."""
+    wanted = [one for one in QUANTITIES if not only or one.key in only]
+    found = []
+    for cell in cells:
+        sides = [
+            [Measured(entry.seed, {one.key: one.number(entry) for one in wanted}) for entry in side]
+            for side in (cell.a, cell.b)
+        ]
+        for one in wanted:
+            result = contrasted(sides[0], sides[1], one.key, is_count=one.is_count)
+            if result is not None:
+                found.append((cell, one, result))
+    raw = [result.contrast.p_equal() for _, _, result in found if result.contrast is not None]
+    adjusted = iter(holm(raw))
+    return tuple(
+        Row(
+            cell.question,
+            cell.scheme,
+            one,
+            result,
+            None if result.contrast is None else next(adjusted),
+            None if result.contrast is None or margin is None or one.is_count else result.contrast.p_beyond(margin),
+        )
+        for cell, one, result in found
+    )
+
+
+def heading(side: Side) -> str:
+    """Return a set in a line: its name, runs and verdicts, what was emulated, with which commits, when."""
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in side.verdicts().items())
+    commits = ", ".join(_short(name) for name in side.commits)
+    first, last = side.span_utc
+    when = first if first == last else f"{first} to {last}"
+    return f"{side.name}: {verdicts}; commit {commits}; {when}"
+
+
+def _short(commit: str) -> str:
+    name, dash, dirty = commit.partition("-")
+    return name[:7] + dash + dirty
+
+
+def emulated(side: Side) -> str:
+    """Return what was emulated, of several questions the first."""
+    return describe(side.used[0].run.scenario)

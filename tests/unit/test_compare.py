@@ -1,0 +1,314 @@
+"""``gse compare`` on made-up stored runs: what it calls different, what not, what it refuses, and its error rate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from gse_command import Answer, Gse, assert_refused
+from synthetic_runs import healthy, scenario_of, store
+
+from testbed.model.scenario import Scenario
+from testbed.results.sets import RunSet, flatten, load_set
+from testbed.results.store import Run, load
+from testbed.views.difference import difference
+
+NOISE = 0.003
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@pytest.fixture
+def gse(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Gse:
+    monkeypatch.setenv("COLUMNS", "200")
+    return Gse(capsys)
+
+
+def stored_set(
+    results: Path,
+    label: str,
+    scenario: Scenario | None = None,
+    *,
+    schemes: tuple[str, ...] = ("gse1",),
+    seeds: tuple[int, ...] = SEEDS,
+    pace: float = 1.0,
+) -> Path:
+    """Store runs that differ by ``NOISE``, and take ``pace`` times as long as they should; return their folder."""
+    rng = Random(label)
+    scenario = scenario or scenario_of()
+    for number, (scheme, seed) in enumerate((scheme, seed) for seed in seeds for scheme in schemes):
+        slow = pace * rng.gauss(1, NOISE)
+        store(results / label, healthy(scenario, scheme=scheme, seed=seed, slow=lambda _i, s=slow: s), second=number)
+    return results / label / "synthetic"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sets: ``a`` and ``b`` of the same, ``c`` of slower links; each under two schemes. Not to be changed."""
+    results = tmp_path_factory.mktemp("sets")
+    for label in ("a", "b"):
+        stored_set(results, label, schemes=("ecmp", "gse1"))
+    slower = scenario_of(fabric={"link_rate_mbps": 9.5})
+    stored_set(results, "c", slower, schemes=("ecmp", "gse1"))
+    return results
+
+
+def edited(path: Path, **changes: Any) -> None:
+    """Change fields of a run's summary."""
+    where = path / "summary.json"
+    where.write_text(json.dumps({**json.loads(where.read_text()), **changes}))
+
+
+def versions(path: Path, **changes: Any) -> None:
+    where = path / "manifest.json"
+    manifest = json.loads(where.read_text())
+    where.write_text(json.dumps({**manifest, "versions": {**manifest["versions"], **changes}}))
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def row(document: dict[str, Any], quantity: str, scheme: str = "gse1") -> dict[str, Any]:
+    (found,) = [one for one in document["results"] if (one["quantity"], one["scheme"]) == (quantity, scheme)]
+    return dict(found)
+
+
+# --- the same, and not the same -------------------------------------------------------------------------------
+
+
+def test_the_same_code_is_no_difference(gse: Gse, base: Path) -> None:
+    answer = gse("compare", str(base / "a"), str(base / "b"))
+    assert (answer.status, answer.err) == (0, "")
+    assert "no significant difference in" in answer.out
+    assert "no evidence of equality" in answer.out
+    assert "settings, versions, machine: no difference" in answer.out
+
+
+def test_five_per_cent_less_link_rate_is_said(gse: Gse, base: Path) -> None:
+    answer = gse("compare", str(base / "a"), str(base / "c"))
+    assert (answer.status, answer.err) == (1, "")
+    assert "fabric.link_rate_mbps" in answer.out and "9.5" in answer.out
+    assert "DIFFERENT in" in answer.out
+    document = as_json(gse("compare", str(base / "a"), str(base / "c"), "--json"))
+    assert {"name": "fabric.link_rate_mbps", "a": "10.0", "b": "9.5"} in document["settings"]
+    slower = row(document, "completion_s")
+    assert (slower["outcome"], slower["size"], slower["pairs"]) == ("worse", "moderate", 5)
+    assert slower["ratio_low"] < 10 / 9.5 < slower["ratio_high"]
+    assert row(document, "efficiency")["outcome"] == "undecided"  # slower links, as well used
+
+
+def test_what_got_better_may_be_allowed(gse: Gse, base: Path) -> None:
+    pair = (str(base / "c"), str(base / "a"), "--only", "completion_s")
+    assert gse("compare", *pair).status == 1
+    allowed = gse("compare", *pair, "--allow-better")
+    assert allowed.status == 0
+    assert "not counted: ecmp completion time" in allowed.out
+    assert gse("compare", pair[1], pair[0], *pair[2:], "--allow-better").status == 1
+
+
+def test_equality_is_shown_and_never_followed_from_silence(gse: Gse, base: Path) -> None:
+    options = ("--only", "completion_s,efficiency", "--margin")
+    shown = gse("compare", str(base / "a"), str(base / "b"), *options, "0.02")
+    assert shown.status == 0
+    assert "shown: no ratio differs by more than 0.02" in shown.out
+    missed = gse("compare", str(base / "a"), str(base / "b"), *options, "0.0005")
+    assert missed.status == 0
+    assert "NOT shown: that no ratio differs by more than 0.0005" in missed.out
+    document = as_json(gse("compare", str(base / "a"), str(base / "b"), *options, "0.02", "--json"))
+    assert document["within_margin"] is True
+    assert {one["outcome"] for one in document["results"]} == {"within margin"}
+
+
+def test_a_difference_shown_to_be_smaller_than_the_margin_does_not_count(gse: Gse, base: Path) -> None:
+    pair = (str(base / "a"), str(base / "c"), "--only", "completion_s")
+    assert gse("compare", *pair, "--margin", "0.02").status == 1
+    within = gse("compare", *pair, "--margin", "0.1")
+    assert within.status == 0
+    assert "WORSE, moderate, but shown within 0.1" in within.out
+
+
+def test_schemes_are_compared_where_each_set_has_one(gse: Gse, base: Path) -> None:
+    where = base / "a" / "synthetic"
+    document = as_json(gse("compare", f"{where}@scheme=ecmp", f"{where}@scheme=gse1", "--json"))
+    assert {one["scheme"] for one in document["results"]} == {"ecmp -> gse1"}
+    assert {"name": "scheme", "a": "ecmp", "b": "gse1"} in document["settings"]
+
+
+def test_fields_that_vary_within_the_sets_tell_questions_apart(gse: Gse, base: Path) -> None:
+    both = f"{base / 'a'}+{base / 'c'}"
+    document = as_json(gse("compare", f"{both}@seed=1", str(base / "b"), "--json", "--only", "completion_s"))
+    assert document["notes"] and any("only in A: fabric.link_rate_mbps=9.5" in note for note in document["notes"])
+    assert {one["question"] for one in document["results"]} == {"fabric.link_rate_mbps=10.0"}
+
+
+# --- verdicts, commits, times --------------------------------------------------------------------------------------
+
+
+def test_invalid_runs_are_left_out_and_it_is_said(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    bad = sorted(b.iterdir())[0]
+    edited(bad, verdict="INVALID", reasons=["the hypervisor took 40%"], completion_s=99.0)
+    document = as_json(gse("compare", str(a), str(b), "--json"))
+    assert document["b"]["verdicts"] == {"VALID": 4, "INVALID": 1}
+    assert row(document, "completion_s")["pairs"] == 4
+    assert any("1 INVALID run(s) left out (the hypervisor took 40%)" in note for note in document["notes"])
+    for path in b.iterdir():
+        edited(path, verdict="INVALID", reasons=["x"])
+    assert_refused(gse("compare", str(a), str(b)), "no usable run", "5 INVALID run(s)")
+
+
+def test_commits_and_machines_are_settings_too(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for number, path in enumerate(sorted(b.iterdir())):
+        versions(path, commit="feedbeef" if number else "abad1dea-dirty", python="3.99")
+    document = as_json(gse("compare", str(a), str(b), "--json"))
+    assert {"name": "versions.python", "a": "not there", "b": "3.99"} in document["settings"]
+    assert document["b"]["commits"] == {"abad1dea-dirty": 1, "feedbeef": 4}
+    notes = " ".join(document["notes"])
+    assert "B mixes runs of 2 commits" in notes and "B has runs with uncommitted changes" in notes
+    assert len(load_set(f"{b}@commit=feed").runs) == 4
+
+
+def test_sets_measured_one_after_the_other_are_said_to_be(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    assert "one after the other" not in gse("compare", str(a), str(b)).out
+    for path in b.iterdir():
+        where = path / "manifest.json"
+        where.write_text(where.read_text().replace("2026-01-02T", "2026-01-03T"))
+    assert "one after the other" in gse("compare", str(a), str(b)).out
+
+
+def test_drops_of_one_side_are_told_by_counts(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for path in b.iterdir():
+        edited(path, dropped_packets=300)
+    document = as_json(gse("compare", str(a), str(b), "--json", "--only", "dropped_packets"))
+    found = row(document, "dropped_packets")
+    assert (found["a_mean"], found["b_mean"], found["outcome"], found["of_counts_plus_one"]) == (0, 300, "worse", True)
+
+
+def test_other_seeds_are_compared_as_a_whole(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b", seeds=(11, 12, 13))
+    answer = gse("compare", str(a), str(b), "--only", "completion_s")
+    assert answer.status == 0
+    assert "compared as a whole (Welch)" in answer.out
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_too_few_runs_are_bad_input_and_no_absence_of_differences(gse: Gse, base: Path) -> None:
+    one = f"{base / 'a' / 'synthetic'}@seed=1"
+    assert_refused(gse("compare", one, str(base / "b")), "nothing can be tested", "too few runs: 1 and 5")
+
+
+@pytest.mark.parametrize(
+    ("a", "said"),
+    [
+        ("{}/nowhere", ["no finished run", "no such folder"]),
+        ("{}/a@scheme=gse2-n2n", ["no run with scheme=gse2-n2n", "one of ecmp, gse1"]),
+        ("{}/a@fabric.spines=7", ["no run with fabric.spines=7", "one of 2"]),
+        ("{}/a@fabric.nothing=7", ["no such field"]),
+        ("{}/a@seed=x", ["not a seed"]),
+        ("{}/a@gse1", ["not a condition"]),
+        ("{}/b", ["a set compared with itself"]),
+    ],
+)
+def test_what_names_no_runs_is_refused(gse: Gse, base: Path, a: str, said: list[str]) -> None:
+    assert_refused(gse("compare", a.format(base), str(base / "b")), *said)
+
+
+def test_both_sets_are_checked_at_once(gse: Gse) -> None:
+    assert_refused(gse("compare", "/no/a", "/no/b"), "/no/a", "/no/b")
+
+
+def test_other_questions_have_nothing_in_common(gse: Gse, tmp_path: Path) -> None:
+    rates = [scenario_of(fabric={"link_rate_mbps": rate}) for rate in (5, 6, 7, 8)]
+    for number, scenario in enumerate(rates):
+        stored_set(tmp_path, "a" if number < 2 else "b", scenario, seeds=(1,))
+    assert_refused(gse("compare", str(tmp_path / "a"), str(tmp_path / "b")), "nothing to compare")
+
+
+def test_wrong_numbers_are_refused_by_name(gse: Gse, base: Path) -> None:
+    for option, value in (("--alpha", "0"), ("--alpha", "x"), ("--margin", "2"), ("--only", "speed")):
+        answer = gse("compare", str(base / "a"), str(base / "b"), option, value)
+        assert answer.status == 2 and option in answer.err
+
+
+def test_real_runs_are_read(gse: Gse) -> None:
+    where = Path(__file__).resolve().parents[2] / "results" / "reference" / "allreduce_ring"
+    document = as_json(gse("compare", f"{where}@scheme=gse2-n2n", f"{where}@scheme=gse2-e2e", "--json"))
+    found = {one["quantity"] for one in document["results"] if one["ratio"] is not None}
+    assert {"completion_s", "latency_p99_ms", "dgsq_wait_p99_ms", "control_fraction", "switch_cores"} <= found
+    assert {"name": "network.agents", "a": "leaf", "b": "host"} in document["settings"]
+
+
+# --- sets ----------------------------------------------------------------------------------------------------------
+
+
+def test_sets_are_runs_folders_and_folders_of_folders(base: Path) -> None:
+    folder = base / "a" / "synthetic"
+    one = sorted(folder.iterdir())[0]
+    assert [run.path for run in load_set(str(one)).runs] == [one]
+    assert len(load_set(str(folder)).runs) == len(load_set(str(base / "a")).runs) == 10
+    assert len(load_set(f"{folder}+{base / 'b'}").runs) == 20
+    assert len(load_set(f"{folder}+{folder}").runs) == 10
+    assert len(load_set(f"{folder}@scheme=ecmp,seed=2").runs) == 1
+    assert len(load_set(f"{folder}@workload.size_bytes=1MiB").runs) == 10
+
+
+def test_a_name_with_signs_in_it_is_a_name(tmp_path: Path) -> None:
+    stored_set(tmp_path, "a+b@c", seeds=(1,))
+    assert len(load_set(str(tmp_path / "a+b@c")).runs) == 1
+
+
+def test_unfinished_runs_are_counted(tmp_path: Path) -> None:
+    folder = stored_set(tmp_path, "a", seeds=(1, 2))
+    sorted(folder.iterdir())[0].rename(folder / "x.failed")
+    assert load_set(str(folder)).others == (f"{folder}: 1 failed run(s) not looked at",)
+
+
+def test_fields_become_dotted_names() -> None:
+    assert flatten({"a": {"b": [1, {"c": None}]}, "d": []}) == {"a.b.0": 1, "a.b.1.c": None, "d": []}
+
+
+# --- error rate ------------------------------------------------------------------------------------------------------
+
+
+def noisy(run: Run, rng: Random) -> Run:
+    """Return the run as it might have been measured another time."""
+    assert run.summary is not None
+    factor = rng.gauss(1, NOISE)
+    latency = {
+        name: number * rng.gauss(1, 0.05) if name in ("p50", "p99") and number is not None else number
+        for name, number in run.summary["latency_ms"].items()
+    }
+    fresh = {
+        **run.summary,
+        "completion_s": run.summary["completion_s"] * factor,
+        "efficiency": run.summary["efficiency"] / factor,
+        "uplink_max_over_mean": 1 + abs(rng.gauss(0, 0.002)),
+        "latency_ms": latency,
+        "dropped_packets": max(round(rng.gauss(3, 3)), 0),
+        "out_of_order_packets": rng.choice((0, 0, 0, 40)),
+    }
+    again = replace(run, summary=fresh)
+    again.__dict__["scenario"] = run.scenario  # parsed once: there are thousands
+    return again
+
+
+def test_a_thousand_comparisons_of_the_same_code_keep_the_stated_error_rate(base: Path) -> None:
+    runs = [load(path) for path in sorted((base / "a" / "synthetic").iterdir())]
+    runs = [run for run in runs if run.seed <= 3]  # the fewest there may be
+    rng, false, repetitions = Random(20), 0, 1000
+    for _ in range(repetitions):
+        sides = [RunSet(name, tuple(noisy(run, rng) for run in runs)) for name in ("A", "B")]
+        found = difference(sides[0], sides[1], alpha=0.05)
+        assert len(found.tested) >= 12
+        false += bool(found.significant)
+    assert false / repetitions <= 0.05 + 3 * (0.05 * 0.95 / repetitions) ** 0.5
