@@ -31,6 +31,8 @@ COMMANDS = {
     "cli": "interactive Mininet prompt on a fabric controlled by GSOS",
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
+    "table": "comparison tables of stored results as text, Markdown, LaTeX or CSV",
+    "report": "one HTML page of stored results: question, verdicts, figures, settings, how to reproduce",
     "replay": "a run's GSPs done again from their journals: the same decisions, byte for byte, or where not",
     "workload": "what is in a trace of somebody's collectives: AICB, SimAI, Chakra, PARAM, NCCL",
     "doctor": "what this machine can do, and what to do about what is missing",
@@ -48,6 +50,7 @@ examples:
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,36K --schemes gse2-n2n
   sudo ./gse bench allreduce -b 64K -e 4M -f 2       nccl-tests' table of a collective
   ./gse plot results/allreduce_ring                  figures from what is stored
+  ./gse report results/allreduce_ring                one page with all of it, works offline
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 

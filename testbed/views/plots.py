@@ -1,7 +1,7 @@
 """Figures from stored results; matplotlib is imported here, in ``timeline`` and ``sweep_plot``. Computes nothing new.
 
-Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
-from which runs, code and scenario it was made. Same runs, same bytes.
+Each figure is written as PNG and SVG (or PDF) at paper size, one or two columns or as wide as asked for, with a JSON
+file beside it that says from which runs, code and scenario it was made. Same runs, same bytes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,43 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from testbed.errors import Problem, ResultsError
-from testbed.evaluation.metrics import measured, span, windows
-from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow
-from testbed.evaluation.series import Series, queue_series, rate_series_mbps
+from testbed.evaluation.metrics import measured, windows
+from testbed.evaluation.records import MessageRow, ProbeRow
+from testbed.evaluation.series import Series
 from testbed.model.oracle import Band
 from testbed.results.files import write_together
 from testbed.results.store import Run, json_text
 from testbed.units import KIB
 from testbed.views import timeline as around
+from testbed.views.colours import SCHEME_COLOURS as SCHEME_COLOURS
+from testbed.views.colours import scheme_colour as scheme_colour
 from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
+from testbed.views.drawn import (
+    QUEUE_TIERS,
+    began_s,
+    distribution,
+    lasted_s,
+    latencies_ms,
+    link_rates_mbps,
+    longest_queues,
+    representatives,
+)
+from testbed.views.fault_lines import beside, lines_of
+from testbed.views.tables import number_text
+from testbed.views.words import arrived_percentile, scheme_texts, spread_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
-FORMATS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}  # without what would change
+STACKED_BELOW_CM = 12.0  # narrower figures have their panels below each other
+# What can be written, without what would change from time to time.
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+USUAL_FORMATS = ("png", "svg")
 
-# Okabe and Ito's palette (distinguishable with any colour vision), one colour per scheme for ever.
-SCHEME_COLOURS = {
-    "ecmp": "#D55E00",
-    "gse1": "#0072B2",
-    "gse2-n2n": "#009E73",
-    "gse2-e2e": "#56B4E9",
-    "flowlet": "#E69F00",
-    "spray": "#CC79A7",
-    "uet": "#000000",
-    "ecmp-agents": "#F0E442",
-}
-OTHER_COLOUR = "#777777"
-QUEUE_KINDS = {
-    "uplink": ("leaf to spine", "#0072B2", "-"),
-    "downlink": ("spine to leaf", "#E69F00", "--"),
-    "host_rx": ("leaf to host", "#777777", "-."),
-}
+QUEUE_LINES = {"uplink": ("#0072B2", "-"), "downlink": ("#E69F00", "--"), "host_rx": ("#777777", "-.")}
 BAND_HATCH = "//////"
 VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
 STYLE: dict[str, Any] = {
@@ -70,14 +76,22 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
 }
 MOST_LABELLED_ROWS = 24
-CURVE_STEPS = 1000
 FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it was mended"
 
-Draw = Callable[[Comparison], tuple[Figure, str] | None]
+Draw = Callable[..., tuple[Figure, str] | None]  # of a comparison and, where not as usual, a width in cm
 
 
-def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list[Path]:
+def draw_all(
+    runs: Sequence[Run],
+    out_dir: Path,
+    *,
+    allow_invalid: bool,
+    formats: Sequence[str] = USUAL_FORMATS,
+    width_cm: float | None = None,
+) -> list[Path]:
     """Draw every figure the runs allow into ``out_dir`` and return the files written.
+
+    ``width_cm`` is that of every figure; None: one or two columns, as each needs.
 
     Runs of different questions get a folder each, named by the hash of their scenario. INVALID runs are left
     out unless ``allow_invalid``. Raises ResultsError when no run is left or a file cannot be written.
@@ -94,10 +108,10 @@ def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list
         folder = "" if len(comparisons) == 1 else f"{comparison.scenario_hash}/"
         for name, draw in FIGURES.items():
             with matplotlib.rc_context(STYLE):
-                drawn = draw(comparison)
+                drawn = draw(comparison) if width_cm is None else draw(comparison, width_cm)
                 if drawn is not None:
-                    beside = BESIDE[name](comparison) if name in BESIDE else None
-                    files = figure_files(drawn[0], provenance(comparison, drawn[1], beside))
+                    other = BESIDE[name](comparison) if name in BESIDE else None
+                    files = figure_files(drawn[0], provenance(comparison, drawn[1], other), formats)
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
     return write_figures(out_dir, contents)
 
@@ -126,6 +140,7 @@ def _made_from(comparison: Comparison) -> dict[str, Any]:
         "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
         "runs": [entry.run.path.name for entry in entries],
         "left_out": [entry.run.path.name for entry in comparison.left_out],
+        "commits": distinct([(entry.run.manifest.get("versions") or {}).get("commit") for entry in entries]),
         "versions": distinct([entry.run.manifest.get("versions") for entry in entries]),
     }
 
@@ -135,12 +150,12 @@ def distinct(values: Sequence[Any]) -> list[Any]:
     return [value for index, value in enumerate(values) if value not in values[:index]]
 
 
-def figure_files(figure: Figure, sidecar: dict[str, Any]) -> dict[str, bytes]:
+def figure_files(figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS) -> dict[str, bytes]:
     """Return suffix -> content of the files of one figure."""
     files = {}
-    for suffix, metadata in FORMATS.items():
+    for suffix in formats:
         buffer = BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=metadata)
+        figure.savefig(buffer, format=suffix, metadata=FORMATS[suffix])
         files[suffix] = buffer.getvalue()
     return {**files, "json": json_text(sidecar).encode()}
 
@@ -157,11 +172,6 @@ def _figure(comparison: Comparison, width_cm: float, height_cm: float) -> Figure
     return figure
 
 
-def scheme_colour(scheme: str) -> str:
-    """Return the colour a scheme has in every figure."""
-    return SCHEME_COLOURS.get(scheme, OTHER_COLOUR)
-
-
 def _caption(comparison: Comparison, text: str) -> str:
     left_out = left_out_text(comparison)
     faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
@@ -171,20 +181,22 @@ def _caption(comparison: Comparison, text: str) -> str:
 # --- completion time and bus bandwidth -----------------------------------------------------------------
 
 
-def completion(comparison: Comparison) -> tuple[Figure, str] | None:
+def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """Bars of completion time and bus bandwidth per scheme, every run a point, with limit and expectation."""
     entries = comparison.entries
     if all(entry.number("completion_s") is None for entry in entries):
         return None
     ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
-    figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
-    left, right = figure.subplots(1, 2)
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = _figure(comparison, width_cm, 11.5 if stacked else 6.5)
+    left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     _bars(left, comparison, "completion_s", ideal_s, expected.slowdown if expected else None)
     left.set_ylabel(f"completion time of one {iteration_name(comparison.scenario)} (s)")
     _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
     right.set_ylabel("bus bandwidth (Mbit/s)")
-    figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=5)
+    handles = _bar_legend(comparison, banded=expected is not None)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if stacked else 5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
         " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
@@ -193,8 +205,25 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
         else ""
     )
     points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: physical limit"
-    text = f"{_workload_words(comparison)}: {points}.{band}"
+    text = f"{_workload_words(comparison)}: {points}.{band} {_completion_numbers(comparison)}"
     return figure, _caption(comparison, text)
+
+
+def _completion_numbers(comparison: Comparison) -> str:
+    """Return the numbers of the bars, mean (smallest..largest)."""
+    said = []
+    for key, words, unit, digits in (
+        ("completion_s", "completion time", "s", 2),
+        ("busbw_mbps", "bus bandwidth", "Mbit/s", 2),
+        ("efficiency", "share of the limit", "", 3),
+    ):
+        found = {scheme: spread for scheme in comparison.schemes if (spread := comparison.spread(scheme, key))}
+        texts = {scheme: spread_text(spread, digits) for scheme, spread in found.items()}
+        if texts:
+            said.append(
+                f"{words[0].upper()}{words[1:]}{f', {unit}' if unit else ''}: {scheme_texts(comparison, texts)}."
+            )
+    return " ".join(said)
 
 
 def _workload_words(comparison: Comparison) -> str:
@@ -258,37 +287,36 @@ def _bar_legend(comparison: Comparison, *, banded: bool) -> list[Any]:
 # --- uplinks over time ------------------------------------------------------------------------------------
 
 
-def uplinks(comparison: Comparison) -> tuple[Figure, str] | None:
+def uplinks(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """Heat map of every uplink's utilisation over time, the median run of each scheme below each other."""
-    shown = [(entry, found) for entry in _representatives(comparison) if (found := _uplink_rates(entry))]
+    shown = [(entry, found) for entry in representatives(comparison) if (found := link_rates_mbps(entry, ("uplink",)))]
     if not shown:
         return None
     rows = comparison.scenario.fabric.leaves * comparison.scenario.fabric.paths
-    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + len(shown) * min(max(0.24 * rows, 2.6), 6.0))
+    figure = _figure(comparison, width_cm, 1.6 + len(shown) * min(max(0.24 * rows, 2.6), 6.0))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     meshes = [_heat_map(axes, entry, rates) for axes, (entry, rates) in zip(panels, shown, strict=True)]
-    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _rates in shown) * 1.01)
+    panels[-1].set_xlim(0, max(lasted_s(entry) for entry, _rates in shown) * 1.01)
     panels[-1].set_xlabel("time since the first measured iteration began (s)")
     figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", aspect=30, pad=0.01)
     text = (
         "Uplink utilisation over time, the run with the median completion time of each scheme; "
-        "white lines: start of an iteration."
+        "white lines: start of an iteration. "
+        f"Share of the link rate used over the measured part: {_uplink_numbers(comparison)}."
     )
     return figure, _caption(comparison, text)
 
 
-def _uplink_rates(entry: Entry) -> dict[str, Series]:
-    rates = rate_series_mbps(entry.run.record.topology, entry.run.tables.links, ("uplink",))
-    return {name: series for name, series in rates.items() if series.times_s}
-
-
-def _representatives(comparison: Comparison) -> list[Entry]:
-    found = (comparison.representative(scheme) for scheme in comparison.schemes)
-    return [entry for entry in found if entry is not None and span(entry.run.tables.iterations) is not None]
+def _uplink_numbers(comparison: Comparison) -> str:
+    found = {
+        scheme: spread for scheme in comparison.schemes if (spread := comparison.spread(scheme, "uplink_utilization"))
+    }
+    texts = {scheme: spread_text(spread, 3) for scheme, spread in found.items()}
+    return scheme_texts(comparison, texts) or "not measured"
 
 
 def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Series]) -> Any:
-    topology, start_s = entry.run.record.topology, _start_s(entry)
+    topology, start_s = entry.run.record.topology, began_s(entry)
     order = [direction for direction in topology.directions if direction.name in rates]
     times = sorted({t_s for series in rates.values() for t_s in series.times_s})
     grid = [_row(rates[direction.name], times, direction.rate_mbps) for direction in order]
@@ -329,16 +357,6 @@ def _title(axes: Axes, entry: Entry) -> None:
     )
 
 
-def _start_s(entry: Entry) -> float:
-    period = span(entry.run.tables.iterations)
-    return period[0] if period else 0.0
-
-
-def _duration_s(entry: Entry) -> float:
-    period = span(entry.run.tables.iterations)
-    return period[1] - period[0] if period else 0.0
-
-
 def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
     for event in entry.run.record.events_named("fault"):
         axes.axvline(float(event["t_s"]) - start_s, color=colour, lw=0.9, ls=":" if event["action"] == "heal" else "--")
@@ -347,40 +365,32 @@ def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
 # --- latency ------------------------------------------------------------------------------------------------
 
 
-def latency(comparison: Comparison) -> tuple[Figure, str] | None:
+def latency(comparison: Comparison, width_cm: float = ONE_COLUMN_CM) -> tuple[Figure, str] | None:
     """Distribution of one-way probe latency per scheme, all its runs together; lost probes never arrive."""
-    return _distribution(comparison, ProbeRow, "probe", "small probes")
+    return _distribution(comparison, ProbeRow, "probe", "small probes", width_cm)
 
 
-def messages(comparison: Comparison) -> tuple[Figure, str] | None:
+def messages(comparison: Comparison, width_cm: float = ONE_COLUMN_CM) -> tuple[Figure, str] | None:
     """The same of small messages over TCP, where the workload has some."""
-    return _distribution(comparison, MessageRow, "message", "small messages over TCP")
+    return _distribution(comparison, MessageRow, "message", "small messages over TCP", width_cm)
 
 
 def _distribution(
-    comparison: Comparison, row_type: type[ProbeRow] | type[MessageRow], noun: str, what: str
+    comparison: Comparison, row_type: type[ProbeRow] | type[MessageRow], noun: str, what: str, width_cm: float
 ) -> tuple[Figure, str] | None:
-    figure = _figure(comparison, ONE_COLUMN_CM, 6.2)
+    figure = _figure(comparison, width_cm, 6.2)
     axes = figure.subplots()
-    drawn = False
+    texts: dict[str, str] = {}
     for scheme in comparison.schemes:
-        sent, arrived_ms = _latencies(comparison.of(scheme), row_type)
+        sent, arrived_ms = latencies_ms(comparison.of(scheme), row_type)
         if not arrived_ms:
             continue
-        drawn = True
+        middle, p99 = (number_text(arrived_percentile(arrived_ms, percent), 1) for percent in (50, 99))
+        texts[scheme] = f"{middle} / {p99}"
         lost = f", {sent - len(arrived_ms)} lost" if sent > len(arrived_ms) else ""
-        # A curve of this many steps looks the same with more; the last, the slowest probe, is always there.
-        stride = max(len(arrived_ms) // CURVE_STEPS, 1)
-        ranks = sorted({*range(0, len(arrived_ms), stride), len(arrived_ms) - 1})
         label = f"{scheme} ({sent} {noun}s{lost})"
-        axes.step(
-            [arrived_ms[i] for i in ranks],
-            [(i + 1) / sent for i in ranks],
-            where="post",
-            color=scheme_colour(scheme),
-            label=label,
-        )
-    if not drawn:
+        axes.step(*distribution(sent, arrived_ms), where="post", color=scheme_colour(scheme), label=label)
+    if not texts:
         return None
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -391,80 +401,67 @@ def _distribution(
     figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
     name = iteration_name(comparison.scenario)
     text = f"One-way latency of {what} sent while the {name} ran, all runs of a scheme together."
+    text += f" p50 / p99 of those that arrived, ms: {scheme_texts(comparison, texts)}."
     return figure, _caption(comparison, text)
-
-
-def _latencies(entries: Sequence[Entry], row_type: type[ProbeRow] | type[MessageRow]) -> tuple[int, list[float]]:
-    """Return how many were sent during measured iterations, and the latencies in ms that arrived, ascending."""
-    sent = [
-        row
-        for entry in entries
-        for during in [windows(measured(entry.run.rows(IterationRow)))]
-        for row in entry.run.rows(row_type)
-        if any(start <= row.sent_s <= end for start, end in during)
-    ]
-    return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
 
 
 # --- queues -------------------------------------------------------------------------------------------------
 
 
-def queues(comparison: Comparison) -> tuple[Figure, str] | None:
+def queues(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """The longest queue of each tier over time, the median run of each scheme below each other."""
-    shown = [(entry, found) for entry in _representatives(comparison) if (found := _longest_queues(entry))]
+    shown = [(entry, found) for entry in representatives(comparison) if (found := longest_queues(entry))]
     if not shown:
         return None
-    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + 3.0 * len(shown))
+    figure = _figure(comparison, width_cm, 1.6 + 3.0 * len(shown))
     panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (entry, longest) in zip(panels, shown, strict=True):
-        start_s = _start_s(entry)
+        start_s = began_s(entry)
         for kind, series in longest.items():
-            label, colour, dashes = QUEUE_KINDS[kind]
+            colour, dashes = QUEUE_LINES[kind]
             times = [t - start_s for t in series.times_s]
-            axes.plot(times, [value / KIB for value in series.values], color=colour, ls=dashes, lw=0.8, label=label)
+            axes.plot(
+                times,
+                [value / KIB for value in series.values],
+                color=colour,
+                ls=dashes,
+                lw=0.8,
+                label=QUEUE_TIERS[kind],
+            )
         axes.axhline(comparison.scenario.fabric.queue_bytes / KIB, color="black", lw=0.6, ls=(0, (1, 3)))
         _mark_faults(axes, entry, start_s, "red")
         _title(axes, entry)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("longest queue (KiB)")
-    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _longest in shown) * 1.01)
+    panels[-1].set_xlim(0, max(lasted_s(entry) for entry, _longest in shown) * 1.01)
     panels[-1].set_xlabel("time since the first measured iteration began (s)")
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", lw=0.6, ls=(0, (1, 3))))
-    figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=4)
+    columns = 2 if width_cm < STACKED_BELOW_CM else 4
+    figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=columns)
+    peaks = {
+        entry.scheme: f"{max(max(series.values) for series in longest.values()) / KIB:.0f}" for entry, longest in shown
+    }
     text = (
         "The longest queue of each tier over time, the run with the median completion time of each scheme; hosts' own "
         "queues, where a sender that may send at line rate keeps its window, are not drawn but count in latency; "
-        "dotted: the limit of a queue."
+        "dotted: the limit of a queue. "
+        f"Longest at any time, KiB: {scheme_texts(comparison, peaks)}."
     )
     return figure, _caption(comparison, text)
-
-
-def _longest_queues(entry: Entry) -> dict[str, Series]:
-    """Return tier -> the largest backlog of its queues at each sample, in bytes."""
-    backlog = queue_series(entry.run.tables.queues, "backlog_bytes")
-    found = {}
-    for kind in QUEUE_KINDS:
-        intfs = [d.src.intf for d in entry.run.record.topology.directions if d.kind == kind and d.src.intf in backlog]
-        largest: dict[float, float] = {}
-        for intf in intfs:
-            for t_s, value in zip(backlog[intf].times_s, backlog[intf].values, strict=True):
-                largest[t_s] = max(largest.get(t_s, 0.0), value)
-        if largest:
-            found[kind] = Series(tuple(sorted(largest)), tuple(largest[t] for t in sorted(largest)))
-    return found
 
 
 # --- around a fault -----------------------------------------------------------------------------------------
 
 
-def timeline(comparison: Comparison) -> tuple[Figure, str] | None:
+def timeline(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """What all ranks receive and the fullest queue around the first fault, the schemes in one panel."""
-    lines = around.lines_of(comparison)
+    lines = lines_of(comparison)
     if not lines:
         return None
-    figure = _figure(comparison, TWO_COLUMNS_CM, 8.2 + 0.3 * len(lines))
-    text = around.draw(figure, comparison, lines, scheme_colour)
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = _figure(comparison, width_cm, (14.5 if stacked else 8.2) + 0.3 * len(lines))
+    text = around.draw(figure, comparison, lines, scheme_colour, stacked=stacked)
     return None if text is None else (figure, _caption(comparison, text))
 
 
@@ -477,4 +474,4 @@ FIGURES: dict[str, Draw] = {
     "timeline": timeline,
 }
 # Of figures that show runs of another question too: which.
-BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": around.beside}
+BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": beside}

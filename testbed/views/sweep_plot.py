@@ -21,6 +21,7 @@ from matplotlib.ticker import NullLocator
 from testbed.views.comparison import INVALID
 from testbed.views.plots import CM, STYLE, TWO_COLUMNS_CM, distinct, figure_files, scheme_colour, write_figures
 from testbed.views.sweep import Axis, Group, SweepResults, axis_of
+from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels
 from testbed.views.sweep_words import MOST_WORDS, by_scheme, correctness_text
 
 NAME: Final = "curves"
@@ -32,20 +33,6 @@ DODGE: Final = 0.018  # of the axis, between the points of two schemes
 WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
 HALF_DASH: Final = 0.07  # of the same
 MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
-# For each panel after the first: the quantities it may show, the better first, with label and factor.
-PANELS: Final = (
-    (
-        ("dgsq_wait_p99_ms", "p99 wait in the DGSQ (ms)", 1.0),
-        ("latency_p99_ms", "p99 latency of probes (ms)", 1.0),
-    ),
-    (
-        ("control_fraction", "control frames (% of agents' frames)", 100.0),
-        ("agent_cores", "processor time of agents (cores)", 1.0),
-        ("latency_p50_ms", "p50 latency of probes (ms)", 1.0),
-    ),
-)
-EFFICIENCY: Final = ("efficiency", "efficiency (share of the limit)", 1.0)
-Shown = tuple[str, str, float]
 
 
 def draw_sweep(results: SweepResults) -> list[Path]:
@@ -71,7 +58,7 @@ def provenance(results: SweepResults, caption: str) -> dict[str, Any]:
 
 def curves(results: SweepResults) -> tuple[Figure, str] | None:
     """Return the figure and its caption; None when no run that is not INVALID has a number for any panel."""
-    choices = [panel for options in ((EFFICIENCY,), *PANELS) if (panel := _chosen(results, options)) is not None]
+    choices = chosen_panels(results)
     if not choices:
         return None
     axis = axis_of(results.stored)
@@ -92,13 +79,6 @@ def curves(results: SweepResults) -> tuple[Figure, str] | None:
         _panel(axes, results, axis, shown)
     figure.legend(handles=_legend(results), loc="outside lower center", ncols=6)
     return figure, _caption(results, choices)
-
-
-def _chosen(results: SweepResults, options: Sequence[Shown]) -> Shown | None:
-    """Return the first quantity that every scheme has, else the first that any has."""
-    schemes = results.stored.sweep.schemes
-    everywhere = (one for one in options if all(results.has(one[0], scheme) for scheme in schemes))
-    return next(everywhere, None) or next((one for one in options if results.has(one[0])), None)
 
 
 def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
