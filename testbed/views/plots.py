@@ -189,14 +189,14 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
     ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
     stacked = width_cm < STACKED_BELOW_CM
-    figure = _figure(comparison, width_cm, 11.5 if stacked else 6.5)
+    figure = _figure(comparison, width_cm, 12.5 if stacked else 6.5)
     left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     _bars(left, comparison, "completion_s", ideal_s, expected.slowdown if expected else None)
     left.set_ylabel(f"completion time of one {iteration_name(comparison.scenario)} (s)")
     _bars(right, comparison, "busbw_mbps", limit_mbps, expected.efficiency if expected else None)
     right.set_ylabel("bus bandwidth (Mbit/s)")
     handles = _bar_legend(comparison, banded=expected is not None)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if stacked else 5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
         " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
@@ -298,7 +298,10 @@ def uplinks(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[F
     meshes = [_heat_map(axes, entry, rates) for axes, (entry, rates) in zip(panels, shown, strict=True)]
     panels[-1].set_xlim(0, max(lasted_s(entry) for entry, _rates in shown) * 1.01)
     panels[-1].set_xlabel("time since the first measured iteration began (s)")
-    figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", aspect=30, pad=0.01)
+    bar: dict[str, Any] = {"aspect": 30, "pad": 0.01}
+    if width_cm < STACKED_BELOW_CM:
+        bar = {"location": "bottom", "aspect": 40, "pad": 0.02}
+    figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", **bar)
     text = (
         "Uplink utilisation over time, the run with the median completion time of each scheme; "
         "white lines: start of an iteration. "
@@ -348,9 +351,10 @@ def _row(series: Series, times_s: Sequence[float], rate_mbps: float) -> list[flo
 
 
 def _title(axes: Axes, entry: Entry) -> None:
-    completion_s, name = entry.number("completion_s"), iteration_name(entry.run.scenario)
+    narrow = axes.get_figure(root=True).get_figwidth() < STACKED_BELOW_CM * CM  # type: ignore[union-attr]
+    per = "" if narrow else f" per {iteration_name(entry.run.scenario)}"
     axes.set_title(
-        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per {name}",
+        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {entry.number('completion_s'):.4g} s{per}",
         loc="left",
         color=scheme_colour(entry.scheme),
         fontweight="bold",
