@@ -23,7 +23,7 @@ from testbed.views.report.sweep_figures import sweep_lines
 from testbed.views.sweep import SweepResults, sweep_results
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import Grid, run_grid, scheme_grid
-from testbed.views.words import number, spread_text
+from testbed.views.words import spread_text
 
 FORMAT_VERSION: Final = 1
 
@@ -139,8 +139,9 @@ def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) 
         parts[0] += f" ({key.title.lower()})"
     ratio = comparison.speedup(scheme)
     if ratio is not None and scheme != comparison.schemes[0]:
-        pairs = f"{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''} of runs"
-        parts.append(f"{number(ratio.mean)} times as fast as {comparison.schemes[0]} ({pairs})")
+        spread = "" if ratio.pairs == 1 else f"{ratio.smallest:.2f}..{ratio.largest:.2f}, "
+        pairs = f"{spread}{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''} of runs"
+        parts.append(f"{ratio.mean:.2f} times as fast as {comparison.schemes[0]} ({pairs})")
     return "; ".join(parts) + "."
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.evaluation.records import MessageRow, ProbeRow
-from testbed.evaluation.series import Series as Samples
 from testbed.evaluation.timeline import across, bin_edges, covered, marks, timeline
 from testbed.model.oracle import Band, Expectation
 from testbed.units import KIB
@@ -96,13 +95,16 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
         bars=tuple(bars),
         limit=limit,
         caption=" ".join(
-            [
-                f"{quantity.title}, mean over runs (smallest..largest): {scheme_texts(comparison, texts)}.",
-                _limit_text(quantity, limit),
-                _expected_text(expected),
-                _points_text(bars),
-            ]
-        ).replace("  ", " "),
+            filter(
+                None,
+                (
+                    f"{quantity.title}, mean over runs (smallest..largest): {scheme_texts(comparison, texts)}.",
+                    _limit_text(quantity, limit),
+                    _expected_text(expected),
+                    _points_text(bars),
+                ),
+            )
+        ),
     )
 
 
@@ -124,6 +126,8 @@ def _expected_text(expected: Band | None) -> str:
 def _points_text(bars: Sequence[Bar]) -> str:
     runs = sum(len(bar.points) for bar in bars)
     valid = sum(point.verdict == "VALID" for bar in bars for point in bar.points)
+    if runs == valid:
+        return f"Points: {runs} single run{'s' if runs > 1 else ''}, all VALID."
     return f"Points: {runs} single runs, {valid} of them VALID (filled)."
 
 
@@ -183,15 +187,11 @@ def uplinks(comparison: Comparison) -> Lines | None:
     """Return how evenly uplinks were used over time: their mean, and from the emptiest to the fullest."""
     series, rows, texts, longest_s = [], [], {}, 0.0
     for entry in representatives(comparison):
-        found = _utilisation(entry)
-        if not found:
+        columns = _utilisation(entry)
+        if not columns:
             continue
-        times = sorted({t_s for one in found for t_s in one.times_s})
-        columns = [[one.values[one.times_s.index(t)] for one in found if t in one.times_s] for t in times]
         begin, end_s = began_s(entry), lasted_s(entry)
-        kept = [
-            (t - begin, column) for t, column in zip(times, columns, strict=True) if 0 <= t - begin <= end_s * 1.001
-        ]
+        kept = [(t - begin, column) for t, column in columns if 0 <= t - begin <= end_s * 1.001]
         if not kept:
             continue
         longest_s = max(longest_s, end_s)
@@ -219,13 +219,14 @@ def uplinks(comparison: Comparison) -> Lines | None:
     )
 
 
-def _utilisation(entry: Entry) -> list[Samples]:
-    rates = link_rates_mbps(entry, ("uplink",))
+def _utilisation(entry: Entry) -> list[tuple[float, list[float]]]:
+    """Return when, and the share of its rate each uplink with a sample then was used to, in order of time."""
     capacity = {one.name: one.rate_mbps for one in entry.run.record.topology.directions}
-    return [
-        Samples(series.times_s, tuple(value / capacity[name] for value in series.values))
-        for name, series in rates.items()
-    ]
+    columns: dict[float, list[float]] = {}
+    for name, series in link_rates_mbps(entry, ("uplink",)).items():
+        for t_s, rate_mbps in zip(series.times_s, series.values, strict=True):
+            columns.setdefault(t_s, []).append(rate_mbps / capacity[name])
+    return sorted(columns.items())
 
 
 def queues(comparison: Comparison) -> Lines | None:

@@ -85,7 +85,7 @@ def _style() -> str:
         dash = DASHES[scheme] or "none"
         rules.append(f'[data-scheme="{scheme}"] {{ --c: {colour}; --dash: {dash}; }}\n')
         dark.append(f'[data-scheme="{scheme}"] {{ --c: {dark_colour(scheme)}; }}')
-    rules.append(f"[data-scheme] {{ stroke: none; }}\n:root {{ --c: {OTHER_COLOUR}; }}\n")
+    rules.append(f":root {{ --c: {OTHER_COLOUR}; }}\n")
     for step, (light, bright) in enumerate(zip(_ramp(LIGHT_RAMP), _ramp(DARK_RAMP), strict=True)):
         width = THINNEST + (WIDEST - THINNEST) * step / LEVELS
         rules.append(f".u{step} {{ stroke: {light}; fill: {light}; stroke-width: {width:.2f}; }}\n")
