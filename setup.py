@@ -39,6 +39,7 @@ setup(
             "ruff==0.17.6",
             "types-PyYAML==6.0.12.20261113",
         ],
+        "browser": ["axe-playwright-python==0.1.8", "playwright==1.65.2"],  # tests of reports (docs/report.md)
     },
     entry_points={"console_scripts": ["gse = testbed.cli.main:main"]},
 )

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from numpy.ma import filled
 
 from testbed.results.store import Run
 from testbed.views.comparison import Comparison, compare
@@ -49,7 +50,9 @@ def of_paper(figure: Figure, caption: str) -> dict[str, Any]:
     for axes in figure.axes:
         lines = [[digest(line.get_xdata()), digest(line.get_ydata())] for line in axes.lines]  # type: ignore[arg-type]
         bars = [digest([p.get_x(), p.get_y(), p.get_width(), p.get_height()]) for p in axes.patches]  # type: ignore[attr-defined]
-        maps = [digest(one.get_array().ravel()) for one in axes.collections if isinstance(one, QuadMesh)]  # type: ignore[union-attr]
+        maps = [
+            digest(filled(one.get_array(), math.nan).ravel()) for one in axes.collections if isinstance(one, QuadMesh)
+        ]
         panels.append({"y": axes.get_ylabel(), "lines": lines, "bars": bars, "maps": maps})
     return {"caption": caption, "panels": panels}
 

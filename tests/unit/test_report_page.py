@@ -73,7 +73,9 @@ def test_the_page_is_well_formed_and_has_every_part(tmp_path: Path) -> None:
     assert read.open == []
     assert [tag for tag in ("html", "head", "body", "main", "h1") if len(read.of(tag)) != 1] == []
     titles = " ".join(read.texts["h3"])
-    assert titles == "Verdicts Figures Tables Settings Provenance Reproduce"
+    assert (
+        titles == "Bus bandwidth as a share of the physical limit Verdicts Figures Tables Settings Provenance Reproduce"
+    )
     ids = [attributes["id"] for _tag, attributes in read.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {str(attributes["href"])[1:] for attributes in read.of("a")}

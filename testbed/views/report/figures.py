@@ -10,7 +10,7 @@ from testbed.evaluation.records import MessageRow, ProbeRow
 from testbed.evaluation.timeline import across, bin_edges, covered, marks, timeline
 from testbed.model.oracle import Band, Expectation
 from testbed.units import KIB
-from testbed.views.comparison import Comparison, Entry, describe, iteration_name
+from testbed.views.comparison import Comparison, Entry, iteration_name
 from testbed.views.drawn import (
     QUEUE_TIERS,
     began_s,
@@ -30,7 +30,7 @@ MOST_STEPS: Final = 300  # of a curve; more are not told apart on a page
 MOST_SAMPLES: Final = 400  # of a line over time; of more the largest of each bin is kept
 TIER_DASHES: Final = {"uplink": "", "downlink": "6 3", "host_rx": "2 2"}
 REPAIR_DASHES: Final = {"local": "", "controller": "6 3"}
-SINCE: Final = "time since the first measured iteration began (s)"
+SINCE: Final = "time since measuring began (s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,8 @@ def around_fault(comparison: Comparison) -> Lines | None:
     bin_s = max(1, round((end_s - start_s) / MOST_STEPS / interval_s)) * interval_s
     edges = bin_edges(start_s, end_s, bin_s)
     middles = tuple((low + high) / 2 for low, high in zip(edges, edges[1:], strict=False))
-    received, fullest = [], []
+    received: list[Series] = []
+    fullest: list[Series] = []
     for line in lines:
         runs = [timeline(entry.run.record, edges) for entry in line.entries]
         dash = REPAIR_DASHES[line.repair]
@@ -318,7 +319,7 @@ def around_fault(comparison: Comparison) -> Lines | None:
     return Lines(
         key="fault",
         title="Around the first fault",
-        x_label=f"time after the first fault (s), bins of {bin_s * 1000:.0f} ms",
+        x_label="time after the first fault (s)",
         x_range=(start_s, end_s),
         panels=(
             Panel("", "received by ranks (share of their links)", tuple(received)),
@@ -326,7 +327,7 @@ def around_fault(comparison: Comparison) -> Lines | None:
         ),
         marks=tuple((mark.t_s, f"{mark.action} {mark.target}", mark.action == "heal") for mark in found),
         caption="What all ranks' hosts received, and the fullest queue between leaves and spines, around the first "
-        f"fault at 0; medians over runs, bands from smallest to largest. {texts}. {describe(comparison.scenario)}.",
+        f"fault at 0, in bins of {bin_s * 1000:.0f} ms; medians over runs, bands from smallest to largest. {texts}.",
         table=Grid(
             "Around the first fault", ("scheme", "runs", "path left after, ms", "longest pause, ms"), rows, (), labels=1
         ),

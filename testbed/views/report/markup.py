@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from typing import Any
 
 from testbed.errors import printable, printable_lines
@@ -101,11 +100,3 @@ def _cell(grid: Grid, index: int, text: str) -> Element:
         if verdict
         else element("td", text, class_=kind)
     )
-
-
-def texts(parts: Sequence[str]) -> list[Child]:
-    """Return texts with line breaks between them."""
-    found: list[Child] = []
-    for part in parts:
-        found += [element("br"), part] if found else [part]
-    return found

@@ -107,11 +107,11 @@
     extent() {
       if (this.spec.x_range) return this.spec.x_range;
       const xs = this.spec.panels.flatMap((panel) => panel.series.flatMap((series) => series.x)).filter((x) => !this.spec.x_log || x > 0);
-      return xs.length ? [Math.min(...xs), Math.max(...xs)] : [0, 1];
+      return xs.length ? [Math.min(...xs), Math.max(...xs)] : [0.1, 1];
     }
 
     place(x) {
-      const [low, high] = this.now, log = this.spec.x_log, f = log ? Math.log : (v) => v;
+      const [low, high] = this.now, log = this.spec.x_log, f = log ? (v) => Math.log(Math.max(v, Number.MIN_VALUE)) : (v) => v;
       return (f(x) - f(low)) / (f(high) - f(low) || 1) * this.plotWidth;
     }
 

@@ -179,9 +179,9 @@ def _switches(section: Section) -> Element | None:
 
 def _key_figure(section: Section, charts: list[dict[str, Any]], key: str) -> Iterable[Element]:
     if section.bars:
-        yield _bars(section.bars[0])
+        yield _bars(section.bars[0], heading="h3")
     elif section.lines:
-        yield _lines(section.lines[0], charts, key)
+        yield _lines(section.lines[0], charts, key, heading="h3")
 
 
 def _figures(section: Section, charts: list[dict[str, Any]], key: str) -> Iterable[Element]:
@@ -195,14 +195,14 @@ def _figures(section: Section, charts: list[dict[str, Any]], key: str) -> Iterab
         yield element("p", "There are no further figures.")
 
 
-def _bars(bars: Bars) -> Element:
+def _bars(bars: Bars, *, heading: str = "h4") -> Element:
     return element(
         "figure",
-        element("h4", bars.title),
+        element(heading, bars.title),
         bars_svg(bars),
         element("figcaption", bars.caption),
         _folded("Every run in numbers", table(_bars_grid(bars), captioned=False)),
-        class_="bars",
+        class_="bars" if heading == "h4" else "bars key",
     )
 
 
@@ -212,15 +212,16 @@ def _bars_grid(bars: Bars) -> Grid:
     return Grid(bars.title, ("run", unit), tuple(rows), ())
 
 
-def _lines(lines: Lines, charts: list[dict[str, Any]], key: str) -> Element:
+def _lines(lines: Lines, charts: list[dict[str, Any]], key: str, *, heading: str = "h4") -> Element:
     charts.append(lines.to_json())
     return element(
         "figure",
-        element("h4", lines.title),
+        element(heading, lines.title),
         element("p", "This figure is drawn by the page's script; its numbers are below.", class_="wants-script"),
         element("div", class_="chart", data_chart=len(charts) - 1, aria_label=f"{lines.title}. {lines.caption}"),
         element("figcaption", lines.caption),
         _folded("The same in numbers", table(lines.table, captioned=False)),
+        class_=None if heading == "h4" else "key",
         id=f"{key}-{lines.key}",
     )
 

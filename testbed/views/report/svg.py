@@ -41,19 +41,17 @@ def bars_svg(bars: Bars) -> Element:
 
 
 def _axis(most: float) -> tuple[float, float]:
-    """Return where an axis from 0 ends, and the step between its ticks: a round number that divides it in 4 to 8."""
-    raw = most * 1.02 / 5
-    power = 10.0 ** ceil(log10(raw) - 1)
-    step = next(one * power for one in STEPS if one * power >= raw * 0.999)
-    return step * ceil(most * 1.005 / step), step
+    """Return where an axis from 0 ends, and the step between its ticks: a round number, 3 to 6 of them."""
+    power = 10.0 ** ceil(log10(most / 5) - 1)
+    return most * 1.04, next(one * power for one in STEPS if one * power >= most / 5 * 0.999)
 
 
 def _grid(end: float, step: float, scale: float, bottom: float) -> list[Element]:
     parts = []
-    for number in range(round(end / step) + 1):
+    for number in range(int(end / step) + 1):
         x = LEFT + number * step * scale
         parts.append(element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=TOP - 4, y2=bottom, class_="grid-line"))
-        anchor = "end" if number == round(end / step) else "start" if number == 0 else "middle"
+        anchor = "end" if x > WIDTH - 24 else "start" if number == 0 else "middle"
         text = f"{number * step:.6g}"
         parts.append(element("text", text, x=f"{x:.1f}", y=bottom + 16, class_="tick", text_anchor=anchor))
     return parts
@@ -141,7 +139,7 @@ def fabric_svg(fabric: FabricMap, load: Load) -> Element:
 
 def level(percent: int) -> str:
     """Return the class of a load: ``u0`` idle to ``u10`` full."""
-    return UNKNOWN_LEVEL if percent < 0 else f"u{min(round(percent * LEVELS / 100), LEVELS)}"
+    return UNKNOWN_LEVEL if percent < 0 else f"u{min(int(percent * LEVELS / 100 + 0.5), LEVELS)}"
 
 
 def _wire(wire: Wire, percent: int, number: int) -> Element:
