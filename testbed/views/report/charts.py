@@ -19,6 +19,7 @@ class Point:
     """One run: its value, and what is said of it."""
 
     value: float
+    seed: int
     verdict: str
     label: str
 

@@ -28,7 +28,7 @@ from testbed.views.words import arrived_percentile, number, scheme_texts, spread
 
 MOST_STEPS: Final = 300  # of a curve; more are not told apart on a page
 MOST_SAMPLES: Final = 400  # of a line over time; of more the largest of each bin is kept
-TIER_DASHES: Final = {"uplink": "", "downlink": "6 3", "host_rx": "2 2"}
+TIER_DASHES: Final = {"uplink": "none", "downlink": "6 3", "host_rx": "2 2"}
 REPAIR_DASHES: Final = {"local": "", "controller": "6 3"}
 SINCE: Final = "time since measuring began (s)"
 
@@ -134,7 +134,12 @@ def _points_text(bars: Sequence[Bar]) -> str:
 def _points(comparison: Comparison, scheme: str, quantity: Quantity) -> list[Point]:
     unit = f" {quantity.unit}" if quantity.unit else ""
     return [
-        Point(value, entry.verdict, f"{scheme} seed {entry.seed}: {value:.{quantity.digits}f}{unit}, {entry.verdict}")
+        Point(
+            value,
+            entry.seed,
+            entry.verdict,
+            f"{scheme} seed {entry.seed}: {value:.{quantity.digits}f}{unit}, {entry.verdict}",
+        )
         for entry in comparison.of(scheme)
         if (value := entry.number(*quantity.keys)) is not None
     ]

@@ -275,13 +275,14 @@
     legend() {
       const list = html("ul", { class: "legend" }), seen = new Set();
       for (const series of this.panels.flatMap((panel) => panel.series)) {
-        const key = `${series.name}\n${series.dash ? series.dash : series.scheme}`;
-        const word = this.spec.panels.length > 1 && this.spec.panels.every((panel) => panel.title) ? `${series.name}\n${series.dash}` : key;
-        if (seen.has(word)) continue;
-        seen.add(word);
-        const item = html("li", word === key ? { "data-scheme": series.scheme } : { class: "plain" });
+        // Where each panel is a scheme's, a line's dash says what it is, whatever its colour.
+        const plain = this.spec.panels.every((panel) => panel.title);
+        const key = `${series.name}\n${series.dash}\n${plain ? "" : series.scheme}`;
+        if (seen.has(key)) continue;
+        seen.add(key);
+        const item = html("li", plain ? { class: "plain" } : { "data-scheme": series.scheme });
         const sample = svg("svg", { width: 30, height: 10, "aria-hidden": "true" });
-        const line = svg("line", { x1: 1, x2: 29, y1: 5, y2: 5, class: series.dash || word !== key ? "line" : "line own-dash" });
+        const line = svg("line", { x1: 1, x2: 29, y1: 5, y2: 5, class: series.dash ? "line" : "line own-dash" });
         if (series.dash) line.setAttribute("stroke-dasharray", series.dash);
         sample.append(line);
         item.append(sample, document.createTextNode(series.name));

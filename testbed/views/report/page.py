@@ -208,8 +208,12 @@ def _bars(bars: Bars, *, heading: str = "h4") -> Element:
 
 def _bars_grid(bars: Bars) -> Grid:
     unit = f"{bars.title} ({bars.unit})" if bars.unit else bars.title
-    rows = [(point.label, f"{point.value:.{bars.digits}f}") for bar in bars.bars for point in bar.points]
-    return Grid(bars.title, ("run", unit), tuple(rows), ())
+    rows = [
+        (bar.scheme, str(point.seed), point.verdict, f"{point.value:.{bars.digits}f}")
+        for bar in bars.bars
+        for point in bar.points
+    ]
+    return Grid(bars.title, ("scheme", "seed", "verdict", unit), tuple(rows), (), labels=3)
 
 
 def _lines(lines: Lines, charts: list[dict[str, Any]], key: str, *, heading: str = "h4") -> Element:
