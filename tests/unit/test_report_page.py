@@ -212,7 +212,8 @@ def test_a_sweep_has_its_figure_with_every_run_and_its_tables(tmp_path: Path) ->
     points = [point for series in chart["panels"][0]["series"] for point in series["points"]]
     assert len(points) == 12
     assert {point["verdict"] for point in points} <= {"VALID", "SUSPECT"}
-    assert "gse2-n2n from " in made.sections[0].lines[0].caption
+    assert "gse2-n2n: efficiency (share of the limit) 0.985 at every value." in made.sections[0].lines[0].caption
+    assert made.sections[0].answers[0].startswith("gse2-n2n: efficiency")
     assert Reader(text).open == []
 
 

@@ -19,7 +19,7 @@ from testbed.views.report.settings import (
     settings_grids,
     sweep_reproduction,
 )
-from testbed.views.report.sweep_figures import sweep_lines
+from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults, sweep_results
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import Grid, run_grid, scheme_grid
@@ -81,7 +81,7 @@ def _question(comparison: Comparison, complete: Comparison) -> Section:
         name=scenario.name,
         question=scenario.question,
         expectation=scenario.expectation,
-        emulated=describe(scenario),
+        emulated=f"{scenario.name}: {describe(scenario)}",
         answers=tuple(answers(comparison, bars)),
         counts=complete.verdict_counts(),
         verdicts=verdict_grid(complete, entries),
@@ -161,7 +161,7 @@ def _sweep(results: SweepResults) -> Section:
         question=scenario.question,
         expectation=scenario.expectation,
         emulated=results.heading,
-        answers=tuple(_sentence(note) for note in results.notes()),
+        answers=(*(() if lines is None else sweep_answers(results)), *(_sentence(note) for note in results.notes())),
         counts=results.counts(),
         verdicts=Grid("Verdicts", (sweep.field, "scheme", "runs"), rows, grids[-1].notes, labels=3),
         schemes=sweep.schemes,

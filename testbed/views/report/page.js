@@ -187,7 +187,7 @@
       const chosen = svg("rect", { y: 0, height: PLOT, class: "chosen", visibility: "hidden" });
       const cover = svg("rect", { width: this.plotWidth, height: PLOT, class: "cover" });
       plot.append(chosen, cursor, cover);
-      for (const series of panel.series) this.points(series, plot, y);
+      panel.series.forEach((series, i) => this.points(series, plot, y, (i - (panel.series.length - 1) / 2) * 7));
       this.cursors.push(cursor);
       this.pointer(cover, chosen, plot);
       root.append(axes, plot);
@@ -250,10 +250,11 @@
       plot.append(group);
     }
 
-    points(series, plot, y) {
+    // Side by side by scheme, so that none hides another.
+    points(series, plot, y, shift) {
       const group = svg("g", { "data-scheme": series.scheme, class: "series" });
       for (const point of series.points) {
-        const x = this.place(point.x), kind = `run ${point.verdict.toLowerCase()}`;
+        const x = this.place(point.x) + shift, kind = `run ${point.verdict.toLowerCase()}`;
         if (point.verdict === "INVALID") group.append(svg("path", { d: `M${x - 4} ${y(point.y) - 4}l8 8m0 -8l-8 8`, class: kind, "data-tip": point.label }));
         else group.append(svg("circle", { cx: x, cy: y(point.y), r: 4, class: kind, "data-tip": point.label }));
       }

@@ -125,7 +125,7 @@ def _section(section: Section, key: str, charts: list[dict[str, Any]]) -> Elemen
         "section",
         element("h2", section.question or section.name, id=heading),
         element("p", f"Expected: {section.expectation}", class_="expectation") if section.expectation else None,
-        element("p", f"{section.name}: {section.emulated}.", class_="emulated"),
+        element("p", f"{section.emulated}.", class_="emulated"),
         element("nav", element("ul", *links), aria_label=f"Parts of {section.name}"),
         _counts(section),
         element("ul", *(element("li", answer) for answer in section.answers), class_="answers"),

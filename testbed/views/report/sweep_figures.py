@@ -84,16 +84,26 @@ def _point(results: SweepResults, group: Group, member: Member, axis: Axis, show
     }
 
 
-def _caption(results: SweepResults, choices: list[Shown]) -> str:
+def sweep_answers(results: SweepResults) -> tuple[str, ...]:
+    """Return for each scheme between which medians the values lead it, in the first panel's quantity."""
+    choices = chosen_panels(results)
+    if not choices:
+        return ()
     key, label, factor = choices[0]
     said = []
     for scheme in results.stored.sweep.schemes:
         medians = [(found.median * factor, group.text) for group in results.of(scheme) if (found := group.median(key))]
         if medians:
-            low, high = min(medians), max(medians)
-            said.append(f"{scheme} from {number(low[0])} (at {low[1]}) to {number(high[0])} (at {high[1]})")
+            (low, at_low), (high, at_high) = min(medians), max(medians)
+            same = f"{number(low)} at every value" if low == high else ""
+            said.append(
+                f"{scheme}: {label} {same or f'from {number(low)} (at {at_low}) to {number(high)} (at {at_high})'}."
+            )
+    return tuple(said)
+
+
+def _caption(results: SweepResults, choices: list[Shown]) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in results.counts().items())
     labels = ", ".join(label for _key, label, _factor in choices)
-    return (
-        f"{labels}. Medians of {label}: {'; '.join(said)}. Points: single runs ({counts}); lines: medians over seeds."
-    )
+    medians = " ".join(sweep_answers(results))
+    return f"{labels[:1].upper()}{labels[1:]}. Medians: {medians} Points: single runs ({counts}); lines: medians over seeds."
