@@ -106,4 +106,5 @@ def _caption(results: SweepResults, choices: list[Shown]) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in results.counts().items())
     labels = ", ".join(label for _key, label, _factor in choices)
     medians = " ".join(sweep_answers(results))
-    return f"{labels[:1].upper()}{labels[1:]}. Medians: {medians} Points: single runs ({counts}); lines: medians over seeds."
+    points = f"Points: single runs ({counts}); lines: medians over seeds."
+    return f"{labels[:1].upper()}{labels[1:]}. Medians: {medians} {points}"
