@@ -25,7 +25,7 @@ from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import Grid, run_grid, scheme_grid
 from testbed.views.words import spread_text
 
-FORMAT_VERSION: Final = 1
+NO_DOUBT: Final = "no run gave a reason for doubt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +100,10 @@ def _question(comparison: Comparison, complete: Comparison) -> Section:
 
 def verdict_grid(comparison: Comparison, entries: Sequence[Entry]) -> Grid:
     """Return how many runs of each scheme got which verdict; why those that are not VALID did not, below."""
-    rows = []
-    for scheme in comparison.schemes:
-        counts = comparison.verdict_counts(scheme)
-        reasons = [reason for entry in entries if entry.scheme == scheme for reason in entry.reasons]
-        rows.append((scheme, *(str(counts.get(verdict, 0)) for verdict in VERDICTS), *(_first(reasons),)))
+    counts = {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes}
+    rows = tuple((scheme, *(str(own.get(verdict, 0)) for verdict in VERDICTS)) for scheme, own in counts.items())
     notes = [f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons]
-    return Grid("Verdicts", ("scheme", *VERDICTS, "reasons"), tuple(rows), tuple(notes))
-
-
-def _first(reasons: Sequence[str]) -> str:
-    if not reasons:
-        return "nothing to doubt"
-    return reasons[0] if len(reasons) == 1 else f"{reasons[0]} (and {len(reasons) - 1} more, below)"
+    return Grid("How many runs got which verdict", ("scheme", *VERDICTS), rows, tuple(notes or [NO_DOUBT]))
 
 
 def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:

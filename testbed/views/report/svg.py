@@ -31,8 +31,9 @@ def bars_svg(bars: Bars) -> Element:
     return element(
         "svg",
         *_grid(end, step, scale, bottom),
-        *(part for index, bar in enumerate(bars.bars) for part in _bar(bars, bar, TOP + ROW * index, scale)),
+        *(part for index, bar in enumerate(bars.bars) for part in _bar(bar, TOP + ROW * index, scale)),
         *_limit(bars, scale, bottom),
+        *(_label(bars, bar, TOP + ROW * index) for index, bar in enumerate(bars.bars)),
         viewBox=f"0 0 {WIDTH:g} {height:g}",
         class_="bars",
         role="img",
@@ -57,20 +58,10 @@ def _grid(end: float, step: float, scale: float, bottom: float) -> list[Element]
     return parts
 
 
-def _bar(bars: Bars, bar: Bar, top: float, scale: float) -> list[Element]:
+def _bar(bar: Bar, top: float, scale: float) -> list[Element]:
     middle = top + BAR_TOP + BAR / 2
     length = bar.spread.mean * scale
-    parts = [
-        element(
-            "text",
-            element("tspan", bar.scheme, class_="name"),
-            f"  {spread_text(bar.spread, bars.digits, bars.unit)}",
-            x=LEFT,
-            y=top + 13,
-            class_="label",
-        ),
-        element("rect", x=LEFT, y=top + BAR_TOP, width=f"{length:.1f}", height=BAR, class_="bar"),
-    ]
+    parts = [element("rect", x=LEFT, y=top + BAR_TOP, width=f"{length:.1f}", height=BAR, class_="bar")]
     if bar.expected is not None:
         low, mean, high = (LEFT + value * scale for value in (bar.expected.low, bar.expected.mean, bar.expected.high))
         place = {"x": f"{low:.1f}", "y": top + BAR_TOP - 2, "width": f"{high - low:.1f}", "height": BAR + 4}
@@ -85,6 +76,14 @@ def _bar(bars: Bars, bar: Bar, top: float, scale: float) -> list[Element]:
         shift = 0.0 if len(bar.points) == 1 else (index / (len(bar.points) - 1) - 0.5) * BAR * 0.6
         parts.append(_mark(LEFT + point.value * scale, middle + shift, point.verdict, point.label))
     return [element("g", *parts, class_="scheme", data_scheme=bar.scheme)]
+
+
+def _label(bars: Bars, bar: Bar, top: float) -> Element:
+    """Return what is said above a bar: last, so that no line crosses it."""
+    name = element("tspan", bar.scheme, class_="name")
+    numbers = f"  {spread_text(bar.spread, bars.digits, bars.unit)}"
+    text = element("text", name, numbers, x=LEFT, y=top + 13, class_="label")
+    return element("g", text, class_="scheme", data_scheme=bar.scheme)
 
 
 def _mark(x: float, y: float, verdict: str, tip: str) -> Element:
