@@ -325,6 +325,7 @@
       this.moveCursor();
       if (x === null) return;
       const lines = [`${this.spec.x_label}: ${this.tickText(x)}`];
+      if (this.panels.every((panel) => panel.y_label === this.panels[0].y_label)) lines.push(this.panels[0].y_label);
       for (const panel of this.panels) for (const series of panel.series) {
         const i = before(series.x, x * (1 + 1e-12) + 1e-12);
         if (i < 0 || series.y[i] === null || (i === series.x.length - 1 && x > series.x[i] && !series.step)) continue;
