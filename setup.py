@@ -12,6 +12,7 @@ setup(
     description="Emulate Global Scheduling Ethernet on one machine: all-reduce under ECMP and GSE schedules",
     license="Apache-2.0",
     python_requires=">=3.10",
+    package_data={"testbed.views.report": ["page.css", "page.js"]},
     packages=find_namespace_packages(include=["testbed", "testbed.*", "apps", "apps.*", "scenarios", "scenarios.*"]),
     install_requires=[
         "matplotlib==3.10.9",
@@ -38,6 +39,7 @@ setup(
             "ruff==0.17.6",
             "types-PyYAML==6.0.12.20261113",
         ],
+        "browser": ["axe-playwright-python==0.1.8", "playwright==1.65.2"],  # tests of reports (docs/report.md)
     },
     entry_points={"console_scripts": ["gse = testbed.cli.main:main"]},
 )

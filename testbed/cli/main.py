@@ -33,6 +33,8 @@ COMMANDS = {
     "capture": "frames of a running fabric, GSE decoded, as text or for Wireshark",
     "plot": "figures and tables from stored results",
     "compare": "two sets of stored runs: what differs in settings and in results, and whether by accident",
+    "table": "comparison tables of stored results as text, Markdown, LaTeX or CSV",
+    "report": "one HTML page of stored results: question, verdicts, figures, settings, how to reproduce",
     "replay": "a run's GSPs done again from their journals: the same decisions, byte for byte, or where not",
     "workload": "what is in a trace of somebody's collectives: AICB, SimAI, Chakra, PARAM, NCCL",
     "doctor": "what this machine can do, and what to do about what is missing",
@@ -52,6 +54,7 @@ examples:
   ./gse predict scenario allreduce_ring              what to expect, without running anything
   ./gse plot results/allreduce_ring                  figures from what is stored
   ./gse compare before after --margin 0.02           is it still as fast? exit status 0, 1 or 2
+  ./gse report results/allreduce_ring                one page with all of it, works offline
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from testbed.runs.scenario_files import load, parse_settings, with_trace
 from testbed.runs.traffic_files import taken_in
 
 MAX_REPEATS = 20
+FORMATS = ("png", "svg", "pdf")
+UNITS_CM = {"cm": 1.0, "mm": 0.1, "in": 2.54}
+NARROWEST_CM, WIDEST_CM = 6.0, 40.0  # narrower, words do not fit
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
@@ -58,6 +62,21 @@ def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         metavar="N|A,B,C",
         help="number of seeds (5 means 1..5), or the seeds themselves; '7,' is the one seed 7",
+    )
+
+
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add ``--format`` and ``--width`` of figures."""
+    parser.add_argument(
+        "--format",
+        dest="formats",
+        metavar="F,F",
+        type=_formats,
+        default=("png", "svg"),
+        help=f"of {', '.join(FORMATS)} (default: png,svg); with each a .json: what it was made from",
+    )
+    parser.add_argument(
+        "--width", metavar="8cm", type=_width_cm, help="of every figure (default: one column of 8.5cm or two, 17cm)"
     )
 
 
@@ -117,3 +136,19 @@ def parse_seeds(text: str) -> list[int]:
         expected = f"a number of seeds like 5 (1..{MAX_SEEDS}), or seeds like 3,8"
         raise ScenarioError(Problem("not seeds", "--seeds", repr(text[:80]), expected))
     return numbers if "," in text else list(range(1, numbers[0] + 1))
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found or set(found) - set(FORMATS):
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected some of {', '.join(FORMATS)}, e.g. pdf,svg")
+    return found
+
+
+def _width_cm(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?) ?(cm|mm|in)", text.strip().lower(), re.ASCII)
+    width_cm = float(found[1]) * UNITS_CM[found[2]] if found else 0.0
+    if not NARROWEST_CM <= width_cm <= WIDEST_CM:
+        expected = f"a width from {NARROWEST_CM:g}cm to {WIDEST_CM:g}cm, e.g. 8cm, 85mm or 3.5in"
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected {expected}")
+    return width_cm

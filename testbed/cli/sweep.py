@@ -5,7 +5,7 @@ examples:
   sudo ./gse sweep allreduce_ring --over fabric.spines=1,2,4,8 --set workload.size_bytes=2MiB --json > spines.json
   sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
-  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
+  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
@@ -26,7 +26,7 @@ from typing import Any
 
 from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
-from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
+from testbed.cli.options import add_figures, add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_repeats(parser)
     add_results(parser)
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
+    add_figures(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
     )
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Run a sweep, or show a stored one, and return the exit status."""
     _check_request(args)
     if args.again is not None:
-        show(load_sweep(args.again), json_only=args.json)
+        show(load_sweep(args.again), args)
         return 0
     sweep = sweep_from(args)
     stored, outcomes = run_sweep(sweep, args)
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         if outcome.error is not None:
             reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
             print(f"gse: {outcome.plan.scheme} seed {outcome.plan.seed} failed: {reason}", file=sys.stderr)
-    show(stored, json_only=args.json)
+    show(stored, args)
     return max((outcome.exit_status for outcome in outcomes), default=0)
 
 
@@ -174,22 +175,22 @@ def announcement(sweep: Sweep, duration_s: float) -> str:
     return f"sweep over {sweep.field}: {product}, {len(sweep.order())} runs, about {duration_text(duration_s)}"
 
 
-def show(stored: StoredSweep, *, json_only: bool) -> None:
+def show(stored: StoredSweep, args: argparse.Namespace) -> None:
     """Print the table, draw the figure if there is anything to draw, print the document if asked for."""
     results = sweep_results(stored)
-    console = Console(stderr=json_only)
+    console = Console(stderr=args.json)
     console.print(sweep_table(results))
-    written = _draw(results)
+    written = _draw(results, args)
     if not written:
         console.print("no figure: there is no run with numbers that is not INVALID")
     for path in written:
         console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
-    if json_only:
+    if args.json:
         print(json.dumps(results.document(), indent=2))
 
 
-def _draw(results: SweepResults) -> list[Path]:
+def _draw(results: SweepResults, args: argparse.Namespace) -> list[Path]:
     """Draw the figure and return the files written. Imports matplotlib only now."""
     from testbed.views.sweep_plot import draw_sweep
 
-    return draw_sweep(results)
+    return draw_sweep(results, formats=args.formats, width_cm=args.width)

@@ -105,16 +105,19 @@ def _times(run: RunRecord, rows: Sequence[CrossFlowRow]) -> FlowTimes:
     return FlowTimes(
         count=len(rows),
         missing=len(rows) - len(arrived),
-        p50_ms=_percentile(times_ms, 50),
-        p99_ms=_percentile(times_ms, 99),
+        p50_ms=arrival_percentile(times_ms, 50),
+        p99_ms=arrival_percentile(times_ms, 99),
         slowdown_mean=fmean(arrived) if arrived else None,
-        slowdown_p50=_percentile(slow, 50),
-        slowdown_p99=_percentile(slow, 99),
+        slowdown_p50=arrival_percentile(slow, 50),
+        slowdown_p99=arrival_percentile(slow, 99),
     )
 
 
-def _percentile(values: Sequence[float], percent: int) -> float | None:
-    """Return a percentile, None of nothing, of one that has not arrived, and of p99 where there are too few."""
+def arrival_percentile(values: Sequence[float], percent: int) -> float | None:
+    """Return a percentile of times that are inf where nothing arrived.
+
+    None: of nothing, where it would fall on one that has not arrived, and p99 of too few.
+    """
     if percent == 99 and len(values) < P99_MIN_SAMPLES:
         return None
     found = nearest_rank(values, percent)

@@ -3,90 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, isinf
+from statistics import median
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
-from testbed.evaluation.crossflows import bin_names, bin_of, burst_times, slowdowns
-from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.records import CrossFlowRow, IterationRow
-from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
-from testbed.views.comparison import Comparison, Entry
+from testbed.evaluation.crossflows import arrival_percentile, bin_names
+from testbed.percentile import P99_MIN_SAMPLES
+from testbed.views.cells import number_text
+from testbed.views.comparison import Comparison
+from testbed.views.drawn import bursts_s, flow_slowdowns
+from testbed.views.words import scheme_texts
 
 WIDTH = 0.8  # of a bin that all schemes share
+NARROW_TICKS = 5.5  # points: so that numbers of flows do not touch
 
 
 def panels_of(comparison: Comparison) -> list[str]:
     """Return what there is to draw: ``flows``, ``bursts``, both or nothing."""
     entries = comparison.entries
     found = []
-    if any(slow for entry in entries for slow in _by_bin([entry]).values()):
+    if any(flow_slowdowns([entry]) for entry in entries):
         found.append("flows")
-    if any(_bursts_s([entry]) for entry in entries):
+    if any(bursts_s([entry]) for entry in entries):
         found.append("bursts")
     return found
 
 
-def _rows(entry: Entry) -> list[CrossFlowRow]:
-    """Return the Poisson flows that began in measured iterations."""
-    during = windows(measured(entry.run.rows(IterationRow)))
-    return [
-        row
-        for row in entry.run.rows(CrossFlowRow)
-        if row.kind == "poisson" and any(start <= row.start_s <= end for start, end in during)
-    ]
+def draw(
+    figure: Figure,
+    comparison: Comparison,
+    panels: Sequence[str],
+    colour: Callable[[str], str],
+    *,
+    stacked: bool = False,
+) -> str:
+    """Draw the panels side by side and return what the caption says of them.
 
-
-def _by_bin(entries: Sequence[Entry]) -> dict[str, list[float]]:
-    """Return bin -> slowdowns of the flows of all these runs; those that did not arrive are without end."""
-    found: dict[str, list[float]] = {name: [] for name in bin_names()}
-    for entry in entries:
-        rows = _rows(entry)
-        for row, slow in zip(rows, slowdowns(entry.run.record, rows), strict=True):
-            found[bin_of(row.size_bytes)].append(slow)
-    return {name: own for name, own in found.items() if own}
-
-
-def _bursts_s(entries: Sequence[Entry]) -> list[float]:
-    """Return how long each burst of these runs took; one that did not arrive whole has no time to draw."""
-    during = [(entry, windows(measured(entry.run.rows(IterationRow)))) for entry in entries]
-    times = [one.completion_s for entry, own in during for one in burst_times(entry.run.record, own)]
-    return [time_s for time_s in times if time_s is not None]
-
-
-def draw(figure: Figure, comparison: Comparison, panels: Sequence[str], colour: Callable[[str], str]) -> str:
-    """Draw the panels side by side and return what the caption says of them."""
-    ratios = [{"flows": 3.0, "bursts": 1.0}[panel] for panel in panels]
-    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)[0]
+    ``stacked``: below each other, for narrow figures.
+    """
+    axes = _stacked(figure, len(panels)) if stacked else _side_by_side(figure, panels)
     said = []
     for panel, own in zip(panels, axes, strict=True):
         said.append((_draw_flows if panel == "flows" else _draw_bursts)(own, comparison, colour))
+        if stacked:
+            own.tick_params(axis="x", labelsize=NARROW_TICKS)
     handles = [
         Line2D([], [], marker="s", ls="", ms=4, color=colour(scheme), label=scheme) for scheme in comparison.schemes
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3) if stacked else len(handles))
     return " ".join(said)
+
+
+def _side_by_side(figure: Figure, panels: Sequence[str]) -> Any:
+    ratios = [{"flows": 3.0, "bursts": 1.0}[panel] for panel in panels]
+    return figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)[0]
+
+
+def _stacked(figure: Figure, panels: int) -> Any:
+    return figure.subplots(panels, 1, squeeze=False)[:, 0]
 
 
 def _draw_flows(axes: Axes, comparison: Comparison, colour: Callable[[str], str]) -> str:
     schemes, bins = comparison.schemes, bin_names()
     step = WIDTH / len(schemes)
     counts: dict[str, list[int]] = {name: [] for name in bins}
+    texts = {}
     for number, scheme in enumerate(schemes):
-        found = _by_bin(comparison.of(scheme))
+        found = flow_slowdowns(comparison.of(scheme))
+        every = [slow for own in found.values() for slow in own]
+        if every:
+            texts[scheme] = " / ".join(number_text(arrival_percentile(every, percent), 1) for percent in (50, 99))
         for place, name in enumerate(bins):
             values = found.get(name, [])
             counts[name].append(len(values))
-            if not values:
-                continue
             x = place + (number - (len(schemes) - 1) / 2) * step
-            middle, top = nearest_rank(values, 50) or inf, _high(values)
-            if not isinf(middle):
-                axes.plot([x], [middle], "o", ms=4, color=colour(scheme), zorder=3)
-            if top is not None and not isinf(middle):
+            middle, top = (arrival_percentile(values, percent) for percent in (50, 99))
+            if middle is None:
+                continue
+            axes.plot([x], [middle], "o", ms=4, color=colour(scheme), zorder=3)
+            if top is not None:
                 axes.plot([x, x], [middle, top], lw=1.4, color=colour(scheme), zorder=2)
                 axes.plot([x], [top], "_", ms=7, mew=1.4, color=colour(scheme), zorder=3)
     axes.axhline(1, color="black", lw=0.6, ls="--")
@@ -101,14 +100,9 @@ def _draw_flows(axes: Axes, comparison: Comparison, colour: Callable[[str], str]
     axes.grid(visible=True, axis="y", lw=0.3, color="0.85")
     return (
         f"Completion time of Poisson flows over the ideal on an empty fabric, by size: median (dot) and, from "
-        f"{P99_MIN_SAMPLES} flows on, 99th percentile (bar); a flow that had not arrived at the end is slower than all."
+        f"{P99_MIN_SAMPLES} flows on, 99th percentile (bar); a flow that had not arrived at the end is slower than "
+        f"all. p50 / p99 of all sizes: {scheme_texts(comparison, texts)}."
     )
-
-
-def _high(values: Sequence[float]) -> float | None:
-    """Return the 99th percentile where there are enough, and it has arrived."""
-    found = nearest_rank(values, 99) if len(values) >= P99_MIN_SAMPLES else None
-    return None if found is None or isinf(found) else found
 
 
 def _range(counts: Sequence[int]) -> str:
@@ -116,9 +110,11 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _draw_bursts(axes: Axes, comparison: Comparison, colour: Callable[[str], str]) -> str:
-    schemes = comparison.schemes
+    schemes, texts = comparison.schemes, {}
     for place, scheme in enumerate(schemes):
-        times_s = _bursts_s(comparison.of(scheme))
+        times_s = bursts_s(comparison.of(scheme))
+        if times_s:
+            texts[scheme] = number_text(median(times_s), 2)
         for index, time_s in enumerate(times_s):
             offset = 0.0 if len(times_s) == 1 else (index / (len(times_s) - 1) - 0.5) * 0.5
             axes.plot([place + offset], [time_s], "o", ms=3, color=colour(scheme))
@@ -139,4 +135,5 @@ def _draw_bursts(axes: Axes, comparison: Comparison, colour: Callable[[str], str
     axes.set_xlim(-0.6, len(schemes) - 0.4)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("completion time of a burst (s)")
-    return "Bursts: each a point, in order; dashed: bytes over the slowest cut."
+    medians = scheme_texts(comparison, texts)
+    return f"Bursts: each a point, in order; dashed: bytes over the slowest cut. Median, s: {medians}."

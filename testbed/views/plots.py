@@ -1,7 +1,7 @@
-"""Figures from stored results; matplotlib is imported in ``*plot*`` and ``timeline``. Computes nothing new.
+"""Figures from stored results; matplotlib is imported in ``*plot*`` and what they draw with. Computes nothing new.
 
-Each figure is written as PNG and SVG at paper size (one or two columns), with a JSON file beside it that says
-from which runs, code and scenario it was made. Same runs, same bytes.
+Each figure is written as PNG and SVG (or PDF) at paper size, one or two columns or as wide as asked for, with a JSON
+file beside it that says from which runs, code and scenario it was made. Same runs, same bytes.
 """
 
 from __future__ import annotations
@@ -20,38 +20,45 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from testbed.errors import Problem, ResultsError
-from testbed.evaluation.metrics import measured, span, windows
-from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow
-from testbed.evaluation.series import Series, queue_series, rate_series_mbps
+from testbed.evaluation.metrics import measured, windows
+from testbed.evaluation.records import MessageRow, ProbeRow
+from testbed.evaluation.series import Series
 from testbed.model.oracle import Band
 from testbed.results.files import write_together
 from testbed.results.store import Run, json_text
 from testbed.units import KIB
 from testbed.views import cross_plot as crossing
 from testbed.views import timeline as around
+from testbed.views.cells import number_text
+from testbed.views.colours import SCHEME_COLOURS as SCHEME_COLOURS
+from testbed.views.colours import scheme_colour as scheme_colour
 from testbed.views.comparison import Comparison, Entry, compare, describe, iteration_name, left_out_text
+from testbed.views.drawn import (
+    QUEUE_TIERS,
+    began_s,
+    distribution,
+    lasted_s,
+    latencies_ms,
+    link_rates_mbps,
+    longest_queues,
+    representatives,
+)
+from testbed.views.fault_lines import beside, lines_of
+from testbed.views.waits import run_wait_ms, source_wait_ms, wait_words, waits_caption
+from testbed.views.words import arrived_percentile, scheme_texts, spread_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
-FORMATS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}  # without what would change
+STACKED_BELOW_CM = 12.0  # narrower figures have their panels below each other
+# What can be written, without what would change from time to time.
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+USUAL_FORMATS = ("png", "svg")
 
-# Okabe and Ito's palette (distinguishable with any colour vision), one colour per scheme for ever.
-SCHEME_COLOURS = {
-    "ecmp": "#D55E00",
-    "gse1": "#0072B2",
-    "gse2-n2n": "#009E73",
-    "gse2-e2e": "#56B4E9",
-    "flowlet": "#E69F00",
-    "spray": "#CC79A7",
-    "uet": "#000000",
-    "ecmp-agents": "#F0E442",
-}
-OTHER_COLOUR = "#777777"
-QUEUE_KINDS = {
-    "uplink": ("leaf to spine", "#0072B2", "-"),
-    "downlink": ("spine to leaf", "#E69F00", "--"),
-    "host_rx": ("leaf to host", "#777777", "-."),
-}
+QUEUE_LINES = {"uplink": ("#0072B2", "-"), "downlink": ("#E69F00", "--"), "host_rx": ("#777777", "-.")}
 BAND_HATCH = "//////"
 VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
 STYLE: dict[str, Any] = {
@@ -72,15 +79,24 @@ STYLE: dict[str, Any] = {
 }
 EXPOSED = ("training", "exposed_share")
 MOST_LABELLED_ROWS = 24
-CURVE_STEPS = 1000
+LABEL_CHARACTERS = 34  # that fit beside one of the panels of a narrow figure
 LEAST_WAIT_MS = 0.1  # drawn on a logarithmic axis
 FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it was mended"
 
-Draw = Callable[[Comparison], tuple[Figure, str] | None]
+Draw = Callable[..., tuple[Figure, str] | None]  # of a comparison and, where not as usual, a width in cm
 
 
-def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list[Path]:
+def draw_all(
+    runs: Sequence[Run],
+    out_dir: Path,
+    *,
+    allow_invalid: bool,
+    formats: Sequence[str] = USUAL_FORMATS,
+    width_cm: float | None = None,
+) -> list[Path]:
     """Draw every figure the runs allow into ``out_dir`` and return the files written.
+
+    ``width_cm`` is that of every figure; None: one or two columns, as each needs.
 
     Runs of different questions get a folder each, named by the hash of their scenario. INVALID runs are left
     out unless ``allow_invalid``. Raises ResultsError when no run is left or a file cannot be written.
@@ -97,10 +113,10 @@ def draw_all(runs: Sequence[Run], out_dir: Path, *, allow_invalid: bool) -> list
         folder = "" if len(comparisons) == 1 else f"{comparison.scenario_hash}/"
         for name, draw in FIGURES.items():
             with matplotlib.rc_context(STYLE):
-                drawn = draw(comparison)
+                drawn = draw(comparison) if width_cm is None else draw(comparison, width_cm)
                 if drawn is not None:
-                    beside = BESIDE[name](comparison) if name in BESIDE else None
-                    files = figure_files(drawn[0], provenance(comparison, drawn[1], beside))
+                    other = BESIDE[name](comparison) if name in BESIDE else None
+                    files = figure_files(drawn[0], provenance(comparison, drawn[1], other), formats)
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
     return write_figures(out_dir, contents)
 
@@ -129,6 +145,7 @@ def _made_from(comparison: Comparison) -> dict[str, Any]:
         "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
         "runs": [entry.run.path.name for entry in entries],
         "left_out": [entry.run.path.name for entry in comparison.left_out],
+        "commits": distinct([(entry.run.manifest.get("versions") or {}).get("commit") for entry in entries]),
         "versions": distinct([entry.run.manifest.get("versions") for entry in entries]),
     }
 
@@ -138,31 +155,28 @@ def distinct(values: Sequence[Any]) -> list[Any]:
     return [value for index, value in enumerate(values) if value not in values[:index]]
 
 
-def figure_files(figure: Figure, sidecar: dict[str, Any]) -> dict[str, bytes]:
+def figure_files(figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS) -> dict[str, bytes]:
     """Return suffix -> content of the files of one figure."""
     files = {}
-    for suffix, metadata in FORMATS.items():
+    for suffix in formats:
         buffer = BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=metadata)
+        figure.savefig(buffer, format=suffix, metadata=FORMATS[suffix])
         files[suffix] = buffer.getvalue()
     return {**files, "json": json_text(sidecar).encode()}
 
 
 def _figure(comparison: Comparison, width_cm: float, height_cm: float) -> Figure:
     """Return an empty figure headed by what was emulated (its scale included) and which runs are not shown."""
+    return headed_figure((describe(comparison.scenario), left_out_text(comparison)), width_cm, height_cm)
+
+
+def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Figure:
+    """Return an empty figure with small texts above it, for which it is higher."""
     characters = round(width_cm * 9)
-    heading = [
-        *wrap(describe(comparison.scenario), characters, break_on_hyphens=False),
-        *wrap(left_out_text(comparison), characters, break_on_hyphens=False),
-    ]
+    heading = [line for text in texts for line in wrap(text, characters, break_on_hyphens=False)]
     figure = Figure(figsize=(width_cm * CM, (height_cm + 0.28 * len(heading)) * CM))
     figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
     return figure
-
-
-def scheme_colour(scheme: str) -> str:
-    """Return the colour a scheme has in every figure."""
-    return SCHEME_COLOURS.get(scheme, OTHER_COLOUR)
 
 
 def _caption(comparison: Comparison, text: str) -> str:
@@ -174,25 +188,29 @@ def _caption(comparison: Comparison, text: str) -> str:
 # --- completion time and bus bandwidth -----------------------------------------------------------------
 
 
-def completion(comparison: Comparison) -> tuple[Figure, str] | None:
+def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """Bars of completion time and bus bandwidth per scheme, every run a point, with limit and expectation."""
     entries = comparison.entries
     if all(entry.number("completion_s") is None for entry in entries):
         return None
     ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
-    figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
-    left, right = figure.subplots(1, 2)
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = _figure(comparison, width_cm, 12.5 if stacked else 6.5)
+    left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     training = comparison.scenario.workload.training is not None
     _bars(left, comparison, ("completion_s",), ideal_s, expected.slowdown if expected else None)
-    left.set_ylabel(f"completion time of one {iteration_name(comparison.scenario)} (s)")
     if training:
+        label = "exposed communication (share of an iteration)"
         _bars(right, comparison, EXPOSED, entries[0].number("training", "ideal_exposed_share"), None)
-        right.set_ylabel("exposed communication (share of an iteration)")
     else:
+        label = "bus bandwidth (Mbit/s)"
         _bars(right, comparison, ("busbw_mbps",), limit_mbps, expected.efficiency if expected else None)
-        right.set_ylabel("bus bandwidth (Mbit/s)")
-    figure.legend(handles=_bar_legend(comparison, banded=expected is not None), loc="outside lower center", ncols=5)
+    for axes, text in ((left, f"completion time of one {iteration_name(comparison.scenario)} (s)"), (right, label)):
+        axes.set_ylabel("\n".join(wrap(text, LABEL_CHARACTERS)) if stacked else text)
+    limit = "ideal network" if training else "physical limit"
+    handles = _bar_legend(comparison, limit, banded=expected is not None)
+    figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
         " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
@@ -200,10 +218,28 @@ def completion(comparison: Comparison) -> tuple[Figure, str] | None:
         if expected
         else ""
     )
-    limit = "an ideal network" if training else "physical limit"
-    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: {limit}"
-    text = f"{_workload_words(comparison)}: {points}.{band}"
-    return figure, _caption(comparison, text)
+    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: {'an ' if training else ''}{limit}"
+    words = f"{_workload_words(comparison)}: {points}.{band} {_completion_numbers(comparison)}"
+    return figure, _caption(comparison, words)
+
+
+def _completion_numbers(comparison: Comparison) -> str:
+    """Return the numbers of the bars, mean (smallest..largest)."""
+    said = []
+    training = comparison.scenario.workload.training is not None
+    for keys, words, unit, digits in (
+        (("completion_s",), "completion time", "s", 2),
+        (("busbw_mbps",), "bus bandwidth", "Mbit/s", 2),
+        (EXPOSED, "exposed communication", "", 3),
+        (("efficiency",), "share of the ideal speed" if training else "share of the limit", "", 3),
+    ):
+        found = {scheme: spread for scheme in comparison.schemes if (spread := comparison.spread(scheme, *keys))}
+        texts = {scheme: spread_text(spread, digits) for scheme, spread in found.items()}
+        if texts:
+            said.append(
+                f"{words[0].upper()}{words[1:]}{f', {unit}' if unit else ''}: {scheme_texts(comparison, texts)}."
+            )
+    return " ".join(said)
 
 
 def _workload_words(comparison: Comparison) -> str:
@@ -248,11 +284,11 @@ def _bars(
     axes.set_ylim(bottom=0)
 
 
-def _bar_legend(comparison: Comparison, *, banded: bool) -> list[Any]:
+def _bar_legend(comparison: Comparison, limit: str, *, banded: bool) -> list[Any]:
     verdicts = {entry.verdict for entry in comparison.entries}
     handles: list[Any] = [
         Patch(fc="0.6", label="mean of the runs"),
-        Line2D([], [], color="black", ls="--", lw=0.8, label="physical limit"),
+        Line2D([], [], color="black", ls="--", lw=0.8, label=limit),
     ]
     if banded:
         runs = len(comparison.of("ecmp"))
@@ -269,37 +305,39 @@ def _bar_legend(comparison: Comparison, *, banded: bool) -> list[Any]:
 # --- uplinks over time ------------------------------------------------------------------------------------
 
 
-def uplinks(comparison: Comparison) -> tuple[Figure, str] | None:
+def uplinks(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """Heat map of every uplink's utilisation over time, the median run of each scheme below each other."""
-    shown = [(entry, found) for entry in _representatives(comparison) if (found := _uplink_rates(entry))]
+    shown = [(entry, found) for entry in representatives(comparison) if (found := link_rates_mbps(entry, ("uplink",)))]
     if not shown:
         return None
     rows = comparison.scenario.fabric.leaves * comparison.scenario.fabric.paths
-    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + len(shown) * min(max(0.24 * rows, 2.6), 6.0))
+    figure = _figure(comparison, width_cm, 1.6 + len(shown) * min(max(0.24 * rows, 2.6), 6.0))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     meshes = [_heat_map(axes, entry, rates) for axes, (entry, rates) in zip(panels, shown, strict=True)]
-    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _rates in shown) * 1.01)
+    panels[-1].set_xlim(0, max(lasted_s(entry) for entry, _rates in shown) * 1.01)
     panels[-1].set_xlabel("time since the first measured iteration began (s)")
-    figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", aspect=30, pad=0.01)
+    bar: dict[str, Any] = {"aspect": 30, "pad": 0.01}
+    if width_cm < STACKED_BELOW_CM:
+        bar = {"location": "bottom", "aspect": 40, "pad": 0.02}
+    figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", **bar)
     text = (
         "Uplink utilisation over time, the run with the median completion time of each scheme; "
-        "white lines: start of an iteration."
+        "white lines: start of an iteration. "
+        f"Share of the link rate used over the measured part: {_uplink_numbers(comparison)}."
     )
     return figure, _caption(comparison, text)
 
 
-def _uplink_rates(entry: Entry) -> dict[str, Series]:
-    rates = rate_series_mbps(entry.run.record.topology, entry.run.tables.links, ("uplink",))
-    return {name: series for name, series in rates.items() if series.times_s}
-
-
-def _representatives(comparison: Comparison) -> list[Entry]:
-    found = (comparison.representative(scheme) for scheme in comparison.schemes)
-    return [entry for entry in found if entry is not None and span(entry.run.tables.iterations) is not None]
+def _uplink_numbers(comparison: Comparison) -> str:
+    found = {
+        scheme: spread for scheme in comparison.schemes if (spread := comparison.spread(scheme, "uplink_utilization"))
+    }
+    texts = {scheme: spread_text(spread, 3) for scheme, spread in found.items()}
+    return scheme_texts(comparison, texts) or "not measured"
 
 
 def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Series]) -> Any:
-    topology, start_s = entry.run.record.topology, _start_s(entry)
+    topology, start_s = entry.run.record.topology, began_s(entry)
     order = [direction for direction in topology.directions if direction.name in rates]
     times = sorted({t_s for series in rates.values() for t_s in series.times_s})
     grid = [_row(rates[direction.name], times, direction.rate_mbps) for direction in order]
@@ -331,23 +369,18 @@ def _row(series: Series, times_s: Sequence[float], rate_mbps: float) -> list[flo
 
 
 def _title(axes: Axes, entry: Entry) -> None:
-    completion_s, name = entry.number("completion_s"), iteration_name(entry.run.scenario)
+    per = "" if _is_narrow(axes) else f" per {iteration_name(entry.run.scenario)}"
     axes.set_title(
-        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {completion_s:.4g} s per {name}",
+        f"{entry.scheme}, seed {entry.seed} ({entry.verdict}): {entry.number('completion_s'):.4g} s{per}",
         loc="left",
         color=scheme_colour(entry.scheme),
         fontweight="bold",
     )
 
 
-def _start_s(entry: Entry) -> float:
-    period = span(entry.run.tables.iterations)
-    return period[0] if period else 0.0
-
-
-def _duration_s(entry: Entry) -> float:
-    period = span(entry.run.tables.iterations)
-    return period[1] - period[0] if period else 0.0
+def _is_narrow(axes: Axes) -> bool:
+    """Whether the figure has room for one panel beside another, and for few words above it."""
+    return axes.get_figure(root=True).get_figwidth() < STACKED_BELOW_CM * CM  # type: ignore[union-attr]
 
 
 def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
@@ -358,21 +391,21 @@ def _mark_faults(axes: Axes, entry: Entry, start_s: float, colour: str) -> None:
 # --- latency ------------------------------------------------------------------------------------------------
 
 
-def latency(comparison: Comparison) -> tuple[Figure, str] | None:
+def latency(comparison: Comparison, width_cm: float = ONE_COLUMN_CM) -> tuple[Figure, str] | None:
     """Distribution of one-way probe latency per scheme, all its runs together; lost probes never arrive."""
-    drawn = _distribution(comparison, ProbeRow, "probe", "small probes")
+    drawn = _distribution(comparison, ProbeRow, "probe", "small probes", width_cm)
     if drawn is None or not comparison.waits_at_source:
         return drawn
     figure, caption = drawn
     _mark_waits(figure.axes[0], comparison)
-    return figure, f"{caption} {_waits_caption(comparison)}"
+    return figure, caption + waits_caption(comparison)
 
 
 def _mark_waits(axes: Axes, comparison: Comparison) -> None:
     """Show from where to where, p50 to p99, the bulk waits at its source, below the curves, in the schemes' colours."""
     waiting = [(scheme, found) for scheme in comparison.schemes if (found := source_wait_ms(comparison, scheme))]
-    for index, (scheme, (p50_ms, p99_ms)) in enumerate(waiting):
-        ends = [max(value, LEAST_WAIT_MS) for value in (p50_ms, p99_ms) if value is not None]
+    for index, (scheme, wait_ms) in enumerate(waiting):
+        ends = [max(value, LEAST_WAIT_MS) for value in wait_ms if value is not None]
         y = -0.07 * (index + 1)
         axes.plot(ends, [y] * len(ends), "|-", color=scheme_colour(scheme), lw=1.6, ms=5, mew=1.2)
         axes.annotate("bulk at source ", (ends[0], y), ha="right", va="center", fontsize=5)
@@ -381,55 +414,27 @@ def _mark_waits(axes: Axes, comparison: Comparison) -> None:
     axes.axhline(0, color="black", lw=0.4)
 
 
-def source_wait_ms(comparison: Comparison, scheme: str) -> tuple[float, float | None] | None:
-    """Return means over a scheme's runs of p50 and p99 of what hosts' frames wait at their source; None: no queues."""
-    p50, p99 = (comparison.spread(scheme, "dgsq_wait_ms", key) for key in ("p50", "p99"))
-    return None if p50 is None else (p50.mean, None if p99 is None else p99.mean)
-
-
-def _waits_caption(comparison: Comparison) -> str:
-    found = [(scheme, wait) for scheme in comparison.schemes if (wait := source_wait_ms(comparison, scheme))]
-    told = "; ".join(f"{scheme} {_wait_words(wait)}" for scheme, wait in found)
-    return (
-        "Probes have queues of their own where senders ask and pass the bulk, so theirs is not the bulk's delay: that "
-        f"waits at its source ({told}; means over runs of the agent with the longest waits)."
-    )
-
-
-def _wait_words(wait_ms: tuple[float, float | None]) -> str:
-    p50_ms, p99_ms = wait_ms
-    return f"p50 {p50_ms:.0f} ms" + ("" if p99_ms is None else f", p99 {p99_ms:.0f} ms")
-
-
-def messages(comparison: Comparison) -> tuple[Figure, str] | None:
+def messages(comparison: Comparison, width_cm: float = ONE_COLUMN_CM) -> tuple[Figure, str] | None:
     """The same of small messages over TCP, where the workload has some."""
-    return _distribution(comparison, MessageRow, "message", "small messages over TCP")
+    return _distribution(comparison, MessageRow, "message", "small messages over TCP", width_cm)
 
 
 def _distribution(
-    comparison: Comparison, row_type: type[ProbeRow] | type[MessageRow], noun: str, what: str
+    comparison: Comparison, row_type: type[ProbeRow] | type[MessageRow], noun: str, what: str, width_cm: float
 ) -> tuple[Figure, str] | None:
-    figure = _figure(comparison, ONE_COLUMN_CM, 6.2)
+    figure = _figure(comparison, width_cm, 6.2)
     axes = figure.subplots()
-    drawn = False
+    texts: dict[str, str] = {}
     for scheme in comparison.schemes:
-        sent, arrived_ms = _latencies(comparison.of(scheme), row_type)
+        sent, arrived_ms = latencies_ms(comparison.of(scheme), row_type)
         if not arrived_ms:
             continue
-        drawn = True
+        middle, p99 = (number_text(arrived_percentile(arrived_ms, percent), 1) for percent in (50, 99))
+        texts[scheme] = f"{middle} / {p99}"
         lost = f", {sent - len(arrived_ms)} lost" if sent > len(arrived_ms) else ""
-        # A curve of this many steps looks the same with more; the last, the slowest probe, is always there.
-        stride = max(len(arrived_ms) // CURVE_STEPS, 1)
-        ranks = sorted({*range(0, len(arrived_ms), stride), len(arrived_ms) - 1})
         label = f"{scheme} ({sent} {noun}s{lost})"
-        axes.step(
-            [arrived_ms[i] for i in ranks],
-            [(i + 1) / sent for i in ranks],
-            where="post",
-            color=scheme_colour(scheme),
-            label=label,
-        )
-    if not drawn:
+        axes.step(*distribution(sent, arrived_ms), where="post", color=scheme_colour(scheme), label=label)
+    if not texts:
         return None
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -440,103 +445,93 @@ def _distribution(
     figure.legend(loc="outside lower center", ncols=1 if len(comparison.schemes) < 3 else 2)
     name = iteration_name(comparison.scenario)
     text = f"One-way latency of {what} sent while the {name} ran, all runs of a scheme together."
+    text += f" p50 / p99 of those that arrived, ms: {scheme_texts(comparison, texts)}."
     return figure, _caption(comparison, text)
-
-
-def _latencies(entries: Sequence[Entry], row_type: type[ProbeRow] | type[MessageRow]) -> tuple[int, list[float]]:
-    """Return how many were sent during measured iterations, and the latencies in ms that arrived, ascending."""
-    sent = [
-        row
-        for entry in entries
-        for during in [windows(measured(entry.run.rows(IterationRow)))]
-        for row in entry.run.rows(row_type)
-        if any(start <= row.sent_s <= end for start, end in during)
-    ]
-    return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
 
 
 # --- queues -------------------------------------------------------------------------------------------------
 
 
-def queues(comparison: Comparison) -> tuple[Figure, str] | None:
+def queues(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """The longest queue of each tier over time, the median run of each scheme below each other."""
-    shown = [(entry, found) for entry in _representatives(comparison) if (found := _longest_queues(entry))]
+    shown = [(entry, found) for entry in representatives(comparison) if (found := longest_queues(entry))]
     if not shown:
         return None
-    figure = _figure(comparison, TWO_COLUMNS_CM, 1.6 + 3.0 * len(shown))
+    figure = _figure(comparison, width_cm, 1.6 + 3.0 * len(shown))
     panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (entry, longest) in zip(panels, shown, strict=True):
-        start_s = _start_s(entry)
+        start_s = began_s(entry)
         for kind, series in longest.items():
-            label, colour, dashes = QUEUE_KINDS[kind]
+            colour, dashes = QUEUE_LINES[kind]
             times = [t - start_s for t in series.times_s]
-            axes.plot(times, [value / KIB for value in series.values], color=colour, ls=dashes, lw=0.8, label=label)
+            axes.plot(
+                times,
+                [value / KIB for value in series.values],
+                color=colour,
+                ls=dashes,
+                lw=0.8,
+                label=QUEUE_TIERS[kind],
+            )
         axes.axhline(comparison.scenario.fabric.queue_bytes / KIB, color="black", lw=0.6, ls=(0, (1, 3)))
         _mark_faults(axes, entry, start_s, "red")
         _title(axes, entry)
         _tell_wait(axes, entry)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("longest queue (KiB)")
-    panels[-1].set_xlim(0, max(_duration_s(entry) for entry, _longest in shown) * 1.01)
+    panels[-1].set_xlim(0, max(lasted_s(entry) for entry, _longest in shown) * 1.01)
     panels[-1].set_xlabel("time since the first measured iteration began (s)")
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", lw=0.6, ls=(0, (1, 3))))
-    figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=4)
+    columns = 2 if width_cm < STACKED_BELOW_CM else 4
+    figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=columns)
+    peaks = {
+        entry.scheme: f"{max(max(series.values) for series in longest.values()) / KIB:.0f}" for entry, longest in shown
+    }
     text = (
         "The longest queue of each tier over time, the run with the median completion time of each scheme; hosts' own "
         "queues, where a sender that may send at line rate keeps its window, are not drawn but count in latency; "
-        "dotted: the limit of a queue."
+        "dotted: the limit of a queue. "
+        f"Longest at any time, KiB: {scheme_texts(comparison, peaks)}."
     )
-    waits = f" {_waits_caption(comparison)}" if comparison.waits_at_source else ""
-    return figure, _caption(comparison, text) + waits
+    return figure, _caption(comparison, text) + waits_caption(comparison)
 
 
 def _tell_wait(axes: Axes, entry: Entry) -> None:
-    """Say in a panel of queues how long frames wait before any of them, where they do."""
-    p50_ms, p99_ms = (entry.number("dgsq_wait_ms", key) for key in ("p50", "p99"))
-    if p50_ms is not None:
-        text = f"before these, at its source, bulk waits {_wait_words((p50_ms, p99_ms))}"
-        axes.set_title(text, loc="right", fontsize=6)
-
-
-def _longest_queues(entry: Entry) -> dict[str, Series]:
-    """Return tier -> the largest backlog of its queues at each sample, in bytes."""
-    backlog = queue_series(entry.run.tables.queues, "backlog_bytes")
-    found = {}
-    for kind in QUEUE_KINDS:
-        intfs = [d.src.intf for d in entry.run.record.topology.directions if d.kind == kind and d.src.intf in backlog]
-        largest: dict[float, float] = {}
-        for intf in intfs:
-            for t_s, value in zip(backlog[intf].times_s, backlog[intf].values, strict=True):
-                largest[t_s] = max(largest.get(t_s, 0.0), value)
-        if largest:
-            found[kind] = Series(tuple(sorted(largest)), tuple(largest[t] for t in sorted(largest)))
-    return found
+    """Say above a panel of queues how long frames wait before any of them, where they do; above its name if narrow."""
+    wait_ms = run_wait_ms(entry)
+    if wait_ms is None:
+        return
+    if _is_narrow(axes):
+        axes.set_title(f"bulk waits at its source {wait_words(wait_ms)}\n", loc="right", fontsize=6)
+    else:
+        axes.set_title(f"before these, at its source, bulk waits {wait_words(wait_ms)}", loc="right", fontsize=6)
 
 
 # --- around a fault -----------------------------------------------------------------------------------------
 
 
-def timeline(comparison: Comparison) -> tuple[Figure, str] | None:
+def timeline(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """What all ranks receive and the fullest queue around the first fault, the schemes in one panel."""
-    lines = around.lines_of(comparison)
+    lines = lines_of(comparison)
     if not lines:
         return None
-    figure = _figure(comparison, TWO_COLUMNS_CM, 8.2 + 0.3 * len(lines))
-    text = around.draw(figure, comparison, lines, scheme_colour)
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = _figure(comparison, width_cm, (14.5 if stacked else 8.2) + 0.3 * len(lines))
+    text = around.draw(figure, comparison, lines, scheme_colour, stacked=stacked)
     return None if text is None else (figure, _caption(comparison, text))
 
 
 # --- cross traffic -------------------------------------------------------------------------------------------
 
 
-def flows(comparison: Comparison) -> tuple[Figure, str] | None:
+def flows(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
     """Slowdown of Poisson flows by size and how long bursts took, per scheme, where there is such traffic."""
     panels = crossing.panels_of(comparison)
     if not panels:
         return None
-    figure = _figure(comparison, TWO_COLUMNS_CM, 6.5)
-    text = crossing.draw(figure, comparison, panels, scheme_colour)
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = _figure(comparison, width_cm, 6.5 * len(panels) if stacked else 6.5)
+    text = crossing.draw(figure, comparison, panels, scheme_colour, stacked=stacked)
     return figure, _caption(comparison, text)
 
 
@@ -550,4 +545,4 @@ FIGURES: dict[str, Draw] = {
     "timeline": timeline,
 }
 # Of figures that show runs of another question too: which.
-BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": around.beside}
+BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": beside}

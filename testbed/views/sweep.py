@@ -23,6 +23,7 @@ from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
 
 FORMAT_VERSION: Final = 1
 CONFIDENCE: Final = 0.95
+INTERVAL_WORDS: Final = "95% confidence interval of the median (order statistics, from six runs on)"
 MOST_PLAIN: Final = 10_000  # larger numbers have commas
 RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
 STATES: Final = (*VERDICTS, RUN_FAILED, NOT_RUN)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from math import floor
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, Final
 
 import matplotlib
@@ -19,9 +18,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from testbed.views.colours import scheme_colour
 from testbed.views.comparison import INVALID
-from testbed.views.plots import CM, STYLE, TWO_COLUMNS_CM, distinct, figure_files, scheme_colour, write_figures
-from testbed.views.sweep import Axis, Group, SweepResults, axis_of
+from testbed.views.plots import (
+    STACKED_BELOW_CM,
+    STYLE,
+    TWO_COLUMNS_CM,
+    USUAL_FORMATS,
+    distinct,
+    figure_files,
+    headed_figure,
+    write_figures,
+)
+from testbed.views.sweep import INTERVAL_WORDS, Axis, Group, SweepResults, axis_of
+from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels, is_training
 from testbed.views.sweep_training import training_figure
 from testbed.views.sweep_words import MOST_WORDS, by_scheme, correctness_text
 from testbed.views.training_gain import speed_gains
@@ -36,33 +46,21 @@ DODGE: Final = 0.018  # of the axis, between the points of two schemes
 WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
 HALF_DASH: Final = 0.07  # of the same
 MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
-# For each panel after the first: the quantities it may show, the better first, with label and factor.
-PANELS: Final = (
-    (
-        ("dgsq_wait_p99_ms", "p99 wait in the DGSQ (ms)", 1.0),
-        ("latency_p99_ms", "p99 latency of probes (ms)", 1.0),
-    ),
-    (
-        ("control_fraction", "control frames (% of agents' frames)", 100.0),
-        ("agent_cores", "processor time of agents (cores)", 1.0),
-        ("latency_p50_ms", "p50 latency of probes (ms)", 1.0),
-    ),
-)
-EFFICIENCY: Final = ("efficiency", "efficiency (share of the limit)", 1.0)
-Shown = tuple[str, str, float]
 
 
-def draw_sweep(results: SweepResults) -> list[Path]:
+def draw_sweep(
+    results: SweepResults, *, formats: Sequence[str] = USUAL_FORMATS, width_cm: float | None = None
+) -> list[Path]:
     """Draw the figure into the sweep's folder and return the files written; none where no usable run has a number.
 
     Raises ResultsError when a file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
-        drawn = curves(results)
+        drawn = curves(results) if width_cm is None else curves(results, width_cm)
         if drawn is None:
             return []
         figure, caption = drawn
-        files = figure_files(figure, provenance(results, caption))
+        files = figure_files(figure, provenance(results, caption), formats)
     return write_figures(results.stored.path, {f"{NAME}.{suffix}": content for suffix, content in files.items()})
 
 
@@ -79,44 +77,31 @@ def provenance(results: SweepResults, caption: str) -> dict[str, Any]:
     return {"caption": caption, **results.document(), **gains, "versions": versions}
 
 
-def curves(results: SweepResults) -> tuple[Figure, str] | None:
-    """Return the figure and its caption; None when no run that is not INVALID has a number for any panel."""
-    training = results.stored.sweep.points[0].workload.training is not None
-    if training and results.has("completion_s"):
-        return training_figure(results, _heading(results), _point_style)
-    choices = [panel for options in ((EFFICIENCY,), *PANELS) if (panel := _chosen(results, options)) is not None]
+def curves(results: SweepResults, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
+    """Return the figure and its caption; None when no run that is not INVALID has a number for any panel.
+
+    Panels stand side by side, in narrow figures below each other.
+    """
+    heading, stacked = (results.heading, "; ".join(results.notes())), width_cm < STACKED_BELOW_CM
+    if is_training(results) and results.has("completion_s"):
+        return training_figure(results, heading, _point_style, width_cm)
+    choices = chosen_panels(results)
     if not choices:
         return None
-    axis, heading = axis_of(results.stored), _heading(results)
+    axis, columns = axis_of(results.stored), 2 if stacked else 6
     if axis.kind == "words" and len(axis.positions) > MOST_WORDS and results.has(EFFICIENCY[0]):
-        figure = by_scheme(results, heading, _point_style)
+        figure = by_scheme(results, heading, _point_style, width_cm)
         figure.legend(
-            handles=_legend(results)[len(results.stored.sweep.schemes) :], loc="outside lower center", ncols=6
+            handles=_legend(results)[len(results.stored.sweep.schemes) :], loc="outside lower center", ncols=columns
         )
         return figure, f"{_caption(results, [EFFICIENCY])} {correctness_text(results)}".rstrip()
-    height_cm = HEIGHT_CM + 0.28 * len(heading) + (TURNED_CM if _is_crowded(axis) else 0.0)
-    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, height_cm * CM))
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
-    for axes, shown in zip(figure.subplots(1, len(choices), squeeze=False)[0], choices, strict=True):
+    height_cm = HEIGHT_CM + (TURNED_CM if _is_crowded(axis) else 0.0)
+    figure = headed_figure(heading, width_cm, height_cm * len(choices) if stacked else height_cm)
+    shape = (len(choices), 1) if stacked else (1, len(choices))
+    for axes, shown in zip(figure.subplots(*shape, squeeze=False).flat, choices, strict=True):
         _panel(axes, results, axis, shown)
-    figure.legend(handles=_legend(results), loc="outside lower center", ncols=6)
+    figure.legend(handles=_legend(results), loc="outside lower center", ncols=columns)
     return figure, _caption(results, choices)
-
-
-def _heading(results: SweepResults) -> list[str]:
-    """Return the lines above a figure."""
-    return [
-        line
-        for text in (results.heading, "; ".join(results.notes()))
-        for line in wrap(text, round(TWO_COLUMNS_CM * 9), break_on_hyphens=False)
-    ]
-
-
-def _chosen(results: SweepResults, options: Sequence[Shown]) -> Shown | None:
-    """Return the first quantity that every scheme has, else the first that any has."""
-    schemes = results.stored.sweep.schemes
-    everywhere = (one for one in options if all(results.has(one[0], scheme) for scheme in schemes))
-    return next(everywhere, None) or next((one for one in options if results.has(one[0])), None)
 
 
 def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
@@ -220,6 +205,5 @@ def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
     seeds = len(results.stored.sweep.seeds)
     return (
         f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
-        f"and scheme; {counts}); lines: medians over seeds; broad: 95% confidence interval of the median (order "
-        f"statistics, from six runs on); dashed: physical limit.{notes}"
+        f"and scheme; {counts}); lines: medians over seeds; broad: {INTERVAL_WORDS}; dashed: physical limit.{notes}"
     )

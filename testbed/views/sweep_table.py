@@ -10,6 +10,7 @@ from testbed.errors import printable
 from testbed.evaluation.metrics import Ratio
 from testbed.views.cells import Grid, number_text
 from testbed.views.sweep import Group, Median, SweepResults
+from testbed.views.sweep_panels import is_training
 from testbed.views.tables import rendered
 from testbed.views.training_gain import speed_gains
 
@@ -47,7 +48,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
             lambda group: _gain(None if group.scheme == first else gains.get((group.point, group.scheme))),
         ),
     ]
-    training = results.stored.sweep.points[0].workload.training is not None
+    training = is_training(results)
     pace = _grid(
         results,
         results.heading,

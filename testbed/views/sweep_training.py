@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from testbed.evaluation.metrics import Ratio
-from testbed.views.plots import CM, TWO_COLUMNS_CM, scheme_colour
+from testbed.views.colours import scheme_colour
+from testbed.views.plots import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Axis, SweepResults, axis_of
 from testbed.views.training_gain import collision_gains, ideal_gains, speed_gains
 
@@ -22,17 +23,19 @@ INTERVAL: Final[dict[str, Any]] = {"capsize": 2.0, "elinewidth": 0.8, "ls": "", 
 PointStyle = Callable[[str, str, str], dict[str, Any]]
 
 
-def training_figure(results: SweepResults, heading: Sequence[str], point_style: PointStyle) -> tuple[Figure, str]:
-    """Return the figure and its caption."""
-    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, (HEIGHT_CM + 0.28 * len(heading)) * CM))
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
-    (shares, speeds), (against, collisions) = figure.subplots(2, 2)
+def training_figure(
+    results: SweepResults, heading: Sequence[str], point_style: PointStyle, width_cm: float = TWO_COLUMNS_CM
+) -> tuple[Figure, str]:
+    """Return the figure and its caption; in narrow figures all panels stand below each other."""
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = headed_figure(heading, width_cm, 2 * HEIGHT_CM if stacked else HEIGHT_CM)
+    shares, speeds, against, collisions = figure.subplots(*((4, 1) if stacked else (2, 2))).flat
     first = results.stored.sweep.schemes[0]
     _shares(shares, results, point_style)
     _speeds(speeds, results)
     _against(against, results)
     _collisions(collisions, results)
-    figure.legend(handles=_legend(results, point_style), loc="outside lower center", ncols=6)
+    figure.legend(handles=_legend(results, point_style), loc="outside lower center", ncols=2 if stacked else 6)
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
     seeds = len(results.stored.sweep.seeds)
     caption = (

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.views.plots import CM, TWO_COLUMNS_CM, scheme_colour
+from testbed.views.colours import scheme_colour
+from testbed.views.plots import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Group, SweepResults
 
 MOST_WORDS: Final = 5  # on one axis, side by side; with more there is a panel per scheme
 EFFICIENCY: Final = "efficiency"
 LINE_CM: Final = 0.46
 FRAME_CM: Final = 3.6  # titles, axis and legend
+TITLE_CM: Final = 1.2  # of a panel below another: its title and axis
 HALF_MARK: Final = 0.28  # of a line's height, of the mark of a median
 PointStyle = Callable[[str, str, str], dict[str, Any]]
 
 
-def by_scheme(results: SweepResults, heading: list[str], point_style: PointStyle) -> Figure:
-    """Return the figure: efficiency of every run, words from top to bottom as in the sweep."""
-    sweep = results.stored.sweep
-    height_cm = FRAME_CM + LINE_CM * len(sweep.values) + 0.28 * len(heading)
-    figure = Figure(figsize=(TWO_COLUMNS_CM * CM, height_cm * CM))
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
-    panels = figure.subplots(1, len(sweep.schemes), squeeze=False, sharex=True, sharey=True)[0]
+def by_scheme(
+    results: SweepResults, heading: Sequence[str], point_style: PointStyle, width_cm: float = TWO_COLUMNS_CM
+) -> Figure:
+    """Return the figure: efficiency of every run, words from top to bottom as in the sweep.
+
+    A panel per scheme, side by side, in narrow figures below each other.
+    """
+    sweep, stacked = results.stored.sweep, width_cm < STACKED_BELOW_CM
+    lines_cm, several = LINE_CM * len(sweep.values), len(sweep.schemes)
+    height_cm = FRAME_CM + (several * (lines_cm + TITLE_CM) if stacked else lines_cm)
+    figure = headed_figure(heading, width_cm, height_cm)
+    shape = (several, 1) if stacked else (1, several)
+    panels = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, scheme in zip(panels, sweep.schemes, strict=True):
         _panel(axes, results, scheme, point_style)
     panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts))

@@ -24,6 +24,7 @@ from testbed.views.comparison import (
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
+from testbed.views.words import spread_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -282,11 +283,7 @@ def _times(spread: Spread | None) -> str:
 
 
 def _spread(spread: Spread | None, digits: int) -> str:
-    if spread is None:
-        return NOT_MEASURED
-    if spread.smallest == spread.largest:
-        return f"{spread.mean:.{digits}f}"
-    return f"{spread.mean:.{digits}f} ({spread.smallest:.{digits}f}..{spread.largest:.{digits}f})"
+    return NOT_MEASURED if spread is None else spread_text(spread, digits)
 
 
 def rendered(grids: Sequence[Grid]) -> RenderableType:

@@ -7,9 +7,8 @@ computed in ``testbed.evaluation.timeline``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
-from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -29,9 +28,9 @@ from testbed.evaluation.timeline import (
 )
 from testbed.model.scenario import DEADLY
 from testbed.units import KIB
-from testbed.views.comparison import Comparison, Entry
+from testbed.views.comparison import Comparison
+from testbed.views.fault_lines import AFTER_S, BEFORE_S, Line, beside
 
-BEFORE_S, AFTER_S = 1.0, 3.0  # shown of the time before the first and after the last fault
 STORY_BINS = 150  # about as many as can be told apart in the left panel
 CLOSE_BEFORE, CLOSE_AFTER = 5, 25  # samples shown in the right panel before and after the fault
 REPAIR_DASHES = {"local": "-", "controller": (0, (4, 1.5))}
@@ -39,31 +38,6 @@ BAND_OPACITY = 0.15
 MOST_CHARACTERS = 20  # of a fault's name
 LONG_LABEL = 60  # characters; beyond, two do not stand side by side
 LABEL_APART = 0.12  # of the panel's width: labels of faults closer than that stand one above the other
-
-
-@dataclass(frozen=True)
-class Line:
-    """One scheme under one ``gsos.repair``: its runs in which a fault was made."""
-
-    scheme: str
-    repair: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def label(self) -> str:
-        """What the legend says, with what was measured of the fault: medians over the runs that have it."""
-        said = [
-            f"{words} {value:.0f} ms"
-            for words, key in (("path left after", "recovery_ms"), ("longest pause", "outage_ms"))
-            if (value := self._median(key)) is not None
-        ]
-        repair = ", repair by GSOS" if self.repair == "controller" else ""
-        runs = f"{len(self.entries)} run{'s' if len(self.entries) > 1 else ''}"
-        return f"{self.scheme}{repair} ({runs})" + (f": {', '.join(said)}" if said else "")
-
-    def _median(self, key: str) -> float | None:
-        known = [value for entry in self.entries if (value := entry.number(key)) is not None]
-        return median(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -76,33 +50,20 @@ class Panels:
     bin_s: float
 
 
-def beside(comparison: Comparison) -> Comparison | None:
-    """Return what is drawn of the same question under other repair: its runs with a fault; None without any."""
-    other = comparison.other_repair
-    entries = () if other is None else tuple(filter(_has_fault, other.entries))
-    return replace(other, entries=entries) if other is not None and entries else None
+def draw(
+    figure: Figure,
+    comparison: Comparison,
+    lines: Sequence[Line],
+    colour: Callable[[str], str],
+    *,
+    stacked: bool = False,
+) -> str | None:
+    """Draw both columns and the legend; return the caption, None when there was nothing to draw.
 
-
-def _has_fault(entry: Entry) -> bool:
-    return covered(entry.run.record) is not None
-
-
-def lines_of(comparison: Comparison) -> tuple[Line, ...]:
-    """Return what is drawn: every scheme's runs with a fault, and those of the same question under other repair."""
-    questions = [one for one in (comparison, beside(comparison)) if one is not None]
-    found = []
-    for scheme in dict.fromkeys(scheme for question in questions for scheme in question.schemes):
-        for question in questions:
-            entries = tuple(filter(_has_fault, question.of(scheme)))
-            if entries:
-                found.append(Line(scheme, question.scenario.gsos.repair, entries))
-    return tuple(found)
-
-
-def draw(figure: Figure, comparison: Comparison, lines: Sequence[Line], colour: Callable[[str], str]) -> str | None:
-    """Draw both columns and the legend; return the caption, None when there was nothing to draw."""
+    ``stacked``: the second column below the first, for narrow figures.
+    """
     story, close = _story(comparison, lines), _close_up(comparison, lines)
-    axes = figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=(3, 2))
+    axes = _stacked(figure) if stacked else figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=(3, 2))
     drawn = [_column(axes[:, index], panels, colour) for index, panels in enumerate((story, close))]
     if not any(drawn):
         return None
@@ -121,6 +82,16 @@ def draw(figure: Figure, comparison: Comparison, lines: Sequence[Line], colour: 
     columns = 1 if max(map(len, shown)) > LONG_LABEL else 2
     figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
     return _caption(comparison, lines)
+
+
+def _stacked(figure: Figure) -> Any:
+    """Return the axes as if both columns stood side by side."""
+    axes = figure.subplots(4, 1).reshape(2, 2).T  # each column's two panels below each other
+    for row in axes:
+        row[1].sharey(row[0])
+    for column in axes.T:
+        column[1].sharex(column[0])
+    return axes
 
 
 def _story(comparison: Comparison, lines: Sequence[Line]) -> Panels:

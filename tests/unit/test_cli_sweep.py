@@ -147,6 +147,14 @@ def test_a_stored_sweep_is_printed_and_drawn_again(gse: Gse, tmp_path: Path) -> 
     ]
 
 
+def test_a_stored_sweep_is_drawn_for_papers(gse: Gse, tmp_path: Path) -> None:
+    stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
+    answer = gse("sweep", "--again", str(stored.path), "--format", "pdf", "--width", "8cm")
+    assert answer.status == 0
+    assert {path.name for path in stored.path.glob("curves.*")} == {"curves.pdf", "curves.json"}
+    assert "argument --width: got '8', expected" in gse("sweep", "--again", str(stored.path), "--width", "8").err
+
+
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:
     stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
     answer = gse("sweep", "--again", str(stored.path), "--json")

@@ -1,0 +1,62 @@
+"""Print the comparison tables of stored results, for papers, documents and programs; no network, no root.
+
+examples:
+  gse table results/allreduce_ring                        as 'gse run' prints them
+  gse table results/allreduce_ring --format markdown      for a document; latex: for a paper (booktabs)
+  gse table results/allreduce_ring --only runs --format csv > runs.csv
+  gse table results/allreduce_ring/sweeps/2026*           a sweep's tables
+
+'schemes': one column per scheme, mean (smallest..largest) over its runs, INVALID ones left out and said to be. 'runs':
+one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV an
+empty cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from testbed.cli.console import Console
+from testbed.cli.stored import load_stored
+from testbed.results.store import Run
+from testbed.views.cells import Grid
+from testbed.views.comparison import compare
+from testbed.views.exports import EXPORTS
+from testbed.views.sweep import sweep_results
+from testbed.views.sweep_table import sweep_grids
+from testbed.views.tables import rendered, run_grid, scheme_grid
+
+KINDS = ("schemes", "runs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "paths", metavar="DIR", nargs="+", type=Path, help="a scenario's result folder, run folders, or sweeps' folders"
+    )
+    parser.add_argument("--format", choices=("text", *EXPORTS), default="text", help="default: text")
+    parser.add_argument("--only", choices=KINDS, help="one of the two kinds of table (default: both)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables and return 0. Raises ResultsError."""
+    stored = load_stored(args.paths)
+    grids = [*run_grids(stored.runs, args.only)]
+    for sweep in stored.sweeps:
+        grids += sweep_grids(sweep_results(sweep))
+    if args.format == "text":
+        Console().print(rendered(grids))
+    else:
+        sys.stdout.write(EXPORTS[args.format](grids))
+    return 0
+
+
+def run_grids(runs: list[Run], only: str | None) -> list[Grid]:
+    """Return the tables of runs; ``only``: of one kind."""
+    grids: list[Grid] = []
+    if runs and only != "schemes":
+        grids += [run_grid(comparison) for comparison in compare(runs, allow_invalid=True)]
+    if runs and only != "runs":
+        grids += [scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)]
+    return grids

@@ -1,0 +1,34 @@
+"""Numbers as captions and sentences have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
+from testbed.views.cells import number_text
+from testbed.views.comparison import Comparison, Spread
+
+SIGNIFICANT: Final = 4
+
+
+def number(value: float) -> str:
+    """Return a number as captions show it: four significant digits at most, none of them lost before the point."""
+    return f"{value:.0f}" if abs(value) >= 10**SIGNIFICANT else f"{value:.{SIGNIFICANT}g}"
+
+
+def spread_text(spread: Spread, digits: int, unit: str = "") -> str:
+    """Return mean and range, the range only where there is one."""
+    mean, low, high = (number_text(value, digits) for value in (spread.mean, spread.smallest, spread.largest))
+    after = f" {unit}" if unit else ""
+    return f"{mean}{after}" if low == high else f"{mean}{after} ({low}..{high})"
+
+
+def scheme_texts(comparison: Comparison, texts: Mapping[str, str]) -> str:
+    """Return ``ecmp ..., gse1 ...`` in the scenario's order."""
+    return "; ".join(f"{scheme} {texts[scheme]}" for scheme in comparison.schemes if scheme in texts)
+
+
+def arrived_percentile(arrived: Sequence[float], percent: int) -> float | None:
+    """Return a percentile of what arrived, by nearest rank; none from 99 on where too few arrived to say."""
+    return None if percent >= 99 and len(arrived) < P99_MIN_SAMPLES else nearest_rank(arrived, percent)
