@@ -33,7 +33,9 @@ THEMES = ("light", "dark")
 pytestmark = [
     pytest.mark.full,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install -e '.[browser]'"),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install --no-build-isolation -e '.[browser]'"
+    ),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
