@@ -35,7 +35,9 @@ PAGES = ("reference", "faults", "sweep", "cross-traffic", "training", "training-
 pytestmark = [
     pytest.mark.full,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install -e '.[browser]'"),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install --no-build-isolation -e '.[browser]'"
+    ),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
