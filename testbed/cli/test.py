@@ -64,14 +64,13 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
     if part == UNIT:
         argv += ["-n", "auto"]  # on all cores
     elif part == BESIDE:
-        argv += ["-n", str(1 + (os.cpu_count() or 1))]  # each waits for something now and then
+        argv += ["-n", str(2 * (os.cpu_count() or 1))]  # each waits for something half of the time
     marks = [] if full else ["not full"]
     if part != UNIT:
         marks.append("beside" if part == BESIDE else "not beside")
     if marks:
         argv += ["-m", " and ".join(marks)]
-    if part != UNIT:
-        argv += ["--durations=12", "--durations-min=5"]
+    argv += ["--durations=12", "--durations-min=2" if part == UNIT else "--durations-min=5"]
     if expression is not None:
         argv += ["-k", expression]
     return argv

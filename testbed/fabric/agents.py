@@ -230,11 +230,22 @@ class Agents:
         return {"cpu_s": [one["cpu_s"] for one in answers], "agents": [a for one in answers for a in one["agents"]]}
 
     def _ask(self, command: str, answer: str, **fields: object) -> None:
-        self._await("ready")  # one may just have been started again
-        for leaf, child in self._children.items():
-            self._said[leaf].pop(answer, None)
-            child.send({"command": command, **fields})
-        self._await(answer)
+        """Have every agent's process answer; one that dies meanwhile does not, and its successor is asked."""
+        asked: dict[str, Child] = {}
+
+        def missing() -> list[Child]:
+            for leaf, child in self._children.items():
+                if asked.get(leaf) is not child and "ready" in self._said[leaf]:
+                    self._said[leaf].pop(answer, None)
+                    child.send({"command": command, **fields})
+                    asked[leaf] = child
+            return [
+                child
+                for leaf, child in self._children.items()
+                if asked.get(leaf) is not child or answer not in self._said[leaf]
+            ]
+
+        self._supervisor.run_until(lambda: not missing(), ANSWER_TIMEOUT_S, f"{answer!r}", missing)
 
     def _await(self, event: str) -> None:
         def missing() -> list[Child]:

@@ -58,6 +58,7 @@ QUANTITIES: Final = (
     Quantity("fairness", "fairness of pairs (Jain)", ("fairness",), more_is_better=True),
     Quantity("receiver_utilization", "receiver's link used", ("receiver_utilization",), more_is_better=True),
     Quantity("uplink_max_over_mean", "uplinks, max/mean", ("uplink_max_over_mean",)),
+    Quantity("exposed_share", "exposed communication, share", ("training", "exposed_share")),
     Quantity("latency_p50_ms", "latency p50, ms", ("latency_ms", "p50")),
     Quantity("latency_p99_ms", "latency p99, ms", ("latency_ms", "p99")),
     Quantity("mice_latency_p50_ms", "small messages p50, ms", ("mice_latency_ms", "p50")),

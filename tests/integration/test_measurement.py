@@ -269,7 +269,8 @@ def test_latency_is_the_time_a_probe_waits_behind_a_known_backlog(tmp_path: Path
         sender.setsockopt(socket.SOL_SOCKET, 32, 1 << 20)
         from testbed.measurement import probes
         hosts = {h.name: (network.pid_of(h.name), h.ip) for h in (h1, h2)}
-        config = probes.Config(out, T0, 1.0, 64, hosts, [(h1.name, h2.name)])
+        pairs = [(h1.name, h2.name)]
+        config = probes.Config(run_dir=out, t0_s=T0, hosts=hosts, interval_s=1.0, probe_bytes=64, pairs=pairs)
         with probes.Probes(config) as running, RouteSocket.in_namespace_of(pid) as route:
             running.send(h1.name, h2.name, 0.0)  # the first packet of a flow takes the switch's slow path
             running.await_stragglers()

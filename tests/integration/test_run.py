@@ -201,7 +201,10 @@ FABRICS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FABRICS)
+OFTEN = ("3x5x3", "2:1 by rate", "two links per pair", "MTU 1500")  # one for each way to be odd; the rest: --full
+
+
+@pytest.mark.parametrize("name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.full) for n in FABRICS])
 def test_an_odd_fabric_works_under_both_schemes(tmp_path: Path, name: str) -> None:
     settings = {**QUICK, **size(512), "measure.probe_interval_ms": 0, **FABRICS[name]}
     judged(lambda: gse_run(tmp_path, settings=settings), assert_works_on_its_fabric)

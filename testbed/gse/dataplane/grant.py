@@ -187,10 +187,11 @@ class GrantScheduler:
                 key = round_[0]
                 queue = self._queues[key]
                 amount = self._amount(queue)
-                room = self._window(self._profile.port_window_bytes, self.port_reach)
-                room -= self._outstanding + self.held_bytes
-                if amount and amount > room:
-                    return None  # the port is full: nobody overtakes
+                room = self._port_window() - self._outstanding - self.held_bytes
+                if amount > room:
+                    if self.port_reach == 1.0 or room < self._profile.frame_bytes:
+                        return None  # the port is full: nobody overtakes
+                    amount = room  # a small window: credit that others keep must not shut it
                 if amount:
                     return key, queue, amount
                 round_.popleft()
@@ -205,6 +206,10 @@ class GrantScheduler:
         amount = min(need, self._profile.quantum_bytes)
         window = self._window(self._profile.window_bytes, self.reach.get(queue.leaf, 1.0))
         return amount if queue.outstanding + amount <= window else 0
+
+    def _port_window(self) -> int:
+        """Return how much may be under way to the port."""
+        return self._window(self._profile.port_window_bytes, self.port_reach)
 
     def _window(self, window_bytes: int, reach: float) -> int:
         """Return a window where only a fraction of the paths is left: their queues have to hold it."""
@@ -224,9 +229,9 @@ class GrantScheduler:
         Less than a frame is of no use to who sends full ones. Where that is all there is, it is a frame (and standing
         credit, for small ones before it), as long as all together leave a quantum of the port's window for others.
         """
-        profile, queues = self._profile, len(self._queues)
-        left = profile.port_window_bytes - profile.quantum_bytes - queues * self._useful_bytes
-        share = profile.port_window_bytes // (2 * queues)
+        profile, queues, window = self._profile, len(self._queues), self._port_window()
+        left = window - profile.quantum_bytes - queues * self._useful_bytes
+        share = window // (2 * queues)
         return min(profile.quantum_bytes, max(share, self._useful_bytes if left >= 0 else 0))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
