@@ -24,7 +24,8 @@ from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 from testbed.results.store import load_rows
 
-HOSTS = {f"h{number}": (os.getpid(), f"127.0.7.{number}") for number in (1, 2, 3)}
+OWN = f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # ports are fixed: a process at a time has an address
+HOSTS = {f"h{number}": (os.getpid(), f"{OWN}.{number}") for number in (1, 2, 3)}
 RING = [("h1", "h2"), ("h2", "h3"), ("h3", "h1"), ("h1", "h3")]
 
 
