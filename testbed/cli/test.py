@@ -64,7 +64,7 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
     if part == UNIT:
         argv += ["-n", "auto"]  # on all cores
     elif part == BESIDE:
-        argv += ["-n", str(2 * (os.cpu_count() or 1))]  # each waits for something half of the time
+        argv += ["-n", str(1 + (os.cpu_count() or 1))]  # each waits for something now and then
     marks = [] if full else ["not full"]
     if part != UNIT:
         marks.append("beside" if part == BESIDE else "not beside")
