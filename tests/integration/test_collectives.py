@@ -47,6 +47,15 @@ def payload_by_hand(run: dict[str, Any], host_port: str) -> float:
     return moved["tx_bytes"] - 66 * moved["tx_packets"]
 
 
+def without_repeats(folder: Path, settings: dict[str, Any], tries: int = 3) -> dict[str, Any]:
+    """Return a run in which TCP sent nothing twice: where the machine stands still, it may take the last for lost."""
+    for _ in range(tries):
+        (run,) = gse_run(folder, "allreduce_ring", settings, schemes="gse1", seeds="1,").runs
+        if not run["retransmitted_segments"]:
+            return run
+    raise AssertionError(f"TCP sent segments again in each of {tries} runs")
+
+
 @pytest.mark.parametrize(
     ("name", "workload"),
     [
@@ -59,7 +68,7 @@ def payload_by_hand(run: dict[str, Any], host_port: str) -> float:
 def test_links_carry_the_bytes_of_the_formula(tmp_path: Path, name: str, workload: dict[str, Any]) -> None:
     alone = {**SMALL, "workload.warmup_iterations": 0, "measure.probe_interval_ms": 0}  # nothing else on the links
     settings = {**alone, "workload.collective": name, **{f"workload.{key}": value for key, value in workload.items()}}
-    (run,) = gse_run(tmp_path, "allreduce_ring", settings, schemes="gse1", seeds="1,").runs
+    run = without_repeats(tmp_path, settings)
     job_ranks = 4 // workload.get("jobs", 1)
     operation, _, algorithm = name.partition("/")
     program = Collective(operation, algorithm, None, workload.get("root")).program(job_ranks, 262_144)  # type: ignore[arg-type]
