@@ -52,7 +52,7 @@ def without_repeats(folder: Path, settings: dict[str, Any], tries: int = 3) -> d
     for _ in range(tries):
         (run,) = gse_run(folder, "allreduce_ring", settings, schemes="gse1", seeds="1,").runs
         if not run["retransmitted_segments"]:
-            return run
+            return dict(run)
     raise AssertionError(f"TCP sent segments again in each of {tries} runs")
 
 
