@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beside_program import Program, needs_namespaces
 from loopback import loopback_hosts
 
 from testbed.evaluation.records import CrossFlowRow
@@ -39,45 +36,10 @@ def config(run_dir: Path, cross: dict[str, Any], **changes: Any) -> dict[str, An
     }
 
 
-class Program:
-    def __init__(self, tmp_path: Path, fields: dict[str, Any]) -> None:
-        path = tmp_path / "crossflows.json"
-        path.write_text(json.dumps(fields))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.workload.crossflows", "--config", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=PROJECT,
-        )
-
-    def hear(self, timeout_s: float = 20) -> dict[str, Any]:
-        assert self.process.stdout
-        assert select.select([self.process.stdout], [], [], timeout_s)[0], "it says nothing"
-        return dict(json.loads(self.process.stdout.readline()))
-
-    def tell(self, command: str) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps({"command": command}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe
-            pipe.close()
-
-
-needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
-
-
 @needs_namespaces
 def test_every_flow_is_accounted_for_once_with_its_bytes(tmp_path: Path) -> None:
     fields = config(tmp_path, {"poisson": POISSON, "bursts": BURSTS})
-    with Program(tmp_path, fields) as program:
+    with Program("testbed.workload.crossflows", tmp_path, fields) as program:
         assert program.hear() == {"event": "ready", "hosts": 4}
         program.tell("start")
         time.sleep(1.0)
@@ -107,7 +69,7 @@ def test_every_flow_is_accounted_for_once_with_its_bytes(tmp_path: Path) -> None
 def test_what_has_not_arrived_at_the_end_has_no_time(tmp_path: Path) -> None:
     """A receiver that takes nothing: its host has no listener's room, for the flow is larger than all buffers."""
     huge = {"storage": ["h4"], "senders": ["h1"], "period_s": 60, "first_s": 0, "size_bytes": 900_000_000}
-    with Program(tmp_path, config(tmp_path, {"bursts": huge}, linger_s=0.0)) as program:
+    with Program("testbed.workload.crossflows", tmp_path, config(tmp_path, {"bursts": huge}, linger_s=0.0)) as program:
         program.hear()
         program.tell("start")
         time.sleep(0.05)
@@ -122,7 +84,7 @@ def test_what_has_not_arrived_at_the_end_has_no_time(tmp_path: Path) -> None:
 
 @needs_namespaces
 def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None:
-    with Program(tmp_path, config(tmp_path, {"poisson": POISSON})) as program:
+    with Program("testbed.workload.crossflows", tmp_path, config(tmp_path, {"poisson": POISSON})) as program:
         program.hear()
         program.tell("stop")
         assert program.hear()["begun"] == 0
@@ -136,7 +98,7 @@ def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None
 def test_a_host_that_cannot_listen_is_named(tmp_path: Path) -> None:
     fields = config(tmp_path, {"poisson": POISSON})
     fields["hosts"]["h2"]["ip"] = "192.0.2.1"  # nobody's here
-    with Program(tmp_path, fields) as program:
+    with Program("testbed.workload.crossflows", tmp_path, fields) as program:
         message = program.hear()["message"]
         assert "h2" in message and "cannot listen on 192.0.2.1" in message
         assert program.process.wait(10) == 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beside_program import Program, needs_namespaces
 from loopback import loopback_hosts
 
 from testbed.evaluation.records import MessageRow
@@ -39,45 +36,10 @@ def config(run_dir: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-class Program:
-    def __init__(self, tmp_path: Path, fields: dict[str, Any]) -> None:
-        path = tmp_path / "mice.json"
-        path.write_text(json.dumps(fields))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.workload.mice", "--config", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=PROJECT,
-        )
-
-    def hear(self, timeout_s: float = 20) -> dict[str, Any]:
-        assert self.process.stdout
-        assert select.select([self.process.stdout], [], [], timeout_s)[0], "it says nothing"
-        return dict(json.loads(self.process.stdout.readline()))
-
-    def tell(self, command: str) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps({"command": command}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe
-            pipe.close()
-
-
-needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
-
-
 @needs_namespaces
 @pytest.mark.parametrize("message_bytes", [8, 2048, 65_536])
 def test_every_message_is_accounted_for_once_and_in_order(tmp_path: Path, message_bytes: int) -> None:
-    with Program(tmp_path, config(tmp_path, message_bytes=message_bytes)) as program:
+    with Program("testbed.workload.mice", tmp_path, config(tmp_path, message_bytes=message_bytes)) as program:
         assert program.hear() == {"event": "ready", "mice": 3}
         program.tell("start")
         time.sleep(0.6)
@@ -109,7 +71,7 @@ def test_messages_and_their_acknowledgements_carry_the_dscp_asked_for(tmp_path: 
 
 @needs_namespaces
 def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None:
-    with Program(tmp_path, config(tmp_path)) as program:
+    with Program("testbed.workload.mice", tmp_path, config(tmp_path)) as program:
         program.hear()
         program.tell("stop")
         assert program.hear()["sent"] == 0
@@ -123,7 +85,7 @@ def test_stopping_before_the_start_leaves_an_empty_table(tmp_path: Path) -> None
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     fields = config(tmp_path)
     fields["hosts"]["h2"]["ip"] = "192.0.2.1"  # nobody's here
-    with Program(tmp_path, fields) as program:
+    with Program("testbed.workload.mice", tmp_path, fields) as program:
         message = program.hear()["message"]
         assert "no connection from h1" in message and "to h2" in message
         assert program.process.wait(10) == 1
