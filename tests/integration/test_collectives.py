@@ -97,11 +97,13 @@ def test_a_hierarchy_of_leaves_under_grants(tmp_path: Path) -> None:
         assert not Path(run["run_dir"], "transfers.csv").exists()
 
 
+@pytest.mark.beside
 def test_announced_flows_of_a_collective_are_placed(tmp_path: Path) -> None:
     (run,) = collective(tmp_path, "all_gather/ring", "gse1")
     assert most_flows(run) == (1, 1)
 
 
+@pytest.mark.beside
 def test_bench_prints_the_table_of_nccl_tests(tmp_path: Path) -> None:
     sizes = ["-b", "32K", "-e", "64K", "-n", "2", "-w", "1"]
     about = {key: value for key, value in SMALL.items() if key.startswith(("fabric", "measure"))}
@@ -129,7 +131,7 @@ def test_bench_prints_the_table_of_nccl_tests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scheme", "seed", "count", "least_names"),
     [
-        ("gse1", 2, 8, 7),
+        pytest.param("gse1", 2, 8, 7, marks=pytest.mark.beside),
         pytest.param("gse1", 4, 50, 10, marks=pytest.mark.full),
         pytest.param("gse2-n2n", 4, 50, 10, marks=pytest.mark.full),
     ],

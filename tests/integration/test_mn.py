@@ -27,7 +27,7 @@ ALL_OF_FOUR = "0% dropped (12/12 received)"
 # Mininet tidies up after an error: it kills by name and empties /tmp of *.log and *.out. The capsule confines the
 # former; against the latter /tmp is read-only here, and temporary files go to the capsule's own /run.
 IN_CAPSULE = f"""
-import os, subprocess, sys
+import os, select, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(PROJECT)!r})
 from testbed.system import capsule
@@ -43,8 +43,23 @@ environment = {{**os.environ, "TMPDIR": str(temporary), "HOME": "/run"}}
 status = subprocess.call(
     sys.argv[1:], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", env=environment
 )
-gsos = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"\\0apps\\0gsos\\0" in p.read_bytes()]
-print("GSOS processes left:", len(gsos), "files left:", os.listdir(temporary), flush=True)
+
+def gsos():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"\\0apps\\0gsos\\0" in path.read_bytes():
+                yield path
+        except OSError:  # it has ended meanwhile
+            pass
+
+# After an error mn ends without stopping its controllers: the kernel ends them with it, which may take a moment.
+for started in list(gsos()):
+    try:
+        watched = os.pidfd_open(int(started.parent.name))
+    except ProcessLookupError:
+        continue
+    select.select([watched], [], [], 10)
+print("GSOS processes left:", len(list(gsos())), "files left:", os.listdir(temporary), flush=True)
 sys.exit(status)
 """
 

@@ -163,6 +163,7 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     assert answers[ECN].strip() == "1"  # source queues mark
 
 
+@pytest.mark.beside
 def test_gsp_under_a_scheme_without_agents_and_silence_there() -> None:
     way = "path h1 h5 tcp 40000 9000"
     spine = number(r": path s(\d)", said([way], "--scheme", "ecmp")[way])
@@ -280,6 +281,7 @@ def but_for_numbers(line: str) -> str:
     return re.sub(r"\d+(\.\d+)?", "N", " ".join(line.split()))
 
 
+@pytest.mark.beside
 def test_the_walkthrough_goes_as_its_page_says() -> None:
     options, dialogue, named = walkthrough()
     assert len(dialogue) >= 6 and len(named) >= 12
@@ -309,6 +311,7 @@ def ranks_below(pid: int) -> int:
     return sum(map(is_below, ranks))
 
 
+@pytest.mark.beside
 def test_ctrl_c_at_a_terminal_ends_the_command_and_not_the_fabric() -> None:
     with Terminal("--scheme", "gse1", *FABRIC) as terminal:
         terminal.read_until(re.escape(PROMPT))
@@ -348,6 +351,7 @@ def test_ctrl_c_at_a_terminal_ends_the_command_and_not_the_fabric() -> None:
         assert terminal.read_to_end() == 0
 
 
+@pytest.mark.beside
 def test_the_end_of_input_at_a_terminal_leaves_the_prompt() -> None:
     with Terminal(*FABRIC) as terminal:
         terminal.read_until(re.escape(PROMPT))

@@ -59,7 +59,7 @@ KEYS = {
     "wrong_elements": int,
     "run_dir": str,
 }
-QUICK = {"workload.iterations": 1, "measure.calibrate": False}
+QUICK = {"workload.iterations": 1, "workload.warmup_size_bytes": 65_536, "measure.calibrate": False}
 # What TCP may lose against the observed placement at these sizes: slow start, recovery after a drop on a shared link
 # (some hundred ms of 1-3 s), the pauses of a busy machine. Measured on an idle one: 0.94..1.00.
 LEAST_OF_PREDICTION = 0.6
@@ -198,10 +198,12 @@ FABRICS: dict[str, dict[str, Any]] = {
     "2:1 by rate": {**fabric(2, 4, 4), "fabric.uplink_rate_mbps": 5},
     "two links per pair": {**fabric(2, 2, 4), "fabric.links_per_pair": 2},
     "MTU 1500": {**fabric(2, 2, 2), "fabric.mtu_bytes": 1500},
+    "3x5x3, 2:1 by rate": {**fabric(3, 5, 3), "fabric.uplink_rate_mbps": 5},
+    "two links per pair, MTU 1500": {**fabric(2, 1, 2), "fabric.links_per_pair": 2, "fabric.mtu_bytes": 1500},
 }
 
 
-OFTEN = ("3x5x3", "2:1 by rate", "two links per pair", "MTU 1500")  # one for each way to be odd; the rest: --full
+OFTEN = ("3x5x3, 2:1 by rate", "two links per pair, MTU 1500")  # every way to be odd once; one by one: --full
 
 
 @pytest.mark.parametrize("name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.full) for n in FABRICS])
@@ -278,6 +280,7 @@ def test_random_ranks_differ_between_seeds_but_not_between_schemes(tmp_path: Pat
     ]
 
 
+@pytest.mark.beside
 def test_an_unannounced_job_works_too(tmp_path: Path) -> None:
     settings = {**QUICK, **size(256), **fabric(2, 2, 2), "workload.announce": False}
     (run,) = gse_run(tmp_path, settings=settings, schemes="gse1").runs
@@ -285,6 +288,7 @@ def test_an_unannounced_job_works_too(tmp_path: Path) -> None:
     assert not Path(run["run_dir"], "raw", "announced.json").exists()
 
 
+@pytest.mark.beside
 def test_a_user_s_own_file_gives_its_name_to_the_results(tmp_path: Path) -> None:
     own = tmp_path / "My question.yml"
     own.write_text(
@@ -299,6 +303,7 @@ def test_a_user_s_own_file_gives_its_name_to_the_results(tmp_path: Path) -> None
     assert re.search(r"^gse1 +7 ", done.stdout, re.MULTILINE), done.stdout  # the table is on stdout without --json
 
 
+@pytest.mark.beside
 def test_elephants_run_beside_the_collective(tmp_path: Path) -> None:
     campaign = gse_run(tmp_path, "background_elephants", {**QUICK, **size(512)})
     for run in campaign.runs:
@@ -339,6 +344,7 @@ def test_a_link_failing_in_mid_collective_costs_an_outage_and_nothing_else(tmp_p
     assert_as_fast_as_the_paths_allow(later)
 
 
+@pytest.mark.beside
 def test_what_was_healed_is_as_before_and_what_was_not_may_differ(tmp_path: Path) -> None:
     faults = "{t_s: 0.1, action: slow, target: s1}, {t_s: 0.3, action: heal, target: l1-s1}"
     (tmp_path / "slow.yml").write_text(f"faults: [{faults}]\n")
@@ -350,6 +356,7 @@ def test_what_was_healed_is_as_before_and_what_was_not_may_differ(tmp_path: Path
         assert not any("settings changed" in reason for reason in run["reasons"]), run["reasons"]
 
 
+@pytest.mark.beside
 def test_a_spine_failing_for_good_is_survived(tmp_path: Path) -> None:
     (tmp_path / "spine.yml").write_text("faults: [{t_s: 0.2, action: fail, target: s1}]\n")
     settings = {**QUICK, **size(512), **fabric(2, 2, 2), "measure.probe_interval_ms": 0}
@@ -382,6 +389,7 @@ def on_small_disk(folder: Path, disk_size: str, argv: list[str], **options: Any)
     )
 
 
+@pytest.mark.beside
 def test_a_disk_that_is_nearly_full_is_refused_before_anything_runs(tmp_path: Path) -> None:
     argv = run_argv(tmp_path, "allreduce_ring", SMALL, schemes="gse1", seeds="1")
     out, err = on_small_disk(
@@ -391,6 +399,7 @@ def test_a_disk_that_is_nearly_full_is_refused_before_anything_runs(tmp_path: Pa
     assert re.fullmatch(rf"gse: {tmp_path}: disk nearly full; got 52 MB free, expected at least 200 MB\n", err), err
 
 
+@pytest.mark.beside
 def test_a_disk_that_fills_up_during_a_run_ends_it_and_keeps_what_there_is(tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -490,6 +499,7 @@ def test_a_run_that_others_disturb_is_made_again_when_they_have_gone_and_both_ar
 # --- two at once ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.beside
 def test_two_campaigns_at_once_do_not_see_each_other(tmp_path: Path) -> None:
     argv = run_argv(tmp_path, "allreduce_ring", SMALL, schemes="ecmp,gse1", seeds="1")
     both = [
