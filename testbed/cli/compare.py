@@ -22,8 +22,9 @@ import json
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError
 from testbed.results.sets import RunSet, load_set
-from testbed.views.difference import QUANTITIES, difference
+from testbed.views.difference import difference
 from testbed.views.difference_table import difference_table
+from testbed.views.quantities import COMPARED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Q,...",
         type=_quantities,
         default=(),
-        help=f"quantities to look at, the fewer the sharper: {', '.join(one.key for one in QUANTITIES)}",
+        help=f"quantities to look at, the fewer the sharper: {', '.join(one.key for one in COMPARED)}",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
 
@@ -98,7 +99,7 @@ def _fraction(text: str) -> float:
 
 
 def _quantities(text: str) -> tuple[str, ...]:
-    known = [one.key for one in QUANTITIES]
+    known = [one.key for one in COMPARED]
     names = tuple(text.split(","))
     if wrong := [name for name in names if name not in known]:
         raise argparse.ArgumentTypeError(f"got {wrong[0][:80]!r}, expected some of {', '.join(known)}")

@@ -243,10 +243,14 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "verdict", summary["verdict"]
     yield "ranks, scheme", f"{len(program['ranks'])}, {summary['scheme']}"
     yield "first start to last end, s", number(program["duration_s"], 3)
-    yield "  of which communicating, s", number(program["communicating_s"], 3)
+    others = summary.get("other_traffic")
+    windows = "  of which communicating, s" if others is None else "  of which links were busy, s"
+    yield windows, number(program["communicating_s"], 3)
     sent = [host["sent_bytes"] for host in program["hosts"]]
     known = [value for value in sent if value is not None]
     yield "sent by all hosts, MB", number(sum(known) / 1e6, 3) if known and len(known) == len(sent) else NOT_MEASURED
+    if others is not None:
+        yield from _other_lines(others)
     yield "loaded uplinks used", number(summary["uplink_utilization"], 3)
     yield "busiest uplink over mean", number(summary["uplink_max_over_mean"], 2)
     yield "probes p50 / p99, ms", f"{number(latency_ms['p50'], 1)} / {number(latency_ms['p99'], 1)}"
@@ -257,6 +261,17 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"reported by rank {one['rank']}", ", ".join(said)
     if (more := len(summary["reported"]) - MOST_REPORTED_SHOWN) > 0:
         yield "reported", f"{more} lines more, in summary.json"
+
+
+def _other_lines(others: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what was sent beside the program, so that nobody takes it for the program's."""
+    for name, key in (("  of other traffic, about", "sent_bytes"), ("  of the program, about", "own_sent_bytes")):
+        yield name, NOT_MEASURED if others[key] is None else f"{others[key] / 1e6:.3f}"
+    for one in others["kinds"]:
+        size = NOT_MEASURED if one["size_bytes"] is None else f"{one['size_bytes'] / 1e6:.3f}"
+        missing = f", {one['missing']} not arrived" if one["missing"] else ""
+        yield f"{one['kind']}, MB", f"{size} by {one['count']}{missing}"
+    yield "all else here", "everybody's, not the program's alone"
 
 
 def _value(value: object) -> str:

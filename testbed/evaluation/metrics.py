@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 from testbed.evaluation.crossflows import BurstTime, FlowTimes, Replayed, burst_times, flow_times, replayed
@@ -31,10 +31,9 @@ from testbed.evaluation.pairs import (
     run_pattern,
     run_rounds,
 )
-from testbed.evaluation.records import LEAST_S, IterationRow, MessageRow, ProbeRow, RunRecord
+from testbed.evaluation.records import IterationRow, MessageRow, ProbeRow, RunRecord
 from testbed.evaluation.series import Window, direction_series, queue_series, total
 from testbed.evaluation.training import TrainingMetrics, predict_training, training_metrics
-from testbed.inference.student import two_sided_quantile
 from testbed.model.oracle import Ideal, Prediction, pattern_ideal
 from testbed.model.rounds import Rounds
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
@@ -307,45 +306,6 @@ def usual_pause_s(run: RunRecord) -> float | None:
         if not row.warmup and row.max_gap_s is not None and not any(row.start_s <= t <= row.end_s for t in faults_s):
             longest[row.iteration] = max(longest.get(row.iteration, 0.0), row.max_gap_s)
     return median(longest.values()) if longest else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """How many times faster than the reference, paired by seed: geometric mean and its 95% confidence interval.
-
-    ``low``/``high`` are None for fewer than two pairs (Student's t on the logarithms of the ratios).
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    smallest: float
-    largest: float
-    pairs: int
-
-
-def paired_speedup(reference_s: Mapping[int, float], other_s: Mapping[int, float]) -> Ratio | None:
-    """Compare completion times (seed -> s); None when no seed is in both."""
-    pairs = [(reference_s[seed], other_s[seed]) for seed in sorted(reference_s.keys() & other_s.keys())]
-    ratios = [reference / other for reference, other in pairs if min(reference, other) >= LEAST_S]
-    if not ratios:
-        return None
-    logs = [math.log(ratio) for ratio in ratios]
-    mean = fmean(logs)
-    reach = two_sided_quantile(0.95, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
-    return Ratio(
-        mean=_exp(mean),
-        low=None if reach is None else _exp(mean - reach),
-        high=None if reach is None else _exp(mean + reach),
-        smallest=min(ratios),
-        largest=max(ratios),
-        pairs=len(ratios),
-    )
-
-
-def _exp(value: float) -> float:
-    """Return e to a power: a number even where two runs hardly have a ratio."""
-    return math.exp(min(value, 700.0))
 
 
 def _whole(value: float | None) -> int | None:

@@ -7,6 +7,8 @@ Nobody knows what the program meant to send. Definitions:
   the probes; neighbouring ones are one window.
 - bytes: Ethernet frames, over the span, widened to the samples that enclose it; probes and agents' frames are in them.
 - uplinks: as of a workload, over the communicating windows.
+- other: what of a host's bytes is the scenario's own traffic beside the program (``testbed.evaluation.others``); all
+  other numbers of the fabric are everybody's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from testbed.evaluation.metrics import LOADED_FRACTION, Latency, latency
+from testbed.evaluation.others import Carried, carried, host_bytes, transfers
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, Window, direction_series, queue_series, total
 from testbed.model.topology import Direction
@@ -40,11 +43,13 @@ class RankSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTraffic:
-    """What one rank's host sent and received."""
+    """What one rank's host sent and received, and how much of that is other traffic, about; 0 where there is none."""
 
     host: str
     sent_bytes: float | None
     received_bytes: float | None
+    other_sent_bytes: float | None
+    other_received_bytes: float | None
     retransmitted_segments: int | None
     out_of_order_packets: int | None
 
@@ -69,6 +74,18 @@ class ProgramMetrics:
     uplinks: UplinkUse | None
     latency: Latency | None
     dropped_packets: int | None
+    others: tuple[Carried, ...] = ()
+
+    @property
+    def other_sent_bytes(self) -> float | None:
+        """Bytes the ranks' hosts sent that are not the program's, about."""
+        return total(host.other_sent_bytes for host in self.hosts)
+
+    @property
+    def own_sent_bytes(self) -> float | None:
+        """Bytes the ranks' hosts sent beside other traffic, about: the program's, probes, agents' frames."""
+        sent, other = total(host.sent_bytes for host in self.hosts), self.other_sent_bytes
+        return None if sent is None or other is None else max(sent - other, 0.0)
 
     @property
     def judged(self) -> tuple[Window, ...]:
@@ -93,6 +110,7 @@ def measure_program(run: RunRecord) -> ProgramMetrics:
         communicating=windows,
         ranks=ranks,
         hosts=tuple(_hosts(run, ranks, bytes_, span)),
+        others=carried(transfers(run)),
         uplinks=_uplinks(run, bytes_, windows),
         latency=latency(run.tables.probes, windows or ((span,) if span else ())),
         dropped_packets=_dropped_packets(run, span),
@@ -161,6 +179,7 @@ def _hosts(
             by_end["rx", direction.dst.node] = direction
     said = run.events_named("tcp")
     counted: dict[str, Any] = dict(said[-1]["hosts"]) if said else {}
+    others = _others(run, bytes_, span)
     for rank in ranks:
         found = {
             way: bytes_[name].increase_around(*span) if span and name in bytes_ else None
@@ -172,9 +191,21 @@ def _hosts(
             host=rank.host,
             sent_bytes=found["tx"],
             received_bytes=found["rx"],
+            other_sent_bytes=None if others is None else others[0].get(rank.host, 0.0),
+            other_received_bytes=None if others is None else others[1].get(rank.host, 0.0),
             retransmitted_segments=tcp.get("retransmitted_segments"),
             out_of_order_packets=tcp.get("out_of_order_packets"),
         )
+
+
+def _others(
+    run: RunRecord, bytes_: dict[str, Series], span: Window | None
+) -> tuple[dict[str, float], dict[str, float]] | None:
+    """Return what other traffic brought hosts' links, sent and received, while their counters were read."""
+    if span is None:
+        return None
+    sampled = next((series for series in bytes_.values() if len(series.times_s) > 1), None)
+    return host_bytes(run, transfers(run), span if sampled is None else sampled.enclosing(*span))
 
 
 def _uplinks(run: RunRecord, bytes_: dict[str, Series], windows: tuple[Window, ...]) -> UplinkUse | None:

@@ -25,8 +25,8 @@ from testbed.fidelity.pace import (
     check_busy_cores,
     check_foreign_load,
     check_probe_lateness,
-    check_replay_lateness,
     check_sampler_lateness,
+    check_sender_lateness,
     check_steal,
     check_switch_core,
     check_switch_wait,
@@ -49,12 +49,13 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_foreign_load,
     check_steal,
     check_probe_lateness,
-    check_replay_lateness,
+    check_sender_lateness,
     check_sampler_lateness,
     check_socket_drops,
     check_interface_drops,
     check_unaccounted,
 )
+LEAST_BESIDE_OTHERS: Final = 0.1  # of other traffic's bytes: how well these are known, agents' frames included
 # Open MPI polls while it waits, so no core is ever idle; its ranks run only when nothing else wants to.
 NOT_WHERE_RANKS_POLL: Final = frozenset({check_busy_cores})
 
@@ -80,9 +81,17 @@ def check_program(evidence: FabricEvidence) -> Finding | None:
 
 
 def check_traffic(metrics: ProgramMetrics) -> Finding | None:
-    """Something was sent: a fabric that carried nothing was not tried."""
-    text = "the program sent next to nothing over the fabric"
-    return None if metrics.communicating else Finding("no_traffic", Level.SUSPECT, text)
+    """The program sent something: a fabric that carried nothing, or others' traffic alone, was not tried by it."""
+    if not metrics.communicating:
+        return Finding("no_traffic", Level.SUSPECT, "the program sent next to nothing over the fabric")
+    own, other = metrics.own_sent_bytes, metrics.other_sent_bytes
+    if own is None or other is None or own > LEAST_BESIDE_OTHERS * other:
+        return None
+    text = (
+        f"what the program sent cannot be told from other traffic: its hosts sent {own / 1e6:.3g} MB more than the "
+        f"{other / 1e6:.3g} MB of that"
+    )
+    return Finding("no_traffic", Level.SUSPECT, text)
 
 
 def check_missing_of_program(evidence: FabricEvidence, metrics: ProgramMetrics) -> Finding | None:
@@ -98,6 +107,7 @@ def _missing(evidence: FabricEvidence, metrics: ProgramMetrics) -> Iterator[str]
         "read-back settings": "read_back" in run.network and bool(run.events_named("read_back")),
         "calibration": bool(tables.calibration) or not measure.calibrate,
         "bytes of hosts": all(None not in (host.sent_bytes, host.received_bytes) for host in metrics.hosts),
+        "bytes of other traffic": metrics.other_sent_bytes is not None or not metrics.hosts,
         "TCP's counters": all(host.retransmitted_segments is not None for host in metrics.hosts),
         "queue drops": metrics.dropped_packets is not None,
         "counters of the agents": bool(run.events_named("agents")) or run.settings.attachment == "none",

@@ -125,8 +125,10 @@ THRESHOLDS = {
     ),
     "uplink_bytes": Threshold(0.01, 0.05, "the bytes an all-reduce moves are known exactly"),
     "host_bytes": Threshold(0.01, 0.05, "what an algorithm brings each rank is known exactly"),
-    # Measured on an idle machine: 1 to 2.5 ms up to 8000 frames/s, 15 ms at 16,000.
-    "replay_lateness": Threshold(0.01, 0.1, "frames that leave late are not the capture's traffic any more"),
+    # Measured, replayed frames on an idle machine: 1 to 2.5 ms up to 8000 frames/s, 15 ms at 16,000. With 16 agents in
+    # hosts that wait 64% of their ready time for one of two cores: Poisson flows 6.5 ms, small messages 5.9 ms,
+    # bursts 0.9-3.8 ms (their last flows 10 ms).
+    "sender_lateness": Threshold(0.01, 0.1, "what leaves late is not the traffic that was asked for any more"),
     "missing": Threshold(0, None, "what was not measured could have told against the run"),
 }
 

@@ -8,15 +8,13 @@ left of it: docs/compare.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.inference.contrast import paired
+from testbed.inference.speedup import paired_speedup
 
 LEAST_SEEDS: Final = 10
-CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,7 @@ class Reach:
 
 def reach(baseline_s: Mapping[int, float], other_s: Mapping[int, float]) -> Reach:
     """Return how well the speed-up (baseline time / other time; seed -> s > 0) is known."""
-    seeds = sorted(baseline_s.keys() & other_s.keys())
-    contrast = paired([math.log(baseline_s[seed] / other_s[seed]) for seed in seeds])
-    if contrast is None:
-        return Reach(len(seeds))
-    low, high = contrast.interval(CONFIDENCE)
-    return Reach(len(seeds), contrast.ratio, low, high, math.expm1(min(contrast.reach(CONFIDENCE), 700.0)))
+    found = paired_speedup(baseline_s, other_s)
+    if found is None or found.low is None or found.high is None:
+        return Reach(0 if found is None else found.pairs)
+    return Reach(found.pairs, found.mean, found.low, found.high, found.high / found.mean - 1)

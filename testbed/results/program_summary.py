@@ -42,6 +42,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "checks": [finding.check for finding in verdict.findings],
         "program": _program(run, metrics),
+        **_others(metrics),
         "reported": [{"rank": e["rank"], **e["values"]} for e in record.events_named("reported")],
         "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
@@ -67,6 +68,15 @@ def _program(run: Run, metrics: ProgramMetrics) -> dict[str, Any]:
         "ranks": [asdict(rank) for rank in metrics.ranks],
         "hosts": [asdict(host) for host in metrics.hosts],
     }
+
+
+def _others(metrics: ProgramMetrics) -> dict[str, Any]:
+    """Return what was sent beside the program; nothing where there was no such traffic."""
+    if not metrics.others:
+        return {}
+    kinds = [asdict(one) for one in metrics.others]
+    sent = {"sent_bytes": metrics.other_sent_bytes, "own_sent_bytes": metrics.own_sent_bytes}
+    return {"other_traffic": {**sent, "kinds": kinds}}
 
 
 def _details(metrics: ProgramMetrics, used: Usage) -> dict[str, Any]:

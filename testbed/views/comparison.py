@@ -14,8 +14,8 @@ from typing import Any
 
 from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
-from testbed.evaluation.metrics import Ratio, paired_speedup
-from testbed.evaluation.records import MOST
+from testbed.evaluation.records import LEAST_S, MOST
+from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.model.oracle import Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.store import Run
@@ -143,12 +143,13 @@ class Comparison:
         numbers = [number for entry in self.of(scheme) if (number := entry.number(*keys)) is not None]
         return Spread(fmean(numbers), min(numbers), max(numbers)) if numbers else None
 
-    def speedup(self, scheme: str) -> Ratio | None:
+    def speedup(self, scheme: str) -> Speedup | None:
         """Return how many times faster than the first scheme, paired by seed (the latest run of each)."""
         return paired_speedup(self._completions(self.schemes[0]), self._completions(scheme))
 
     def _completions(self, scheme: str) -> dict[int, float]:
-        return {entry.seed: s for entry in self.of(scheme) if (s := entry.number("completion_s"))}
+        timed = ((entry.seed, entry.number("completion_s")) for entry in self.of(scheme))
+        return {seed: seconds for seed, seconds in timed if seconds is not None and seconds >= LEAST_S}
 
     @cached_property
     def ecmp_expectation(self) -> Expectation | None:

@@ -21,6 +21,7 @@ from testbed.results.sets import RunSet, commit_of, flatten
 from testbed.results.store import Run
 from testbed.results.summary import summarise
 from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
+from testbed.views.quantities import COMPARED, Quantity
 
 FORMAT_VERSION: Final = 1
 WORDS: Final = frozenset({"question", "expectation"})
@@ -34,48 +35,6 @@ VOLATILE: Final = frozenset(
     }
 )
 Outcome = Literal["better", "worse", "within margin", "undecided", "not tested"]
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number of a run's summary; ``keys`` is where."""
-
-    key: str
-    label: str
-    keys: tuple[str, ...]
-    more_is_better: bool = False
-    is_count: bool = False
-
-    def number(self, entry: Entry) -> float | None:
-        """Return what the run measured."""
-        return entry.number(*self.keys)
-
-
-QUANTITIES: Final = (
-    Quantity("completion_s", "completion time, s", ("completion_s",)),
-    Quantity("first_job_s", "  of the first job, s", ("jobs", "first_s")),
-    Quantity("efficiency", "efficiency", ("efficiency",), more_is_better=True),
-    Quantity("fairness", "fairness of pairs (Jain)", ("fairness",), more_is_better=True),
-    Quantity("receiver_utilization", "receiver's link used", ("receiver_utilization",), more_is_better=True),
-    Quantity("uplink_max_over_mean", "uplinks, max/mean", ("uplink_max_over_mean",)),
-    Quantity("exposed_share", "exposed communication, share", ("training", "exposed_share")),
-    Quantity("latency_p50_ms", "latency p50, ms", ("latency_ms", "p50")),
-    Quantity("latency_p99_ms", "latency p99, ms", ("latency_ms", "p99")),
-    Quantity("mice_latency_p50_ms", "small messages p50, ms", ("mice_latency_ms", "p50")),
-    Quantity("mice_latency_p99_ms", "small messages p99, ms", ("mice_latency_ms", "p99")),
-    Quantity("dropped_packets", "packets dropped", ("dropped_packets",), is_count=True),
-    Quantity("retransmitted_segments", "segments resent", ("retransmitted_segments",), is_count=True),
-    Quantity("out_of_order_packets", "packets out of order", ("out_of_order_packets",), is_count=True),
-    Quantity("outage_ms", "outage, ms", ("outage_ms",)),
-    Quantity("recovery_ms", "recovery, ms", ("recovery_ms",)),
-    Quantity("dgsq_wait_p50_ms", "wait at its source p50, ms", ("dgsq_wait_ms", "p50")),
-    Quantity("dgsq_wait_p99_ms", "wait at its source p99, ms", ("dgsq_wait_ms", "p99")),
-    Quantity("agents_dropped", "frames dropped by agents", ("agents", "dropped"), is_count=True),
-    Quantity("agents_resent", "frames resent by agents", ("agents", "retransmitted"), is_count=True),
-    Quantity("control_fraction", "control frames, share", ("control_fraction",)),
-    Quantity("agent_cpu_us_per_frame", "agents, µs per host frame", ("agent_cpu_us_per_frame",)),
-    Quantity("switch_cores", "switches' processors", ("details", "cpu", "roles", "vswitchd", "run_cores")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +388,7 @@ def _values_text(counts: Counter[str]) -> str:
 
 def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> tuple[Row, ...]:
     """Return a row per cell and quantity any run has, p-values adjusted over all of them."""
-    wanted = [one for one in QUANTITIES if not only or one.key in only]
+    wanted = [one for one in COMPARED if not only or one.key in only]
     found = []
     for cell in cells:
         sides = [

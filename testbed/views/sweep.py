@@ -6,7 +6,7 @@ INVALID runs have no part in medians but are counted and drawn as what they are;
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import comb, log10
@@ -20,6 +20,7 @@ from testbed.results.summary import summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
 from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
+from testbed.views.quantities import QUANTITIES
 
 FORMAT_VERSION: Final = 1
 CONFIDENCE: Final = 0.95
@@ -27,47 +28,6 @@ INTERVAL_WORDS: Final = "95% confidence interval of the median (order statistics
 MOST_PLAIN: Final = 10_000  # larger numbers have commas
 RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
 STATES: Final = (*VERDICTS, RUN_FAILED, NOT_RUN)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number every run may have; ``key`` names it in JSON."""
-
-    key: str
-    of: Callable[[Entry], float | None]
-
-
-def _at(*keys: str) -> Callable[[Entry], float | None]:
-    return lambda entry: entry.number(*keys)
-
-
-def control_fraction(entry: Entry) -> float | None:
-    """Return the share of control frames of all frames the agents sent into the fabric."""
-    data, control = entry.number("agents", "data_out"), entry.number("agents", "control_out")
-    return control / (data + control) if data is not None and control is not None and data + control else None
-
-
-QUANTITIES: Final = (
-    Quantity("efficiency", _at("efficiency")),
-    Quantity("completion_s", _at("completion_s")),
-    Quantity("exposed_share", _at("training", "exposed_share")),
-    Quantity("algbw_mbps", _at("algbw_mbps")),
-    Quantity("busbw_mbps", _at("busbw_mbps")),
-    Quantity("wrong_elements", _at("wrong_elements")),
-    Quantity("host_bytes_off", _at("host_bytes_off")),
-    Quantity("dropped_packets", _at("dropped_packets")),
-    Quantity("out_of_order_packets", _at("out_of_order_packets")),
-    Quantity("dgsq_wait_p50_ms", _at("dgsq_wait_ms", "p50")),
-    Quantity("dgsq_wait_p99_ms", _at("dgsq_wait_ms", "p99")),
-    Quantity("control_fraction", control_fraction),
-    Quantity("agent_cores", _at("details", "cpu", "roles", "gsp", "run_cores")),
-    Quantity("latency_p50_ms", _at("latency_ms", "p50")),
-    Quantity("latency_p99_ms", _at("latency_ms", "p99")),
-    Quantity("mice_latency_p50_ms", _at("mice_latency_ms", "p50")),
-    Quantity("mice_latency_p99_ms", _at("mice_latency_ms", "p99")),
-    Quantity("flow_slowdown_p50", _at("flow_times", "all", "slowdown_p50")),
-    Quantity("flow_slowdown_p99", _at("flow_times", "all", "slowdown_p99")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +57,7 @@ class Member:
     @cached_property
     def numbers(self) -> dict[str, float | None]:
         """Every quantity by its key."""
-        return {one.key: None if self.entry is None else one.of(self.entry) for one in QUANTITIES}
+        return {one.key: None if self.entry is None else one.number(self.entry) for one in QUANTITIES}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.console import RenderableType
 
 from testbed.errors import printable
-from testbed.evaluation.metrics import Ratio
+from testbed.inference.speedup import Speedup
 from testbed.views.cells import Grid, number_text
 from testbed.views.sweep import Group, Median, SweepResults
 from testbed.views.sweep_panels import is_training
@@ -90,7 +90,7 @@ def _pace_notes(results: SweepResults) -> tuple[str, ...]:
     )
 
 
-def _gain(ratio: Ratio | None) -> str:
+def _gain(ratio: Speedup | None) -> str:
     if ratio is None or ratio.low is None or ratio.high is None:
         return number_text(None if ratio is None else ratio.mean, 3)
     return f"{ratio.mean:.3f} ({ratio.low:.3f}..{ratio.high:.3f})"

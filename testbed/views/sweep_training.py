@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from testbed.evaluation.metrics import Ratio
+from testbed.inference.speedup import Speedup
 from testbed.views.colours import scheme_colour
 from testbed.views.plots import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Axis, SweepResults, axis_of
@@ -117,7 +117,7 @@ def _collisions(axes: Axes, results: SweepResults) -> None:
     _grid(axes)
 
 
-def _interval(axes: Axes, x: float, ratio: Ratio, number: int, colour: str) -> None:
+def _interval(axes: Axes, x: float, ratio: Speedup, number: int, colour: str) -> None:
     """Draw a ratio with its interval, where it has one."""
     reach = None if ratio.low is None or ratio.high is None else [[ratio.mean - ratio.low], [ratio.high - ratio.mean]]
     axes.errorbar(x, ratio.mean, yerr=reach, fmt=MARKERS[number % len(MARKERS)], color=colour, zorder=3, **INTERVAL)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from testbed.evaluation.metrics import Ratio, paired_speedup
+from testbed.evaluation.records import LEAST_S
+from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.views.comparison import INVALID
 from testbed.views.sweep import Group, Member, SweepResults
 
 Pairs = dict[int, float]  # key of a pair of runs -> seconds
 
 
-def speed_gains(results: SweepResults) -> dict[tuple[int, str], Ratio]:
+def speed_gains(results: SweepResults) -> dict[tuple[int, str], Speedup]:
     """Return how much faster each scheme is than the first at each value, paired by seed."""
     found = {}
     for group in results.groups:
@@ -20,7 +21,7 @@ def speed_gains(results: SweepResults) -> dict[tuple[int, str], Ratio]:
     return found
 
 
-def ideal_gains(results: SweepResults) -> dict[int, Ratio]:
+def ideal_gains(results: SweepResults) -> dict[int, Speedup]:
     """Return how much faster than the first scheme an ideal network would be at each value."""
     found = {}
     for group in results.of(results.stored.sweep.schemes[0]):
@@ -31,7 +32,7 @@ def ideal_gains(results: SweepResults) -> dict[int, Ratio]:
     return found
 
 
-def collision_gains(results: SweepResults) -> dict[tuple[int, str], Ratio]:
+def collision_gains(results: SweepResults) -> dict[tuple[int, str], Speedup]:
     """Return the same over all values, by how many flows the fullest link had under the first scheme."""
     schemes = results.stored.sweep.schemes
     slower: dict[tuple[int, str], tuple[Pairs, Pairs]] = {}
@@ -54,7 +55,9 @@ def _times(group: Group) -> Pairs:
 
 
 def _seconds(member: Member) -> float | None:
-    return None if member.state == INVALID else member.numbers["completion_s"]
+    """Return what an iteration took; None of a run that is INVALID, or where it was not measured."""
+    seconds = member.numbers["completion_s"]
+    return None if member.state == INVALID or seconds is None or seconds < LEAST_S else seconds
 
 
 def _collisions(member: Member) -> int | None:

@@ -102,6 +102,17 @@ def test_five_per_cent_less_link_rate_is_said(gse: Gse, base: Path) -> None:
     assert row(document, "efficiency")["outcome"] == "undecided"  # slower links, as well used
 
 
+def test_poisson_flows_are_compared_and_what_another_number_says_is_not(gse: Gse, tmp_path: Path) -> None:
+    for label, factor in (("a", 1.0), ("b", 1.5)):
+        for number, path in enumerate(sorted(stored_set(tmp_path, label).iterdir())):
+            slowdowns = {"slowdown_p50": factor * (2 + 0.01 * number), "slowdown_p99": 9.0}
+            edited(path, flow_times={"all": slowdowns})
+    document = as_json(gse("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"))
+    assert row(document, "flow_slowdown_p50")["outcome"] == "worse"
+    assert row(document, "flow_slowdown_p99")["outcome"] == "equal"
+    assert {"busbw_mbps", "wrong_elements"} & {one["quantity"] for one in document["results"]} == set()
+
+
 def test_what_got_better_may_be_allowed(gse: Gse, base: Path) -> None:
     pair = (str(base / "c"), str(base / "a"), "--only", "completion_s")
     assert gse("compare", *pair).status == 1

@@ -86,15 +86,44 @@ def test_what_was_asked_for_and_is_not_there_is_missing() -> None:
     assert all(words in told for words in ("times of flows", "times of bursts", "replayed frames"))
 
 
-def test_frames_that_left_late_are_a_doubt() -> None:
-    run = run_with({"replay": {"file": "x.pcap"}})
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [
+        ("replay", "send_lateness_s", "replayed frames left up to 50.0 ms late"),
+        ("cross_flows", "start_lateness_s", "Poisson flows left up to 50.0 ms late"),
+        ("messages", "send_lateness_s", "small messages left up to 50.0 ms late"),
+    ],
+)
+def test_what_left_late_is_a_doubt_whoever_sent_it(table: str, column: str, words: str) -> None:
+    cross = {"poisson": POISSON, "bursts": BURSTS, "replay": {"file": "x.pcap"}}
+    workload = {"iterations": 2, "size_bytes": 8 * MIB, "mice_interval_ms": 20.0}
+    run = healthy(scenario_of(workload=workload, cross_traffic=cross))
 
-    def checks(of: RunRecord) -> set[str]:
-        return {one.check for one in judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings}
+    def reasons(of: RunRecord) -> list[str]:
+        found = judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings
+        return [one.text for one in found if one.check == "sender_lateness"]
 
-    assert "replay_lateness" not in checks(run)
-    late = [replace(row, send_lateness_s=0.05) for row in run.tables.replay]
-    assert "replay_lateness" in checks(with_rows(run, replay=late))
+    assert reasons(run) == []
+    late = [replace(row, **{column: 0.05}) for row in getattr(run.tables, table)]
+    (reason,) = reasons(with_rows(run, **{table: late}))
+    assert reason.startswith(words)
+
+
+def test_a_burst_is_as_late_as_its_first_flow() -> None:
+    run = run_with({"bursts": BURSTS})
+
+    def late(first_s: float) -> bool:
+        begun: set[int | None] = set()
+        rows = []
+        for row in run.tables.cross_flows:
+            rows.append(replace(row, start_lateness_s=0.5 if row.burst in begun else first_s))
+            begun.add(row.burst)
+        of = with_rows(run, cross_flows=rows)
+        found = judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings
+        return any(one.text.startswith("bursts left") for one in found if one.check == "sender_lateness")
+
+    assert not late(0.005)
+    assert late(0.02)
 
 
 @pytest.fixture

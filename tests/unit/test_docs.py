@@ -10,6 +10,7 @@ import pytest
 from testbed.evaluation.agents import SUMMED
 from testbed.gse.dataplane.counters import Counters
 from testbed.model.scenario import SCHEMES, FaultAction, WorkloadKind
+from testbed.views.quantities import COMPARED, QUANTITIES
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -36,6 +37,15 @@ def test_every_counter_of_an_agent_is_explained() -> None:
     explained = set(re.findall(r"`(\w+)`", first_cells))
     assert set(Counters().to_json()) - explained == set()
     assert {"foreign", "faults_heard", "congestion_heard"} <= set(SUMMED) <= explained
+
+
+def test_the_numbers_of_sweeps_and_comparisons_are_listed() -> None:
+    text = (PROJECT / "docs" / "results-format.md").read_text()
+    table, _, after = text.partition("| quantity | from summary.json |")[2].partition("\n\n")
+    listed = [name for line in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(listed) == sorted(one.key for one in QUANTITIES)
+    not_compared = re.findall(r"`(\w+)`", after.partition("but ")[2].partition(", which")[0])
+    assert sorted(not_compared) == sorted({one.key for one in QUANTITIES} - {one.key for one in COMPARED})
 
 
 def test_tables_have_no_gap_that_ends_them() -> None:

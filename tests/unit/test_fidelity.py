@@ -579,7 +579,7 @@ def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
 
 
 def test_every_check_of_the_table_is_tripped_by_some_case() -> None:
-    elsewhere = {"compute_lateness", "replay_lateness"}  # in the files of these workloads
+    elsewhere = {"compute_lateness", "sender_lateness"}  # in the files of these workloads
     tripped = {case[2] for case in CASES} | {"switch_bound", "agents", "short_of_grants"} | elsewhere
     assert tripped == set(THRESHOLDS)
     assert len(CHECKS) == len(THRESHOLDS)

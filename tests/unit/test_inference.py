@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from testbed.inference.contrast import LEAST_RUNS, REPEATABILITY, Contrast, holm, paired, unpaired
 from testbed.inference.pairing import NOTHING_TO_TEST, Measured, contrasted, pairs_of
+from testbed.inference.speedup import paired_speedup
 from testbed.inference.stopping import LEAST_SEEDS, Reach, reach
 from testbed.inference.student import two_sided_p, two_sided_quantile, upper_tail
 from testbed.inference.words import change_text, changes_text, size_word
@@ -243,6 +244,44 @@ def false_alarms(shape: str, seeds: int, repetitions: int = 1000) -> float:
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_sets_of_the_same_are_called_different_no_oftener_than_stated(shape: str, seeds: int) -> None:
     assert false_alarms(shape, seeds) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+# --- speed-ups ---------------------------------------------------------------------------------------------------
+
+
+def test_speedup_is_paired_by_seed_with_an_interval_on_the_logarithms() -> None:
+    found = paired_speedup({1: 2.0, 2: 8.0, 3: 4.0, 9: 1.0}, {1: 1.0, 2: 2.0, 3: 1.0, 8: 1.0})
+    assert found is not None
+    # ratios 2, 4, 4: geometric mean 32 ** (1/3); sd of logs = ln 2 / sqrt 3; t(2) = 4.303
+    assert found.mean == pytest.approx(32 ** (1 / 3))
+    reach = 4.3026527 * (math.log(2) / math.sqrt(3)) / math.sqrt(3)
+    assert found.low == pytest.approx(found.mean / math.exp(reach))
+    assert found.high == pytest.approx(found.mean * math.exp(reach))
+    assert (found.smallest, found.largest, found.pairs) == (2.0, 4.0, 3)
+
+
+def test_one_pair_has_no_interval_and_no_pair_no_ratio() -> None:
+    found = paired_speedup({1: 2.0}, {1: 1.0})
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (2.0, None, None)
+    assert paired_speedup({1: 2.0}, {2: 1.0}) is None
+
+
+def test_scheme_compared_with_itself_is_exactly_as_fast() -> None:
+    times = {seed: 1.0 + seed for seed in range(40)}
+    found = paired_speedup(times, times)
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_two_pairs_cannot_tell_their_spread_and_none_counts_as_steadier_than_runs_are() -> None:
+    found = paired_speedup({1: 2.0, 2: 3.0}, {1: 1.0, 2: 1.0})
+    assert found is not None
+    assert (found.low, found.high, found.smallest, found.largest, found.pairs) == (None, None, 2.0, 3.0, 2)
+    alike = paired_speedup(dict.fromkeys(range(5), 2.0), dict.fromkeys(range(5), 1.0))
+    assert alike is not None and alike.low is not None and alike.high is not None
+    reach_of_floor = two_sided_quantile(0.95, 4) * REPEATABILITY / math.sqrt(5)
+    assert (alike.low, alike.high) == pytest.approx((2 * math.exp(-reach_of_floor), 2 * math.exp(reach_of_floor)))
 
 
 # --- words, stopping ---------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,6 @@ from testbed.evaluation.metrics import (
     latency,
     measure,
     outages,
-    paired_speedup,
     uplink_load,
     usual_pause_s,
 )
@@ -415,34 +413,6 @@ def test_usage_that_was_not_sampled_is_unknown() -> None:
     run = with_rows(healthy(scenario_of()), threads=[], cpu=[])
     found = usage(run)
     assert (found.roles, found.switch_thread, found.machine) == ({}, None, None)
-
-
-# --- comparison -----------------------------------------------------------------------------------------
-
-
-def test_speedup_is_paired_by_seed_with_an_interval_on_the_logarithms() -> None:
-    found = paired_speedup({1: 2.0, 2: 8.0, 3: 4.0, 9: 1.0}, {1: 1.0, 2: 2.0, 3: 1.0, 8: 1.0})
-    assert found is not None
-    # ratios 2, 4, 4: geometric mean 32 ** (1/3); sd of logs = ln 2 / sqrt 3; t(2) = 4.303
-    assert found.mean == pytest.approx(32 ** (1 / 3))
-    reach = 4.3026527 * (math.log(2) / math.sqrt(3)) / math.sqrt(3)
-    assert found.low == pytest.approx(found.mean / math.exp(reach))
-    assert found.high == pytest.approx(found.mean * math.exp(reach))
-    assert (found.smallest, found.largest, found.pairs) == (2.0, 4.0, 3)
-
-
-def test_one_pair_has_no_interval_and_no_pair_no_ratio() -> None:
-    found = paired_speedup({1: 2.0}, {1: 1.0})
-    assert found is not None
-    assert (found.mean, found.low, found.high) == (2.0, None, None)
-    assert paired_speedup({1: 2.0}, {2: 1.0}) is None
-
-
-def test_scheme_compared_with_itself_is_exactly_as_fast() -> None:
-    times = {seed: 1.0 + seed for seed in range(40)}
-    found = paired_speedup(times, times)
-    assert found is not None
-    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
 def transfer(size_bytes: int, end_s: float, **more: Any) -> TransferRow:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_runs import healthy, scenario_of, store, with_rows
 
+from testbed.cli.exec import summary_lines
 from testbed.errors import ResultsError
-from testbed.evaluation.program import ProgramMetrics, _merged, measure_program
-from testbed.evaluation.records import RunRecord
+from testbed.evaluation.program import HostTraffic, ProgramMetrics, _merged, measure_program
+from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord, cells_from_row, columns
 from testbed.evaluation.usage import usage_during
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence, Level, Verdict
@@ -133,6 +134,90 @@ def test_merged_windows_cover_the_same_and_do_not_touch(pairs: list[tuple[int, i
     assert all(before[1] < after[0] for before, after in zip(merged, merged[1:], strict=False))
 
 
+# --- other traffic ------------------------------------------------------------------------------------
+
+
+def flow(src: str, dst: str, size_bytes: int, start_s: float, completion_s: float | None) -> CrossFlowRow:
+    return CrossFlowRow(
+        start_s=start_s,
+        kind="poisson",
+        burst=None,
+        src_host=src,
+        dst_host=dst,
+        seq=0,
+        src_port=25_000,
+        size_bytes=size_bytes,
+        completion_s=completion_s,
+        start_lateness_s=0.0,
+    )
+
+
+def by_host(run: RunRecord) -> dict[str, HostTraffic]:
+    return {host.host: host for host in measure_program(run).hosts}
+
+
+def test_without_other_traffic_all_is_the_programs() -> None:
+    metrics = measure_program(program_run())
+    assert metrics.others == () and metrics.other_sent_bytes == 0
+    assert metrics.own_sent_bytes == sum(host.sent_bytes or 0.0 for host in metrics.hosts)
+
+
+def test_what_others_sent_is_not_the_programs() -> None:
+    run = program_run()
+    span = measure_program(run).span
+    assert span is not None
+    replayed = ReplayRow(
+        sent_s=span[0] + 1, frame=1, src_host="h1", dst_host="h2", size_bytes=200, latency_s=None, send_lateness_s=0.0
+    )
+    run = with_rows(run, cross_flows=[flow("h1", "h3", 100_000, span[0] + 0.5, 0.2)], replay=[replayed])
+    hosts, metrics = by_host(run), measure_program(run)
+    # twelve frames of 8948 bytes of payload and 66 of headers, six acknowledgements
+    assert hosts["h1"].other_sent_bytes == pytest.approx(100_000 + 12 * 66 + 200)
+    assert (hosts["h3"].other_received_bytes, hosts["h3"].other_sent_bytes) == (100_792, 396)
+    assert hosts["h2"].other_received_bytes == 200 and hosts["h4"].other_sent_bytes == 0
+    assert metrics.own_sent_bytes == pytest.approx(sum(h.sent_bytes or 0.0 for h in metrics.hosts) - 101_388)
+    assert [(one.kind, one.count, one.size_bytes, one.missing) for one in metrics.others] == [
+        ("Poisson flows", 1, 100_000, 0),
+        ("replayed frames", 1, 0, 1),
+    ]
+
+
+def test_of_what_lasts_longer_than_the_program_only_that_part_counts() -> None:
+    run = program_run()
+    first_s, last_s = measure_program(run).span or (0.0, 0.0)
+    length_s = last_s - first_s
+    halves = [flow("h1", "h3", 8948 * 100, first_s - length_s, 2 * length_s)]
+    sent = by_host(with_rows(run, cross_flows=halves))["h1"].other_sent_bytes
+    assert sent == pytest.approx(9014 * 100 / 2, rel=0.15)  # counters are read a bit before and after
+
+
+def test_a_program_that_sends_nothing_beside_others_is_a_doubt() -> None:
+    run = program_run()
+    metrics = measure_program(run)
+    assert metrics.span is not None
+    everything = [
+        flow(host.host, "h1" if host.host != "h1" else "h2", int((host.sent_bytes or 0) * 0.97), metrics.span[0], 1.0)
+        for host in metrics.hosts
+    ]
+    alone = verdict(with_rows(run, cross_flows=everything))
+    assert [one.check for one in alone.findings] == ["no_traffic"]
+    assert "cannot be told from other traffic" in alone.reasons[0]
+    halved = [replace(row, size_bytes=row.size_bytes // 2) for row in everything]
+    assert verdict(with_rows(run, cross_flows=halved)).level is Level.VALID
+
+
+def test_background_transfers_are_others_and_unknown_ones_are_missing() -> None:
+    run = program_run()
+    span = measure_program(run).span
+    assert span is not None
+    said = {"event": "background", "src_host": "h1", "dst_host": "h3", "t_s": span[1], "duration_s": 1.0}
+    known = replace(run, events=(*run.events, {**said, "received_bytes": 89_480}))
+    assert by_host(known)["h1"].other_sent_bytes == pytest.approx(90_140)
+    unknown = replace(run, events=(*run.events, {**said, "received_bytes": None}))
+    assert measure_program(unknown).own_sent_bytes is None
+    assert "bytes of other traffic" in verdict(unknown).reasons[0]
+
+
 # --- verdict ------------------------------------------------------------------------------------------
 
 
@@ -225,6 +310,28 @@ def test_a_summary_says_what_the_fabric_carried_and_what_the_program_said(tmp_pa
     assert [rank["host"] for rank in summary["program"]["ranks"]] == ["h1", "h3", "h2", "h4"]
     assert summary["retransmitted_segments"] == 8
     assert summary["details"]["cpu"]["machine"] is not None
+
+
+def test_a_summary_and_its_lines_say_what_others_sent(tmp_path: Path) -> None:
+    run = program_run()
+    span = measure_program(run).span
+    assert span is not None
+    rows = [flow("h1", "h3", 500_000, span[0], 1.0), flow("h2", "h4", 9000, span[0], None)]
+    path = stored(tmp_path, run)
+    with (path / "crossflows.csv").open("w") as file:
+        print(*columns(CrossFlowRow), sep=",", file=file)
+        for row in rows:
+            print(*cells_from_row(row), sep=",", file=file)
+    summary = summarise_program(load(path))
+    assert summary["other_traffic"]["sent_bytes"] == pytest.approx(500_000 + 9000, rel=0.02)
+    lines = dict(summary_lines(summary))
+    assert lines["Poisson flows, MB"] == "0.500 by 2, 1 not arrived"
+    own_mb, other_mb = float(lines["  of the program, about"]), float(lines["  of other traffic, about"])
+    assert own_mb + other_mb == pytest.approx(float(lines["sent by all hosts, MB"]), abs=0.002)
+    assert "  of which links were busy, s" in lines
+    (path / "crossflows.csv").unlink()
+    alone = summarise_program(load(path))
+    assert "other_traffic" not in alone and "  of which communicating, s" in dict(summary_lines(alone))
 
 
 @pytest.mark.parametrize(

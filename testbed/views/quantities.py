@@ -1,0 +1,69 @@
+"""The numbers of a run that sweeps list and ``gse compare`` tests: name, words, where in summary.json, which way is up.
+
+One table for both, so that a number has one name and is taken from one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from testbed.evaluation.crossflows import ALL
+from testbed.views.comparison import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number every run may have; ``key`` names it in JSON and options, ``keys`` is where a summary has it.
+
+    ``is_compared``: not those that say what another one says (bandwidth: completion time) nor those a verdict judges,
+    for every row more makes ``gse compare`` less sharp.
+    """
+
+    key: str
+    label: str
+    keys: tuple[str, ...]
+    more_is_better: bool = False
+    is_count: bool = False
+    is_compared: bool = True
+
+    def number(self, entry: Entry) -> float | None:
+        """Return what the run measured."""
+        return entry.number(*self.keys)
+
+
+GSP: Final = ("details", "cpu", "roles", "gsp", "run_cores")
+SWITCHES: Final = ("details", "cpu", "roles", "vswitchd", "run_cores")
+QUANTITIES: Final = (
+    Quantity("completion_s", "completion time, s", ("completion_s",)),
+    Quantity("first_job_s", "  of the first job, s", ("jobs", "first_s")),
+    Quantity("efficiency", "efficiency", ("efficiency",), more_is_better=True),
+    Quantity("algbw_mbps", "algbw, Mbit/s", ("algbw_mbps",), more_is_better=True, is_compared=False),
+    Quantity("busbw_mbps", "busbw, Mbit/s", ("busbw_mbps",), more_is_better=True, is_compared=False),
+    Quantity("wrong_elements", "wrong elements", ("wrong_elements",), is_count=True, is_compared=False),
+    Quantity("host_bytes_off", "bytes off the formula, share", ("host_bytes_off",), is_compared=False),
+    Quantity("fairness", "fairness of pairs (Jain)", ("fairness",), more_is_better=True),
+    Quantity("receiver_utilization", "receiver's link used", ("receiver_utilization",), more_is_better=True),
+    Quantity("uplink_max_over_mean", "uplinks, max/mean", ("uplink_max_over_mean",)),
+    Quantity("exposed_share", "exposed communication, share", ("training", "exposed_share")),
+    Quantity("latency_p50_ms", "latency p50, ms", ("latency_ms", "p50")),
+    Quantity("latency_p99_ms", "latency p99, ms", ("latency_ms", "p99")),
+    Quantity("mice_latency_p50_ms", "small messages p50, ms", ("mice_latency_ms", "p50")),
+    Quantity("mice_latency_p99_ms", "small messages p99, ms", ("mice_latency_ms", "p99")),
+    Quantity("flow_slowdown_p50", "slowdown of Poisson flows p50", ("flow_times", ALL, "slowdown_p50")),
+    Quantity("flow_slowdown_p99", "slowdown of Poisson flows p99", ("flow_times", ALL, "slowdown_p99")),
+    Quantity("dropped_packets", "packets dropped", ("dropped_packets",), is_count=True),
+    Quantity("retransmitted_segments", "segments resent", ("retransmitted_segments",), is_count=True),
+    Quantity("out_of_order_packets", "packets out of order", ("out_of_order_packets",), is_count=True),
+    Quantity("outage_ms", "outage, ms", ("outage_ms",)),
+    Quantity("recovery_ms", "recovery, ms", ("recovery_ms",)),
+    Quantity("dgsq_wait_p50_ms", "wait at its source p50, ms", ("dgsq_wait_ms", "p50")),
+    Quantity("dgsq_wait_p99_ms", "wait at its source p99, ms", ("dgsq_wait_ms", "p99")),
+    Quantity("agents_dropped", "frames dropped by agents", ("agents", "dropped"), is_count=True),
+    Quantity("agents_resent", "frames resent by agents", ("agents", "retransmitted"), is_count=True),
+    Quantity("control_fraction", "control frames, share", ("control_fraction",)),
+    Quantity("agent_cpu_us_per_frame", "agents, µs per host frame", ("agent_cpu_us_per_frame",)),
+    Quantity("agent_cores", "agents' processors", GSP, is_compared=False),
+    Quantity("switch_cores", "switches' processors", SWITCHES),
+)
+COMPARED: Final = tuple(one for one in QUANTITIES if one.is_compared)
