@@ -1,15 +1,24 @@
 """What the documents point to exists."""
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from testbed.evaluation.agents import SUMMED
+from testbed.collectives.algorithms import ALGORITHMS
+from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
+from testbed.evaluation.records import Row, columns
+from testbed.evaluation.usage import AGENT_ROLE
+from testbed.fidelity import CHECKS, THRESHOLDS, Finding
+from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
 from testbed.gse.dataplane.counters import Counters
+from testbed.measurement.threadtimes import OTHER, ROLE_OF_MODULE, ROLE_OF_PROGRAM
 from testbed.model.scenario import SCHEMES, FaultAction, WorkloadKind
+from testbed.runs.scenario_files import builtin_names
 from testbed.views.quantities import COMPARED, QUANTITIES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,19 +40,90 @@ def test_every_file_of_ours_a_page_names_exists(page: Path) -> None:
     assert [name for name in named if not (PROJECT / name).exists()] == []
 
 
-def test_every_counter_of_an_agent_is_explained() -> None:
-    section = (PROJECT / "docs" / "gse.md").read_text().partition("## What agents count")[2].partition("\n## ")[0]
-    first_cells = " ".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
-    explained = set(re.findall(r"`(\w+)`", first_cells))
-    assert set(Counters().to_json()) - explained == set()
-    assert {"foreign", "faults_heard", "congestion_heard"} <= set(SUMMED) <= explained
+def table_below(page: str, header: str) -> list[list[str]]:
+    """Return the cells of a table's rows, by how its first line begins."""
+    lines = (PROJECT / page).read_text().splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith(header))
+    rows = takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
+
+
+def names_in(text: str) -> list[str]:
+    return re.findall(r"`([\w-]+)`", text)
+
+
+def first_names(page: str, header: str) -> list[str]:
+    return [name for row in table_below(page, header) for name in names_in(row[0])]
+
+
+def test_every_counter_of_an_agent_is_explained_and_nothing_else() -> None:
+    one = {
+        "name": "l1",
+        "epoch": 1,
+        "counters": Counters().to_json(),
+        "grants": 0,
+        "socket_drops": 0,
+        "queue_full": {},
+        "unused_grant_bytes": {"no_demand": 0},
+        "dgsq_wait_ms": {"p50": None, "p99": None},
+    }
+    stats: AgentStats = {"cpu_s": [0.0], "agents": [one]}
+    counted = {*Counters().to_json(), *agent_totals([(stats, stats)])} - {"cpu_s"}  # agent_cpu_s of the summary
+    explained = first_names("docs/gse.md", "| counter |")
+    assert sorted(explained) == sorted(counted)
+    assert {"foreign", "faults_heard", "congestion_heard"} <= set(SUMMED) <= set(explained)
+
+
+def test_the_schemes_of_the_readme_are_those_there_are() -> None:
+    assert sorted(first_names("README.md", "| scheme |")) == sorted(SCHEMES)
+
+
+def test_the_scenarios_of_their_page_are_those_there_are() -> None:
+    assert sorted(first_names("scenarios/README.md", "| name | question |")) == sorted(builtin_names())
+
+
+def test_the_algorithms_of_their_page_are_those_there_are_the_default_first() -> None:
+    rows = table_below("docs/workloads.md", "| operation | algorithms, the default first |")
+    told = {names_in(row[0])[0]: re.findall(r"(?:^|; )`(\w+)`", row[1]) for row in rows}
+    assert told == {operation: list(algorithms) for operation, algorithms in ALGORITHMS.items()}
+
+
+def test_columns_in_tables_of_the_results_format_are_columns() -> None:
+    sections = (PROJECT / "docs" / "results-format.md").read_text().split("\n### ")[1:]
+    found = {section.splitlines()[0]: section for section in sections}
+    for row_type in Row.__subclasses__():
+        table = found[row_type.FILE].partition("| column | |\n")[2]
+        rows = takewhile(lambda line: line.startswith("|"), table.splitlines())
+        listed = [name for line in rows for name in names_in(line.split("|")[1])]
+        assert set(listed) <= set(columns(row_type)) and len(set(listed)) == len(listed), row_type.FILE
+
+
+def test_the_roles_of_threads_are_those_there_are() -> None:
+    section = (PROJECT / "docs" / "results-format.md").read_text().partition("### threads.csv")[2]
+    told = re.findall(r"`role` \(`([^`]+)`\)", section)[0].split()
+    assert set(told) == {*ROLE_OF_MODULE.values(), *ROLE_OF_PROGRAM.values(), AGENT_ROLE, "rank", OTHER}
+
+
+def checks_of(functions: Sequence[Callable[..., Finding | None]]) -> set[str]:
+    """Return the names under which functions report, read from their text."""
+    texts = [inspect.getsource(function) for function in functions]
+    return {name for text in texts for name in re.findall(r'(?:grade|Finding)\(\s*"(\w+)"', text)}
+
+
+def test_which_checks_apply_to_programs_is_said() -> None:
+    applying, not_applying, *own = table_below("docs/exec.md", "| checks of `gse run` |")
+    applied = checks_of(FABRIC_CHECKS) | checks_of([check_missing_of_program])
+    assert sorted(names_in(applying[0])) == sorted(applied)
+    assert sorted(names_in(not_applying[0])) == sorted(set(THRESHOLDS) - applied)
+    assert sorted(name for row in own for name in names_in(row[0])) == ["no_traffic", "program_failed"]
+    assert checks_of(CHECKS) == set(THRESHOLDS)
 
 
 def test_the_numbers_of_sweeps_and_comparisons_are_listed() -> None:
     text = (PROJECT / "docs" / "results-format.md").read_text()
-    table, _, after = text.partition("| quantity | from summary.json |")[2].partition("\n\n")
-    listed = [name for line in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    listed = first_names("docs/results-format.md", "| quantity | from summary.json |")
     assert sorted(listed) == sorted(one.key for one in QUANTITIES)
+    after = text.partition("`gse compare` tests the same numbers")[2]
     not_compared = re.findall(r"`(\w+)`", after.partition("but ")[2].partition(", which")[0])
     assert sorted(not_compared) == sorted({one.key for one in QUANTITIES} - {one.key for one in COMPARED})
 
