@@ -26,11 +26,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_results, add_scenario, changes_from
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
+from testbed.cli.streams import OutputError
 from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable, printable_lines
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario, override
 from testbed.model.windows import window_problems
@@ -212,7 +214,7 @@ class _Teller:
     def _show_line(self, event: dict[str, Any]) -> None:
         who = "mpirun" if event["stream"] == "mpirun" else f"{event['host']}/{event['rank']}"
         file = self._stdout if event["stream"] == "stdout" else sys.stderr
-        with suppress(OSError):  # nobody reads any more: no reason to lose the run
+        with suppress(OSError, OutputError):  # nobody reads any more, or the disk is full: no reason to lose the run
             print(f"{who}: {printable(event['text'])}", file=file, flush=True)
 
     def _say(self, text: str) -> None:
@@ -229,7 +231,7 @@ def _show(outcome: Outcome, console: Console) -> None:
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in summary_lines(summary):
-        table.add_row(name, printable(value), style=VERDICT_STYLES.get(value, ""))
+        table.add_row(name, Text(printable(value)), style=VERDICT_STYLES.get(value, ""))
     console.print(table)
     for reason in summary["reasons"]:
         console.print(f"{summary['verdict']}: {printable(reason)}", markup=False, highlight=False)

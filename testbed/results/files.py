@@ -58,7 +58,9 @@ def write_together(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
     followed, and a full disk leaves the old files. A link in place of a folder below ``out_dir`` is refused.
     """
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gse-", dir=out_dir.parent) as temporary:
+    # within the folder where there is one: its parent may be another file system, or not this user's
+    beside = out_dir if out_dir.is_dir() else out_dir.parent
+    with tempfile.TemporaryDirectory(prefix=".gse-", dir=beside) as temporary:
         sources = [Path(temporary, str(number)) for number in range(len(contents))]
         for source, content in zip(sources, contents.values(), strict=True):
             source.write_bytes(content)

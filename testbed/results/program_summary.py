@@ -43,7 +43,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "checks": [finding.check for finding in verdict.findings],
         "program": _program(run, metrics),
         **_others(metrics),
-        "reported": [{"rank": e["rank"], **e["values"]} for e in record.events_named("reported")],
+        "reported": [{**e["values"], "rank": e["rank"]} for e in record.events_named("reported")],
         "uplink_utilization": metrics.uplinks.utilization if metrics.uplinks else None,
         "uplink_max_over_mean": metrics.uplinks.max_over_mean if metrics.uplinks else None,
         "latency_ms": latency_fields(metrics.latency),

@@ -331,8 +331,12 @@ def load_rows(path: Path, row_type: type[RowT], *, version: int = FORMAT_VERSION
 
 
 def json_text(value: Mapping[str, Any]) -> str:
-    """Return JSON as all our files have it: indented, readable, no NaN."""
-    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    """Return JSON as all our files have it: indented, readable, no NaN.
+
+    Half a surrogate (a file name that is no UTF-8, in what a program prints or a path) stays what it is, escaped.
+    """
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -344,7 +348,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             temporary.write_text(text, encoding="utf-8")
             give_to_caller(temporary)
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 

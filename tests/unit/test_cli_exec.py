@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from gse_command import Gse, assert_refused
 
 import testbed.cli.exec
-from testbed.cli.exec import add_arguments, asked_for, summary_lines
+from testbed.cli.console import Console
+from testbed.cli.exec import _show, add_arguments, asked_for, summary_lines
 from testbed.errors import InputError
 from testbed.system.command import CommandResult
 
@@ -113,9 +116,16 @@ def test_no_mpirun_is_said_before_anything_is_built(gse: Gse, monkeypatch: pytes
     assert_refused(gse("exec", "allreduce_ring", "--mpi", "--", "true"), "--mpi: no mpirun; got none in PATH")
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
+def test_words_of_a_program_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = not_measured()
+    summary["reported"] = [{"rank": 0, "dev": "[/dev/nvme0]", "t": "[red]VALID[/red]"}]
+    _show(SimpleNamespace(summary={**summary, "reasons": []}, run_dir="x"), Console(width=120))  # type: ignore[arg-type]
+    assert "dev [/dev/nvme0], t [red]VALID[/red]" in capsys.readouterr().out
+
+
+def not_measured() -> dict[str, Any]:
     program = {"ranks": [{}, {}], "duration_s": None, "communicating_s": 0.0, "hosts": [{"sent_bytes": None}]}
-    summary = {
+    return {
         "verdict": "INVALID",
         "scheme": "ecmp",
         "program": program,
@@ -124,7 +134,10 @@ def test_what_was_not_measured_is_a_dash() -> None:
         **dict.fromkeys(("uplink_utilization", "uplink_max_over_mean", "dropped_packets")),
         **dict.fromkeys(("retransmitted_segments", "out_of_order_packets")),
     }
-    lines = dict(summary_lines(summary))
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    lines = dict(summary_lines(not_measured()))
     assert lines["first start to last end, s"] == "-"
     assert lines["sent by all hosts, MB"] == "-"
     assert lines["dropped / resent / reordered"] == "- / - / -"

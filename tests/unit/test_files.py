@@ -38,3 +38,12 @@ def test_a_link_in_place_of_a_folder_is_refused_before_anything_is_replaced(tmp_
         write_together(out, {"x.json": b"new", "sub/y.json": b"2"})
     assert (out / "x.json").read_bytes() == b"old"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_that_is_a_mount_point_of_its_own_takes_files() -> None:
+    name = f"gse-test-{os.getpid()}"
+    try:
+        assert write_together(Path("/dev/shm"), {name: b"1"}) == [Path("/dev/shm", name)]
+        assert Path("/dev/shm", name).read_bytes() == b"1"
+    finally:
+        Path("/dev/shm", name).unlink(missing_ok=True)

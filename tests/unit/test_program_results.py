@@ -304,7 +304,7 @@ def stored(tmp_path: Path, run: RunRecord) -> Path:
 def test_a_summary_says_what_the_fabric_carried_and_what_the_program_said(tmp_path: Path) -> None:
     summary: dict[str, Any] = summarise_program(load(stored(tmp_path, program_run())))
     assert summary["verdict"] == "VALID"
-    assert summary["reported"] == [{"rank": 0, "busbw_mbps": 9.5}]
+    assert summary["reported"] == [{"busbw_mbps": 9.5, "rank": 0}]
     assert summary["program"]["argv"] == ["python3", "x.py"]
     assert summary["program"]["failed"] is None
     assert [rank["host"] for rank in summary["program"]["ranks"]] == ["h1", "h3", "h2", "h4"]

@@ -26,7 +26,16 @@ from testbed.evaluation.records import (
     columns,
     rows_from_columns,
 )
-from testbed.results.store import FORMAT_VERSION, RunDirectory, list_runs, load, load_rows
+from testbed.results.store import (
+    FORMAT_VERSION,
+    RunDirectory,
+    json_text,
+    list_runs,
+    load,
+    load_rows,
+    read_json,
+    write_json,
+)
 from testbed.results.summary import summarise
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
@@ -405,3 +414,11 @@ def test_every_file_and_column_is_documented() -> None:
         missing = [name for name in columns(row_type) if f"`{name}`" not in section]
         assert not missing, f"docs/results-format.md, {row_type.FILE}"
     assert f"format version {FORMAT_VERSION}" in text.splitlines()[0]
+
+
+def test_half_a_surrogate_is_kept(tmp_path: Path) -> None:
+    said = {"name": "caf\udce9", "町": "ü"}
+    write_json(tmp_path / "x.json", said)
+    assert read_json(tmp_path / "x.json") == said
+    assert "町" in json_text(said)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

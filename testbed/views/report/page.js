@@ -48,7 +48,9 @@
   };
   const linearTicks = (low, high, wanted) => {
     const step = niceStep(high - low || 1, wanted), ticks = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) ticks.push({ at: k * step, text: short(k * step) });
+    // counted from the first: far from zero, or zoomed in very far, one more would be the same number for ever
+    const first = Math.ceil(low / step - 1e-9);
+    for (let i = 0; i < 200 && (first + i) * step <= high + step * 1e-9; i += 1) ticks.push({ at: (first + i) * step, text: short((first + i) * step) });
     return ticks;
   };
   const logTicks = (low, high, wanted) => {
