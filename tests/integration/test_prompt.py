@@ -311,6 +311,16 @@ def ranks_below(pid: int) -> int:
     return sum(map(is_below, ranks))
 
 
+def interrupt_at_the_prompt(terminal: Terminal) -> None:
+    """Press Ctrl-C, again where nothing comes of it: Python misses one between showing a prompt and awaiting keys."""
+    for _ in range(5):
+        terminal.type("\x03")
+        with suppress(AssertionError):
+            terminal.read_until(r"Interrupt", within_s=5)
+            return
+    raise AssertionError("five times Ctrl-C at the prompt, and no answer")
+
+
 @pytest.mark.beside
 def test_ctrl_c_at_a_terminal_ends_the_command_and_not_the_fabric() -> None:
     with Terminal("--scheme", "gse1", *FABRIC) as terminal:
@@ -344,8 +354,7 @@ def test_ctrl_c_at_a_terminal_ends_the_command_and_not_the_fabric() -> None:
         terminal.read_until(re.escape(PROMPT))
         assert "l1-l2" in terminal.run("gsos pa\t")  # completed to: gsos paths
         assert "l1-s2 down" in terminal.run("fai\t l1 s2")
-        terminal.type("\x03")
-        terminal.read_until(r"Interrupt")
+        interrupt_at_the_prompt(terminal)
         terminal.read_until(re.escape(PROMPT))
         terminal.type("exit\n")
         assert terminal.read_to_end() == 0
