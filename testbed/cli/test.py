@@ -1,7 +1,7 @@
 """The whole test suite a change must pass: unit tests, then tests on real networks (root).
 
 examples:
-  sudo ./gse test              everything, 20 to 24 minutes on 2 cores
+  sudo ./gse test              everything, 20 to 30 minutes on 2 cores
   ./gse test --unit            no root, seconds
   sudo ./gse test --full       also the long campaigns
   sudo ./gse test -k failure   only tests whose name matches
