@@ -30,7 +30,7 @@ from rich.text import Text
 
 from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
-from testbed.cli.options import add_results, add_scenario, changes_from
+from testbed.cli.options import add_results, add_scenario, changes_from, refuse_idle
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
 from testbed.cli.streams import OutputError
 from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable, printable_lines
@@ -146,6 +146,7 @@ def _scenario(args: argparse.Namespace, numbers: dict[str, int | None]) -> Scena
     scenario = override(loaded, changes)
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
+    refuse_idle(scenario, changes)
     return taken_in(scenario)
 
 

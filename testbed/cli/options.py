@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import Problem, ScenarioError
+from testbed.model.effects import parted
 from testbed.model.scenario import MAX_SEEDS, Scenario, override
 from testbed.model.windows import window_problems
 from testbed.runs.scenario_files import load, parse_settings, with_trace
@@ -113,7 +116,17 @@ def scenario_from(args: argparse.Namespace, **asked: Any) -> Scenario:
     scenario = with_trace(scenario)
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
+    refuse_idle(scenario, changes)
     return taken_in(scenario)
+
+
+def refuse_idle(scenario: Scenario, asked: Iterable[str]) -> None:
+    """Say which settings nothing sees under the scenario's schemes. Raises ScenarioError for those ``asked`` for."""
+    refused, others = parted(scenario, asked)
+    if refused:
+        raise ScenarioError(refused)
+    for problem in others:
+        print(f"gse: note: {problem}", file=sys.stderr)
 
 
 def changes_from(args: argparse.Namespace) -> dict[str, Any]:

@@ -26,7 +26,15 @@ from typing import Any
 
 from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
-from testbed.cli.options import add_figures, add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
+from testbed.cli.options import (
+    add_figures,
+    add_repeats,
+    add_results,
+    add_schemes_and_seeds,
+    add_settings,
+    changes_from,
+    refuse_idle,
+)
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
@@ -122,6 +130,7 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
         raise ScenarioError(problems)
     base, changes, (field, values) = found
     sweep: Sweep = sweep_of(base, field, list(values.values()), settings=changes, texts=list(values))
+    refuse_idle(sweep.points[0], changes)
     points = tuple(with_trace(point) for point in sweep.points)
     return replace(sweep, points=points)
 

@@ -7,16 +7,19 @@ whatever the link rates are called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
+from testbed.model.cross_flows import chosen
 from testbed.model.oracle import pattern_ideal
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
+from testbed.model.schemes import SETTINGS
 from testbed.model.topology import Host, Topology
-from testbed.model.wire import frame_bytes
+from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.units import mbps_to_bytes_per_s
 
 Datapath = Literal["kernel", "userspace"]
@@ -44,7 +47,7 @@ MEMORY_PER_FLOW_BYTES: Final = 500_000  # elsewhere: socket buffers at both ends
 PROCESSES_BASE: Final = 24  # runner, daemons with their threads, GSOS, sampler, probes
 FILES_BASE: Final = 100
 FILES_PER_NODE: Final = (
-    8  # pipes, terminal and pidfd of a host's shell, a rank or an agent; the sampler's of its threads
+    8  # pipes, terminal and pidfd of a host's shell, a rank, agents or a sender; the sampler's of its threads
 )
 FILES_PER_LINK: Final = 4  # packet sockets of ovs-vswitchd
 
@@ -68,16 +71,29 @@ def need(scenario: Scenario) -> Need:
         memory_bytes=MEMORY_BASE_BYTES
         + switches * MEMORY_PER_SWITCH_BYTES
         + fabric.hosts * MEMORY_PER_HOST_BYTES
-        + scenario.ranks * MEMORY_PER_RANK_BYTES
+        + (scenario.ranks + _programs(scenario)) * MEMORY_PER_RANK_BYTES
         + _data_bytes(scenario),
-        processes=PROCESSES_BASE + switches + fabric.hosts + scenario.ranks + 3 * len(scenario.background),
+        processes=PROCESSES_BASE
+        + switches
+        + fabric.hosts
+        + scenario.ranks
+        + _programs(scenario)
+        + 3 * len(scenario.background),
         files=FILES_BASE
         + max(
-            FILES_PER_NODE * (switches + fabric.hosts + scenario.ranks)
+            FILES_PER_NODE * (switches + fabric.hosts + scenario.ranks + _programs(scenario))
             + FILES_PER_LINK * (fabric.hosts + fabric.leaves * fabric.paths),
             2 * scenario.peers * scenario.workload.flows_per_hop,  # a rank's connections, to and from its peers
         ),
     )
+
+
+def _programs(scenario: Scenario) -> int:
+    """Return how many programs run beside the ranks: those of agents, one a leaf, and one for each kind of sender."""
+    with_agents = any(SETTINGS[scheme].attachment != "none" for scheme in scenario.schemes)
+    cross = scenario.cross_traffic
+    senders = (scenario.workload.mice_interval_ms > 0, cross.has_flows, cross.replay is not None)
+    return (scenario.fabric.leaves if with_agents else 0) + sum(senders)
 
 
 def _data_bytes(scenario: Scenario) -> int:
@@ -115,18 +131,32 @@ def crossings_per_s(scenario: Scenario) -> float:
         src, dst = topology.host(elephant.src), topology.host(elephant.dst)
         rate_mbps = min(elephant.rate_mbps or scenario.fabric.host_link_mbps, scenario.fabric.host_link_mbps)
         total += mbps_to_bytes_per_s(rate_mbps) / frame * (1 + ACKS_PER_FRAME) * _crossings(src, dst)
-    total += _cross_bytes_per_s(scenario) / frame * (1 + ACKS_PER_FRAME) * CROSSINGS_BETWEEN_LEAVES
+    beside = _cross_bytes_per_s(scenario, topology.hosts, hosts) / frame + _message_frames_per_s(scenario)
+    total += beside * (1 + ACKS_PER_FRAME) * CROSSINGS_BETWEEN_LEAVES
     if scenario.measure.probe_interval_ms:
         total += len(topology.hosts) * 1000 / scenario.measure.probe_interval_ms * CROSSINGS_BETWEEN_LEAVES
     return total
 
 
-def _cross_bytes_per_s(scenario: Scenario) -> float:
-    """Return what Poisson flows and bursts send on average; a capture's frames are few."""
-    cross, fabric = scenario.cross_traffic, scenario.fabric
-    poisson = cross.poisson.load * fabric.hosts * mbps_to_bytes_per_s(fabric.host_link_mbps) if cross.poisson else 0.0
-    bursts = fabric.hosts * cross.bursts.size_bytes / cross.bursts.period_s if cross.bursts else 0.0
-    return poisson + bursts
+def _cross_bytes_per_s(scenario: Scenario, everyone: Sequence[Host], ranks: Sequence[Host]) -> float:
+    """Return what Poisson flows and bursts send on average, by the hosts that do; a capture's frames are few."""
+    cross, total = scenario.cross_traffic, 0.0
+    if cross.poisson is not None:
+        senders = len(chosen(cross.poisson.hosts, everyone, ranks))
+        total += cross.poisson.load * senders * mbps_to_bytes_per_s(scenario.fabric.host_link_mbps)
+    if cross.bursts is not None:
+        writers = [h for h in chosen(cross.bursts.senders, everyone, ranks) if h.name not in cross.bursts.storage]
+        total += len(writers) * cross.bursts.size_bytes / cross.bursts.period_s
+    return total
+
+
+def _message_frames_per_s(scenario: Scenario) -> float:
+    """Return the frames of small messages, which every rank's host sends."""
+    work = scenario.workload
+    if not work.mice_interval_ms:
+        return 0.0
+    frames = -(-work.mice_bytes // tcp_payload_bytes(scenario.fabric.mtu_bytes))
+    return scenario.ranks * frames * 1000 / work.mice_interval_ms
 
 
 def _crossings(src: Host, dst: Host) -> int:

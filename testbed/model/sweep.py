@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from testbed.errors import Problem, ScenarioError
+from testbed.model.effects import OF_AGENTS, needed, parted, untouched
 from testbed.model.scenario import MAX_SEEDS, Scenario, SchemeName, override
 from testbed.model.schemes import SETTINGS, profile_of
 from testbed.model.windows import window_problems
@@ -78,7 +79,7 @@ class Sweep:
 
     def untouched(self) -> tuple[SchemeName, ...]:
         """Return the schemes that do not see the field: those without agents, where it is a setting of agents."""
-        return _untouched(self.field, self.schemes)
+        return untouched(self.field, self.schemes)
 
     def derived(self) -> tuple[str, ...]:
         """Return the agents' other settings that change along, because they are derived from the field."""
@@ -117,7 +118,7 @@ def sweep_of(
         try:
             point = override(base, {**settings, field: value})
             points.append(point)
-            of_points.append(window_problems(point))
+            of_points.append([*window_problems(point), *parted(point, settings)[0]])
         except ScenarioError as error:
             of_points.append([_from_over(problem, field) for problem in error.problems])
     problems = merged_problems(field, texts, of_points)
@@ -151,11 +152,6 @@ def value_text(field: str, value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return bytes_to_text(value) if isinstance(value, int) and field.endswith("_bytes") else str(value)
-
-
-def _untouched(field: str, schemes: Sequence[SchemeName]) -> tuple[SchemeName, ...]:
-    of_agents = field.startswith("gsp.")
-    return tuple(scheme for scheme in schemes if of_agents and SETTINGS[scheme].attachment == "none")
 
 
 def _request_problems(
@@ -193,9 +189,9 @@ def _size_problems(where: str, points: Sequence[Scenario]) -> list[Problem]:
         got = f"{runs} ({len(points)} values x {len(first.schemes)} schemes x {len(first.seeds)} seeds)"
         problems.append(Problem("too many runs", where, got, f"at most {MAX_RUNS}"))
     field = where.removeprefix("--over ")
-    if _untouched(field, first.schemes) == first.schemes:
-        got, expected = f"schemes {', '.join(first.schemes)}", "a scheme with agents, e.g. --schemes gse2-n2n"
-        problems.append(Problem("no scheme has agents to set", where, got, expected))
+    if untouched(field, first.schemes) == first.schemes:
+        what = "no scheme has agents to set" if needed(field) == OF_AGENTS else "no scheme sees this setting"
+        problems.append(Problem(what, where, f"schemes {', '.join(first.schemes)}", needed(field)))
     return problems
 
 

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from testbed.errors import Problem, ResultsError
+from testbed.model.effects import why_not
 from testbed.model.sweep import Value
 from testbed.results.store import FAILED, load
 from testbed.results.summary import summarise
@@ -146,8 +147,9 @@ class SweepResults:
         for state, words in ((RUN_FAILED, "failed and have no numbers"), (NOT_RUN, "were not made")):
             if counts.get(state):
                 notes.append(f"{counts[state]} of {len(self.stored.runs)} runs {words}")
-        if sweep.untouched():
-            notes.append(f"{', '.join(sweep.untouched())}: no agents, so {sweep.field} changes nothing there")
+        if schemes := sweep.untouched():
+            why = why_not(sweep.field, schemes)
+            notes.append(f"{', '.join(schemes)}: {why}, so {sweep.field} changes nothing there")
         if derived := sweep.derived():
             notes.append(f"derived from it, so changing along: {', '.join(derived)}")
         return notes

@@ -83,3 +83,44 @@ def test_a_rank_with_many_connections_needs_as_many_open_files() -> None:
     many = capacity.need(with_settings(workload__kind="all_to_all", workload__flows_per_hop=26))
     assert many.files == capacity.FILES_BASE + 2 * 15 * 26 > ring.files
     assert capacity.need(with_settings(workload__kind="all_to_all")).files == ring.files
+
+
+def crossing(**sections: object) -> float:
+    return capacity.crossings_per_s(Scenario.model_validate({**DEFAULT.model_dump(mode="json"), **sections}))
+
+
+def test_cross_traffic_counts_the_hosts_that_send() -> None:
+    half = {"workload": {"ranks": 8}}
+    alone, per_host = crossing(**half), 1.25e6 / 9014 * 1.5 * 3
+    poisson = {"load": 0.5, "partners": "any"}
+    for hosts, senders in (("all", 16), ("ranks", 8), ("others", 8)):
+        loaded = crossing(**half, cross_traffic={"poisson": {**poisson, "hosts": hosts}})
+        assert loaded - alone == pytest.approx(senders * 0.5 * per_host)
+    bursts = {"size_bytes": 1_250_000, "period_s": 4.0, "storage": ["h1", "h2"]}
+    for chosen, writers in (("all", 14), (["h1", "h3", "h4"], 2)):
+        loaded = crossing(**half, cross_traffic={"bursts": {**bursts, "senders": chosen}})
+        assert loaded - alone == pytest.approx(writers * per_host / 4)
+
+
+def test_small_messages_count() -> None:
+    # 4 kB is a frame: 16 hosts x 50/s x 1.5 x 3
+    loaded = crossing(workload={"mice_interval_ms": 20.0, "mice_bytes": 4000})
+    assert loaded - crossing() == pytest.approx(16 * 50 * 4.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "programs"),
+    [
+        ({"schemes": ["ecmp", "gse2-e2e"]}, 4),  # agents: one program a leaf, wherever they stand
+        ({"schemes": ["gse2-n2n"]}, 4),
+        ({"workload": {"mice_interval_ms": 20.0}}, 1),
+        ({"cross_traffic": {"poisson": {"load": 0.1}, "bursts": {"storage": ["h1"]}}}, 1),
+        ({"cross_traffic": {"replay": {"file": "x.pcap"}}}, 1),
+    ],
+)
+def test_agents_and_senders_are_programs_like_ranks(changes: dict[str, object], programs: int) -> None:
+    plain = capacity.need(DEFAULT)
+    more = capacity.need(Scenario.model_validate({**DEFAULT.model_dump(mode="json"), **changes}))
+    assert more.processes - plain.processes == programs
+    assert more.memory_bytes - plain.memory_bytes == programs * capacity.MEMORY_PER_RANK_BYTES
+    assert more.files - plain.files == programs * capacity.FILES_PER_NODE

@@ -273,4 +273,5 @@ def test_what_is_no_journal_is_refused(gse: Gse, tmp_path: Path) -> None:
 
 
 def test_prompt_keeps_no_journal_and_says_so(gse: Gse) -> None:
-    assert_refused(gse("cli", "--set", "gsp.journal=true"), "gsp.journal", "nothing is kept at the prompt")
+    asked = ("--scheme", "gse2-n2n", "--set", "gsp.journal=true")
+    assert_refused(gse("cli", *asked), "gsp.journal", "nothing is kept at the prompt")

@@ -228,7 +228,7 @@ def test_where_no_run_counts_nothing_is_drawn_and_the_table_says_why(tmp_path: P
         ("workload.size_bytes", ("1M", "4M"), "linear", "workload.size_bytes (MiB)", ("1", "4")),
         ("fabric.delay_ms", (0, 1, 100), "linear", "fabric.delay_ms (ms)", ("0", "1", "100")),
         ("fabric.link_rate_mbps", (10, 100), "log", "fabric.link_rate_mbps (Mbit/s)", ("10", "100")),
-        ("gsos.hold_s", (1, 2), "linear", "gsos.hold_s (s)", ("1", "2")),
+        ("gsos.poll_interval_s", (1, 2), "linear", "gsos.poll_interval_s (s)", ("1", "2")),
         ("fabric.spines", (1, 2), "linear", "fabric.spines", ("1", "2")),
         ("gsp.window_bytes", (None, "64K"), "words", "gsp.window_bytes", ("unset", "64 KiB")),
         ("gsp.retransmit", (False, True), "words", "gsp.retransmit", ("false", "true")),
