@@ -12,7 +12,7 @@ setup(
     description="Emulate Global Scheduling Ethernet on one machine: all-reduce under ECMP and GSE schedules",
     license="Apache-2.0",
     python_requires=">=3.10",
-    package_data={"testbed.views.report": ["page.css", "page.js"]},
+    package_data={"testbed.fabric": ["wakeups.c"], "testbed.views.report": ["page.css", "page.js"]},
     packages=find_namespace_packages(include=["testbed", "testbed.*", "apps", "apps.*", "scenarios", "scenarios.*"]),
     install_requires=[
         "matplotlib==3.10.9",

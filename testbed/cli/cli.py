@@ -19,8 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed.cli.agents import prepare_agents
 from testbed.cli.options import add_scenario, scenario_from
+from testbed.cli.preparing import prepare_fabric
 from testbed.errors import MachineError, Problem, ScenarioError
 from testbed.fabric.controller import PROJECT
 from testbed.model.scenario import SCHEMES
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     problems = check_scenario(scenario, machine)
     if problems:
         raise MachineError(problems)
-    prepare_agents([args.scheme])
+    prepare_fabric([args.scheme])
     plan = {
         "scenario": scenario.model_dump(mode="json"),
         "scheme": args.scheme,

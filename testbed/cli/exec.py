@@ -28,9 +28,9 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_results, add_scenario, changes_from, refuse_idle
+from testbed.cli.preparing import prepare_fabric
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
 from testbed.cli.streams import OutputError
 from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable, printable_lines
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if problems := check_scenario(scenario, machine):
         raise MachineError(problems)
     tell_of_others()
-    prepare_agents(scenario.schemes)
+    prepare_fabric(scenario.schemes)
     campaign = Campaign(
         scenario,
         args.results,

@@ -26,9 +26,9 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
+from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
 from testbed.errors import MachineError, Problem, ScenarioError
 from testbed.fluid.case import problems
@@ -260,7 +260,7 @@ def _run_missing(scenarios: Sequence[Scenario], args: argparse.Namespace) -> lis
     machine = inspect_machine(args.results)
     if found := [problem for scenario in missing for problem in check_scenario(scenario, machine)]:
         raise MachineError(found)
-    prepare_agents(sorted({scheme for scenario in missing for scheme in scenario.schemes}))
+    prepare_fabric(sorted({scheme for scenario in missing for scheme in scenario.schemes}))
     estimates_s = [run_duration_s(scenario, scenario.schemes[0]) for scenario in missing for _seed in scenario.seeds]
     outcomes = []
     with interruptible(), CampaignProgress(estimates_s) as progress:

@@ -20,9 +20,9 @@ import json
 import sys
 from typing import Any
 
-from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
+from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
 from testbed.cli.until import add_until, checked_target, reached_lines, until_document
 from testbed.errors import MachineError, printable_lines
@@ -110,7 +110,7 @@ def prepared(scenario: Scenario, args: argparse.Namespace) -> Machine:
     if problems:
         raise MachineError(problems)
     tell_of_others()
-    prepare_agents(scenario.schemes)
+    prepare_fabric(scenario.schemes)
     return machine
 
 

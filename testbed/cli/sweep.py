@@ -24,7 +24,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.agents import prepare_agents
 from testbed.cli.console import Console
 from testbed.cli.options import (
     add_figures,
@@ -35,6 +34,7 @@ from testbed.cli.options import (
     changes_from,
     refuse_idle,
 )
+from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
@@ -143,7 +143,7 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep")
     if problems:
         raise MachineError(problems)
     tell_of_others()
-    prepare_agents(sweep.schemes)
+    prepare_fabric(sweep.schemes)
     estimates_s = estimated_s(sweep)
     print(announcement(sweep, sum(estimates_s)), file=sys.stderr)
     outcomes = []

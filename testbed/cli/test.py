@@ -20,6 +20,7 @@ from typing import Final
 from testbed.errors import MachineError, Problem
 from testbed.system.capsule import require_root
 from testbed.system.compiling import ensure_compiled
+from testbed.system.preload import ensure_wakeups_library
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 UNIT: Final = "unit tests"
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if not (PROJECT / "tests").is_dir():
         raise MachineError(Problem("the tests are not installed", str(PROJECT), "no tests directory", "a checkout"))
     if not args.unit:  # now, or the first tests that start agents would wait for it
-        ensure_compiled(lambda text: print(f"== {text}", flush=True))
+        for ensure in (ensure_compiled, ensure_wakeups_library):
+            ensure(lambda text: print(f"== {text}", flush=True))
     statuses = {}
     for part in (UNIT,) if args.unit else PARTS:
         print(f"== {part}", flush=True)

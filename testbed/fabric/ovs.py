@@ -6,13 +6,14 @@ import ctypes
 import os
 import socket
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from testbed.errors import CommandError, NetworkError
 from testbed.system.command import run
+from testbed.system.preload import wakeups_library
 from testbed.system.vigil import raised_by_end_of
 
 RUN_DIR: Final = Path("/run/openvswitch")
@@ -41,6 +42,7 @@ class Daemons:
 
     ovsdb_pid: int
     vswitchd_pid: int
+    wake_interval_s: float | None  # the switches look at their ports at most once in as long; None: at each frame
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class PacketSockets:
     sending: int
 
 
-def start_daemons(log_dir: Path) -> Daemons:
+def start_daemons(log_dir: Path, wake_interval_s: float | None = None) -> Daemons:
     """Start ovsdb-server and ovs-vswitchd of this capsule; they are ready when this returns.
 
-    ``--detach`` returns once the daemon answers, so nothing has to be polled. For the main thread only. Raises
-    CommandError (the daemon refused to start) or NetworkError (it left no PID, or the database has died meanwhile).
+    With ``wake_interval_s`` the switches look at their ports at most once in as long, where the library for it has
+    been built (``testbed.system.preload``). ``--detach`` returns once the daemon answers, so nothing has to be polled.
+    For the main thread only. Raises CommandError (the daemon refused to start) or NetworkError (it left no PID, did
+    not load a library, or the database has died meanwhile).
     """
     env = {**os.environ, "OVS_RUNDIR": str(RUN_DIR), "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
     database = RUN_DIR / "conf.db"
@@ -67,7 +71,10 @@ def start_daemons(log_dir: Path) -> Daemons:
         ],
         env=env,
     )  # fmt: skip
-    ovsdb_pid, library = _pid("ovsdb-server"), allocator()
+    ovsdb_pid, wakeups = _pid("ovsdb-server"), wakeups_library() if wake_interval_s is not None else None
+    libraries = [library for library in (allocator(), wakeups) if library is not None]
+    if wakeups is None:
+        wake_interval_s = None
     try:
         # what comes now asks the database and waits for it, for half a minute and in silence once it has died
         with raised_by_end_of({"ovsdb-server": ovsdb_pid}):
@@ -77,13 +84,34 @@ def start_daemons(log_dir: Path) -> Daemons:
                     "ovs-vswitchd", f"unix:{RUN_DIR}/db.sock", "--detach", "--no-chdir",
                     f"--pidfile={RUN_DIR}/ovs-vswitchd.pid", f"--log-file={log_dir}/ovs-vswitchd.log", "-vconsole:off",
                 ],
-                env={**env, **KEEP_HEAP, **({} if library is None else {"LD_PRELOAD": str(library)})},
+                env={**env, **KEEP_HEAP, **_preloading(libraries, wake_interval_s)},
             )  # fmt: skip
     except (CommandError, NetworkError, ProcessLookupError) as error:
         if _runs(ovsdb_pid):
             raise
         raise NetworkError(f"ovsdb-server (pid {ovsdb_pid}) is not running any more: {error}") from None
-    return Daemons(ovsdb_pid, _pid("ovs-vswitchd"))
+    vswitchd_pid = _pid("ovs-vswitchd")
+    _check_loaded(vswitchd_pid, libraries)
+    return Daemons(ovsdb_pid, vswitchd_pid, wake_interval_s)
+
+
+def _preloading(libraries: Sequence[Path], wake_interval_s: float | None) -> dict[str, str]:
+    """Return what vswitchd's environment has to say; by links, for ld.so ends names at colons and blanks."""
+    links = [RUN_DIR / f"preload-{number}.so" for number in range(len(libraries))]
+    for link, library in zip(links, libraries, strict=True):
+        link.symlink_to(library)
+    interval = {} if wake_interval_s is None else {"GSE_WAKE_INTERVAL_NS": str(round(wake_interval_s * 1e9))}
+    return interval | ({"LD_PRELOAD": ":".join(map(str, links))} if links else {})
+
+
+def _check_loaded(pid: int, libraries: Sequence[Path]) -> None:
+    """Raise NetworkError if a library is missing from the process: ld.so only warns."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except OSError as error:
+        raise NetworkError(f"ovs-vswitchd (pid {pid}): {error}") from None
+    if missing := [str(library) for library in libraries if str(library.resolve()) not in maps]:
+        raise NetworkError(f"ovs-vswitchd did not load {', '.join(missing)}")
 
 
 def allocator() -> Path | None:

@@ -55,15 +55,19 @@ def _full(evidence: Evidence) -> str | None:
 
 
 def check_switch_wait(evidence: FabricEvidence) -> Finding | None:
-    """The switching thread got a core when it was ready."""
+    """The switching thread got a core when it was ready.
+
+    As a share of all time, in which every frame at a switch waited with it: how much of the time it was ready depends
+    on how often it is woken.
+    """
     thread = evidence.usage.switch_thread
-    if thread is None or not thread.run_fraction + thread.wait_fraction:
+    if thread is None:
         return None
-    share = thread.wait_fraction / (thread.run_fraction + thread.wait_fraction)
     return grade(
         "switch_wait",
-        share,
-        f"the switching thread waited {share:.0%} of its ready time ({percent_limits('switch_wait')})",
+        thread.wait_fraction,
+        f"the switching thread waited for a core {thread.wait_fraction:.0%} of the time "
+        f"({percent_limits('switch_wait')})",
     )
 
 

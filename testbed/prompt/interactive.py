@@ -360,7 +360,7 @@ def main(plan_json: str) -> int:
     for handler in lg.handlers:
         handler.setStream(sys.stdout)  # Mininet prints what its commands find out as log messages
     with Supervisor(t0_s=time.monotonic()) as supervisor:
-        daemons = ovs.start_daemons(plan.run_dir)
+        daemons = ovs.start_daemons(plan.run_dir, plan.wake_interval_s)
         fabric_network = Network(
             plan.topology,
             datapath=plan.datapath,

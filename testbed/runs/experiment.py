@@ -105,7 +105,7 @@ class Experiment:
         """Have a fabric with everything that belongs to it: switches, GSOS, hosts, links of the right rate, agents."""
         plan, raw = self.plan, self.directory.raw
         self.phase("switches")
-        daemons = ovs.start_daemons(raw)
+        daemons = ovs.start_daemons(raw, plan.wake_interval_s)
         self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
         self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
         self.phase("controller")
@@ -123,7 +123,7 @@ class Experiment:
                 self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
             if plan.datapath == "userspace":
                 ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
-            self.emit("network", settings=network.settings)
+            self.emit("network", settings={**network.settings, "switch_wake_interval_s": daemons.wake_interval_s})
             wait_ready(self.supervisor, gsos)
             self._calibrate(network)
             yield Fabric(daemons, gsos_process, gsos, network, self._start_agents(network))

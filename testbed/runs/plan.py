@@ -13,6 +13,7 @@ from typing import Any
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.measurement.probes import linger_s
+from testbed.model.delay import wake_interval_s
 from testbed.model.oracle import Ideal, pattern_ideal
 from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import SOURCE_PORTS, Flow, pair_flows, place_ranks
@@ -61,6 +62,11 @@ class Plan:
     def topology(self) -> Topology:
         """The fabric."""
         return Topology(self.scenario.fabric)
+
+    @property
+    def wake_interval_s(self) -> float | None:
+        """How often switches look at their ports; None: at each frame. The kernel's need no such thing."""
+        return wake_interval_s(self.scenario.fabric) if self.datapath == "userspace" else None
 
     @cached_property
     def rank_hosts(self) -> tuple[Host, ...]:

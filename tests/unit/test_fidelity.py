@@ -340,8 +340,8 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("bytes to a host +7%", bytes_to_host("l1-eth1", 1.07), "host_bytes", Level.INVALID, "% off, limit 1% / 5%)"),
     ("bytes +7%", uplink_bytes(1.07), "uplink_bytes", Level.INVALID, "% off, limit 1% / 5%)"),
     ("core full", switch_thread(0.98, 0.0), "switch_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
-    ("waits", switch_thread(0.6, 0.25), "switch_wait", Level.SUSPECT, "waited 29% of its ready time"),
-    ("starves", switch_thread(0.4, 0.5), "switch_wait", Level.INVALID, "(limit 25% / 50%)"),
+    ("waits", switch_thread(0.55, 0.37), "switch_wait", Level.SUSPECT, "waited for a core 37% of the time"),
+    ("starves", switch_thread(0.4, 0.52), "switch_wait", Level.INVALID, "(limit 35% / 50%)"),
     ("busy", cores_busy(0.96), "busy_cores", Level.SUSPECT, "all 2 cores 96.0% busy"),
     ("saturated", cores_busy(0.99), "busy_cores", Level.INVALID, "(limit 95% / 98.5%)"),
     ("neighbour", somebody_else_worked(0.47), "foreign_load", Level.SUSPECT, "used 0.47 cores (limit 0.3 / 0.6)"),
@@ -742,7 +742,7 @@ def test_kernel_datapath_has_no_packet_sockets_to_look_at() -> None:
 
 
 def test_kernel_datapath_does_not_wait_for_the_daemon() -> None:
-    run = switch_thread(0.02, 0.06)(healthy(scenario_of()))
+    run = switch_thread(0.02, 0.6)(healthy(scenario_of()))
     assert found(run) == {"switch_wait": "INVALID"}
     assert found(on_kernel_datapath(run)) == {}
 

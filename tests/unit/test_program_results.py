@@ -242,7 +242,7 @@ def no_idle_time(run: RunRecord) -> RunRecord:
 
 
 def kept_waiting(run: RunRecord) -> RunRecord:
-    return with_rows(run, threads=[replace(row, wait_s=row.run_s) for row in run.tables.threads])
+    return with_rows(run, threads=[replace(row, wait_s=0.4 * row.t_s) for row in run.tables.threads])
 
 
 CASES: dict[str, tuple[Spoil, Level, str]] = {
@@ -257,7 +257,7 @@ CASES: dict[str, tuple[Spoil, Level, str]] = {
     "jobs": (event("gsos_jobs", before={}, after={"x": 1}), Level.INVALID, "x"),
     "settings_after": (event("read_back", differences=["l1-eth1: rate"]), Level.INVALID, "l1-eth1: rate"),
     "busy_cores": (no_idle_time, Level.INVALID, "cores 100.0% busy"),
-    "switch_wait": (kept_waiting, Level.SUSPECT, "of its ready time"),
+    "switch_wait": (kept_waiting, Level.SUSPECT, "for a core 40% of the time"),
     "missing": (without("tcp"), Level.SUSPECT, "not measured: TCP's counters"),
 }
 

@@ -1,21 +1,19 @@
 """Who may send to an egress port, and how much: the scheduler at the destination.
 
 Tokens come at ``pacing`` x port rate, so that the port can drain whatever has been granted. Classes are served in
-strict order, queues inside a class by round robin, at most a quantum each. A queue that uses up what it gets is
-granted ahead of its demand, up to a quantum, so that a steady sender neither waits nor needs a grant per frame. What a
-queue has been granted and has not delivered is bounded (``window_bytes``), and so is the sum over the port: the egress
-queue cannot exceed it.
+strict order, queues inside a class in fair turns (``turns``), at most a quantum each. A queue that uses up what it gets
+is granted ahead of its demand, up to a quantum, so that a steady sender neither waits nor needs a grant per frame. What
+a queue has been granted and has not delivered is bounded (``window_bytes``), and so is the sum over the port: the
+egress queue cannot exceed it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.serial import unwrap, wrap
-
-QueueKey = tuple[int, int]  # source GSP, its qid
+from testbed.gse.dataplane.turns import QueueKey, Turns
 
 
 class Issued(NamedTuple):
@@ -30,7 +28,9 @@ class Issued(NamedTuple):
 class _Queue:
     """What the destination knows of one source queue."""
 
-    __slots__ = ("ahead", "asks", "demand", "epoch", "grant", "heard_s", "leaf", "received", "tc", "turns", "waiting")
+    __slots__ = (
+        "ahead", "asks", "demand", "ended", "epoch", "grant", "heard_s", "leaf", "received", "tc", "turns", "waiting",
+    )  # fmt: skip
 
     def __init__(self, leaf: int, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
         self.leaf = leaf  # of its source
@@ -39,7 +39,8 @@ class _Queue:
         # A queue older than this scheduler (which was restarted) is taken up where it stands.
         self.demand = self.grant = self.received = sent
         self.heard_s = now_s
-        self.waiting = False  # in a round robin
+        self.waiting = False  # for its turn
+        self.ended = 0  # where its last turn ended
         self.asks = False  # its source stands still without a grant
         self.turns = 0  # grants so far
 
@@ -55,6 +56,7 @@ LATE: Final = "late"  # a grant was due, and nobody asked the scheduler
 UNUSED: Final = (NO_DEMAND, WINDOW, LATE)
 BUCKET_QUANTA: Final = 1.5  # a grant that goes out late, because the machine is busy, takes nothing from the next
 STEADY_TURNS: Final = 4  # grants after which a queue is taken for one that goes on
+MEMORY_QUANTA: Final = 2  # what a queue that got less than others may catch up, and a new one is served before them
 EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
@@ -70,7 +72,7 @@ class GrantScheduler:
         self._tokens = float(profile.quantum_bytes)
         self._tokens_s = now_s
         self._queues: dict[QueueKey, _Queue] = {}
-        self._rounds: dict[int, deque[QueueKey]] = {}  # class -> queues that want more
+        self._turns: dict[int, Turns] = {}  # class -> queues that want more
         self._outstanding = 0
         self.reach: dict[int, float] = {}  # leaf -> the fraction of its paths that live, where not all do
         self.port_reach = 1.0  # the same of the port's own leaf
@@ -159,8 +161,7 @@ class GrantScheduler:
             self._outstanding += queue.outstanding - before
             self.granted_bytes += amount
             self.grants += 1
-            round_ = self._rounds[queue.tc]
-            round_.popleft()
+            queue.ended = self._turns[queue.tc].give(amount)
             queue.waiting = False
             self._enlist(key, queue)
             urgent = queue.asks or queue.turns <= STEADY_TURNS or (key in issued and issued[key].urgent)
@@ -181,10 +182,9 @@ class GrantScheduler:
 
     def _next(self) -> tuple[QueueKey, _Queue, int] | None:
         """Return the queue whose turn it is and what it would get; queues whose window is full lose their turn."""
-        for tc in sorted(self._rounds):
-            round_ = self._rounds[tc]
-            while round_:
-                key = round_[0]
+        for tc in sorted(self._turns):
+            turns = self._turns[tc]
+            while (key := turns.first()) is not None:
                 queue = self._queues[key]
                 amount = self._amount(queue)
                 room = self._port_window() - self._outstanding - self.held_bytes
@@ -194,7 +194,7 @@ class GrantScheduler:
                     amount = room  # a small window: credit that others keep must not shut it
                 if amount:
                     return key, queue, amount
-                round_.popleft()
+                turns.leave(key)
                 queue.waiting = False
         return None
 
@@ -250,13 +250,15 @@ class GrantScheduler:
     def _enlist(self, key: QueueKey, queue: _Queue) -> None:
         if not queue.waiting and self._amount(queue):
             queue.waiting = True
-            self._rounds.setdefault(queue.tc, deque()).append(key)
+            if queue.tc not in self._turns:
+                self._turns[queue.tc] = Turns(MEMORY_QUANTA * self._profile.quantum_bytes)
+            self._turns[queue.tc].enlist(key, queue.ended)
 
     def _forget(self, key: QueueKey, queue: _Queue) -> None:
         self._outstanding -= queue.outstanding
         del self._queues[key]
         if queue.waiting:
-            self._rounds[queue.tc].remove(key)
+            self._turns[queue.tc].leave(key)
 
     def _refill(self, now_s: float) -> None:
         if now_s > self._tokens_s:

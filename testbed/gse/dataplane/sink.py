@@ -8,7 +8,7 @@ from typing import Final
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
 from testbed.gse.dataplane.delays import PathDelays
-from testbed.gse.dataplane.grant import GrantScheduler, Issued, QueueKey, is_newer_epoch
+from testbed.gse.dataplane.grant import GrantScheduler, Issued, is_newer_epoch
 from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
@@ -16,6 +16,7 @@ from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.riders import Riders
 from testbed.gse.dataplane.serial import unwrap
+from testbed.gse.dataplane.turns import QueueKey
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
 SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten

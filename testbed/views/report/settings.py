@@ -29,6 +29,7 @@ PROVENANCE: Final[Mapping[str, tuple[str, ...]]] = {
     "kernel": ("versions", "kernel"),
     "Open vSwitch": ("versions", "open_vswitch"),
     "its buffers": ("versions", "switch_buffers"),
+    "switches look at their ports once in, s": ("network", "switch_wake_interval_s"),
     "iperf3": ("versions", "iperf3"),
     "iproute2": ("versions", "iproute2"),
     "Python packages": ("versions", "packages"),
