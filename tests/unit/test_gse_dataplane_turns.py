@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.gse.dataplane.grant import MEMORY_QUANTA, GrantScheduler
+from testbed.gse.dataplane.grant import GrantScheduler
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.turns import Turns
 
@@ -96,7 +96,7 @@ def shares(known_bytes: int, *, seconds: float = 60.0) -> dict[int, int]:
 @pytest.mark.parametrize("known_bytes", [FRAME, 2 * FRAME, QUANTUM])
 def test_queue_whose_demand_becomes_known_frame_by_frame_gets_its_share(known_bytes: int) -> None:
     granted = shares(known_bytes)
-    assert granted[0] == pytest.approx(sum(granted.values()) / 15, abs=MEMORY_QUANTA * QUANTUM)
+    assert granted[0] == pytest.approx(sum(granted.values()) / 15, abs=2 * QUANTUM)
 
 
 def test_small_message_goes_before_those_that_always_want() -> None:

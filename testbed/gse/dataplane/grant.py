@@ -56,7 +56,6 @@ LATE: Final = "late"  # a grant was due, and nobody asked the scheduler
 UNUSED: Final = (NO_DEMAND, WINDOW, LATE)
 BUCKET_QUANTA: Final = 1.5  # a grant that goes out late, because the machine is busy, takes nothing from the next
 STEADY_TURNS: Final = 4  # grants after which a queue is taken for one that goes on
-MEMORY_QUANTA: Final = 2  # what a queue that got less than others may catch up, and a new one is served before them
 EARLY_FRACTION: Final = 0.5  # of a grant, at least, to go out with others
 
 
@@ -251,7 +250,8 @@ class GrantScheduler:
         if not queue.waiting and self._amount(queue):
             queue.waiting = True
             if queue.tc not in self._turns:
-                self._turns[queue.tc] = Turns(MEMORY_QUANTA * self._profile.quantum_bytes)
+                # more, and who comes back early gets many small turns: a fifth more control frames in an all-to-all
+                self._turns[queue.tc] = Turns(self._profile.frame_bytes)
             self._turns[queue.tc].enlist(key, queue.ended)
 
     def _forget(self, key: QueueKey, queue: _Queue) -> None:
