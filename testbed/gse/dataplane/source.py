@@ -49,6 +49,12 @@ class SourceSide:
         now_s: float,
     ) -> None:
         self._profile, self._place, self._epoch = profile, place, epoch
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._by_grant = profile.admission == "dgsq"
+        self._gap_s = profile.gap_s
+        self._mark_s = profile.mark_s
+        self._reorder_buffer_bytes = profile.reorder_buffer_bytes
+        self._retransmit = profile.retransmit
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
         self._release = Release(
@@ -138,7 +144,7 @@ class SourceSide:
         for name, queue in list(self.queues.items()):
             age_due_s = queue.age_due_s()
             if age_due_s is None:
-                if self._profile.admission == "dgsq":
+                if self._by_grant:
                     self._watch(queue, now_s)
             elif age_due_s <= now_s:
                 self._close(name, queue, now_s)
@@ -179,7 +185,7 @@ class SourceSide:
 
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
         """Send what may be sent, then ask for more if it is time."""
-        if self._profile.admission == "dgsq" and queue.dst != self._place.gsp:
+        if self._by_grant and queue.dst != self._place.gsp:
             while queue.sendable():
                 if not self._release.lets(queue, now_s):
                     self._release.enlist(queue)
@@ -191,7 +197,7 @@ class SourceSide:
         self._ask_if_due(queue, now_s)
 
     def _ask_if_due(self, queue: SourceQueue, now_s: float) -> None:
-        due_s = queue.ask_due_s() if self._profile.admission == "dgsq" else None
+        due_s = queue.ask_due_s() if self._by_grant else None
         if due_s is not None and due_s <= now_s:
             self._ask(queue, now_s)
 
@@ -205,7 +211,7 @@ class SourceSide:
         self.waits_s.append(waited_s)
         # Marked as it leaves, by the time it waited: its sender hears of the queue a round trip later, not a round
         # trip and the queue. In bytes it could not be said, for a host may share its port among many queues.
-        if waited_s > self._profile.mark_s and (marked := mark_congestion(frame)) is not None:
+        if waited_s > self._mark_s and (marked := mark_congestion(frame)) is not None:
             frame = marked
             self._counters.marked_frames += 1
         choice = self._units.choose(queue, frame, leaf, local, now_s)
@@ -228,7 +234,7 @@ class SourceSide:
             wrap(queue.demand),
             int(now_s * 1e6) & 0xFFFF_FFFF,
         )
-        if self._profile.retransmit:
+        if self._retransmit:
             self._keep(queue.qid, header, frame, now_s)
         self._outlet.data(header, frame, now_s)
         return len(frame)
@@ -243,8 +249,8 @@ class SourceSide:
         """Keep a frame as long as its destination waits for it, and no more than that can hold."""
         kept = self._kept.setdefault(qid, deque())
         kept.append((now_s, header, frame))
-        oldest = wrap(header.sent - self._profile.reorder_buffer_bytes)
-        until_s = now_s - KEPT_GAPS * self._profile.gap_s
+        oldest = wrap(header.sent - self._reorder_buffer_bytes)
+        until_s = now_s - KEPT_GAPS * self._gap_s
         while kept and (kept[0][0] < until_s or unwrap(kept[0][1].sent, oldest) < oldest):
             kept.popleft()
 
@@ -280,7 +286,7 @@ class SourceSide:
         del self.queues[name], self._by_qid[queue.qid]
         queue.close()
         self._resting[name] = queue
-        self._rest_ends.append((now_s + REST_GAPS * self._profile.gap_s, name, queue.closures))
+        self._rest_ends.append((now_s + REST_GAPS * self._gap_s, name, queue.closures))
         close = wire.Close(
             self._place.gsp, queue.dst, queue.epoch, queue.qid, queue.dst_port, wrap(queue.sent), wrap(queue.psn)
         )

@@ -26,14 +26,16 @@ class UnitChooser:
     """Chooses the path of each packet by the profile's ``unit``."""
 
     def __init__(self, profile: Profile, spread: Spreader, seed: int) -> None:
-        self._profile = profile
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._flowlet_gap_s = profile.flowlet_gap_s
+        self._unit = profile.unit
         self._spread = spread
         self._seed = seed.to_bytes(4, "big")
         self._flowlets: dict[bytes, tuple[int, float]] = {}
 
     def choose(self, queue: SourceQueue, frame: bytes, leaf: int, local: bool, now_s: float) -> Choice:
         """Return where the next packet of ``queue`` goes. ``local``: not over the fabric at all."""
-        unit, former = self._profile.unit, queue.former
+        unit, former = self._unit, queue.former
         if unit != "container":
             former.close()  # every packet is its own container
         elif not local and former.is_open and not self._spread.lives(leaf, queue.path):
@@ -57,7 +59,7 @@ class UnitChooser:
     def _by_flowlet(self, frame: bytes, leaf: int, now_s: float) -> int:
         key = flow_key(frame)
         path, last_s = self._flowlets.pop(key, (-1, 0.0))
-        if path < 0 or now_s - last_s > self._profile.flowlet_gap_s or not self._spread.lives(leaf, path):
+        if path < 0 or now_s - last_s > self._flowlet_gap_s or not self._spread.lives(leaf, path):
             path = self._spread.choose(leaf, now_s)
         self._flowlets[key] = (path, now_s)
         if len(self._flowlets) > MAX_FLOWLETS:
