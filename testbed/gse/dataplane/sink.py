@@ -62,8 +62,10 @@ class SinkSide:
         return (
             header.dst == place.gsp
             and least_path <= header.path <= place.paths
-            and frame[:12] == wire.mac(header.dst, header.path) + wire.mac(header.src, header.path)
-            and place.hosts.get(frame[at : at + 6]) == (header.dst, header.dst_port)
+            and frame[:12] == wire.outer_macs(header.dst, header.src, header.path)
+            and (host := place.hosts.get(frame[at : at + 6])) is not None
+            and host.gsp == header.dst
+            and host.port == header.dst_port
             and (source := place.hosts.get(frame[at + 6 : at + 12])) is not None
             and source.gsp == header.src
         )

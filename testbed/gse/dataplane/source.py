@@ -64,7 +64,7 @@ class SourceSide:
             uplinks=None if place.in_host else spread,
         )
         self.pressure = BackPressure(profile)
-        self.queues: dict[QueueName, SourceQueue] = {}
+        self.queues: dict[tuple[int, int, int, int], SourceQueue] = {}  # by ``QueueName``
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
         self._kept: dict[int, deque[tuple[float, wire.DataHeader, bytes]]] = {}  # by qid, with when it was sent
@@ -86,7 +86,9 @@ class SourceSide:
 
     def take(self, port: int, frame: bytes, where: Where, now_s: float) -> None:
         """Take a frame from the host on ``port`` to the host at ``where``."""
-        queue = self._queue(QueueName(port, where.gsp, where.port, traffic_class(frame)), now_s)
+        # as a plain tuple, which is made quickly, and equal to the name of a queue that is there
+        name = (port, where.gsp, where.port, traffic_class(frame))
+        queue = self.queues.get(name) or self._revived_queue(QueueName(*name), now_s)
         if not queue.offer(frame, now_s):
             self._counters.queue_full_drops += 1
             return
@@ -141,13 +143,13 @@ class SourceSide:
 
     def scan(self, now_s: float) -> None:
         """Do what timers ask: close, ask again, give up, forget."""
-        for name, queue in list(self.queues.items()):
+        for queue in list(self.queues.values()):
             age_due_s = queue.age_due_s()
             if age_due_s is None:
                 if self._by_grant:
                     self._watch(queue, now_s)
             elif age_due_s <= now_s:
-                self._close(name, queue, now_s)
+                self._close(queue, now_s)
         while self._rest_ends and self._rest_ends[0][0] <= now_s:
             _end_s, name, turn = self._rest_ends.popleft()
             resting = self._resting.get(name)
@@ -159,11 +161,10 @@ class SourceSide:
 
     # -- one queue --------------------------------------------------------------------------------------------
 
-    def _queue(self, name: QueueName, now_s: float) -> SourceQueue:
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
-            self.queues[name] = self._by_qid[queue.qid] = queue
+    def _revived_queue(self, name: QueueName, now_s: float) -> SourceQueue:
+        """Return a queue that rests, or a new one: it lives from now on."""
+        queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
+        self.queues[name] = self._by_qid[queue.qid] = queue
         return queue
 
     def _new_queue(self, name: QueueName, now_s: float) -> SourceQueue:
@@ -214,26 +215,27 @@ class SourceSide:
         if waited_s > self._mark_s and (marked := mark_congestion(frame)) is not None:
             frame = marked
             self._counters.marked_frames += 1
-        choice = self._units.choose(queue, frame, leaf, local, now_s)
+        path, place = self._units.choose(queue, frame, leaf, local, now_s)
         if not queue.backlog_frames:
             queue.former.close()
-        header = wire.DataHeader(
-            wire.FLAG_FIRST if choice.first else 0,
+        fields = (
+            wire.FLAG_FIRST if place.first else 0,
             queue.tc,
             queue.epoch,
             self._place.gsp,
             queue.dst,
             queue.dst_port,
-            0 if local else choice.path + 1,
+            0 if local else path + 1,
             queue.qid,
             wrap(psn),
-            wrap(choice.csn),
-            choice.pidx & 0xFFFF,
+            wrap(place.csn),
+            place.pidx & 0xFFFF,
             len(frame),
             wrap(sent_before),
             wrap(queue.demand),
             int(now_s * 1e6) & 0xFFFF_FFFF,
         )
+        header = wire.header_of((*fields, *wire.NO_GRANT))
         if self._retransmit:
             self._keep(queue.qid, header, frame, now_s)
         self._outlet.data(header, frame, now_s)
@@ -282,7 +284,8 @@ class SourceSide:
                 return
         self._ask_if_due(queue, now_s)
 
-    def _close(self, name: QueueName, queue: SourceQueue, now_s: float) -> None:
+    def _close(self, queue: SourceQueue, now_s: float) -> None:
+        name = QueueName(queue.port, queue.dst, queue.dst_port, queue.tc)
         del self.queues[name], self._by_qid[queue.qid]
         queue.close()
         self._resting[name] = queue

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final, NamedTuple
+from typing import Final
 
 from testbed.gse.dataplane.dgsq import SourceQueue
+from testbed.gse.dataplane.former import Place
 from testbed.gse.dataplane.inner import flow_key
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.spread import Spreader
 
 MAX_FLOWLETS: Final = 65_536  # the table is bounded; past that the oldest flows are forgotten
-
-
-class Choice(NamedTuple):
-    """Path (from 0) and container of a packet; ``first``: it opens the container."""
-
-    path: int
-    csn: int
-    pidx: int
-    first: bool
 
 
 class UnitChooser:
@@ -33,8 +25,8 @@ class UnitChooser:
         self._seed = seed.to_bytes(4, "big")
         self._flowlets: dict[bytes, tuple[int, float]] = {}
 
-    def choose(self, queue: SourceQueue, frame: bytes, leaf: int, local: bool, now_s: float) -> Choice:
-        """Return where the next packet of ``queue`` goes. ``local``: not over the fabric at all."""
+    def choose(self, queue: SourceQueue, frame: bytes, leaf: int, local: bool, now_s: float) -> tuple[int, Place]:
+        """Return path (from 0) and place of the next packet of ``queue``. ``local``: not over the fabric at all."""
         unit, former = self._unit, queue.former
         if unit != "container":
             former.close()  # every packet is its own container
@@ -42,7 +34,7 @@ class UnitChooser:
             former.close()
         place = former.place(len(frame))
         if local:
-            return Choice(0, *place)
+            return 0, place
         if unit == "flow":
             path = self._by_flow(frame, leaf)
         elif unit == "flowlet":
@@ -50,7 +42,7 @@ class UnitChooser:
         else:
             path = self._spread.choose(leaf, now_s) if place.first else queue.path
         queue.path = path
-        return Choice(path, *place)
+        return path, place
 
     def _by_flow(self, frame: bytes, leaf: int) -> int:
         living = self._spread.living(leaf)
