@@ -53,6 +53,8 @@ class Delivery:
     def due_s(self) -> float:
         """Return when ``release`` will have something; inf: nothing is held."""
         due_s = inf
+        if not self._held:  # as nearly always
+            return due_s
         for port, held in self._held.items():
             excess = max(0.0, self._waiting[port] + len(held[0]) - self._most)
             # an empty queue takes a frame of any size

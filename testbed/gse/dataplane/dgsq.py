@@ -27,7 +27,14 @@ class SourceQueue:
     def __init__(
         self, profile: Profile, *, qid: int, epoch: int, port: int, dst: int, dst_port: int, tc: int, now_s: float
     ) -> None:
-        self._profile = profile
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._by_grant = profile.admission == "dgsq"
+        self._age_s = profile.age_s
+        self._gap_s = profile.gap_s
+        self._limit_bytes = profile.limit_bytes
+        self._quantum_bytes = profile.quantum_bytes
+        self._request_retry_s = profile.request_retry_s
+        self._watchdog_s = profile.watchdog_s
         self.qid, self.epoch, self.port = qid, epoch, port
         self.dst, self.dst_port, self.tc = dst, dst_port, tc
         self.former = Former(profile.container_bytes)
@@ -62,12 +69,12 @@ class SourceQueue:
 
     def offer(self, frame: bytes, now_s: float) -> bool:
         """Put a frame at the end; return whether there was room for it."""
-        if self.demand - self.sent + len(frame) > self._profile.limit_bytes:
+        if self.demand - self.sent + len(frame) > self._limit_bytes:
             self.dropped_frames += 1
             return False
         if not self._frames:
             self._heard_s = now_s
-            if now_s - self._empty_since_s > self._profile.age_s / 2:
+            if now_s - self._empty_since_s > self._age_s / 2:
                 self._ahead_bytes = 0  # the destination does not grant it ahead any more
         self._frames.append((frame, now_s))
         self.demand += len(frame)
@@ -75,9 +82,7 @@ class SourceQueue:
 
     def sendable(self) -> bool:
         """Return whether the frame in front may be sent now."""
-        return bool(self._frames) and (
-            self._profile.admission == "none" or self.sent + len(self._frames[0][0]) <= self.grant
-        )
+        return bool(self._frames) and (not self._by_grant or self.sent + len(self._frames[0][0]) <= self.grant)
 
     def take(self, now_s: float) -> tuple[bytes, float]:
         """Remove the frame in front as sent; return it and the s it has waited. Its header tells ``demand``."""
@@ -118,13 +123,13 @@ class SourceQueue:
             return None
         wanted = self.sent + len(self._frames[0][0])
         news = self.demand - self._told
-        quantum = self._profile.quantum_bytes
+        quantum = self._quantum_bytes
         if news >= quantum and self._told < self.grant + quantum:
             return self._told_s  # at once: what it knows of does not make a whole grant
         if self._told < wanted and not self._one_of_many():
             return self._told_s
-        patience_s = min(PATIENCE * self._usual_s, PATIENCE_GAPS * self._profile.gap_s)
-        return max(self._told_s, self._heard_s) + max(self._profile.request_retry_s, patience_s)
+        patience_s = min(PATIENCE * self._usual_s, PATIENCE_GAPS * self._gap_s)
+        return max(self._told_s, self._heard_s) + max(self._request_retry_s, patience_s)
 
     def _one_of_many(self) -> bool:
         """Return whether the destination will soon grant what the frame in front needs, unasked.
@@ -133,7 +138,7 @@ class SourceQueue:
         that used that up, will grant the same again, and not sooner if asked. One with few queues is asked for more.
         """
         head = len(self._frames[0][0])
-        return head <= self._ahead_bytes < 2 * head and self._turn_s > self._profile.request_retry_s / 2
+        return head <= self._ahead_bytes < 2 * head and self._turn_s > self._request_retry_s / 2
 
     def asked(self, now_s: float) -> None:
         """A request with the present demand leaves now."""
@@ -149,7 +154,7 @@ class SourceQueue:
         """Return when silence of the destination becomes an alarm; None: it owes nothing."""
         if not self.starved():
             return None
-        return self._heard_s + (self.alarms + 1) * self._profile.watchdog_s
+        return self._heard_s + (self.alarms + 1) * self._watchdog_s
 
     def alarm(self) -> bool:
         """Count an alarm; return whether the queue is to be given up."""
@@ -175,4 +180,4 @@ class SourceQueue:
 
     def age_due_s(self) -> float | None:
         """Return when the queue may be closed; None: not while frames wait."""
-        return None if self._frames else self._empty_since_s + self._profile.age_s
+        return None if self._frames else self._empty_since_s + self._age_s

@@ -129,13 +129,10 @@ class Edge:
         """Return when ``advance`` has to be called next if no frame comes; None: not before one does."""
         scan_s = inf if self.source.at_rest and not self.sink.inbound else self._scan_s
         release_s = self.source.release_due_s()
-        due_s = min(
-            self.sink.grant_due_s(),
-            self.failures.due_s(),
-            self.outlet.deliver_due_s(),
-            scan_s,
-            inf if release_s is None else release_s,
-        )
+        due_s = scan_s if release_s is None else min(scan_s, release_s)  # in pairs: compiled without a call
+        due_s = min(due_s, self.sink.grant_due_s())
+        due_s = min(due_s, self.failures.due_s())
+        due_s = min(due_s, self.outlet.deliver_due_s())
         return None if due_s == inf else due_s
 
     def totals(self) -> Counters:

@@ -52,7 +52,9 @@ class Failures:
         counters: Counters,
         now_s: float,
     ) -> None:
-        self._profile, self._epoch = profile, epoch
+        self._epoch = epoch
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._congestion_report_s = profile.congestion_report_s
         self._place, self._spread, self._outlet, self._counters = place, spread, outlet, counters
         self._recover_s = now_s
         self.monitor = PathMonitor(profile, place.paths, now_s)
@@ -138,7 +140,7 @@ class Failures:
         leaf = message.src >> 8
         if message.level >= LEVEL_THAT_COUNTS and leaf != self._place.leaf:
             self._spread.slow_down(leaf, message.path - 1, SLOW_DOWN)
-            self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
+            self._recover_s = now_s + self._congestion_report_s * CLEAN_REPORTS
 
     def recover(self, now_s: float) -> None:
         """Trust slowed paths a little more while nobody complains, and dead ones that nobody calls dead any more."""
@@ -148,7 +150,7 @@ class Failures:
                     del self._told_down_s[leaf, path]
                     self._use(leaf, path, up=True, now_s=now_s)
         if now_s >= self._recover_s:
-            self._recover_s = now_s + self._profile.congestion_report_s * CLEAN_REPORTS
+            self._recover_s = now_s + self._congestion_report_s * CLEAN_REPORTS
             self._spread.recover(RECOVERY)
 
     def _use(self, leaf: int, path: int, *, up: bool, now_s: float) -> None:

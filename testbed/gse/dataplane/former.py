@@ -7,15 +7,18 @@ its queue ran empty, or when its path died; it is a tag on packets that leave at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
-class Place(NamedTuple):
-    """Where a packet stands: container number, index in it, whether it is the first."""
+class Place:
+    """Where a packet stands: container number, index in it, whether it is the first.
 
-    csn: int
-    pidx: int
-    first: bool
+    A class and no NamedTuple, as one is made for every frame: compiled code makes its own without the interpreter.
+    """
+
+    __slots__ = ("csn", "first", "pidx")
+
+    def __init__(self, csn: int, pidx: int, first: bool) -> None:
+        self.csn, self.pidx, self.first = csn, pidx, first
 
 
 @dataclass(slots=True)

@@ -63,7 +63,13 @@ class GrantScheduler:
     """The scheduler of one egress port; ``rate_bytes_per_s`` is what the port can send."""
 
     def __init__(self, profile: Profile, rate_bytes_per_s: float, now_s: float) -> None:
-        self._profile = profile
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._age_s = profile.age_s
+        self._frame_bytes = profile.frame_bytes
+        self._port_window_bytes = profile.port_window_bytes
+        self._quantum_bytes = profile.quantum_bytes
+        self._standing_credit_bytes = profile.standing_credit_bytes
+        self._window_bytes = profile.window_bytes
         self._rate = rate_bytes_per_s * profile.pacing
         # a full frame, with standing credit for small ones before it; where none stands, all is asked for
         standing_bytes = profile.standing_credit_bytes
@@ -98,8 +104,8 @@ class GrantScheduler:
         queue = self._queue(key, epoch, tc, sent, now_s)
         if queue is None:
             return None
-        if now_s - queue.heard_s > self._profile.age_s / 2:
-            queue.ahead = self._profile.standing_credit_bytes
+        if now_s - queue.heard_s > self._age_s / 2:
+            queue.ahead = self._standing_credit_bytes
         queue.heard_s = now_s
         news = max(0, unwrap(demand, queue.demand) - queue.demand)
         queue.demand += news
@@ -148,7 +154,7 @@ class GrantScheduler:
             key, queue, amount = chosen
             if self._tokens + _EPSILON_BYTES < amount:
                 self._cause = LATE
-                if not early or amount < self._profile.quantum_bytes or self._tokens < amount * EARLY_FRACTION:
+                if not early or amount < self._quantum_bytes or self._tokens < amount * EARLY_FRACTION:
                     break
                 amount = int(self._tokens)
             self._tokens -= amount
@@ -188,7 +194,7 @@ class GrantScheduler:
                 amount = self._amount(queue)
                 room = self._port_window() - self._outstanding - self.held_bytes
                 if amount > room:
-                    if self.port_reach == 1.0 or room < self._profile.frame_bytes:
+                    if self.port_reach == 1.0 or room < self._frame_bytes:
                         return None  # the port is full: nobody overtakes
                     amount = room  # a small window: credit that others keep must not shut it
                 if amount:
@@ -202,24 +208,24 @@ class GrantScheduler:
         need = queue.demand + queue.ahead - queue.grant
         if need <= 0 or (queue.demand <= queue.grant and need * 2 < queue.ahead):
             return 0  # credit is left: no frame for a few bytes
-        amount = min(need, self._profile.quantum_bytes)
-        window = self._window(self._profile.window_bytes, self.reach.get(queue.leaf, 1.0))
+        amount = min(need, self._quantum_bytes)
+        window = self._window(self._window_bytes, self.reach.get(queue.leaf, 1.0))
         return amount if queue.outstanding + amount <= window else 0
 
     def _port_window(self) -> int:
         """Return how much may be under way to the port."""
-        return self._window(self._profile.port_window_bytes, self.port_reach)
+        return self._window(self._port_window_bytes, self.port_reach)
 
     def _window(self, window_bytes: int, reach: float) -> int:
         """Return a window where only a fraction of the paths is left: their queues have to hold it."""
-        return window_bytes if reach == 1.0 else max(self._profile.quantum_bytes, int(window_bytes * reach))
+        return window_bytes if reach == 1.0 else max(self._quantum_bytes, int(window_bytes * reach))
 
     def _further(self, ahead: int) -> int:
         """Return how far ahead a queue is granted that was ``ahead`` and used it up: twice that.
 
         Where a frame is the most, at once, but for a queue that has only begun, or begun again: it may not go on.
         """
-        most, began = self._most_ahead(), ahead <= self._profile.standing_credit_bytes
+        most, began = self._most_ahead(), ahead <= self._standing_credit_bytes
         return most if most == self._useful_bytes and not began else min(2 * ahead, most)
 
     def _most_ahead(self) -> int:
@@ -228,10 +234,10 @@ class GrantScheduler:
         Less than a frame is of no use to who sends full ones. Where that is all there is, it is a frame (and standing
         credit, for small ones before it), as long as all together leave a quantum of the port's window for others.
         """
-        profile, queues, window = self._profile, len(self._queues), self._port_window()
-        left = window - profile.quantum_bytes - queues * self._useful_bytes
+        queues, window = len(self._queues), self._port_window()
+        left = window - self._quantum_bytes - queues * self._useful_bytes
         share = window // (2 * queues)
-        return min(profile.quantum_bytes, max(share, self._useful_bytes if left >= 0 else 0))
+        return min(self._quantum_bytes, max(share, self._useful_bytes if left >= 0 else 0))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class GrantScheduler:
             self._forget(key, queue)
             queue = None
         if queue is None:
-            queue = self._queues[key] = _Queue(key[0] >> 8, epoch, tc, sent, self._profile.standing_credit_bytes, now_s)
+            queue = self._queues[key] = _Queue(key[0] >> 8, epoch, tc, sent, self._standing_credit_bytes, now_s)
         return queue
 
     def _enlist(self, key: QueueKey, queue: _Queue) -> None:
@@ -251,7 +257,7 @@ class GrantScheduler:
             queue.waiting = True
             if queue.tc not in self._turns:
                 # more, and who comes back early gets many small turns: a fifth more control frames in an all-to-all
-                self._turns[queue.tc] = Turns(self._profile.frame_bytes)
+                self._turns[queue.tc] = Turns(self._frame_bytes)
             self._turns[queue.tc].enlist(key, queue.ended)
 
     def _forget(self, key: QueueKey, queue: _Queue) -> None:
@@ -264,7 +270,7 @@ class GrantScheduler:
         if now_s > self._tokens_s:
             earned = (now_s - self._tokens_s) * self._rate
             tokens = self._tokens + earned
-            self._tokens = min(BUCKET_QUANTA * self._profile.quantum_bytes, tokens)
+            self._tokens = min(BUCKET_QUANTA * self._quantum_bytes, tokens)
             if self._queues:
                 self.unused_bytes[self._cause] += tokens - self._tokens
             self._tokens_s = now_s

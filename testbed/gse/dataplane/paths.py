@@ -71,7 +71,13 @@ class PathMonitor:
     """State of one leaf's own paths, counted from 0. ``check`` returns what changed, ``asks`` whom to send hellos."""
 
     def __init__(self, profile: Profile, paths: int, now_s: float) -> None:
-        self._profile = profile
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._hello_misses = profile.hello_misses
+        self._hello_proven_s = profile.hello_proven_s
+        self._hello_retry_s = profile.hello_retry_s
+        self._hello_s = profile.hello_s
+        self._hello_wait_s = profile.hello_wait_s
+        self._restore_s = profile.restore_s
         self._paths = [_Path(heard_s=now_s) for _ in range(paths)]
         self._round_s = now_s
         self.number = 0  # of the latest hello
@@ -110,13 +116,13 @@ class PathMonitor:
         verdict = any(len(path.unanswered) == self._needs(path) - 1 for path in map(self._paths.__getitem__, asked))
         awaited = verdict or any(path.up and len(path.unanswered) >= self._needs(path) for path in self._paths)
         if now_s >= self._round_s or verdict:
-            self._round_s = now_s + self._profile.hello_s
+            self._round_s = now_s + self._hello_s
             asked.update(
                 number
                 for number, path in enumerate(self._paths)
                 if not (path.up and 0 < len(path.unanswered) < self._needs(path))
                 # one that is down has to answer without a break, whatever still comes by it
-                and (awaited or not (path.up and path.proven) or now_s >= path.asked_s + self._profile.hello_proven_s)
+                and (awaited or not (path.up and path.proven) or now_s >= path.asked_s + self._hello_proven_s)
             )
         if not asked:
             self._reckon()
@@ -131,13 +137,13 @@ class PathMonitor:
             if missing <= needed:  # else only its return is of interest
                 path.unanswered.append(sent)
                 between = 1 < missing < needed
-                path.again_s = now_s + (self._profile.hello_retry_s if between else self._wait_of(path, now_s))
+                path.again_s = now_s + (self._hello_retry_s if between else self._wait_of(path, now_s))
         self._reckon()
         return self.number, sorted(asked)
 
     def _look_at_arrivals(self, now_s: float) -> None:
         """Note which paths bring frames all the time, and which have just stopped to while others go on."""
-        lapses_s = self._profile.hello_wait_s
+        lapses_s = self._hello_wait_s
         for path in self._paths:
             if path.arrived_s + lapses_s > now_s:
                 if path.lapsed:  # it was asked for nothing else
@@ -145,7 +151,7 @@ class PathMonitor:
                 path.proven, path.lapsed = True, False
             elif path.proven:
                 path.proven = False
-                if path.up and not path.unanswered and self._profile.hello_misses > 1:
+                if path.up and not path.unanswered and self._hello_misses > 1:
                     path.lapsed = any(other.arrived_s + lapses_s > now_s for other in self._paths)
                     path.again_s = now_s
 
@@ -157,7 +163,7 @@ class PathMonitor:
         path = self._paths[number]
         sent.heard_s = min(sent.heard_s, now_s)
         if path.up:  # one that is down is slow for another reason
-            first_s = min(sent.heard_s - sent.sent_s, MOST_ALIKE * self._profile.hello_wait_s)
+            first_s = min(sent.heard_s - sent.sent_s, MOST_ALIKE * self._hello_wait_s)
             self._learn(_Slow(hello, first_s + now_s - sent.heard_s, now_s))
         while path.unanswered and path.unanswered[0].sent_s <= sent.sent_s:
             path.unanswered.pop(0)
@@ -166,7 +172,7 @@ class PathMonitor:
             self._reckon()
         if sent.sent_s > self._newest.sent_s:
             self._newest, self._newest_heard_s = sent, now_s
-        silence_s = self._profile.hello_s * self._profile.hello_misses
+        silence_s = self._hello_s * self._hello_misses
         if not path.up and (path.clean_since_s is None or now_s - path.heard_s > silence_s):
             path.clean_since_s = now_s
         path.heard_s = now_s
@@ -190,22 +196,22 @@ class PathMonitor:
             if path.up and (silent or not path.carrier):
                 path.up, path.clean_since_s = False, None
                 path.failures += 1
-                soon = now_s - path.returned_s < SOON * self._profile.restore_s
+                soon = now_s - path.returned_s < SOON * self._restore_s
                 path.hold = min(MOST_HOLD, 2 * path.hold) if soon else 1.0
                 changed.append((number, False))
             elif not path.up and path.carrier and not silent and self._clean_long_enough(path, now_s):
                 path.up, path.returned_s = True, now_s
                 changed.append((number, True))
             elif path.again_s <= now_s and len(path.unanswered) >= self._needs(path):
-                path.again_s = now_s + self._profile.hello_retry_s  # nothing proved: judged again
+                path.again_s = now_s + self._hello_retry_s  # nothing proved: judged again
         return changed
 
     def wait_s(self, now_s: float) -> float:
         """Return how long an answer is waited for now."""
         longest_s = min(_faded_s(self._slowest, now_s), ALONE * _faded_s(self._second, now_s))
-        if longest_s <= self._profile.hello_wait_s:
-            return self._profile.hello_wait_s
-        return max(self._profile.hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
+        if longest_s <= self._hello_wait_s:
+            return self._hello_wait_s
+        return max(self._hello_wait_s, min(PATIENCE * longest_s, MOST_PATIENCE_S))
 
     def _wait_of(self, path: _Path, now_s: float) -> float:
         """Return the same for one path: its hellos are not the only ones that are missing where frames have stopped."""
@@ -227,13 +233,13 @@ class PathMonitor:
             [
                 self._round_s,
                 *(path.again_s for path in paths if path.unanswered),
-                *(path.arrived_s + self._profile.hello_wait_s for path in paths if path.proven),
+                *(path.arrived_s + self._hello_wait_s for path in paths if path.proven),
             ]
         )
 
     def _needs(self, path: _Path) -> int:
         """Return how many hellos in a row have to be missing."""
-        return self._profile.hello_misses - path.lapsed
+        return self._hello_misses - path.lapsed
 
     def _asks_again(self, path: _Path, now_s: float) -> bool:
         missing = len(path.unanswered)
@@ -253,7 +259,7 @@ class PathMonitor:
         )
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
-        return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._profile.restore_s
+        return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._restore_s
 
 
 def _faded_s(slow: _Slow, now_s: float) -> float:

@@ -13,11 +13,14 @@ class Riders:
     def __init__(self) -> None:
         self._waiting: dict[int, dict[int, GrantEntry]] = {}  # source -> qid -> grant; no source without one
         self._until_s: dict[int, float] = {}
+        self._due_s = inf  # the first of them
 
     def hold(self, src: int, entry: GrantEntry, until_s: float) -> None:
         """A grant may wait, until then at most; the first one that waits for a source sets the time."""
         self._waiting.setdefault(src, {})[entry.qid] = entry
-        self._until_s.setdefault(src, until_s)
+        if src not in self._until_s:
+            self._until_s[src] = until_s
+            self._due_s = min(self._due_s, until_s)
 
     def drop(self, src: int, qid: int) -> None:
         """A queue is told otherwise, or gone."""
@@ -45,11 +48,15 @@ class Riders:
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the sources that need a grant frame after all."""
+        if now_s < self._due_s:
+            return []
         return [src for src, until_s in self._until_s.items() if until_s <= now_s]
 
     def due_s(self) -> float:
         """Return when the first of them will; inf: nothing waits."""
-        return min(self._until_s.values(), default=inf)
+        return self._due_s
 
     def _forget(self, src: int) -> None:
-        del self._waiting[src], self._until_s[src]
+        del self._waiting[src]
+        if self._until_s.pop(src) <= self._due_s:
+            self._due_s = min(self._until_s.values(), default=inf)

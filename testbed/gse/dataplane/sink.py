@@ -32,6 +32,14 @@ class SinkSide:
 
     def __init__(self, profile: Profile, place: Place, outlet: Outlet, counters: Counters, now_s: float) -> None:
         self._profile, self._place = profile, place
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._by_grant = profile.admission == "dgsq"
+        self._congestion_report_s = profile.congestion_report_s
+        self._gap_s = profile.gap_s
+        self._grant_hold_s = profile.grant_hold_s
+        self._loss_report_s = profile.loss_report_s
+        self._retransmit = profile.retransmit
+        self._window_bytes = profile.window_bytes
         self._outlet, self._counters = outlet, counters
         self._began_s = now_s
         self.inbound: dict[QueueKey, Inbound] = {}
@@ -54,8 +62,10 @@ class SinkSide:
         return (
             header.dst == place.gsp
             and least_path <= header.path <= place.paths
-            and frame[:12] == wire.mac(header.dst, header.path) + wire.mac(header.src, header.path)
-            and place.hosts.get(frame[at : at + 6]) == (header.dst, header.dst_port)
+            and frame[:12] == wire.outer_macs(header.dst, header.src, header.path)
+            and (host := place.hosts.get(frame[at : at + 6])) is not None
+            and host.gsp == header.dst
+            and host.port == header.dst_port
             and (source := place.hosts.get(frame[at + 6 : at + 12])) is not None
             and source.gsp == header.src
         )
@@ -70,7 +80,7 @@ class SinkSide:
         if header.path:
             self._delays.record(header.src, header.path, header.ts_us, now_s)
         ready, received, news = inbound.accept(header.psn, header.sent, inner, now_s)
-        if self._profile.admission == "dgsq" and news:  # else others would miss what a queue that is over is granted
+        if self._by_grant and news:  # else others would miss what a queue that is over is granted
             scheduler = self.schedulers[header.dst_port]
             scheduler.hear(key, epoch=header.epoch, tc=header.tc, demand=header.demand, sent=header.sent, now_s=now_s)
             scheduler.received(key, received)
@@ -101,9 +111,9 @@ class SinkSide:
         if news is None:
             return
         unfulfilled_s = inbound.claim(message.psn, message.sent, now_s)
-        if self._profile.retransmit and unfulfilled_s > self._profile.loss_report_s:
+        if self._retransmit and unfulfilled_s > self._loss_report_s:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
-        if unfulfilled_s > self._profile.gap_s:
+        if unfulfilled_s > self._gap_s:
             scheduler.received(key, inbound.believe())
         current = None if news else scheduler.current(key)
         if current is not None and unwrap(current.grant, message.granted) > message.granted:
@@ -119,7 +129,7 @@ class SinkSide:
         self._riders.drop(*key)
         self._changed.add(inbound.dst_port)
         inbound.close(message.psn, now_s)
-        if self._profile.retransmit:
+        if self._retransmit:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
 
     # -- grants -----------------------------------------------------------------------------------------------
@@ -177,25 +187,25 @@ class SinkSide:
     def _answer(self, issued: Issued, now_s: float) -> None:
         src, qid = issued.key
         entry = wire.GrantEntry(qid, issued.epoch, issued.grant)
-        if issued.urgent or not self._profile.grant_hold_s or src == self._place.gsp:
+        if issued.urgent or not self._grant_hold_s or src == self._place.gsp:
             self._riders.drop(src, qid)  # this one says more
             self._answers.setdefault(src, []).append(entry)
         else:
-            self._riders.hold(src, entry, now_s + self._profile.grant_hold_s)
+            self._riders.hold(src, entry, now_s + self._grant_hold_s)
 
     # -- timers -----------------------------------------------------------------------------------------------
 
     def scan(self, now_s: float) -> None:
         """Give up gaps that are too old, report younger ones and slow paths, forget what has ended."""
         if now_s >= self._judge_s:
-            self._judge_s = now_s + self._profile.congestion_report_s
+            self._judge_s = now_s + self._congestion_report_s
             for slow in self._delays.judge():
                 self._counters.congestion_told += 1
                 self._outlet.control(wire.Congestion(self._place.gsp, slow.src, slow.path, slow.level), now_s)
             for port, scheduler in self.schedulers.items():
-                if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._profile.gap_s):
+                if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._gap_s):
                     self._changed.add(port)
-        report_s = self._profile.loss_report_s
+        report_s = self._loss_report_s
         if now_s < self._hurry_until_s:
             report_s *= HURRIED
         for key, inbound in list(self.inbound.items()):
@@ -203,7 +213,7 @@ class SinkSide:
             if order is not None and order.due_s is not None:
                 self._mind_gaps(key, inbound, order, report_s, now_s)
             silent_s = now_s - inbound.heard_s
-            patience_s = CLOSED_GAPS * self._profile.gap_s if inbound.closed else SILENT_S
+            patience_s = CLOSED_GAPS * self._gap_s if inbound.closed else SILENT_S
             if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
 
@@ -215,10 +225,10 @@ class SinkSide:
 
     def hurry(self, now_s: float) -> None:
         """A path has died: for a while gaps are reported as soon as paths' differences do not explain them."""
-        self._hurry_until_s = now_s + HURRY_REPORTS * self._profile.loss_report_s
+        self._hurry_until_s = now_s + HURRY_REPORTS * self._loss_report_s
 
     def _mind_gaps(self, key: QueueKey, inbound: Inbound, order: ReorderBuffer, report_s: float, now_s: float) -> None:
-        if self._profile.retransmit:
+        if self._retransmit:
             for gap in order.ask(now_s, report_s):
                 self._report(key, inbound, gap, final=False, now_s=now_s)
         missing, ready, received = inbound.give_up(now_s)
@@ -247,7 +257,7 @@ class SinkSide:
             return None
         # Shortly after its own start an agent meets queues in the middle of their life: it goes on from where they
         # are. A queue that has sent no more than a window may be new, its first packet still under way.
-        restarted = now_s - self._began_s < SILENT_S and sent > self._profile.window_bytes
+        restarted = now_s - self._began_s < SILENT_S and sent > self._window_bytes
         inbound = self.inbound[key] = Inbound(
             self._profile,
             epoch=epoch,

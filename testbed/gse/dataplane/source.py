@@ -49,6 +49,12 @@ class SourceSide:
         now_s: float,
     ) -> None:
         self._profile, self._place, self._epoch = profile, place, epoch
+        # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
+        self._by_grant = profile.admission == "dgsq"
+        self._gap_s = profile.gap_s
+        self._mark_s = profile.mark_s
+        self._reorder_buffer_bytes = profile.reorder_buffer_bytes
+        self._retransmit = profile.retransmit
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
         self._release = Release(
@@ -58,7 +64,7 @@ class SourceSide:
             uplinks=None if place.in_host else spread,
         )
         self.pressure = BackPressure(profile)
-        self.queues: dict[QueueName, SourceQueue] = {}
+        self.queues: dict[tuple[int, int, int, int], SourceQueue] = {}  # by ``QueueName``
         self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)  # what frames waited here
         self._by_qid: dict[int, SourceQueue] = {}
         self._kept: dict[int, deque[tuple[float, wire.DataHeader, bytes]]] = {}  # by qid, with when it was sent
@@ -80,7 +86,9 @@ class SourceSide:
 
     def take(self, port: int, frame: bytes, where: Where, now_s: float) -> None:
         """Take a frame from the host on ``port`` to the host at ``where``."""
-        queue = self._queue(QueueName(port, where.gsp, where.port, traffic_class(frame)), now_s)
+        # as a plain tuple, which is made quickly, and equal to the name of a queue that is there
+        name = (port, where.gsp, where.port, traffic_class(frame))
+        queue = self.queues.get(name) or self._revived_queue(QueueName(*name), now_s)
         if not queue.offer(frame, now_s):
             self._counters.queue_full_drops += 1
             return
@@ -135,13 +143,13 @@ class SourceSide:
 
     def scan(self, now_s: float) -> None:
         """Do what timers ask: close, ask again, give up, forget."""
-        for name, queue in list(self.queues.items()):
+        for queue in list(self.queues.values()):
             age_due_s = queue.age_due_s()
             if age_due_s is None:
-                if self._profile.admission == "dgsq":
+                if self._by_grant:
                     self._watch(queue, now_s)
             elif age_due_s <= now_s:
-                self._close(name, queue, now_s)
+                self._close(queue, now_s)
         while self._rest_ends and self._rest_ends[0][0] <= now_s:
             _end_s, name, turn = self._rest_ends.popleft()
             resting = self._resting.get(name)
@@ -153,11 +161,10 @@ class SourceSide:
 
     # -- one queue --------------------------------------------------------------------------------------------
 
-    def _queue(self, name: QueueName, now_s: float) -> SourceQueue:
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
-            self.queues[name] = self._by_qid[queue.qid] = queue
+    def _revived_queue(self, name: QueueName, now_s: float) -> SourceQueue:
+        """Return a queue that rests, or a new one: it lives from now on."""
+        queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
+        self.queues[name] = self._by_qid[queue.qid] = queue
         return queue
 
     def _new_queue(self, name: QueueName, now_s: float) -> SourceQueue:
@@ -179,7 +186,7 @@ class SourceSide:
 
     def _pump(self, queue: SourceQueue, now_s: float) -> None:
         """Send what may be sent, then ask for more if it is time."""
-        if self._profile.admission == "dgsq" and queue.dst != self._place.gsp:
+        if self._by_grant and queue.dst != self._place.gsp:
             while queue.sendable():
                 if not self._release.lets(queue, now_s):
                     self._release.enlist(queue)
@@ -191,7 +198,7 @@ class SourceSide:
         self._ask_if_due(queue, now_s)
 
     def _ask_if_due(self, queue: SourceQueue, now_s: float) -> None:
-        due_s = queue.ask_due_s() if self._profile.admission == "dgsq" else None
+        due_s = queue.ask_due_s() if self._by_grant else None
         if due_s is not None and due_s <= now_s:
             self._ask(queue, now_s)
 
@@ -205,30 +212,31 @@ class SourceSide:
         self.waits_s.append(waited_s)
         # Marked as it leaves, by the time it waited: its sender hears of the queue a round trip later, not a round
         # trip and the queue. In bytes it could not be said, for a host may share its port among many queues.
-        if waited_s > self._profile.mark_s and (marked := mark_congestion(frame)) is not None:
+        if waited_s > self._mark_s and (marked := mark_congestion(frame)) is not None:
             frame = marked
             self._counters.marked_frames += 1
-        choice = self._units.choose(queue, frame, leaf, local, now_s)
+        path, place = self._units.choose(queue, frame, leaf, local, now_s)
         if not queue.backlog_frames:
             queue.former.close()
-        header = wire.DataHeader(
-            wire.FLAG_FIRST if choice.first else 0,
+        fields = (
+            wire.FLAG_FIRST if place.first else 0,
             queue.tc,
             queue.epoch,
             self._place.gsp,
             queue.dst,
             queue.dst_port,
-            0 if local else choice.path + 1,
+            0 if local else path + 1,
             queue.qid,
             wrap(psn),
-            wrap(choice.csn),
-            choice.pidx & 0xFFFF,
+            wrap(place.csn),
+            place.pidx & 0xFFFF,
             len(frame),
             wrap(sent_before),
             wrap(queue.demand),
             int(now_s * 1e6) & 0xFFFF_FFFF,
         )
-        if self._profile.retransmit:
+        header = wire.header_of((*fields, *wire.NO_GRANT))
+        if self._retransmit:
             self._keep(queue.qid, header, frame, now_s)
         self._outlet.data(header, frame, now_s)
         return len(frame)
@@ -243,8 +251,8 @@ class SourceSide:
         """Keep a frame as long as its destination waits for it, and no more than that can hold."""
         kept = self._kept.setdefault(qid, deque())
         kept.append((now_s, header, frame))
-        oldest = wrap(header.sent - self._profile.reorder_buffer_bytes)
-        until_s = now_s - KEPT_GAPS * self._profile.gap_s
+        oldest = wrap(header.sent - self._reorder_buffer_bytes)
+        until_s = now_s - KEPT_GAPS * self._gap_s
         while kept and (kept[0][0] < until_s or unwrap(kept[0][1].sent, oldest) < oldest):
             kept.popleft()
 
@@ -276,11 +284,12 @@ class SourceSide:
                 return
         self._ask_if_due(queue, now_s)
 
-    def _close(self, name: QueueName, queue: SourceQueue, now_s: float) -> None:
+    def _close(self, queue: SourceQueue, now_s: float) -> None:
+        name = QueueName(queue.port, queue.dst, queue.dst_port, queue.tc)
         del self.queues[name], self._by_qid[queue.qid]
         queue.close()
         self._resting[name] = queue
-        self._rest_ends.append((now_s + REST_GAPS * self._profile.gap_s, name, queue.closures))
+        self._rest_ends.append((now_s + REST_GAPS * self._gap_s, name, queue.closures))
         close = wire.Close(
             self._place.gsp, queue.dst, queue.epoch, queue.qid, queue.dst_port, wrap(queue.sent), wrap(queue.psn)
         )

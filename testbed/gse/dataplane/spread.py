@@ -50,6 +50,7 @@ class Spreader:
         self._weight: dict[int, list[float]] = {}  # destination leaf -> weight by path
         self._pace: dict[int, list[float]] = {}  # the same for what congestion leaves of it
         self._local_up = [True] * paths
+        self._ups = paths  # how many of them
         self.path_bytes = [0] * paths
 
     def choose(self, leaf: int, now_s: float, avoid: int | None = None) -> int:
@@ -76,7 +77,7 @@ class Spreader:
     @property
     def egress_bytes_per_s(self) -> float:
         """What the living uplinks are reckoned to send together; of all when none lives."""
-        return (sum(self._local_up) or len(self._paths)) * self._rate
+        return (self._ups or len(self._paths)) * self._rate
 
     def record(self, leaf: int, path: int, frame_bytes: int, now_s: float) -> None:
         """A frame of ``frame_bytes`` has been sent to ``leaf`` by ``path``."""
@@ -103,7 +104,7 @@ class Spreader:
     @property
     def local_reach(self) -> float:
         """The fraction of this leaf's own uplinks that live; 1 also when none does."""
-        return (sum(self._local_up) or len(self._paths)) / len(self._paths)
+        return (self._ups or len(self._paths)) / len(self._paths)
 
     def lives(self, leaf: int, path: int) -> bool:
         """Return whether a path to ``leaf`` is in use."""
@@ -113,6 +114,7 @@ class Spreader:
         """Take this GSP's own uplink out of use or back in."""
         if self._local_up[path] != up:
             self._local_up[path] = up
+            self._ups += 1 if up else -1
             self._backlog[path] = 0.0
             self._reckon_rate()
             if up:

@@ -20,6 +20,8 @@ VERSION: Final = 1
 MAC_PREFIX: Final = b"\x02\x47\x53"  # locally administered; then path, leaf, port
 ETHERNET: Final = struct.Struct("!6s6sH")
 DATA: Final = struct.Struct("!BBHHHBBHIIHHIIIHHI")
+_OUTER: Final = struct.Struct("!3sBH3sBH")  # both MACs, as ``mac`` makes them
+_PREFIX: Final = struct.Struct(_OUTER.format + "H" + DATA.format[1:])  # everything before the inner frame
 CONTROL: Final = struct.Struct("!BBHHHHBBI")
 MIN_FRAME_BYTES: Final = 60  # without FCS
 INNER_MIN_BYTES: Final = 14  # an Ethernet header
@@ -43,6 +45,11 @@ def address(leaf: int, port: int = 0) -> int:
 def mac(gsp: int, path: int = 0) -> bytes:
     """Return the outer MAC of a GSP reached by ``path`` (1..; 0: none)."""
     return MAC_PREFIX + bytes((path, gsp >> 8, gsp & 0xFF))
+
+
+def outer_macs(dst: int, src: int, path: int) -> bytes:
+    """Return the outer MACs of a frame from one GSP to another."""
+    return _OUTER.pack(MAC_PREFIX, path, dst, MAC_PREFIX, path, src)
 
 
 class GrantEntry(NamedTuple):
@@ -78,25 +85,34 @@ class DataHeader(NamedTuple):
 
     def with_grant(self, entry: GrantEntry) -> DataHeader:
         """Return this header with a grant on it."""
-        return self._replace(
-            flags=self.flags | FLAG_GRANT, grant_qid=entry.qid, grant_epoch=entry.epoch, grant=entry.grant
-        )
+        return header_of((self.flags | FLAG_GRANT, *self[1:-3], *entry))
+
+
+NO_GRANT: Final = (0, 0, 0)  # the last fields of a header without one
+
+
+def header_of(fields: tuple[int, ...]) -> DataHeader:
+    """Return a header with all its fields, in order; there are two for every frame.
+
+    A NamedTuple's own constructor is written in Python, also for compiled code that calls it. This is what it does.
+    """
+    return tuple.__new__(DataHeader, fields)
 
 
 def data_prefix(header: DataHeader) -> bytes:
     """Return the outer Ethernet header and the data header; the inner frame follows unchanged."""
-    return ETHERNET.pack(mac(header.dst, header.path), mac(header.src, header.path), ETH_DATA) + DATA.pack(
-        VERSION << 4 | header.flags, *header[1:]
-    )
+    path = header.path
+    outer = (MAC_PREFIX, path, header.dst, MAC_PREFIX, path, header.src, ETH_DATA)
+    return _PREFIX.pack(*outer, VERSION << 4 | header.flags, *header[1:])
 
 
 def parse_data(frame: bytes) -> DataHeader | None:
     """Return the header of a data frame (outer EtherType already known), or None when it is not consistent."""
     if len(frame) < DATA_OFFSET + INNER_MIN_BYTES:
         return None
-    first, *rest = DATA.unpack_from(frame, ETHERNET.size)
-    header = DataHeader(first & 0xF, *rest)
-    if first >> 4 != VERSION or header.flags & ~_KNOWN_FLAGS or header.inner_bytes < INNER_MIN_BYTES:
+    read: tuple[int, ...] = DATA.unpack_from(frame, ETHERNET.size)
+    header = header_of((read[0] & 0xF, *read[1:]))
+    if read[0] >> 4 != VERSION or header.flags & ~_KNOWN_FLAGS or header.inner_bytes < INNER_MIN_BYTES:
         return None
     if DATA_OFFSET + header.inner_bytes > len(frame):
         return None
