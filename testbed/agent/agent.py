@@ -25,7 +25,7 @@ class Agent:
     """Sockets and core. ``due_s`` is when ``advance`` has to be called if no frame comes (None: not before one)."""
 
     def __init__(self, config: Config, now_s: float) -> None:
-        self._config = config
+        self._config, self._passthrough = config, config.passthrough
         self._stack = ExitStack()
         self.name = config.name
         self.due_s: float | None = now_s
@@ -82,15 +82,15 @@ class Agent:
 
     def advance(self, now_s: float) -> None:
         """Let the core do what is due and send what it has to send."""
-        if self._config.passthrough:
+        if self._passthrough:
             self.due_s = None
             return
         self.edge.advance(now_s)
         outlet = self.edge.outlet
         if outlet.to_fabric:
-            send = self._fabric.send
+            fabric = self._fabric
             for frame in outlet.to_fabric:
-                send(frame)
+                fabric.send(frame)
             outlet.to_fabric.clear()
         if outlet.to_hosts:
             hosts = self._hosts
@@ -134,15 +134,23 @@ class Agent:
         }
 
     def _from_fabric(self, now_s: float) -> None:
-        if self._config.passthrough:
-            self._fabric.receive(self._pass_to_host)
-        else:
-            self._fabric.receive(lambda frame: self.edge.from_fabric(frame, now_s))
+        passthrough, edge = self._passthrough, self.edge
+        for frame in self._fabric.received():
+            if passthrough:
+                self._pass_to_host(frame)
+            else:
+                edge.from_fabric(frame, now_s)
 
     def _host_handler(self, port: int, sock: FrameSocket) -> Callable[[float], None]:
-        if self._config.passthrough:
-            return lambda _now_s: sock.receive(self._pass_on)
-        return lambda now_s: sock.receive(lambda frame: self.edge.from_host(port, frame, now_s))
+        return lambda now_s: self._from_host(port, sock, now_s)
+
+    def _from_host(self, port: int, sock: FrameSocket, now_s: float) -> None:
+        passthrough, edge = self._passthrough, self.edge
+        for frame in sock.received():
+            if passthrough:
+                self._pass_on(frame)
+            else:
+                edge.from_host(port, frame, now_s)
 
     def _pass_on(self, frame: bytes) -> None:
         self.edge.counters.host_in_frames += 1

@@ -12,6 +12,7 @@ import select
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
+from math import inf
 from typing import Any
 
 from testbed.agent.agent import Agent
@@ -56,8 +57,11 @@ class Loop:
         for agent in agents:
             agent.advance(time.monotonic())
         while not self._stopped:
-            due_s = min((agent.due_s for agent in agents if agent.due_s is not None), default=None)
-            events = poll(None if due_s is None else max(0.0, due_s - time.monotonic()))
+            due_s = inf
+            for agent in agents:
+                if agent.due_s is not None:
+                    due_s = min(due_s, agent.due_s)
+            events = poll(None if due_s == inf else max(0.0, due_s - time.monotonic()))
             now_s = time.monotonic()
             touched = set()
             for fd, _mask in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from testbed.errors import NetworkError
@@ -45,22 +45,27 @@ class FrameSocket:
             self.sock.close()
             raise NetworkError(f"cannot open a packet socket on {intf}: {error}") from None
 
-    def receive(self, take: Callable[[bytes], None]) -> None:
-        """Give ``take`` every frame that has arrived, up to MOST_AT_ONCE."""
+    def received(self) -> list[bytes]:
+        """Return every frame that has arrived, up to MOST_AT_ONCE."""
         receive, size = self.sock.recv, self._frame_bytes
+        frames: list[bytes] = []
         try:
             for _ in range(MOST_AT_ONCE):
-                take(receive(size))
+                frames.append(receive(size))
         except BlockingIOError:
-            return
+            pass
         except OSError as error:
             if error.errno != errno.ENETDOWN:  # the interface went down; its return is seen by carrier
                 raise NetworkError(f"cannot receive on {self.intf}: {error}") from None
+        return frames
 
     def send(self, parts: Sequence[bytes]) -> None:
         """Send one frame given in parts; one that the interface's queue does not take is counted."""
         try:
-            self.sock.sendmsg(parts)
+            if len(parts) == 1:  # cheaper than a message of one part
+                self.sock.send(parts[0])
+            else:
+                self.sock.sendmsg(parts)
         except OSError as error:
             if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.ENETDOWN, errno.ENXIO):
                 raise NetworkError(f"cannot send on {self.intf}: {error}") from None

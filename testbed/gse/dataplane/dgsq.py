@@ -41,6 +41,7 @@ class SourceQueue:
         self.path = 0
         self.psn = 0
         self.demand = self.sent = self.grant = 0
+        self.head_bytes = 0  # bytes of the frame in front; 0 with nothing waiting, for there is no frame of none
         self.dropped_frames = self.alarms = self.closures = 0
         self._frames: deque[tuple[bytes, float]] = deque()
         self._told = 0  # the demand the destination has been told, by a request or a data header
@@ -62,11 +63,6 @@ class SourceQueue:
         """Frames that wait."""
         return len(self._frames)
 
-    @property
-    def head_bytes(self) -> int:
-        """Bytes of the frame in front; 0 with nothing waiting."""
-        return len(self._frames[0][0]) if self._frames else 0
-
     def offer(self, frame: bytes, now_s: float) -> bool:
         """Put a frame at the end; return whether there was room for it."""
         if self.demand - self.sent + len(frame) > self._limit_bytes:
@@ -76,13 +72,15 @@ class SourceQueue:
             self._heard_s = now_s
             if now_s - self._empty_since_s > self._age_s / 2:
                 self._ahead_bytes = 0  # the destination does not grant it ahead any more
+            self.head_bytes = len(frame)
         self._frames.append((frame, now_s))
         self.demand += len(frame)
         return True
 
     def sendable(self) -> bool:
         """Return whether the frame in front may be sent now."""
-        return bool(self._frames) and (not self._by_grant or self.sent + len(self._frames[0][0]) <= self.grant)
+        head = self.head_bytes
+        return head > 0 and (not self._by_grant or self.sent + head <= self.grant)
 
     def take(self, now_s: float) -> tuple[bytes, float]:
         """Remove the frame in front as sent; return it and the s it has waited. Its header tells ``demand``."""
@@ -90,7 +88,10 @@ class SourceQueue:
         self.sent += len(frame)
         self.psn += 1
         self._told, self._told_s = self.demand, now_s
-        if not self._frames:
+        if self._frames:
+            self.head_bytes = len(self._frames[0][0])
+        else:
+            self.head_bytes = 0
             self._empty_since_s = now_s
             self.former.close()
         return frame, now_s - since_s
@@ -115,13 +116,13 @@ class SourceQueue:
 
     def starved(self) -> bool:
         """Return whether frames wait for a grant."""
-        return bool(self._frames) and not self.sendable()
+        return self.head_bytes > 0 and not self.sendable()
 
     def ask_due_s(self) -> float | None:
         """Return when the destination has to be asked (again); None: nothing to ask."""
         if not self.starved():
             return None
-        wanted = self.sent + len(self._frames[0][0])
+        wanted = self.sent + self.head_bytes
         news = self.demand - self._told
         quantum = self._quantum_bytes
         if news >= quantum and self._told < self.grant + quantum:
@@ -137,7 +138,7 @@ class SourceQueue:
         A port that grants little more than a frame ahead, and seldom, has many queues. It has been told of the frame
         that used that up, will grant the same again, and not sooner if asked. One with few queues is asked for more.
         """
-        head = len(self._frames[0][0])
+        head = self.head_bytes
         return head <= self._ahead_bytes < 2 * head and self._turn_s > self._request_retry_s / 2
 
     def asked(self, now_s: float) -> None:
@@ -166,6 +167,7 @@ class SourceQueue:
         count = len(self._frames)
         self.dropped_frames += count
         self._frames.clear()
+        self.head_bytes = 0
         self.demand = self.sent
         self._empty_since_s = now_s
         self.former.close()

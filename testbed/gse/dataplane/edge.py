@@ -115,7 +115,8 @@ class Edge:
 
     def advance(self, now_s: float) -> None:
         """Do what is due: grants, timers, hellos. Call after every batch of frames, and at ``due_s``."""
-        self.sink.handed_over(self.outlet.deliver(now_s))
+        if now_s >= self.outlet.deliver_due_s():
+            self.sink.handed_over(self.outlet.deliver(now_s))
         self.sink.grant(now_s)
         self.source.release(now_s)
         self.failures.advance(now_s)

@@ -78,6 +78,7 @@ class GrantScheduler:
         self._tokens_s = now_s
         self._queues: dict[QueueKey, _Queue] = {}
         self._turns: dict[int, Turns] = {}  # class -> queues that want more
+        self._classes: list[int] = []  # its keys in order
         self._outstanding = 0
         self.reach: dict[int, float] = {}  # leaf -> the fraction of its paths that live, where not all do
         self.port_reach = 1.0  # the same of the port's own leaf
@@ -187,7 +188,7 @@ class GrantScheduler:
 
     def _next(self) -> tuple[QueueKey, _Queue, int] | None:
         """Return the queue whose turn it is and what it would get; queues whose window is full lose their turn."""
-        for tc in sorted(self._turns):
+        for tc in self._classes:
             turns = self._turns[tc]
             while (key := turns.first()) is not None:
                 queue = self._queues[key]
@@ -258,6 +259,7 @@ class GrantScheduler:
             if queue.tc not in self._turns:
                 # more, and who comes back early gets many small turns: a fifth more control frames in an all-to-all
                 self._turns[queue.tc] = Turns(self._frame_bytes)
+                self._classes = sorted(self._turns)
             self._turns[queue.tc].enlist(key, queue.ended)
 
     def _forget(self, key: QueueKey, queue: _Queue) -> None:

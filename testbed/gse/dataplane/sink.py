@@ -168,10 +168,14 @@ class SinkSide:
 
     def _issue(self, ports: list[int], now_s: float) -> None:
         self._changed.clear()
-        for port in self.schedulers:
-            self.schedulers[port].held_bytes = self._outlet.held_bytes(port)
-        issued = {port: self.schedulers[port].issue(now_s) for port in ports}
-        if any(issued.values()) and len(self.schedulers) > 1:
+        for port, scheduler in self.schedulers.items():
+            scheduler.held_bytes = self._outlet.held_bytes(port)
+        issued: dict[int, list[Issued]] = {}
+        any_issued = False
+        for port in ports:
+            issued[port] = grants = self.schedulers[port].issue(now_s)
+            any_issued |= bool(grants)
+        if any_issued and len(self.schedulers) > 1:
             for port, scheduler in self.schedulers.items():
                 issued[port] = issued.get(port, []) + scheduler.issue(now_s, early=True)
         for port, grants in issued.items():
@@ -182,7 +186,9 @@ class SinkSide:
                 self._dues_s.pop(port, None)
             else:
                 self._dues_s[port] = due_s
-        self._due_s = min(self._dues_s.values(), default=inf)
+        self._due_s = inf
+        for port_due_s in self._dues_s.values():
+            self._due_s = min(self._due_s, port_due_s)
 
     def _answer(self, issued: Issued, now_s: float) -> None:
         src, qid = issued.key

@@ -9,7 +9,6 @@ never chosen while a living one exists, full ones (``room_bytes`` wait at the up
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 from random import Random
 
@@ -40,7 +39,7 @@ class Spreader:
         self._slack = slack_bytes + 1e-6
         self._room = inf if room_bytes is None else float(room_bytes)
         self._room_to_go_on = self._room + container_bytes
-        self._paths = range(paths)
+        self._paths = list(range(paths))
         self._full_rate, self._scarce_rate = uplink_bytes_per_s, uplink_bytes_per_s * pacing
         self._rate = uplink_bytes_per_s
         self._rng = rng
@@ -56,18 +55,26 @@ class Spreader:
     def choose(self, leaf: int, now_s: float, avoid: int | None = None) -> int:
         """Return the path for the next container to ``leaf``, ``avoid`` only if there is no other."""
         sent = self._sent_to(leaf)
-        living = [path for path in self.living(leaf) if path != avoid] or self.living(leaf)
+        living = self.living(leaf)
+        if avoid is not None:
+            living = [path for path in living if path != avoid] or living
         living = [path for path in living if self.waiting(path, now_s) < self._room] or living
-        scores = {path: sent[path] + self.waiting(path, now_s) for path in living}
-        enough = min(scores.values()) + self._slack
-        best = [path for path, score in scores.items() if score <= enough]
+        scores = [sent[path] + self.waiting(path, now_s) for path in living]
+        least = inf
+        for score in scores:
+            least = min(least, score)
+        enough = least + self._slack
+        best = [path for place, path in enumerate(living) if scores[place] <= enough]
         return best[0] if len(best) == 1 else self._rng.choice(best)
 
     def room_s(self, leaf: int, now_s: float, path: int | None = None) -> float:
         """Return when a frame to ``leaf`` may leave: ``now_s`` or later. ``path``: its container is open there."""
         if path is not None:
             return self._below_s(path, self._room_to_go_on, now_s)
-        return min([self._below_s(living, self._room, now_s) for living in self.living(leaf)])
+        first_s = inf
+        for living in self.living(leaf):
+            first_s = min(first_s, self._below_s(living, self._room, now_s))
+        return first_s
 
     def burden(self, path: int, frame_bytes: int, now_s: float) -> None:
         """A frame that is nobody's share (control) has been put on an uplink."""
@@ -91,7 +98,7 @@ class Spreader:
             for other in self._paths:
                 sent[other] -= least
 
-    def living(self, leaf: int) -> Sequence[int]:
+    def living(self, leaf: int) -> list[int]:
         """Return the paths to ``leaf`` that may be used; all of them when none lives."""
         weights = self._weights(leaf)
         living = [path for path in self._paths if self._local_up[path] and weights[path] > 0]

@@ -101,9 +101,8 @@ def header_of(fields: tuple[int, ...]) -> DataHeader:
 
 def data_prefix(header: DataHeader) -> bytes:
     """Return the outer Ethernet header and the data header; the inner frame follows unchanged."""
-    path = header.path
-    outer = (MAC_PREFIX, path, header.dst, MAC_PREFIX, path, header.src, ETH_DATA)
-    return _PREFIX.pack(*outer, VERSION << 4 | header.flags, *header[1:])
+    path, first = header.path, VERSION << 4 | header.flags
+    return _PREFIX.pack(MAC_PREFIX, path, header.dst, MAC_PREFIX, path, header.src, ETH_DATA, first, *header[1:])
 
 
 def parse_data(frame: bytes) -> DataHeader | None:
