@@ -53,8 +53,8 @@ THRESHOLDS = {
     ),
     # Measured, 2 MiB on 2 cores, switches that look at their ports once in a millisecond: gse1 waited 0.05 with the
     # machine to itself (efficiency 0.994), beside up to two busy programs 0.14 (0.993), 0.21 to 0.33 (0.985-0.987);
-    # N2N 0.19 (0.965), 0.27 (0.957), 0.35 (0.956), 0.49 to 0.51 (0.935-0.942). Nobody beside them, 4 MiB, a slower
-    # hour: N2N 0.26-0.30 (0.967-0.971), E2E 0.33-0.38 (0.962-0.964).
+    # N2N 0.19 (0.965), 0.27 (0.957), 0.35 (0.956), 0.49 to 0.51 (0.935-0.942). 4 MiB beside 0.3 cores: N2N 0.26-0.30
+    # (0.967-0.971), E2E 0.33-0.38 (0.962-0.964); 16 MiB alone: N2N 0.16-0.20 (0.977), E2E 0.20-0.25 (0.976).
     "switch_wait": Threshold(
         0.35,
         0.50,
