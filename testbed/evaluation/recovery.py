@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import DEADLY, fault_targets
+from testbed.model.topology import Topology
+
+_Use = tuple[str, int, int]  # a GSP, and the leaf and the path it uses, both 1-based
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """A fault and when the first and the last GSP had left all its paths, in s; None: not that anybody saw."""
+    """A fault and when the first and the last GSP had left all its paths, in s; None: not that anybody saw.
+
+    ``local_s`` is the last of those GSPs that send over the broken links themselves: the links' own leaves' and, at the
+    host, those of these leaves' hosts. All others have to be told, over links that are busy.
+    """
 
     t_s: float
     action: str
     target: str
     first_s: float | None
+    local_s: float | None
     last_s: float | None
 
 
@@ -40,7 +49,7 @@ def _recovery(run: RunRecord, fault_s: float, action: str, target: str, said: ob
         (leaf + 1, run.topology.path_id(spine, link) + 1)
         for leaf, spine, link in fault_targets(run.scenario.fabric)[target]
     }
-    left_s: dict[tuple[str, int, int], float] = {}
+    left_s: dict[_Use, float] = {}
     for change in said["changes"]:
         key = (str(change["gsp"]), int(change["leaf"]), int(change["path"]))
         if key[1:] in links and not change["up"] and change["t_s"] >= fault_s:
@@ -51,5 +60,17 @@ def _recovery(run: RunRecord, fault_s: float, action: str, target: str, said: ob
         action=action,
         target=target,
         first_s=min(left_s.values(), default=None),
-        last_s=max(left_s.values()) if wanted and wanted <= left_s.keys() else None,
+        local_s=_last_s(left_s, {key for key in wanted if _leaf_of(run.topology, key[0]) == key[1]}),
+        last_s=_last_s(left_s, wanted),
     )
+
+
+def _last_s(left_s: Mapping[_Use, float], wanted: Set[_Use]) -> float | None:
+    """Return when the last wanted use of a path had ended; None while one goes on, or for none."""
+    return max(left_s[use] for use in wanted) if wanted and wanted <= left_s.keys() else None
+
+
+def _leaf_of(topology: Topology, gsp: str) -> int:
+    """Return the 1-based leaf a GSP, named after its leaf or its host, sends through."""
+    own = {leaf.name: leaf.index for leaf in topology.leaves} | {host.name: host.leaf for host in topology.hosts}
+    return own[gsp] + 1

@@ -2,8 +2,9 @@
 
     python -m testbed.measurement.sampler --config FILE
 
-Every ``interval_s`` it appends rows to links.csv, queues.csv, cpu.csv and threads.csv of the run directory, whole
-samples at a time; of the hosts' own interfaces only at the start and at the end. Prints ``sampling`` when the first
+Every ``interval_s`` it appends rows to links.csv and queues.csv of the run directory, whole samples at a time, and to
+cpu.csv and threads.csv as often but no more than every ``USAGE_INTERVAL_S``; of the hosts' own interfaces only at the
+start and at the end. Prints ``sampling`` when the first
 sample is on disk, ``sampled`` after an extra one asked for by ``{"command": "sample"}``, and ``stopped`` after
 ``{"command": "stop"}`` or the end of stdin; a failure is an ``error`` event and exit status 1. Computes nothing:
 rates and shares are made from the files.
@@ -33,6 +34,7 @@ from testbed.workload.pacing import Schedule
 
 LINK_END: Final = "veth"  # bridges' own ports and loopback are no ends of links
 FIND_INTERVAL_S: Final = 1.0
+USAGE_INTERVAL_S: Final = 0.2  # cores and threads: half of what a sample costs, for shares of whole iterations
 PROC_STAT: Final = "/proc/stat"
 SAMPLE: Final = "sample"
 
@@ -111,6 +113,7 @@ class Sampler:
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self._stack = ExitStack()
         self._find_due_s = 0.0
+        self._usage_due_s = 0.0
 
     def __enter__(self) -> Sampler:
         config, stack = self._config, self._stack
@@ -134,15 +137,17 @@ class Sampler:
         self._stack.close()
 
     def look_for_threads(self) -> None:
-        """Have the next sample look for threads that have come, whenever it last did."""
-        self._find_due_s = 0.0
+        """Have the next sample read cores and threads and look for new ones, whenever it last did."""
+        self._find_due_s = self._usage_due_s = 0.0
 
-    def sample(self) -> None:
-        """Read the switches' side, the cores and the threads, and store it."""
+    def sample(self, usage_too: bool = False) -> None:
+        """Read the switches' side and store it; the cores and the threads, too, where that is due or asked for."""
         self._store(self._switches)
-        t_s = time.monotonic() - self._config.t0_s
-        self._cpu.append(self._cpu_lines(t_s))
-        self._threads_file.append(self._thread_lines(time.monotonic()))
+        now_s = time.monotonic()
+        if usage_too or now_s >= self._usage_due_s:
+            self._usage_due_s = now_s + USAGE_INTERVAL_S - self._config.interval_s / 2
+            self._cpu.append(self._cpu_lines(now_s - self._config.t0_s))
+            self._threads_file.append(self._thread_lines(time.monotonic()))
 
     def sample_hosts(self) -> None:
         """Read the hosts' own ends of their links and store it."""
@@ -196,7 +201,7 @@ def run(config: Config, commands: Commands) -> None:
             if command == SAMPLE:
                 emit("sampled")
         cpu_s, duration_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
-        sampler.sample()
+        sampler.sample(usage_too=True)
         sampler.sample_hosts()
     emit(
         "stopped",

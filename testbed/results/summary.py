@@ -97,9 +97,16 @@ def _recovery(run: Run) -> dict[str, Any]:
     found = recoveries(run.record)
     if not found:
         return {}
-    last_s = [one.last_s for one in found]
-    worst_s = None if None in last_s else max(one for one in last_s if one is not None)
-    return {"recovery_ms": None if worst_s is None else worst_s * 1000, "recoveries": [asdict(one) for one in found]}
+    return {
+        "recovery_ms": _worst_ms([one.last_s for one in found]),
+        "local_recovery_ms": _worst_ms([one.local_s for one in found]),
+        "recoveries": [asdict(one) for one in found],
+    }
+
+
+def _worst_ms(times_s: list[float | None]) -> float | None:
+    known = [t_s for t_s in times_s if t_s is not None]
+    return max(known) * 1000 if len(known) == len(times_s) else None
 
 
 def agent_fields(run: Run) -> dict[str, Any]:

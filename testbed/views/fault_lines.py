@@ -24,7 +24,11 @@ class Line:
         """What the legend says, with what was measured of the fault: medians over the runs that have it."""
         said = [
             f"{words} {value:.0f} ms"
-            for words, key in (("path left after", "recovery_ms"), ("longest pause", "outage_ms"))
+            for words, key in (
+                ("path left after", "recovery_ms"),
+                ("at its own leaf", "local_recovery_ms"),
+                ("longest pause", "outage_ms"),
+            )
             if (value := self._median(key)) is not None
         ]
         repair = ", repair by GSOS" if self.repair == "controller" else ""

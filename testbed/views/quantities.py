@@ -57,6 +57,7 @@ QUANTITIES: Final = (
     Quantity("out_of_order_packets", "packets out of order", ("out_of_order_packets",), is_count=True),
     Quantity("outage_ms", "outage, ms", ("outage_ms",)),
     Quantity("recovery_ms", "recovery, ms", ("recovery_ms",)),
+    Quantity("local_recovery_ms", "  at the failure's own leaf, ms", ("local_recovery_ms",)),
     Quantity("dgsq_wait_p50_ms", "wait at its source p50, ms", ("dgsq_wait_ms", "p50")),
     Quantity("dgsq_wait_p99_ms", "wait at its source p99, ms", ("dgsq_wait_ms", "p99")),
     Quantity("agents_dropped", "frames dropped by agents", ("agents", "dropped"), is_count=True),

@@ -38,6 +38,22 @@ def test_recovery_is_when_the_last_gsp_has_left_the_path() -> None:
     assert (one.action, one.target, one.t_s) == ("silence", "l1-s2", 2.0)
 
 
+def test_local_recovery_is_that_of_the_broken_links_own_leaf_and_its_hosts() -> None:
+    changes = [("l1", 2.01, 1, 2, False), ("h1", 2.03, 1, 2, False), ("h2", 2.02, 1, 2, False)]
+    run = run_with("fail", "l1-s2", changes)
+    gsps = {"event": "path_changes", "t_s": 9.0, "gsps": ["l1", "h1", "h2", "l2", "h3"]}
+    others = [{"gsp": gsp, "t_s": 2.2, "leaf": 1, "path": 2, "up": False} for gsp in ("l2", "h3")]
+    (fault, said) = run.events[-2:]
+    (one,) = recoveries(replace(run, events=(*run.events[:-2], fault, {**said, **gsps})))
+    assert (one.local_s, one.last_s) == (pytest.approx(0.03), None)
+    told = {**said, **gsps, "changes": [*said["changes"], *others]}
+    (one,) = recoveries(replace(run, events=(*run.events[:-2], fault, told)))
+    assert (one.local_s, one.last_s) == (pytest.approx(0.03), pytest.approx(0.2))
+    told["changes"] = told["changes"][:1] + told["changes"][2:]  # h1 uses it on
+    (one,) = recoveries(replace(run, events=(*run.events[:-2], fault, told)))
+    assert (one.local_s, one.last_s) == (None, None)
+
+
 def test_recovery_is_missing_while_somebody_uses_the_path() -> None:
     (one,) = recoveries(run_with("fail", "l1-s2", [("l1", 2.04, 1, 2, False), ("l2", 2.1, 1, 2, True)]))
     assert one.first_s == pytest.approx(0.04)

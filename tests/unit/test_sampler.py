@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
 from testbed.measurement.netlink_format import LinkCounters, LinkInfo, Qdisc
-from testbed.measurement.sampler import Config, Interfaces
+from testbed.measurement.sampler import USAGE_INTERVAL_S, Config, Interfaces
 from testbed.results.store import load_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def rows(run_dir: Path, row_type: type[RowT]) -> tuple[RowT, ...]:
 
 
 def test_sampling_begins_with_a_sample_on_disk_and_ends_with_one(tmp_path: Path) -> None:
-    with sampler(tmp_path, roles={str(os.getpid()): "runner"}) as process:
+    with sampler(tmp_path, interval_s=0.25, roles={str(os.getpid()): "runner"}) as process:
         assert event(process)["event"] == "sampling"
         first = rows(tmp_path, ThreadRow)
         assert {row.role for row in first if row.pid == os.getpid()} == {"runner"}
@@ -80,14 +81,27 @@ def test_sampling_begins_with_a_sample_on_disk_and_ends_with_one(tmp_path: Path)
 
 
 def test_samples_are_taken_at_the_asked_times(tmp_path: Path) -> None:
-    with sampler(tmp_path, interval_s=0.05) as process:
+    with sampler(tmp_path, interval_s=0.25) as process:
         event(process)
         wait_until_longer(tmp_path / "cpu.csv", 4 * (tmp_path / "cpu.csv").stat().st_size)
         stopped = stop(process)
     times = sorted({row.t_s for row in rows(tmp_path, CpuRow)})[:-1]  # the last is taken when told to stop
     late_s = stopped["lateness_max_s"]  # of any sample, the first included, from which the others are counted
     for number, t_s in enumerate(times):
-        assert number * 0.05 - 0.005 - late_s <= t_s - times[0] <= number * 0.05 + late_s + 0.05
+        assert number * 0.25 - 0.005 - late_s <= t_s - times[0] <= number * 0.25 + late_s + 0.05
+
+
+def test_cores_and_threads_are_read_less_often_than_links_and_at_the_end(tmp_path: Path) -> None:
+    with sampler(tmp_path, interval_s=0.01) as process:
+        event(process)
+        wait_until_longer(tmp_path / "cpu.csv", 4 * (tmp_path / "cpu.csv").stat().st_size)
+        asked_s = time.monotonic()
+        stopped = stop(process)
+    for row_type in (CpuRow, ThreadRow):
+        times = sorted({row.t_s for row in rows(tmp_path, row_type)})
+        assert 5 <= len(times) < stopped["samples"]
+        assert min(after - before for before, after in pairwise(times[:-1])) > USAGE_INTERVAL_S / 2
+        assert times[-1] > asked_s - json.loads((tmp_path / "sampler.json").read_text())["t0_s"]
 
 
 def test_a_sample_asked_for_is_on_disk_when_it_is_said_to_be(tmp_path: Path) -> None:
