@@ -21,7 +21,7 @@ from typing import Any
 from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
 from testbed.cli.sweep import run_sweep
 from testbed.collectives.algorithms import ALGORITHMS
-from testbed.errors import Problem, ScenarioError, printable, printable_lines
+from testbed.errors import Problem, ScenarioError, printable
 from testbed.model.scenario import Scenario
 from testbed.model.sweep import Sweep, sweep_of
 from testbed.units import text_to_bytes
@@ -62,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
     sweep = sweep_from(args)
     stored, outcomes = run_sweep(sweep, args, command="bench")
     for outcome in outcomes:
-        if outcome.error is not None:
-            reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
-            print(f"gse: {outcome.plan.scheme} seed {outcome.plan.seed} failed: {reason}", file=sys.stderr)
+        if outcome.complaint is not None:
+            print(f"gse: {outcome.complaint}", file=sys.stderr)
     results = sweep_results(stored)
     for line in bench_lines(results):
         print(line, file=sys.stderr if args.json else sys.stdout)

@@ -33,7 +33,7 @@ from testbed.cli.options import add_results, add_scenario, changes_from, refuse_
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
 from testbed.cli.streams import OutputError
-from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable, printable_lines
+from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario, override
 from testbed.model.windows import window_problems
 from testbed.programs.placeholders import placeholder_problems
@@ -103,11 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 def document(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     """Return the JSON document of ``--json``."""
-    failed = {"verdict": "FAILED", "reasons": [outcome.error], "run_dir": str(outcome.run_dir)}
     return {
         "format_version": FORMAT_VERSION,
         "scenario": scenario.model_dump(mode="json"),
-        "run": outcome.summary if outcome.summary is not None else failed,
+        "run": outcome.shown,
     }
 
 
@@ -227,8 +226,7 @@ def _show(outcome: Outcome, console: Console) -> None:
     """Print what was measured, or why nothing was."""
     summary = outcome.summary
     if summary is None:
-        reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
-        print(f"gse: {outcome.plan.scheme} seed {outcome.plan.seed} failed: {reason}", file=sys.stderr)
+        print(f"gse: {outcome.complaint}", file=sys.stderr)
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in summary_lines(summary):

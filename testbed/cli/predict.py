@@ -270,8 +270,8 @@ def _run_missing(scenarios: Sequence[Scenario], args: argparse.Namespace) -> lis
             )
             outcomes += list(campaign.run())
     for outcome in outcomes:
-        if outcome.error is not None:
-            print(f"gse: {outcome.run_dir} failed: {outcome.error}", file=sys.stderr)
+        if outcome.complaint is not None:
+            print(f"gse: {outcome.complaint}", file=sys.stderr)
     return outcomes
 
 

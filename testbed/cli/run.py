@@ -25,7 +25,7 @@ from testbed.cli.options import add_repeats, add_results, add_scenario, add_sche
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
 from testbed.cli.until import add_until, checked_target, reached_lines, until_document
-from testbed.errors import MachineError, printable_lines
+from testbed.errors import MachineError
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.results.store import load
@@ -134,29 +134,15 @@ def print_tables(outcomes: list[Outcome], console: Console) -> None:
         runs_were = "run was" if repeated == 1 else "runs were"
         console.print(f"{repeated} {runs_were} disturbed from outside and made again; kept beside them as *.disturbed")
     for outcome in outcomes:
-        if outcome.error is not None:
-            what = f"{outcome.plan.scheme} seed {outcome.plan.seed}"
-            reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
-            print(f"gse: {what} failed: {reason}", file=sys.stderr)
+        if outcome.complaint is not None:
+            print(f"gse: {outcome.complaint}", file=sys.stderr)
 
 
 def document(scenario: Scenario, outcomes: list[Outcome]) -> dict[str, Any]:
     """Return the JSON document of ``--json``."""
-    runs = [
-        outcome.summary
-        if outcome.summary is not None
-        else {
-            "scheme": outcome.plan.scheme,
-            "seed": outcome.plan.seed,
-            "verdict": "FAILED",
-            "reasons": [outcome.error],
-            "run_dir": str(outcome.run_dir),
-        }
-        for outcome in outcomes
-    ]
     return {
         "format_version": FORMAT_VERSION,
         "scenario": scenario.model_dump(mode="json"),
-        "runs": runs,
+        "runs": [outcome.shown for outcome in outcomes],
         "set_aside": [summary for outcome in outcomes for summary in outcome.set_aside],
     }

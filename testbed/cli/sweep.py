@@ -37,7 +37,7 @@ from testbed.cli.options import (
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
-from testbed.errors import MachineError, Problem, ScenarioError, printable, printable_lines
+from testbed.errors import MachineError, Problem, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
@@ -84,9 +84,8 @@ def run(args: argparse.Namespace) -> int:
     sweep = sweep_from(args)
     stored, outcomes = run_sweep(sweep, args)
     for outcome in outcomes:
-        if outcome.error is not None:
-            reason = printable_lines(f"{outcome.error} (kept in {outcome.run_dir})")
-            print(f"gse: {outcome.plan.scheme} seed {outcome.plan.seed} failed: {reason}", file=sys.stderr)
+        if outcome.complaint is not None:
+            print(f"gse: {outcome.complaint}", file=sys.stderr)
     show(stored, args)
     return max((outcome.exit_status for outcome in outcomes), default=0)
 

@@ -19,10 +19,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import InputError
+from testbed.errors import InputError, printable_lines
 from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
+from testbed.fidelity.verdict import Level
 from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, take_back
 from testbed.results.summary import summarise
@@ -57,8 +58,42 @@ class Outcome:
     summary: dict[str, Any] | None = None
     error: str | None = None
     exit_status: int = 0
+    workload_failed: bool = False  # what was to be measured went wrong, not the testbed or its machine
     is_final: bool = True  # False: disturbed from outside, and to be made again
     set_aside: tuple[dict[str, Any], ...] = ()  # summaries of earlier tries that were disturbed from outside
+
+    @property
+    def verdict(self) -> str:
+        """The run's verdict; of one that has no summary INVALID where its workload failed, else FAILED."""
+        if self.summary is not None:
+            return str(self.summary["verdict"])
+        return Level.INVALID.value if self.workload_failed else "FAILED"
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a JSON document says of the run: its summary, or why there is none."""
+        if self.summary is not None:
+            return self.summary
+        why = {"verdict": self.verdict, "reasons": [self.error], "run_dir": str(self.run_dir)}
+        return {"scheme": self.plan.scheme, "seed": self.plan.seed, **why}
+
+    @property
+    def complaint(self) -> str | None:
+        """What the user is told of a run without a summary; None where there is one."""
+        if self.error is None:
+            return None
+        what = "is INVALID, without a result" if self.workload_failed else "failed"
+        reason = printable_lines(f"{self.error} (kept in {self.run_dir})")
+        return f"{self.plan.scheme} seed {self.plan.seed} {what}: {reason}"
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a run came to no end."""
+
+    error: str
+    exit_status: int
+    of_workload: bool = False
 
 
 @dataclass
@@ -144,7 +179,7 @@ class Campaign:
                 summary["run_dir"] = str(directory.final_path if is_final else directory.disturbed_path)
                 directory.write_json("summary.json", summary)
         except InputError as error:
-            failure = (str(error), error.exit_status)
+            failure = _Failure(str(error), error.exit_status)
         except BaseException as error:  # an interruption or a mistake of ours: what there is, is kept either way
             if directory.path.exists():
                 message = str(error) or type(error).__name__
@@ -152,10 +187,15 @@ class Campaign:
                 self._tell("run_failed", error=message, run_dir=str(path))
             raise
         if failure is not None:
-            message, status = failure
-            path = directory.fail(message)
-            self._tell("run_failed", error=message, run_dir=str(path))
-            return Outcome(plan, path, error=message, exit_status=status)
+            path = directory.fail(failure.error)
+            self._tell("run_failed", error=failure.error, run_dir=str(path))
+            return Outcome(
+                plan,
+                path,
+                error=failure.error,
+                exit_status=failure.exit_status,
+                workload_failed=failure.of_workload,
+            )
         path = directory.finish() if is_final else directory.set_aside()
         self.on_event({"event": "run_done" if is_final else "run_set_aside", "summary": summary})
         return Outcome(plan, path, summary=summary, is_final=is_final)
@@ -184,11 +224,8 @@ class Campaign:
             **self.extra,
         }
 
-    def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> tuple[str, int] | None:
-        """Run the capsule, noting its events in ``manifest``.
-
-        Return None when it finished, else (reason, exit status).
-        """
+    def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> _Failure | None:
+        """Run the capsule, noting its events in ``manifest``; return None when it finished."""
         plan_path = directory.raw / "plan.json"
         plan_path.write_text(
             json.dumps(
@@ -230,7 +267,7 @@ class Campaign:
                     manifest["events"].append(event)
                 last_phase = event.get("phase", last_phase)
                 if event["event"] == "failed":
-                    failed = (str(event["error"]), int(event["exit_status"]))
+                    failed = _Failure(str(event["error"]), int(event["exit_status"]), bool(event["of_workload"]))
                 elif event["event"] == "finished":
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(END_TIMEOUT_S)
@@ -241,7 +278,7 @@ class Campaign:
             capsule.end()
         if failed is not None:
             return failed
-        return (
+        return _Failure(
             f"the run's process ended in phase '{last_phase}' without a result: {_how(status, log_path)}; "
             "see raw/experiment.log",
             1,

@@ -388,16 +388,20 @@ def run_capsule(execute: Callable[[Emit], None]) -> int:
         execute(_print_event)
     except TestbedError as error:
         log.error("%s", error)
-        _print_event({"event": "failed", "error": str(error), "exit_status": error.exit_status})
+        of_workload = isinstance(error, WorkloadError)
+        _print_event(
+            {"event": "failed", "error": str(error), "exit_status": error.exit_status, "of_workload": of_workload}
+        )
         return error.exit_status
     except OSError as error:
         log.exception("failed")
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _print_event({"event": "failed", "error": str(error), "exit_status": 2 if full else 1})
+        _print_event({"event": "failed", "error": str(error), "exit_status": 2 if full else 1, "of_workload": False})
         return 1
     except Exception as error:  # the last line of defence: the user gets a sentence, the log the traceback
         log.exception("failed")
-        _print_event({"event": "failed", "error": f"{type(error).__name__}: {error}", "exit_status": 1})
+        message = f"{type(error).__name__}: {error}"
+        _print_event({"event": "failed", "error": message, "exit_status": 1, "of_workload": False})
         return 1
     _print_event({"event": "finished"})
     return 0
