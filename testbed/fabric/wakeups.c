@@ -2,9 +2,8 @@
  *
  * On the userspace datapath one round asks every port of every switch for frames, some 80 in a fabric of 4x4x4, and
  * vswitchd makes one for each frame that arrives anywhere. Frames that arrive within an interval then share a round.
- * A few rounds are saved up while nothing happens, so that a frame that comes alone does not wait at any switch on its
- * way: all of them are this thread. That takes long enough for the pauses of busy links, some fractions of an interval,
- * not to count. Timers and immediate wake-ups are rounds as well. Built by testbed/system/preload.py.
+ * Rounds not needed are saved up to a few, so that a frame that comes alone does not wait at any switch on its way: all
+ * of them are this thread. Timers and immediate wake-ups count as well. Built by testbed/system/preload.py.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,7 +16,6 @@
 
 #define NS_PER_S 1000000000LL
 #define SAVED_ROUNDS 4 /* leaf, spine, leaf, and one to begin with */
-#define IDLE_PER_SAVED 8 /* intervals without a round for each that is saved */
 
 typedef int poll_fn(struct pollfd *, nfds_t, int);
 
@@ -39,8 +37,8 @@ __attribute__((constructor)) static void find(void) {
 }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
-    static long long began_ns, saved_ns; /* the main thread's alone: of the last round, and what is saved up */
-    long long from_ns, idle_ns, now;
+    static long long spent_ns; /* the main thread's alone: until when the rounds so far would fill the time */
+    long long from_ns, at_ns;
     struct timespec from;
     int result, error;
 
@@ -48,7 +46,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     if (interval_ns <= 0 || interval_ns >= NS_PER_S || syscall(SYS_gettid) != getpid()) {
         return libc_poll(fds, count, timeout_ms);
     }
-    from_ns = began_ns + interval_ns - saved_ns;
+    from_ns = spent_ns - SAVED_ROUNDS * interval_ns;
     if (from_ns > 0) {
         from.tv_sec = from_ns / NS_PER_S;
         from.tv_nsec = from_ns % NS_PER_S;
@@ -58,13 +56,8 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     }
     result = libc_poll(fds, count, timeout_ms);
     error = errno;
-    now = now_ns();
-    idle_ns = now - began_ns - interval_ns; /* negative: this round came early and spends of what is saved */
-    began_ns = now;
-    saved_ns += idle_ns < 0 ? idle_ns : idle_ns / IDLE_PER_SAVED;
-    if (saved_ns > SAVED_ROUNDS * interval_ns) {
-        saved_ns = SAVED_ROUNDS * interval_ns;
-    }
+    at_ns = now_ns();
+    spent_ns = (spent_ns > at_ns ? spent_ns : at_ns) + interval_ns;
     errno = error;
     return result;
 }
