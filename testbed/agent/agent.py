@@ -18,13 +18,15 @@ from testbed.journal.format import Birth
 from testbed.journal.recorder import RecordedEdge
 from testbed.system.namespaces import network_namespace_of
 
-EPOCHS_PER_S = 10  # a new life within 100 ms of the last would not be told from it; starting takes longer
-
 
 class Agent:
-    """Sockets and core. ``due_s`` is when ``advance`` has to be called if no frame comes (None: not before one)."""
+    """Sockets and core. ``due_s`` is when ``advance`` has to be called if no frame comes (None: not before one).
 
-    def __init__(self, config: Config, now_s: float) -> None:
+    ``life``: 1 for the first agent of its name in a network, one more for each that takes a dead one's place.
+    """
+
+    def __init__(self, config: Config, now_s: float, life: int = 1) -> None:
+        self._life = life
         self._config, self._passthrough = config, config.passthrough
         self._stack = ExitStack()
         self.name = config.name
@@ -35,7 +37,8 @@ class Agent:
 
     def _core(self, now_s: float) -> Edge:
         config = self._config
-        epoch, seed = int(now_s * EPOCHS_PER_S), f"{config.seed}/{config.name}"
+        # a life's number and not its time: 16 bits of that would say after an hour or a day that the new one is older
+        epoch, seed = self._life, f"{config.seed}/{config.name}"
         if config.journal is None:
             return Edge(config.profile, config.place, epoch=epoch, rng=Random(seed), now_s=now_s)
         self._journal = JournalFile(Path(config.journal), config.journal_most_bytes)

@@ -20,12 +20,13 @@ def main() -> int:
     """Run as a program; a failure is an event, too."""
     parser = argparse.ArgumentParser(prog="testbed.agent.gsp")
     parser.add_argument("--config", type=Path, required=True, help='JSON file: {"agents": [...]}, see Config')
-    path = parser.parse_args().config
+    parser.add_argument("--life", type=int, default=1, help="the how manyth process for these agents (default: 1)")
+    args = parser.parse_args()
     try:
         kind = use()
         from testbed.agent.loop import Loop, configs_of
 
-        with Loop(read_config(path, configs_of), LineReader(sys.stdin.buffer)) as loop:
+        with Loop(read_config(args.config, configs_of), LineReader(sys.stdin.buffer), args.life) as loop:
             emit("ready", agents=[agent.name for agent in loop.agents], core=kind)
             loop.run()
             emit("stopped", **loop.stats())

@@ -24,11 +24,11 @@ from testbed.system.pipes import LineReader
 class Loop:
     """Agents, their sockets and the commands in one epoll loop. Use as a context manager."""
 
-    def __init__(self, configs: Sequence[Config], commands: LineReader) -> None:
+    def __init__(self, configs: Sequence[Config], commands: LineReader, life: int = 1) -> None:
         self._commands = commands
         self._stack = ExitStack()
         self._stopped = False
-        self.agents = [Agent(config, time.monotonic()) for config in configs]
+        self.agents = [Agent(config, time.monotonic(), life) for config in configs]
         self._watchers = [agent for agent in self.agents if agent.edge.place.watches_paths]
 
     def __enter__(self) -> Loop:

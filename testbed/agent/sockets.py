@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from testbed.errors import NetworkError
@@ -21,6 +22,9 @@ MOST_AT_ONCE: Final = 64  # frames of one interface before the others have their
 
 RTMGRP_LINK: Final = 1
 RTM_NEWLINK: Final = 16
+RTM_GETLINK: Final = 18
+NLM_F_REQUEST: Final = 0x1
+NLM_F_DUMP: Final = 0x300
 IFF_LOWER_UP: Final = 0x10000
 _NLMSGHDR: Final = struct.Struct("=IHHII")
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
@@ -99,10 +103,18 @@ class CarrierWatch:
             except BlockingIOError:
                 return found
             except OSError as error:
-                if error.errno == errno.ENOBUFS:  # messages were lost; hellos notice what they said
+                if error.errno == errno.ENOBUFS:  # messages were lost: hellos notice a failure, but no mended carrier
+                    self._ask_anew()
                     continue
                 raise NetworkError(f"cannot watch carriers: {error}") from None
             found += self._parse(data)
+
+    def _ask_anew(self) -> None:
+        """Have the kernel tell of every interface; its answers wait like any other message."""
+        length = _NLMSGHDR.size + _IFINFOMSG.size
+        request = _NLMSGHDR.pack(length, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + _IFINFOMSG.pack(0, 0, 0, 0, 0)
+        with suppress(OSError):  # busy with the last such request, whose answers are to come
+            self.sock.send(request)
 
     def _parse(self, data: bytes) -> list[tuple[int, bool]]:
         found, at = [], 0

@@ -10,7 +10,7 @@ examples:
 (10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
-(its verdict is in the table); 1: a run failed; 2: the request, or the machine (a full disk), has to change first.
+(its verdict is in the table); 1: one has no result; 2: the request, or the machine (a full disk), has to change first.
 """
 
 from __future__ import annotations

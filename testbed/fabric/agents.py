@@ -208,6 +208,7 @@ class Agents:
     def _start(self, leaf: str, restarts: int) -> None:
         """Start one process; if it dies it is started again, with a new epoch, and the run goes on."""
         argv = [sys.executable, "-m", "testbed.agent.gsp", "--config", str(self._raw_dir / f"gsp-{leaf}.json")]
+        argv += ["--life", str(restarts + 1)]
         said = self._said[leaf] = {}
         self._children[leaf] = self._supervisor.start(
             "gsp",

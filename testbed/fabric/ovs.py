@@ -13,7 +13,7 @@ from typing import Final
 
 from testbed.errors import CommandError, NetworkError
 from testbed.system.command import run
-from testbed.system.preload import wakeups_library
+from testbed.system.preload import remove_if_ours, wakeups_library
 from testbed.system.vigil import raised_by_end_of
 
 RUN_DIR: Final = Path("/run/openvswitch")
@@ -110,8 +110,11 @@ def _check_loaded(pid: int, libraries: Sequence[Path]) -> None:
         maps = Path(f"/proc/{pid}/maps").read_text()
     except OSError as error:
         raise NetworkError(f"ovs-vswitchd (pid {pid}): {error}") from None
-    if missing := [str(library) for library in libraries if str(library.resolve()) not in maps]:
-        raise NetworkError(f"ovs-vswitchd did not load {', '.join(missing)}")
+    missing = [library for library in libraries if str(library.resolve()) not in maps]
+    if missing:
+        removed = [str(library) for library in missing if remove_if_ours(library)]
+        hint = f"; removed, for the next run to make it anew: {', '.join(removed)}" if removed else ""
+        raise NetworkError(f"ovs-vswitchd did not load {', '.join(map(str, missing))}{hint}")
 
 
 def allocator() -> Path | None:

@@ -75,7 +75,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     window = gsp.window_bytes or round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
-    gap_s = apart_s + TIMER_LEAST_S if gsp.gap_ms is None else gsp.gap_ms / 1e3
+    loss_report_s = max(2 * rtt_s, TIMER_LEAST_S)
+    # and a lost frame has to be reported, sent again and there before it is given up
+    usual_gap_s = max(apart_s + TIMER_LEAST_S, loss_report_s + 1.5 * rtt_s)
+    gap_s = usual_gap_s if gsp.gap_ms is None else gsp.gap_ms / 1e3
     values: dict[str, Any] = {
         "frame_bytes": frame,
         "container_bytes": container,
@@ -88,7 +91,7 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": gap_s,
-        "loss_report_s": max(2 * rtt_s, TIMER_LEAST_S),
+        "loss_report_s": loss_report_s,
         # half of what makes a destination forget a silent source
         "age_s": max(2 * rtt_s, 0.1, gap_s),
         # twice the time it takes until every host's queue has had its turn at one port

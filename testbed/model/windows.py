@@ -22,29 +22,32 @@ def window_problems(scenario: Scenario) -> list[Problem]:
     """Return what no agent could be set to: windows below one grant, or below each other, derived sizes included."""
     where, gsp = f"scenario {scenario.name}", scenario.gsp
     problems: list[Problem] = []
-    schemes_of: dict[int, list[str]] = {}  # by the largest single grant
+    schemes_of: dict[int, list[str]] = {}  # by the least window
     for scheme in scenario.schemes:
         if SETTINGS[scheme].attachment == "none":
             continue
         try:
             derived = gsp.model_copy(update=dict.fromkeys(WINDOWS))
-            schemes_of.setdefault(profile_of(scheme, scenario.fabric, derived).quantum_bytes, []).append(scheme)
+            profile = profile_of(scheme, scenario.fabric, derived)
+            schemes_of.setdefault(profile.quantum_bytes + profile.frame_bytes, []).append(scheme)
         except ValidationError as error:
             problems += problems_from(error, f"{where}: agents of {scheme}", Profile)
-    for quantum_bytes, schemes in schemes_of.items():
-        problems += _below_a_grant(scenario, quantum_bytes, schemes)
+    for least_bytes, schemes in schemes_of.items():
+        problems += _below_a_grant(scenario, least_bytes, schemes)
     if schemes_of and None not in (gsp.window_bytes, gsp.port_window_bytes) and not problems:
         problems += _below_each_other(scenario)
     return problems
 
 
-def _below_a_grant(scenario: Scenario, quantum_bytes: int, schemes: list[str]) -> Iterator[Problem]:
+def _below_a_grant(scenario: Scenario, least_bytes: int, schemes: list[str]) -> Iterator[Problem]:
     for name in WINDOWS:
         value = getattr(scenario.gsp, name)
-        if value is not None and value < quantum_bytes:
-            expected = f"at least {quantum_bytes}, the largest single grant (quantum) under {', '.join(schemes)}"
+        if value is not None and value < least_bytes:
+            expected = (
+                f"at least {least_bytes}, the largest single grant (quantum) and a frame, under {', '.join(schemes)}"
+            )
             where = f"scenario {scenario.name}: gsp.{name}"
-            yield Problem("a window smaller than one grant would never be used", where, str(value), expected)
+            yield Problem("a window smaller than a grant and a frame may never be used", where, str(value), expected)
 
 
 def _below_each_other(scenario: Scenario) -> Iterator[Problem]:

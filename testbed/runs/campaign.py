@@ -23,7 +23,6 @@ from testbed.errors import InputError, printable_lines
 from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
-from testbed.fidelity.verdict import Level
 from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, take_back
 from testbed.results.summary import summarise
@@ -39,6 +38,8 @@ UNKEPT = frozenset({"output"})  # events that are kept elsewhere: what programs 
 QUIET_LONGEST_S = 120.0  # how long a run that others disturbed waits for a better moment before it is made again
 # What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
 UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")
+
+INVALID, FAILED = "INVALID", "FAILED"  # of runs without a summary: what was to be measured failed, or the testbed did
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Outcome:
         """The run's verdict; of one that has no summary INVALID where its workload failed, else FAILED."""
         if self.summary is not None:
             return str(self.summary["verdict"])
-        return Level.INVALID.value if self.workload_failed else "FAILED"
+        return INVALID if self.workload_failed else FAILED
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -94,6 +95,10 @@ class _Failure:
     error: str
     exit_status: int
     of_workload: bool = False
+
+    @property
+    def verdict(self) -> str:
+        return INVALID if self.of_workload else FAILED
 
 
 @dataclass
@@ -171,6 +176,8 @@ class Campaign:
             directory.write_json("manifest.json", manifest)
             failure = self._execute(plan, directory, manifest)
             manifest["status"] = "finished" if failure is None else "failed"
+            if failure is not None:
+                manifest["verdict"] = failure.verdict
             manifest["finished_utc"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
             directory.write_json("manifest.json", manifest)
             if failure is None:

@@ -40,6 +40,14 @@ def ensure_wakeups_library(say: Callable[[str], None]) -> None:
         say(f"switches will be woken for every frame, at half as much again: compiling failed: {str(error)[-300:]}")
 
 
+def remove_if_ours(library: Path) -> bool:
+    """Remove a library built here, which was of no use (damaged, say); return whether it was one."""
+    if library.parent != ROOM:
+        return False
+    library.unlink(missing_ok=True)
+    return True
+
+
 def _target() -> Path:
     digest = hashlib.sha256("\0".join((SOURCE.read_text(), *FLAGS, os.uname().machine)).encode())
     return ROOM / f"wakeups-{digest.hexdigest()[:16]}.so"

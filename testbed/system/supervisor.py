@@ -311,6 +311,8 @@ class Supervisor:
         if not process.stopping and not (process.may_exit and status == 0):
             account = process.account() if isinstance(process, Child) else None
             self._fail(process, how_it_ended(status), status=status, message=account)
+            if process.on_death == "record" and isinstance(process, Child) and process.after_death:
+                self.call_at(time.monotonic(), process.after_death)
         self._release(process)
 
     def _fail(self, process: Process, how: str, *, status: int | None = None, message: str | None = None) -> None:
@@ -331,8 +333,6 @@ class Supervisor:
         self.deaths.append(death)
         if process.on_death == "fatal":
             self._failures.append(death)
-        elif isinstance(process, Child) and process.after_death:
-            self.call_at(time.monotonic(), process.after_death)
 
     def _look_for_stopped(self, patience_s: float = STOPPED_S) -> None:
         """Take a process that has been stopped for so long as failed: nothing else will ever tell."""
@@ -350,6 +350,9 @@ class Supervisor:
         for process, (since_s, _runs) in self._stopped_since_s.items():
             if now_s - since_s >= patience_s:
                 self._fail(process, "has been stopped (by SIGSTOP or a debugger)")
+                if process.on_death == "record" and isinstance(process, Child) and process.after_death:
+                    # not to go on one day beside the one that takes its place, which comes when it has ended
+                    signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
 
     def look_for_stops(self) -> list[Process]:
         """Note in ``stops`` who is, or since the last look was, stopped; return who is."""

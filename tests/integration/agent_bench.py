@@ -330,8 +330,18 @@ def carrier_of_uplinks() -> dict[str, Any]:
             used |= {frame[3] for frame in frames if not isinstance(wire.parse_control(frame), wire.Hello)}
         ip_link("up2", "up")
         came = heard_of(watch, (1, True))
+        watch.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # no room for more than a message or two
+        for _ in range(4):
+            ip_link("lo", "up")
+            ip_link("lo", "down")
+        ip_link("up2", "down")
+        watch.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+        missed = heard_of(watch, (1, False))
         watch.close()
-        return {"others": others, "before": before, "gone": gone, "after": after, "used": sorted(used), "came": came}
+        return {
+            **{"others": others, "before": before, "gone": gone, "after": after, "used": sorted(used), "came": came},
+            "missed": missed,
+        }
 
 
 def frames_others_send() -> dict[str, Any]:

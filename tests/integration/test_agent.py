@@ -35,6 +35,7 @@ def sockets() -> dict[str, Any]:
 
 def test_carrier_of_an_uplink_is_heard_of_and_its_path_left(sockets: dict[str, Any]) -> None:
     result = sockets["carrier_of_uplinks"]
+    assert [1, False] in result["missed"]  # the message was lost, and asked for anew
     assert result["others"] == []  # what is no uplink's does not matter
     assert result["before"] == []
     assert [1, False] in result["gone"]

@@ -130,6 +130,8 @@ def test_kill_9(tmp_path: Path, blow: Blow) -> None:
     else:
         assert told["status"] == 1
         assert_kept_as_failed(told, words)
+        of_workload = blow.kind in ("rank", "sampler", "probes", "iperf3")
+        assert (" is INVALID, without a result: " in told["stderr"]) == of_workload
     if blow.point == "iteration:1":
         assert {"iterations.csv", "ranks.csv", "links.csv"} <= set(told["files"][0])
 

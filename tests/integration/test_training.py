@@ -123,3 +123,4 @@ def test_a_rank_that_hangs_or_dies_is_named_soon(tmp_path: Path, number: signal.
     assert told["status"] == 1
     assert told["took_s"] < 8, "named within 5 s, and all taken down"
     assert re.match(rf"rank \d on h\d \(pid \d+\) {words}", told["errors"][0]), told["errors"][0]
+    assert "seed 1 is INVALID, without a result: rank " in told["stderr"]

@@ -431,8 +431,8 @@ def test_the_prompt_takes_a_setting_that_suits_its_scheme_only(gse: Gse, prompts
     [
         (
             ["--scheme", "gse2-n2n", "--set", "gsp.window_bytes=20K"],
-            f"scenario {NAME}: gsp.window_bytes: a window smaller than one grant would never be used; got 20480, "
-            "expected at least 36056, the largest single grant (quantum) under gse2-n2n",
+            f"scenario {NAME}: gsp.window_bytes: a window smaller than a grant and a frame may never be used; "
+            "got 20480, expected at least 45070, the largest single grant (quantum) and a frame, under gse2-n2n",
         ),
         (
             ["--scheme", "gse2-n2n", "--set", "gsos.repair=controller"],

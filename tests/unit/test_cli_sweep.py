@@ -79,7 +79,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             [NAME, "--over", "gsp.window_bytes=20K,64K", *TO_GSE2],
-            ["gsp.window_bytes=20K: ", "expected at least 36056, the largest single grant (quantum) under gse2-n2n"],
+            [
+                "gsp.window_bytes=20K: ",
+                "expected at least 45070, the largest single grant (quantum) and a frame, under gse2-n2n",
+            ],
         ),
         ([NAME, "--over", OVER, "--schemes", "gse2"], [f"schemes.0: not valid; got 'gse2', expected {A_SCHEME}"]),
         ([NAME, "--over", OVER, "--seeds", "0"], ["--seeds: not seeds; got '0'"]),

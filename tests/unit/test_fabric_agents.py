@@ -31,8 +31,10 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.children: list[FakeChild] = []
         self.acts: list[Callable[[], None]] = []
+        self.lives: list[str] = []
 
-    def start(self, _role: str, _argv: list[str], **told: Any) -> FakeChild:
+    def start(self, _role: str, argv: list[str], **told: Any) -> FakeChild:
+        self.lives.append(argv[argv.index("--life") + 1])
         self.children.append(FakeChild(told["name"], told["on_event"], told["after_death"]))
         return self.children[-1]
 
@@ -69,6 +71,7 @@ def test_the_successor_of_one_that_dies_after_it_was_asked_is_asked_again(tmp_pa
     ]
     assert agents.stats()["cpu_s"] == [1.0, 0.1]
     assert [len(child.asked) for child in fake.children] == [1, 1, 1]
+    assert fake.lives == ["1", "1", "2"]  # from which its epoch comes: newer than its predecessor's
 
 
 def test_an_old_answer_is_none(tmp_path: Path) -> None:

@@ -566,6 +566,25 @@ def test_agents_alarms_are_a_doubt_unless_the_scenario_breaks_something() -> Non
         assert ("agents" in found(broken)) == (name in STRANGERS)
 
 
+@pytest.mark.parametrize(
+    ("path", "after_s", "faults", "seen"),
+    [
+        (3, 0.5, False, True),
+        (3, 0.5, True, True),
+        (2, 0.5, True, False),  # what the scenario broke
+        (3, -0.9, False, True),  # before the first measured iteration, and not back when it began
+        (3, -1.5, False, False),
+    ],
+)
+def test_healthy_paths_taken_for_dead_are_a_doubt(path: int, after_s: float, faults: bool, seen: bool) -> None:
+    """Also between iterations, of which agents' counters say nothing, and beside faults."""
+    run = under_gse2(healthy(scenario_of(faults=[{"t_s": 0.1, "action": "fail", "target": "l1-s2"}] if faults else [])))
+    began_s = min(row.start_s for row in run.tables.iterations if not row.warmup)
+    change = {"gsp": "l3", "t_s": began_s + after_s, "leaf": 1, "path": path, "up": False}
+    event = {"event": "path_changes", "t_s": 99.0, "gsps": ["l3"], "changes": [change]}
+    assert ("agents" in found(replace(run, events=(*run.events, event)))) == seen
+
+
 def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
     run = under_gse2(healthy(scenario_of()))
     assert "short_of_grants" not in found(completion_times(1.05)(run))

@@ -97,6 +97,19 @@ def test_late_and_doubled_packets_are_not_delivered_again() -> None:
     assert buffer.late == 2
 
 
+def test_gap_is_asked_for_by_how_long_its_packets_have_waited_whatever_else_comes() -> None:
+    """A filled gap in front lets the next begin anew, and looking in vain is no asking: neither holds up a report."""
+    buffer = ReorderBuffer(gap_s=1.0, buffer_bytes=1 << 20)
+    buffer.accept(5, b"f", 5, 0.00)
+    assert buffer.ask(0.05, 0.06) == []
+    buffer.accept(2, b"c", 2, 0.03)
+    buffer.accept(0, b"a", 0, 0.04)
+    buffer.accept(1, b"b", 1, 0.045)  # delivers up to 2
+    assert buffer.ask(0.065, 0.06) == [Missing(3, 2)]
+    assert buffer.ask(0.10, 0.06) == []  # again only after as long
+    assert buffer.ask(0.13, 0.06) == [Missing(3, 2)]
+
+
 def test_full_buffer_goes_on_without_the_missing() -> None:
     buffer = ReorderBuffer(gap_s=100.0, buffer_bytes=100)
     got = [frame for number in range(1, 20) for frame in buffer.accept(number, bytes(10), number * 10, 0.0)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ControllerError, NetworkError, WorkloadError
-from testbed.system.process import Process
+from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
 
 SLEEP = ["sleep", "60"]
@@ -179,6 +179,27 @@ def test_what_may_die_can_be_started_again(supervisor: Supervisor) -> None:
     supervisor.stop(started[1])
     run_for(supervisor, 0.05)
     assert len(started) == 2  # ended by us: not started again
+
+
+def test_a_stopped_one_has_ended_before_another_takes_its_place(supervisor: Supervisor) -> None:
+    """It would go on beside it once it is continued."""
+    started: list[Child] = []
+    lived: list[bool] = []
+
+    def start() -> None:
+        lived.extend(child.alive for child in started)
+        started.append(supervisor.start("gsp", SLEEP, on_death="record", after_death=start))
+
+    start()
+    os.kill(started[0].pid, signal.SIGSTOP)
+    supervisor.run_until(lambda: len(started) == 2, 20, "another one")
+    assert lived == [False]
+    assert started[0].popen.returncode == -signal.SIGKILL
+    run_for(supervisor, 0.05)
+    assert len(started) == 2
+    assert [(death.pid, death.how) for death in supervisor.deaths] == [
+        (started[0].pid, "has been stopped (by SIGSTOP or a debugger)")
+    ]
 
 
 def test_the_first_cause_is_told_before_its_consequences(supervisor: Supervisor) -> None:

@@ -85,8 +85,9 @@ REFUSED: dict[str, tuple[str, list[Any], dict[str, Any], str]] = {
         "gsp.window_bytes",
         [20_000, 64_000],
         {},
-        "gsp.window_bytes=20000: scenario synthetic: gsp.window_bytes: a window smaller than one grant would never be "
-        "used; got 20000, expected at least 36056, the largest single grant (quantum) under gse2-n2n",
+        "gsp.window_bytes=20000: scenario synthetic: gsp.window_bytes: a window smaller than a grant and a frame may "
+        "never be used; got 20000, expected at least 45070, the largest single grant (quantum) and a frame, "
+        "under gse2-n2n",
     ),
     "a queue's window larger than its port's": (
         "gsp.window_bytes",
@@ -130,7 +131,7 @@ def test_every_problem_of_every_point_is_said_at_once() -> None:
     names = [f"gsp.container_bytes={size}" for size in ("8K", "16K", "64K")]
     assert [line.partition(":")[0] for line in lines] == names
     assert "does not hold a frame" in lines[0]
-    assert "smaller than one grant" in lines[1]
+    assert "smaller than a grant and a frame" in lines[1]
     assert "does not hold" in lines[2]
 
 
@@ -152,7 +153,7 @@ def test_settings_that_change_along_are_known() -> None:
     of_windows = set(sweep_over("fabric.mtu_bytes", (1500, 9000), schemes=("gse2-n2n",)).derived())
     assert {"container_bytes", "quantum_bytes", "window_bytes", "port_window_bytes", "gap_s"} - of_windows == {"gap_s"}
     assert sweep_over("gsp.pacing", (0.9, 0.95)).derived() == ()
-    assert sweep_over("gsp.gap_ms", (100, 200)).derived() == ("age_s",)  # gap_s is the same setting; queues age by it
+    assert sweep_over("gsp.gap_ms", (150, 200)).derived() == ("age_s",)  # gap_s is the same setting; queues age by it
     assert sweep_over("fabric.spines", (2, 3), schemes=("ecmp",)).derived() == ()
 
 

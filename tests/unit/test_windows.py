@@ -11,19 +11,23 @@ from testbed.model.scenario import SCHEMES
 from testbed.model.schemes import SETTINGS, profile_of
 from testbed.model.windows import window_problems
 
-FOUR_FRAMES = 4 * 9014
+FIVE_FRAMES = 5 * 9014  # a grant of four and one beside it
 
 
 @pytest.mark.parametrize(
     ("gsp", "schemes", "said"),
     [
-        ({"window_bytes": FOUR_FRAMES - 1}, ["gse2-n2n"], ["gsp.window_bytes: a window smaller than one grant"]),
+        (
+            {"window_bytes": FIVE_FRAMES - 1},
+            ["gse2-n2n"],
+            ["gsp.window_bytes: a window smaller than a grant and a frame"],
+        ),
         (
             {"window_bytes": 20_000, "port_window_bytes": 20_000},
             ["ecmp", "gse2-n2n", "gse2-e2e"],
             ["gsp.window_bytes: ", "gsp.port_window_bytes: "],
         ),
-        ({"window_bytes": 50_000, "port_window_bytes": 40_000}, ["gse2-n2n"], ["could never use its own"]),
+        ({"window_bytes": 50_000, "port_window_bytes": 46_000}, ["gse2-n2n"], ["could never use its own"]),
     ],
 )
 def test_windows_that_do_not_fit_are_explained(gsp: dict[str, Any], schemes: list[str], said: list[str]) -> None:
@@ -42,9 +46,9 @@ def test_settings_no_agent_accepts_are_explained() -> None:
     ("gsp", "schemes"),
     [
         ({"window_bytes": 9014}, ["ecmp", "gse1"]),  # nobody uses it
-        ({"window_bytes": FOUR_FRAMES, "port_window_bytes": FOUR_FRAMES}, ["gse2-n2n"]),
-        ({"window_bytes": 18_028}, ["uet"]),  # grants two frames
-        ({"port_window_bytes": FOUR_FRAMES}, ["gse2-n2n"]),  # less than the window nobody asked for
+        ({"window_bytes": FIVE_FRAMES, "port_window_bytes": FIVE_FRAMES}, ["gse2-n2n"]),
+        ({"window_bytes": 27_042}, ["uet"]),  # grants two frames
+        ({"port_window_bytes": FIVE_FRAMES}, ["gse2-n2n"]),  # less than the window nobody asked for
         ({}, list(SCHEMES)),
     ],
 )

@@ -178,6 +178,7 @@ class SourceQueue:
         self.grant = self.sent
         self._usual_s, self._turn_s, self._ahead_bytes = 0.0, 0.0, 0
         self.former.close()
+        self.alarms = 0
         self.closures += 1
 
     def age_due_s(self) -> float | None:

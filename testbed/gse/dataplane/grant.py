@@ -4,7 +4,9 @@ Tokens come at ``pacing`` x port rate, so that the port can drain whatever has b
 strict order, queues inside a class in fair turns (``turns``), at most a quantum each. A queue that uses up what it gets
 is granted ahead of its demand, up to a quantum, so that a steady sender neither waits nor needs a grant per frame. What
 a queue has been granted and has not delivered is bounded (``window_bytes``), and so is the sum over the port: the
-egress queue cannot exceed it.
+egress queue cannot exceed it. Credit too small for the frame in front at its source is *parked*: nothing comes of it
+before that queue is granted more, so it takes no room until then. Else leftovers of many queues would fill the window,
+with nothing under way that could ever empty it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class _Queue:
     """What the destination knows of one source queue."""
 
     __slots__ = (
-        "ahead", "asks", "demand", "ended", "epoch", "grant", "heard_s", "leaf", "received", "tc", "turns", "waiting",
+        "ahead", "asks", "demand", "ended", "epoch", "grant", "heard_s", "leaf", "parked", "received", "sent", "tc",
+        "turns", "waiting",
     )  # fmt: skip
 
     def __init__(self, leaf: int, epoch: int, tc: int, sent: int, ahead: int, now_s: float) -> None:
@@ -38,6 +41,8 @@ class _Queue:
         self.epoch, self.tc = epoch, tc
         # A queue older than this scheduler (which was restarted) is taken up where it stands.
         self.demand = self.grant = self.received = sent
+        self.sent = sent  # as its source said last
+        self.parked = 0  # of what it was granted, what it cannot use before it is granted more
         self.heard_s = now_s
         self.waiting = False  # for its turn
         self.ended = 0  # where its last turn ended
@@ -46,7 +51,7 @@ class _Queue:
 
     @property
     def outstanding(self) -> int:
-        return max(0, self.grant - self.received)
+        return max(0, self.grant - self.received - self.parked)
 
 
 _EPSILON_BYTES: Final = 1e-6
@@ -90,17 +95,19 @@ class GrantScheduler:
 
     @property
     def outstanding_bytes(self) -> int:
-        """Granted to all queues and not yet received."""
+        """Granted to all queues, of use to them, and not yet received."""
         return self._outstanding
 
     # -- what is heard ----------------------------------------------------------------------------------------
 
     def hear(
-        self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float, asks: bool = False
+        self, key: QueueKey, *, epoch: int, tc: int, demand: int, sent: int, now_s: float, granted: int | None = None
     ) -> int | None:
-        """A queue says its demand and what it has sent (32 bits each); ``asks``: by a request, so that it waits.
+        """A queue says its demand and what it has sent (32 bits each).
 
-        Returns by how many bytes the demand has grown, None for an epoch already over.
+        ``granted`` (32 bits): what it knows to be granted, said by a request only; so it stands still for more.
+        Returns by how many bytes the demand has grown, None for an epoch already over. Demand shrinks where a source
+        has dropped what waited: believed of a word that is newer than the last, as what it has sent tells.
         """
         queue = self._queue(key, epoch, tc, sent, now_s)
         if queue is None:
@@ -108,11 +115,25 @@ class GrantScheduler:
         if now_s - queue.heard_s > self._age_s / 2:
             queue.ahead = self._standing_credit_bytes
         queue.heard_s = now_s
-        news = max(0, unwrap(demand, queue.demand) - queue.demand)
+        news = unwrap(demand, queue.demand) - queue.demand
+        newer = unwrap(sent, queue.sent)
+        if newer > queue.sent:
+            queue.sent = newer
+        elif news < 0:
+            news = 0
         queue.demand += news
-        queue.asks |= asks
+        if granted is not None:
+            queue.asks = True
+            self._park(queue, granted)
         self._enlist(key, queue)
         return news
+
+    def _park(self, queue: _Queue, granted: int) -> None:
+        """A queue stands still: what it was granted beyond what it has sent is of no use, unless more is on its way."""
+        if unwrap(granted, queue.grant) == queue.grant:
+            before = queue.outstanding
+            queue.parked = max(0, queue.grant - queue.sent)
+            self._outstanding += queue.outstanding - before
 
     def received(self, key: QueueKey, size_bytes: int) -> None:
         """So many more bytes of a queue have arrived, or are known to be lost."""
@@ -164,6 +185,7 @@ class GrantScheduler:
             queue.turns += 1
             before = queue.outstanding
             queue.grant += amount
+            queue.parked = 0
             self._outstanding += queue.outstanding - before
             self.granted_bytes += amount
             self.grants += 1
@@ -193,7 +215,7 @@ class GrantScheduler:
             while (key := turns.first()) is not None:
                 queue = self._queues[key]
                 amount = self._amount(queue)
-                room = self._port_window() - self._outstanding - self.held_bytes
+                room = self._port_window() - self._outstanding - self.held_bytes - queue.parked
                 if amount > room:
                     if self.port_reach == 1.0 or room < self._frame_bytes:
                         return None  # the port is full: nobody overtakes
@@ -211,15 +233,18 @@ class GrantScheduler:
             return 0  # credit is left: no frame for a few bytes
         amount = min(need, self._quantum_bytes)
         window = self._window(self._window_bytes, self.reach.get(queue.leaf, 1.0))
-        return amount if queue.outstanding + amount <= window else 0
+        return amount if queue.outstanding + queue.parked + amount <= window else 0
 
     def _port_window(self) -> int:
         """Return how much may be under way to the port."""
         return self._window(self._port_window_bytes, self.port_reach)
 
     def _window(self, window_bytes: int, reach: float) -> int:
-        """Return a window where only a fraction of the paths is left: their queues have to hold it."""
-        return window_bytes if reach == 1.0 else max(self._quantum_bytes, int(window_bytes * reach))
+        """Return a window where only a fraction of the paths is left: their queues have to hold it.
+
+        A grant fits at the least, beside a rest that is no frame.
+        """
+        return window_bytes if reach == 1.0 else max(self._quantum_bytes + self._frame_bytes, int(window_bytes * reach))
 
     def _further(self, ahead: int) -> int:
         """Return how far ahead a queue is granted that was ``ahead`` and used it up: twice that.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
-from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
+from testbed.gse.dataplane.reorder import MAX_AHEAD, Missing, ReorderBuffer
 from testbed.gse.dataplane.serial import unwrap
 
 
@@ -88,7 +88,8 @@ class Inbound:
         if self._claim is not None and self._expected < self._claim.number:
             return now_s - self._claim.heard_s
         number = unwrap(psn, self._expected)
-        self._claim = _Claim(number, sent, now_s) if number > self._expected else None
+        believable = 0 < number - self._expected <= MAX_AHEAD  # else it is nobody's, and would never come true
+        self._claim = _Claim(number, sent, now_s) if believable else None
         return 0.0
 
     def believe(self) -> int:

@@ -63,9 +63,18 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Profile:
+        least = self.quantum_bytes + self.frame_bytes  # a grant beside a rest that is no frame: else none ever fits
         for name in ("window_bytes", "port_window_bytes"):
-            if getattr(self, name) < self.quantum_bytes:
-                raise ValueError(f"{name}={getattr(self, name)}; expected >= quantum_bytes={self.quantum_bytes}")
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)}; expected >= quantum_bytes + frame_bytes = "
+                    f"{self.quantum_bytes} + {self.frame_bytes}"
+                )
+        if self.retransmit and self.gap_s <= self.loss_report_s:
+            raise ValueError(
+                f"gap_s={self.gap_s:g} with retransmit; expected > loss_report_s={self.loss_report_s:g}: "
+                "lost frames would be given up before they are reported"
+            )
         return self
 
     @property

@@ -93,11 +93,11 @@ class ReorderBuffer:
     def ask(self, now_s: float, after_s: float) -> list[Missing]:
         """Return the gaps in front of packets that have waited for ``after_s``; again only after as long.
 
-        What is missing in front of younger ones may be on its way.
+        What is missing in front of younger ones may be on its way. How long each has waited counts, not since when
+        there is a gap: that begins anew whenever one before it is filled, while others wait on.
         """
-        if self._gap_since_s is None or now_s - max(self._gap_since_s, self._asked_s) < after_s:
+        if self._gap_since_s is None or now_s - self._asked_s < after_s:
             return []
-        self._asked_s = now_s
         gaps, expected = [], self.expected
         for number in sorted(self._waiting):
             if number > expected and now_s - self._waiting[number].since_s >= after_s:
@@ -105,6 +105,8 @@ class ReorderBuffer:
                 if len(gaps) == MOST_GAPS:
                     break
             expected = number + 1
+        if gaps:
+            self._asked_s = now_s
         return gaps
 
     def behind(self, psn: int) -> Missing | None:

@@ -41,7 +41,6 @@ class SinkSide:
         self._retransmit = profile.retransmit
         self._window_bytes = profile.window_bytes
         self._outlet, self._counters = outlet, counters
-        self._began_s = now_s
         self.inbound: dict[QueueKey, Inbound] = {}
         self.schedulers = {port: GrantScheduler(profile, rate, now_s) for port, rate in place.ports.items()}
         self._changed: set[int] = set()  # ports whose scheduler has heard something since it was last asked
@@ -106,7 +105,7 @@ class SinkSide:
             demand=message.demand,
             sent=message.sent,
             now_s=now_s,
-            asks=True,
+            granted=message.granted,
         )
         if news is None:
             return
@@ -261,15 +260,16 @@ class SinkSide:
         if len(self.inbound) >= MOST_QUEUES:
             self._counters.too_many_queues += 1
             return None
-        # Shortly after its own start an agent meets queues in the middle of their life: it goes on from where they
-        # are. A queue that has sent no more than a window may be new, its first packet still under way.
-        restarted = now_s - self._began_s < SILENT_S and sent > self._window_bytes
+        # Shortly after its own start an agent meets queues in the middle of their life, later ones that were cut off
+        # for so long that it forgot them: it goes on from where they are. A queue that has sent no more than a window
+        # may be new, its first packet still under way.
+        goes_on = sent > self._window_bytes
         inbound = self.inbound[key] = Inbound(
             self._profile,
             epoch=epoch,
             dst_port=dst_port,
-            first_psn=psn if restarted else 0,
-            sent=sent if restarted else 0,
+            first_psn=psn if goes_on else 0,
+            sent=sent if goes_on else 0,
             now_s=now_s,
         )
         return inbound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
@@ -22,6 +23,8 @@ from testbed.gse.dataplane.unit import UnitChooser
 
 WAITS_KEPT: Final = 20_000
 KEPT_GAPS: Final = 2  # gap times a frame is kept: the first one begins when a later frame arrives
+RESEND_AFTER: Final = 0.25  # of ``loss_report_s``: a destination repeats what is missing after half of it at the least
+QIDS: Final = 0x1_0000
 REST_GAPS: Final = 2  # gap times a closed queue's numbers are kept; the destination keeps them longer
 
 
@@ -74,6 +77,8 @@ class SourceSide:
         self._rest_ends: deque[tuple[float, QueueName, int]] = deque()
         self._used_qids: set[int] = set()
         self._next_qid = 0
+        self._resent_s: dict[tuple[int, int], float] = {}  # (qid, psn) of kept frames -> when they were last sent again
+        self._resend_s = RESEND_AFTER * profile.loss_report_s
 
     @property
     def at_rest(self) -> bool:
@@ -89,6 +94,9 @@ class SourceSide:
         # as a plain tuple, which is made quickly, and equal to the name of a queue that is there
         name = (port, where.gsp, where.port, traffic_class(frame))
         queue = self.queues.get(name) or self._revived_queue(QueueName(*name), now_s)
+        if queue is None:
+            self._counters.too_many_queues += 1
+            return
         if not queue.offer(frame, now_s):
             self._counters.queue_full_drops += 1
             return
@@ -105,7 +113,10 @@ class SourceSide:
                 self._pump(queue, now_s)
 
     def hear_loss(self, message: wire.Loss, now_s: float) -> None:
-        """Send again what is missing, as far as it is kept, by other paths: the first may be slow or dying."""
+        """Send again what is missing, as far as it is kept, by other paths: the first may be slow or dying.
+
+        A word that comes twice, or names again what has just been sent again, changes nothing for that.
+        """
         kept = self._kept.get(message.qid)
         self._counters.losses_told += 1
         if message.final or not kept or message.epoch != self._epoch or kept[0][1].dst != message.src:
@@ -113,7 +124,10 @@ class SourceSide:
         for _sent_s, header, frame in list(kept):
             if (header.psn - message.psn) & 0xFFFF_FFFF >= message.count:
                 continue
-            self._resend(header, frame, now_s)
+            name = (message.qid, header.psn)
+            if now_s - self._resent_s.get(name, -inf) >= self._resend_s:
+                self._resent_s[name] = now_s
+                self._resend(header, frame, now_s)
 
     def send_again(self, path: int, waiting_bytes: float, now_s: float) -> None:
         """An uplink is gone with what waited there: send the last so many bytes again, by others, as they were sent."""
@@ -156,18 +170,22 @@ class SourceSide:
             if resting is not None and resting.closures == turn:  # else it was needed again, and rests anew
                 del self._resting[name]
                 self._counters.add_former(resting.former)
-                self._kept.pop(resting.qid, None)
+                self._forget_kept(resting.qid)
                 self._used_qids.discard(resting.qid)
 
     # -- one queue --------------------------------------------------------------------------------------------
 
-    def _revived_queue(self, name: QueueName, now_s: float) -> SourceQueue:
-        """Return a queue that rests, or a new one: it lives from now on."""
+    def _revived_queue(self, name: QueueName, now_s: float) -> SourceQueue | None:
+        """Return a queue that rests, or a new one: it lives from now on. None: all numbers are in use."""
         queue = self._resting.pop(name, None) or self._new_queue(name, now_s)
+        if queue is None:
+            return None
         self.queues[name] = self._by_qid[queue.qid] = queue
         return queue
 
-    def _new_queue(self, name: QueueName, now_s: float) -> SourceQueue:
+    def _new_queue(self, name: QueueName, now_s: float) -> SourceQueue | None:
+        if len(self._used_qids) == QIDS:
+            return None
         while self._next_qid in self._used_qids:
             self._next_qid = (self._next_qid + 1) & 0xFFFF
         qid, self._next_qid = self._next_qid, (self._next_qid + 1) & 0xFFFF
@@ -254,7 +272,13 @@ class SourceSide:
         oldest = wrap(header.sent - self._reorder_buffer_bytes)
         until_s = now_s - KEPT_GAPS * self._gap_s
         while kept and (kept[0][0] < until_s or unwrap(kept[0][1].sent, oldest) < oldest):
-            kept.popleft()
+            _sent, gone, _frame = kept.popleft()
+            if self._resent_s:
+                self._resent_s.pop((qid, gone.psn), None)
+
+    def _forget_kept(self, qid: int) -> None:
+        for _sent, header, _frame in self._kept.pop(qid, ()):
+            self._resent_s.pop((qid, header.psn), None)
 
     def _ask(self, queue: SourceQueue, now_s: float) -> None:
         queue.asked(now_s)
@@ -281,6 +305,7 @@ class SourceSide:
             if queue.alarm():
                 self._counters.watchdog_drops += queue.drop_all(now_s)
                 self.pressure.shrunk(queue)
+                self._close(queue, now_s)  # else the destination would go on granting what is not there any more
                 return
         self._ask_if_due(queue, now_s)
 
