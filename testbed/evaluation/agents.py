@@ -44,6 +44,7 @@ SUMMED = (
     "faults_heard",
     "congestion_told",
     "congestion_heard",
+    "data_in",
     "data_out",
     "control_out",
     "local_frames",
@@ -105,6 +106,8 @@ def _between(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     totals["dgsq_wait_ms"] = {
         name: _greatest(late["dgsq_wait_ms"][name] for _early, late in both) for name in ("p50", "p99")
     }
+    # whoever lost them; some frames under way when agents were asked, one after the other, are in it or missing from it
+    totals["lost_in_fabric"] = totals["data_out"] + totals["local_frames"] - totals["data_in"]
     totals["dropped"] = sum(totals[name] for name in DROPPED)
     return totals
 

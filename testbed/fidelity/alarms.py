@@ -21,7 +21,7 @@ ALARMS: Final = {
     "watchdog_alarms": "queues that waited for grants in vain",
     "watchdog_drops": "frames dropped after waiting for grants in vain",
     "retransmitted": "frames sent again",
-    "late": "frames given up and delivered late",
+    "late": "frames that came twice, or after they were given up",
 }
 STRANGERS: Final = {"malformed": "malformed frames", "misdirected": "frames nobody of the run sends"}
 # A rank that waits has an empty queue, so what it sends then has to ask first. Measured at 10 Mbit/s: a slice takes 4

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.attachment import Attachment
-from testbed.model.delay import SOFTWARE_S, frame_time_s, round_trip_s
+from testbed.model.delay import LINKS_PER_PATH, SOFTWARE_S, frame_time_s, round_trip_s
 from testbed.model.scenario import FabricSpec, GspSpec
 from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
@@ -28,6 +29,8 @@ RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a
 TIMER_LEAST_S: Final = 0.02
 GRANT_HOLD_MOST_S: Final = 0.02
 HELLO_PROVEN_MOST_S: Final = 0.3  # a second without an answer is taken for dead
+PACING: Final[float] = Profile().pacing
+CARRIED_MOST: Final = 0.995  # of a link's nominal rate, headers and all
 HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello on
 
 
@@ -72,7 +75,14 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     # acknowledgements of a port that receives at full rate go back every two frames, and grants may ride on them
     hold_s = 0.0 if scheme == "uet" else min(2 * frame_s, GRANT_HOLD_MOST_S)
     # what rides waits for that, and then among the data where grants of their own would overtake it
-    window = gsp.window_bytes or round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
+    needed = round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
+    # what is outstanding, and not more than the queue there holds beside what is just arriving
+    room = fabric.queue_bytes - 2 * frame
+    # what a round trip's delays hold waits in no queue
+    on_links = round(rate * 2 * (LINKS_PER_PATH * (fabric.delay_ms or 0.0) / 1e3 + SOFTWARE_S))
+    at_most = max(room + on_links, quantum + frame)
+    port_window = gsp.port_window_bytes or min((gsp.window_bytes or needed) + quantum, at_most)
+    window = gsp.window_bytes or min(needed, port_window)
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
     loss_report_s = max(2 * rtt_s, TIMER_LEAST_S)
@@ -84,9 +94,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "container_bytes": container,
         "quantum_bytes": quantum,
         "window_bytes": window,
-        "port_window_bytes": gsp.port_window_bytes or window + quantum,
-        # what is outstanding, and not more than the queue there holds beside what is just arriving
-        "deliver_bytes": max(frame, min(gsp.port_window_bytes or window + quantum, fabric.queue_bytes - 2 * frame)),
+        "port_window_bytes": port_window,
+        "deliver_bytes": max(frame, min(port_window, room)),
+        # grants count hosts' bytes; with GSE's header on each full frame they must not exceed what links carry
+        "pacing": min(PACING, CARRIED_MOST * frame / (frame + OVERHEAD_BYTES)),
         "release_bytes": RELEASE_FRAMES * frame,
         "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),

@@ -61,6 +61,9 @@ QUANTITIES: Final = (
     Quantity("dgsq_wait_p50_ms", "wait at its source p50, ms", ("dgsq_wait_ms", "p50")),
     Quantity("dgsq_wait_p99_ms", "wait at its source p99, ms", ("dgsq_wait_ms", "p99")),
     Quantity("agents_dropped", "frames dropped by agents", ("agents", "dropped"), is_count=True),
+    Quantity(
+        "agents_lost", "frames lost between agents", ("agents", "lost_in_fabric"), is_count=True, is_compared=False
+    ),
     Quantity("agents_resent", "frames resent by agents", ("agents", "retransmitted"), is_count=True),
     Quantity("control_fraction", "control frames, share", ("control_fraction",)),
     Quantity("agent_cpu_us_per_frame", "agents, µs per host frame", ("agent_cpu_us_per_frame",)),

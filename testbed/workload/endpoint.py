@@ -272,6 +272,13 @@ class Endpoint:
             raise WorkloadError("prepare before connect")
         self._work = None
         work = Work.from_json(command)
+        with _modestly():
+            self._make_part(work)
+        self._work = work
+        emit("prepared", iteration=work.iteration)
+
+    def _make_part(self, work: Work) -> None:
+        """Make what this rank will send, and what it expects."""
         self._old_schedules, self._schedules = self._schedules, {}
         self._performer = None
         if work.tasks is not None:
@@ -285,9 +292,7 @@ class Endpoint:
         else:
             self._part = self._collective(work, work.collective)
         self._old_schedules = {}
-        self._work = work
         gc.collect()
-        emit("prepared", iteration=work.iteration)
 
     def _prepared(self, work: Work, tasks: Tasks) -> Performer:
         """Make this rank's part in everything it does in a training iteration."""
@@ -430,7 +435,7 @@ class Endpoint:
 
 @contextmanager
 def _modestly() -> Iterator[None]:
-    """Let everybody else go first: all ranks check their results at once, and GSPs' hellos are not to wait for that."""
+    """Let everybody else go first: all ranks compute at once, and GSPs' hellos are not to wait for that."""
     if os.geteuid():  # there would be no way back
         yield
         return

@@ -38,6 +38,13 @@ def test_totals_are_sums_of_differences() -> None:
     assert totals["unused_grant_bytes"] == {"no_demand": 0, "window": 0, "late": 0}
 
 
+def test_what_left_an_agent_and_reached_none_was_lost_whoever_lost_it() -> None:
+    """Queues' drops do not have what a dead link takes along, nor what a switch has no port for."""
+    before = rounds(stats("l1", data_out=100, data_in=10), stats("l2", data_out=10, data_in=100))
+    after = rounds(stats("l1", data_out=150, data_in=32, local_frames=2), stats("l2", data_out=30, data_in=145))
+    assert agent_totals([(before, after)])["lost_in_fabric"] == 50 + 20 + 2 - 22 - 45
+
+
 def test_agent_that_was_started_again_counts_from_nothing() -> None:
     totals = agent_totals([(rounds(stats("l1", epoch=1, containers=100)), rounds(stats("l1", epoch=2, containers=7)))])
     assert totals["containers"] == 7

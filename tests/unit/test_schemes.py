@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import ScenarioError
+from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.scenario import SCHEMES, WITHOUT_AGENTS, FabricSpec, GspSpec, parse_scenario
 from testbed.model.schemes import SETTINGS, profile_of
 
@@ -41,6 +42,23 @@ def test_default_profile_on_the_default_fabric() -> None:
     # 1.25 MB/s x (1.5 x 2 x (4 x 7.2112 ms + 2 ms) + 3 x 14.4224 ms) + 36056
     round_trip_s = 2 * (4 * 9014 / 1.25e6 + 0.002)
     assert profile.window_bytes == round(1.25e6 * (1.5 * round_trip_s + 3 * 0.0144224)) + 36_056 == 205_808
+
+
+@pytest.mark.parametrize("mtu_bytes", [576, 1500, 4000, 9000])
+def test_grants_leave_room_for_headers_on_full_frames(mtu_bytes: int) -> None:
+    profile = profile_of("gse2-e2e", FabricSpec(mtu_bytes=mtu_bytes), GspSpec())
+    on_the_wire = profile.pacing * (profile.frame_bytes + OVERHEAD_BYTES) / profile.frame_bytes
+    assert 0.98 < on_the_wire <= 0.9951
+    assert profile.pacing == 0.985 or mtu_bytes < 9000
+    assert profile_of("gse2-e2e", FabricSpec(mtu_bytes=mtu_bytes), GspSpec(pacing=1.0)).pacing == 1.0  # as was asked
+
+
+@pytest.mark.parametrize("queue_kib", [64, 128, 256, 1024])
+def test_what_is_under_way_to_a_port_fits_its_queue(queue_kib: int) -> None:
+    fabric = FabricSpec(queue_bytes=queue_kib * 1024)
+    profile = profile_of("gse2-e2e", fabric, GspSpec())
+    assert profile.window_bytes <= profile.port_window_bytes <= fabric.queue_bytes - profile.frame_bytes
+    assert profile_of("gse2-e2e", fabric, GspSpec(port_window_bytes=300_000)).port_window_bytes == 300_000
 
 
 def test_schemes_differ_in_what_they_are_about() -> None:

@@ -25,7 +25,7 @@ from testbed.gse.dataplane.profile import Profile
 
 ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves that all are dead
 PATIENCE: Final = 1.25  # times the longest answer of late
-PATIENCE_HALF_LIFE_S: Final = 1.0
+PATIENCE_HALF_LIFE_S: Final = 0.5
 MOST_PATIENCE_S: Final = 0.25
 LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
 ALONE: Final = 2.0  # times the second slowest: a single slow answer counts for no more
