@@ -12,7 +12,8 @@ SCENARIO = Scenario(
         "The leaf repairs locally (ECMP: hash over the live uplinks, gse1: next path of the pinned rule) and GSOS "
         "takes the dead path out of the other leaves; the collective finishes with correct sums under all. With a "
         "spine link less, gse1 is back at full speed only after the link is mended. Under GSE2.0 the leaf's GSP sees "
-        "the carrier go and tells the others within some 20 ms; what is left of the paths is used evenly. With "
+        "the carrier go at once and tells the others, behind a frame on each link: 15 to 60 ms. What is left of the "
+        "paths is used evenly. With "
         "gsos.repair=controller (ecmp and gse1) no leaf repairs by itself: flows stand still until GSOS has acted."
     ),
     workload=WorkloadSpec(size_bytes=4 * 1024 * 1024, iterations=3, placement="cross_leaf"),

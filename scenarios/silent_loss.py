@@ -11,7 +11,7 @@ SCENARIO = Scenario(
     expectation=(
         "Nothing in a switch or in GSOS sees it: under ecmp and gse1 the flows on the link stand still, TCP repeats at "
         "longer and longer intervals, and all go on only some time after the link is mended. Under GSE2.0 hellos that "
-        "do not come back tell the GSPs within some 60 ms; what was lost their sources send again on paths that live."
+        "do not come back tell the GSPs within 50 to 100 ms; what was lost their sources send again on paths that live."
     ),
     workload=WorkloadSpec(size_bytes=2 * 1024 * 1024, iterations=2, placement="cross_leaf"),
     faults=(

@@ -10,6 +10,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed
 from testbed.evaluation.metrics import Latency, Metrics, measure
 from testbed.evaluation.payload import worst_excess
+from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
@@ -55,6 +56,7 @@ def _summary(run: Run) -> dict[str, Any]:
         **cross_fields(metrics, run),
         **_training(metrics),
         "latency_ms": latency_fields(metrics.latency),
+        "queue_max_bytes": largest_backlogs(run.record),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
         "out_of_order_packets": metrics.out_of_order_packets,
@@ -121,6 +123,9 @@ def agent_fields(run: Run) -> dict[str, Any]:
         "agent_cpu_s": totals["cpu_s"],
         "agent_cpu_us_per_frame": _ratio(totals["cpu_s"] * 1e6, totals.get("host_in_frames")),  # not in older runs
         "control_fraction": _ratio(totals["control_out"], totals["data_out"] + totals["control_out"]),
+        "scheduling_fraction": _ratio(
+            totals["control_out"] - totals["hellos"], totals["data_out"] + totals["control_out"] - totals["hellos"]
+        ),
         "agents": {name: value for name, value in totals.items() if name not in (*first, "cpu_s")},
     }
 

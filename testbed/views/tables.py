@@ -165,7 +165,10 @@ def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Compa
         *((name, numbers(digits, *keys)) for name, digits, keys in cross_lines(scenario)),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
+        ("largest queue to a host, bytes", numbers(0, "queue_max_bytes", "host_rx")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
+        *((("path left, ms", numbers(0, "recovery_ms")),) if scenario.faults else ()),
+        *((("  at its own leaf, ms", numbers(0, "local_recovery_ms")),) if scenario.faults else ()),
         *(_agent_lines(numbers) if any("agents" in entry.summary for entry in comparison.entries) else ()),
     ]
 
@@ -211,6 +214,7 @@ def _agent_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> li
     return [
         ("frames dropped by agents", numbers(0, "agents", "dropped")),
         ("frames resent by agents", numbers(0, "agents", "retransmitted")),
+        ("frames lost between agents", numbers(0, "agents", "lost_in_fabric")),
         ("agents' processors", numbers(2, "details", "cpu", "roles", "gsp", "run_cores")),
         ("  share of waiting for one", numbers(2, "agents_wait_fraction")),
         ("  µs per host frame", numbers(0, "agent_cpu_us_per_frame")),

@@ -282,11 +282,19 @@ def test_a_workload_is_described_in_one_line(workload: dict[str, Any], said: str
 def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
     plain = load(store(tmp_path, healthy(scenario_of(), scheme="ecmp")))
     assert not any("host frame" in row[0] for row in scheme_grid(compare([plain], allow_invalid=False)[0]).rows)
-    carried = with_agents(healthy(scenario_of(), scheme="gse2-n2n"), host_in_frames=20_000, cpu_s=0.9, retransmitted=3)
+    carried = with_agents(
+        healthy(scenario_of(), scheme="gse2-n2n"),
+        host_in_frames=20_000,
+        cpu_s=0.9,
+        retransmitted=3,
+        hellos=25,
+        lost_in_fabric=2,
+    )
     agents = load(store(tmp_path, carried, second=1))
     assert agents.summary is not None
     assert agents.summary["agent_cpu_us_per_frame"] == pytest.approx(45.0)
     assert agents.summary["control_fraction"] == pytest.approx(0.25)
+    assert agents.summary["scheduling_fraction"] == pytest.approx(0.2)  # 75 of 375 without hellos
     (comparison,) = compare([plain, agents], allow_invalid=False)
     rows = {row[0].strip(): row[1:] for row in scheme_grid(comparison).rows}
     column = comparison.schemes.index("gse2-n2n")
@@ -294,6 +302,8 @@ def test_what_agents_cost_is_shown_where_there_are_some(tmp_path: Path) -> None:
     assert rows["control frames"][column].startswith("0.250")
     assert rows["frames resent by agents"][column].startswith("3")
     assert rows["frames dropped by agents"][column].startswith("0")
+    assert rows["frames lost between agents"][column].startswith("2")
+    assert rows["largest queue to a host, bytes"][column].isdigit()
     assert rows["bulk's wait at its source p50, ms"][column] == "4"
     assert rows["bulk's wait at its source p50, ms"][1 - column] == "-"
     assert any("probes have queues of their own" in note for note in scheme_grid(comparison).notes)
