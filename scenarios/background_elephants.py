@@ -1,6 +1,7 @@
 """Does gse1 keep an all-reduce fast when two elephants nobody announced cross the same fabric?"""
 
-from testbed.model.scenario import ElephantSpec, FabricSpec, Scenario, WorkloadSpec
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.scenario import ElephantSpec, Scenario, WorkloadSpec
 
 SCENARIO = Scenario(
     name="background_elephants",

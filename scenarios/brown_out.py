@@ -3,7 +3,8 @@
 Takes about two minutes per seed.
 """
 
-from testbed.model.scenario import FaultSpec, MeasureSpec, Scenario, WorkloadSpec
+from testbed.model.fault_spec import FaultSpec
+from testbed.model.scenario import MeasureSpec, Scenario, WorkloadSpec
 
 SCENARIO = Scenario(
     name="brown_out",

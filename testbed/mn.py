@@ -31,7 +31,8 @@ from mininet.topo import Topo  # noqa: E402
 from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
 from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, write_plan  # noqa: E402
 from testbed.fabric.northbound import Northbound  # noqa: E402
-from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec  # noqa: E402
+from testbed.model.fabric_spec import FabricSpec  # noqa: E402
+from testbed.model.scenario import SCHEMES, GsosSpec  # noqa: E402
 from testbed.model.schemes import SETTINGS  # noqa: E402
 from testbed.model.topology import Topology  # noqa: E402
 

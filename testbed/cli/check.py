@@ -14,7 +14,8 @@ import sys
 
 from testbed.cli.options import scenario_from
 from testbed.errors import MachineError, printable
-from testbed.model.scenario import Scenario, json_schema
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import json_schema
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words

@@ -34,7 +34,8 @@ from testbed.cli.preparing import prepare_fabric
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
 from testbed.cli.streams import OutputError
 from testbed.errors import CommandError, InputError, MachineError, Problem, ScenarioError, printable
-from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario, override
+from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario
+from testbed.model.scenario_input import override
 from testbed.model.windows import window_problems
 from testbed.programs.placeholders import placeholder_problems
 from testbed.programs.request import Request

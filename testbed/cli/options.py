@@ -12,7 +12,8 @@ from typing import Any
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.effects import parted
-from testbed.model.scenario import MAX_SEEDS, Scenario, override
+from testbed.model.scenario import MAX_SEEDS, Scenario
+from testbed.model.scenario_input import override
 from testbed.model.windows import window_problems
 from testbed.runs.scenario_files import load, parse_settings, with_trace
 from testbed.runs.traffic_files import taken_in

@@ -40,7 +40,8 @@ from testbed.fluid.rings import CLUSTER_SCHEMES, ClusterScheme
 from testbed.fluid.training import GPUS, TrainingCase, trained
 from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.estimate import run_duration_s
-from testbed.model.scenario import Scenario, problems_from
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import problems_from
 from testbed.results.files import read_input
 from testbed.runs.campaign import Campaign, Outcome
 from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs

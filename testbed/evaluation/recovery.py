@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from testbed.evaluation.records import RunRecord
-from testbed.model.scenario import DEADLY, fault_targets
+from testbed.model.fault_spec import DEADLY, fault_targets
 from testbed.model.topology import Topology
 
 _Use = tuple[str, int, int]  # a GSP, and the leaf and the path it uses, both 1-based

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from testbed.fabric.network import Network
-from testbed.model.scenario import FaultSpec, fault_targets
+from testbed.model.fault_spec import FaultSpec, fault_targets
 from testbed.system.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

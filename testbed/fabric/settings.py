@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.model.delay import round_trip_s
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.units import MIB, mbps_to_bytes_per_s
 
 OPENFLOW_VERSION = "OpenFlow13"

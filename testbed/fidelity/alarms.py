@@ -10,7 +10,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, percent_limits
 from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, STEP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
-from testbed.model.scenario import fault_targets
+from testbed.model.fault_spec import fault_targets
 from testbed.model.schemes import profile_of
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from testbed.evaluation.pairs import crossing_bytes
 from testbed.fidelity.verdict import Evidence, Finding, grade
-from testbed.model.scenario import BREAKS
+from testbed.model.fault_spec import BREAKS
 
 
 def check_missing(evidence: Evidence) -> Finding | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf
 
 from testbed.evaluation.records import RunRecord
-from testbed.model.scenario import fault_targets
+from testbed.model.fault_spec import fault_targets
 
 
 def faulted_intfs(run: RunRecord) -> set[str]:

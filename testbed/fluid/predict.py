@@ -30,10 +30,11 @@ from testbed.fluid.fairness import completion, joined, max_min
 from testbed.fluid.overhead import overhead_of
 from testbed.fluid.slices import play, script_of
 from testbed.fluid.traffic import Traffic, bottleneck, traffic_of
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.oracle import BAND_FRACTION, BAND_RESAMPLES, Band, pattern_ideal
 from testbed.model.pattern import Pattern
 from testbed.model.rounds import MAX_SLICES, pattern_rounds, schedule_of
-from testbed.model.scenario import FabricSpec, Scenario
+from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_mbps
 
 Way = Literal["in step", "independent", "slice by slice"]

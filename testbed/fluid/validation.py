@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 
 WITHIN: Final = 0.05  # of the measured time
 BAND_SEEDS: Final = tuple(range(1, 21))

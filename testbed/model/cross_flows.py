@@ -13,8 +13,9 @@ from random import Random
 from typing import Literal
 
 from testbed.model.cross_spec import BurstSpec, HostChoice, PoissonSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.flow_sizes import draw_bytes
-from testbed.model.scenario import FabricSpec, Scenario
+from testbed.model.scenario import Scenario
 from testbed.model.topology import Host
 from testbed.model.wire import (
     ETHERNET_HEADER_BYTES,

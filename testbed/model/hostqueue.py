@@ -6,7 +6,7 @@ from typing import Final
 
 from testbed.gse.dataplane.pressure import RESUME_AT
 from testbed.model.attachment import Attachment, stack_intf
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
 from testbed.model.topology import Host
 from testbed.model.wire import frame_bytes

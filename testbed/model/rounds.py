@@ -26,8 +26,8 @@ from functools import lru_cache
 
 from testbed.collectives.program import pair_bytes
 from testbed.collectives.schedule import Schedule
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.pattern import Pattern
-from testbed.model.scenario import FabricSpec
 from testbed.model.shaping import queue_setting
 from testbed.model.slices import count_slices
 from testbed.model.wire import tcp_payload_fraction

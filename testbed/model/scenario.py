@@ -10,24 +10,19 @@ Whether *this machine* can honour a valid scenario is decided in ``testbed.syste
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.collectives.collective import Collective, most_peers
-from testbed.errors import Problem, ScenarioError
 from testbed.model.cross_spec import BurstSpec as BurstSpec
 from testbed.model.cross_spec import CrossTrafficSpec as CrossTrafficSpec
 from testbed.model.cross_spec import PoissonSpec as PoissonSpec
 from testbed.model.cross_spec import ReplaySpec as ReplaySpec
 from testbed.model.cross_spec import cross_mistakes
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.fault_spec import FaultSpec, fault_targets
 from testbed.model.fields import Count, Mistakes, SizeBytes, Spec, strict_int
 from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_RANKS
@@ -35,31 +30,16 @@ from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
 from testbed.training.job import EmulatedJob, emulated_job
-from testbed.units import GIB, KIB, MIB
+from testbed.units import GIB, MIB
 
-MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
-MAX_HOSTS_PER_LEAF = 254
 MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
 NEGLIGIBLE_LOAD = 0.02  # of a host link, small messages beside the bulk: as much as links' rates are off
-MAX_HOSTS = 4096  # with MAX_LINKS: far beyond what one machine emulates, and arithmetic on it takes seconds, not hours
-MAX_LINKS = 16_384  # between leaves and spines
 MAX_SEED = 2**31 - 1
 MAX_SEEDS = 10_000  # more runs than anyone waits for
-MAX_SHOWN_CHARACTERS = 80
 MAX_NAME_CHARACTERS = 41
 
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(strict_int)]
-FaultAction = Literal["fail", "silence", "slow", "heal"]
-# What an action does to a link: nothing passes any more, it is worse than before, or as it was at first.
-EFFECTS: Mapping[FaultAction, Literal["dead", "worse", "mended"]] = {
-    "fail": "dead",
-    "silence": "dead",
-    "slow": "worse",
-    "heal": "mended",
-}
-BREAKS: frozenset[FaultAction] = frozenset(action for action, effect in EFFECTS.items() if effect != "mended")
-DEADLY: frozenset[FaultAction] = frozenset(action for action, effect in EFFECTS.items() if effect == "dead")
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 Repair = Literal["local", "controller"]
@@ -69,88 +49,6 @@ DEFAULT_SCHEMES: tuple[SchemeName, ...] = ("ecmp", "gse1")
 WITHOUT_AGENTS: frozenset[SchemeName] = frozenset({"ecmp", "gse1"})
 
 
-class FabricSpec(Spec):
-    """A two-tier leaf-spine fabric. Rates count Ethernet frames without FCS (see testbed.model.wire)."""
-
-    leaves: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of leaf switches (GSP)")
-    spines: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of spine switches (GSF)")
-    hosts_per_leaf: Count = Field(4, ge=1, le=MAX_HOSTS_PER_LEAF, description="hosts on each leaf")
-    links_per_pair: Count = Field(1, ge=1, le=16, description="parallel links between each leaf and each spine")
-    link_rate_mbps: float = Field(10.0, gt=0, le=100_000, description="rate of every link, Mbit/s")
-    host_rate_mbps: float | None = Field(
-        None, gt=0, le=100_000, description="rate of host links, Mbit/s; unset: link_rate_mbps"
-    )
-    uplink_rate_mbps: float | None = Field(
-        None, gt=0, le=100_000, description="rate of leaf-spine links, Mbit/s; unset: link_rate_mbps"
-    )
-    mtu_bytes: Count = Field(9000, ge=576, le=9216, description="IP MTU of every interface")
-    queue_bytes: SizeBytes = Field(
-        256 * KIB,
-        ge=2048,
-        le=GIB,
-        description="queue limit of every switch port, bytes waiting to be sent; hosts hold a thousand frames",
-    )
-    delay_ms: float | None = Field(
-        None, ge=0, le=10_000, description="one-way delay added to every link; needs sch_netem"
-    )
-    loss_fraction: float | None = Field(None, ge=0, lt=1, description="random loss on every link; needs sch_netem")
-    ecn_threshold_bytes: SizeBytes | None = Field(
-        None, ge=1500, le=GIB, description="mark ECN above this backlog; needs sch_red"
-    )
-    priority_band: bool = Field(
-        False, description="IPv4 with DSCP 32 (CS4) or more is served first, by hosts and switches; needs sch_htb"
-    )
-
-    @property
-    def host_link_mbps(self) -> float:
-        """Rate of a host link in Mbit/s."""
-        return self.link_rate_mbps if self.host_rate_mbps is None else self.host_rate_mbps
-
-    @property
-    def uplink_mbps(self) -> float:
-        """Rate of a leaf-spine link in Mbit/s."""
-        return self.link_rate_mbps if self.uplink_rate_mbps is None else self.uplink_rate_mbps
-
-    @property
-    def paths(self) -> int:
-        """Number of parallel paths between two leaves."""
-        return self.spines * self.links_per_pair
-
-    @property
-    def hosts(self) -> int:
-        """Number of hosts in the fabric."""
-        return self.leaves * self.hosts_per_leaf
-
-    @model_validator(mode="after")
-    def _can_be_counted(self) -> FabricSpec:
-        links = self.leaves * self.paths
-        mistakes = [
-            f"{product}={number}; expected at most {most}"
-            for product, number, most in (
-                ("leaves x hosts_per_leaf", self.hosts, MAX_HOSTS),
-                ("leaves x spines x links_per_pair", links, MAX_LINKS),
-            )
-            if number > most
-        ]
-        if self.priority_band and self.ecn_threshold_bytes is not None:
-            mistakes.append(
-                f"priority_band with ecn_threshold_bytes={self.ecn_threshold_bytes}; expected one of them: a queue "
-                "that marks has one band"
-            )
-        if mistakes:
-            raise Mistakes(mistakes)
-        return self
-
-    @model_validator(mode="after")
-    def _queue_holds_frames(self) -> FabricSpec:
-        if self.queue_bytes < 2 * frame_bytes(self.mtu_bytes):
-            raise ValueError(
-                f"queue_bytes={self.queue_bytes} holds less than two frames of mtu_bytes={self.mtu_bytes}; "
-                f"expected >= {2 * frame_bytes(self.mtu_bytes)}"
-            )
-        return self
-
-
 class ElephantSpec(Spec):
     """One background iperf3 transfer, running as long as the measured iterations."""
 
@@ -158,18 +56,6 @@ class ElephantSpec(Spec):
     dst: str = Field(description="host that receives")
     rate_mbps: float | None = Field(None, gt=0, description="offered rate; unset: as fast as TCP goes")
     parallel: Count = Field(1, ge=1, le=64, description="parallel TCP streams")
-
-
-class FaultSpec(Spec):
-    """Something that breaks or is mended while the measured iterations run."""
-
-    t_s: float = Field(ge=0, description="seconds after the first measured iteration starts")
-    action: FaultAction = Field(
-        description="fail: take down (carrier lost); silence: lose every frame with the carrier up; "
-        "slow: leave `fraction` of the rate; heal: undo all of these"
-    )
-    target: str = Field(description="a link like l1-s2 (all parallel links), l1-s2.2 (the second) or a spine like s2")
-    fraction: float = Field(0.1, gt=0, lt=1, description="what slow leaves of the rate")
 
 
 class MeasureSpec(Spec):
@@ -449,125 +335,3 @@ def repair_mistakes(repair: Repair, schemes: Iterable[str], fabric: FabricSpec) 
             f"{said} fabric.links_per_pair={fabric.links_per_pair}: spines choose among parallel links by themselves; "
             "expected local, or one link per pair"
         )
-
-
-def fault_targets(fabric: FabricSpec) -> dict[str, tuple[tuple[int, int, int], ...]]:
-    """Return every valid fault target with the (leaf, spine, parallel link) indices, 0-based, it covers."""
-    targets: dict[str, tuple[tuple[int, int, int], ...]] = {}
-    links = range(fabric.links_per_pair)
-    for spine in range(fabric.spines):
-        targets[f"s{spine + 1}"] = tuple((leaf, spine, k) for leaf in range(fabric.leaves) for k in links)
-        for leaf in range(fabric.leaves):
-            name = f"l{leaf + 1}-s{spine + 1}"
-            targets[name] = tuple((leaf, spine, k) for k in links)
-            for k in links:
-                targets[f"{name}.{k + 1}"] = ((leaf, spine, k),)
-    return targets
-
-
-def parse_scenario(fields: Mapping[str, Any], *, source: str) -> Scenario:
-    """Validate ``fields`` (from YAML, JSON or a Python module); ``source`` names them in messages.
-
-    Raises ScenarioError with every problem found, not just the first.
-    """
-    try:
-        return Scenario.model_validate(fields)
-    except ValidationError as error:
-        raise ScenarioError(problems_from(error, source)) from None
-
-
-def override(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
-    """Return the scenario with dotted fields replaced: ``{"fabric.spines": 8}``.
-
-    List items are addressed by index (``faults.0.t_s``). Raises ScenarioError with every problem.
-    """
-    fields = scenario.model_dump(mode="json")
-    problems = [problem for path, value in settings.items() if (problem := _assign(fields, path, value)) is not None]
-    if problems:
-        raise ScenarioError(problems)
-    return parse_scenario(fields, source=f"scenario {scenario.name}")
-
-
-def _assign(fields: Any, path: str, value: Any) -> Problem | None:
-    """Set ``path`` in the nested ``fields``; return a Problem when there is no such field."""
-    node, *keys = fields, *path.split(".")
-    for depth, key in enumerate(keys):
-        known = (
-            list(node)
-            if isinstance(node, dict)
-            else [str(i) for i in range(len(node))]
-            if isinstance(node, list)
-            else []
-        )
-        if key not in known:
-            where = ".".join(keys[:depth]) or "scenario"
-            return Problem(
-                f"unknown field in {where}",
-                f"--set {path}",
-                key,
-                f"one of {', '.join(known) or 'nothing below this field'}",
-            )
-        index = int(key) if isinstance(node, list) else key
-        if depth == len(keys) - 1:
-            node[index] = value
-        else:
-            node = node[index]
-    return None
-
-
-def problems_from(error: ValidationError, source: str, model: Any = None) -> list[Problem]:
-    """Translate pydantic's error list into ours: what, where, got, expected. ``model`` is what was validated."""
-    problems = []
-    items = error.errors(include_url=False)
-    for item in items:
-        if item["type"] == "too_short" and any(other["loc"][:-1] == item["loc"] for other in items):
-            continue  # its items were refused, that is why there are too few
-        path = ".".join(str(part) for part in item["loc"])
-        where = f"{source}: {path}" if path else source
-        kind, got = item["type"], _shown(item["input"])
-        if kind == "extra_forbidden":
-            problems.append(
-                Problem("unknown field", where, item["loc"][-1].__repr__(), _known_fields(item["loc"], model))
-            )
-        elif kind == "missing":
-            problems.append(Problem("field missing", where, "nothing", "a value"))
-        elif kind == "value_error":
-            broken = item["ctx"]["error"]
-            for mistake in broken.mistakes if isinstance(broken, Mistakes) else [str(broken)]:
-                said, _, expected = mistake.partition("; expected ")
-                several = isinstance(item["input"], (dict, BaseModel))  # a rule between fields was broken
-                what, shown = ("inconsistent", said) if expected and several else (said, got)
-                problems.append(Problem(what, where, shown, expected or "a valid value"))
-        else:
-            expected = item["msg"].removeprefix("Input should be ").replace("valid tuple", "list")
-            problems.append(Problem("not valid", where, got, expected))
-    return problems
-
-
-def _shown(value: object) -> str:
-    """Return a value as messages show it; of a structure only its type, for YAML aliases make them explode."""
-    if isinstance(value, str) and len(value) <= MAX_SHOWN_CHARACTERS:
-        return repr(value)
-    if value is None or isinstance(value, (bool, float)) or value in ([], ()):
-        return repr(value)
-    if isinstance(value, int) and abs(value) < 10**MAX_SHOWN_CHARACTERS:
-        return repr(value)
-    return f"a value of type {type(value).__name__}"
-
-
-def _known_fields(loc: tuple[int | str, ...], model: Any) -> str:
-    """Return the field names allowed where ``loc`` points, for the message about an unknown one."""
-    model = model or Scenario
-    for part in loc[:-1]:
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            arguments = [
-                a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)
-            ]
-            model = arguments[0] if arguments else annotation
-    return "one of " + ", ".join(model.model_fields)
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a scenario file (for editors, and published in docs/)."""
-    return Scenario.model_json_schema()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.gse.dataplane.wire import ETH_CONTROL, ETH_DATA
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
 

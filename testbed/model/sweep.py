@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.effects import OF_AGENTS, needed, parted, untouched
-from testbed.model.scenario import MAX_SEEDS, Scenario, SchemeName, override
+from testbed.model.scenario import MAX_SEEDS, Scenario, SchemeName
+from testbed.model.scenario_input import override
 from testbed.model.schemes import SETTINGS, profile_of
 from testbed.model.windows import window_problems
 from testbed.units import bytes_to_text

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 
 LEAF_DPID_BASE = 0x100
 SPINE_DPID_BASE = 0x200

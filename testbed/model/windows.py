@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from testbed.errors import Problem
 from testbed.gse.dataplane.profile import Profile
-from testbed.model.scenario import Scenario, problems_from
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import problems_from
 from testbed.model.schemes import SETTINGS, profile_of
 
 WINDOWS = ("window_bytes", "port_window_bytes")

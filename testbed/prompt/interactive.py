@@ -37,8 +37,8 @@ from testbed.fabric.northbound import Northbound
 from testbed.fabric.pathprobe import probe_path
 from testbed.fabric.unixctl import Unixctl
 from testbed.measurement.netlink import RouteSocket
+from testbed.model.fault_spec import FaultAction, FaultSpec, fault_targets
 from testbed.model.ranks import SOURCE_PORTS, TCP, UDP, Flow
-from testbed.model.scenario import FaultAction, FaultSpec, fault_targets
 from testbed.model.topology import Direction
 from testbed.prompt.gsos_view import gsos_lines
 from testbed.prompt.gsp_view import gsp_lines

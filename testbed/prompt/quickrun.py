@@ -13,7 +13,8 @@ from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
 from testbed.model.capacity import need
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.runs.plan import Plan
 from testbed.system.limits import available_memory_bytes, cgroup_limits
 from testbed.system.supervisor import Supervisor

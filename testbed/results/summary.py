@@ -14,8 +14,8 @@ from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
+from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
-from testbed.model.scenario import BREAKS
 from testbed.results.store import PARTIAL, Run
 
 

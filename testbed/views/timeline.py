@@ -26,7 +26,7 @@ from testbed.evaluation.timeline import (
     marks,
     timeline,
 )
-from testbed.model.scenario import DEADLY
+from testbed.model.fault_spec import DEADLY
 from testbed.units import KIB
 from testbed.views.comparison import Comparison
 from testbed.views.fault_lines import AFTER_S, BEFORE_S, Line, beside

@@ -13,7 +13,7 @@ import pytest
 from gse_runs import ENV, PROJECT, events, gse_argv, gse_run, most_flows, table, words
 
 from testbed.collectives.collective import Collective
-from testbed.model.scenario import parse_scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import inspect_machine
 

@@ -19,7 +19,7 @@ from gse_runs import Campaign, free_share, gse_run, judged, most_flows, of_predi
 from testbed.model.oracle import expected_ecmp
 from testbed.model.pattern import ring
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import override
+from testbed.model.scenario_input import override
 from testbed.model.topology import Topology
 from testbed.runs.scenario_files import load_builtin
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, QueueRow, ThreadRow
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 from testbed.results.store import load_rows
 from testbed.system.capsule import capsule_argv
@@ -49,7 +49,7 @@ for intf in ("l1-eth1", "s1-eth1"):
 FABRIC = """
 from testbed.fabric import ovs
 from testbed.fabric.network import Network
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 topology = Topology(FabricSpec(**json.loads(sys.argv[2])))
 daemons = ovs.start_daemons(out)

@@ -26,7 +26,7 @@ from testbed.system import capsule
 from testbed.fabric import ovs
 from testbed.system.machine import find_datapath
 from testbed.fabric.network import Network
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 capsule.enter()
 raw = Path(sys.argv[1])

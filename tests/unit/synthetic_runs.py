@@ -42,7 +42,8 @@ from testbed.model.cross_flows import ideal_s, seeded_flows
 from testbed.model.oracle import FlowPath, ideal, path_name, predict
 from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import pair_flows, place_ranks
-from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Direction, Host, Topology
 from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.results.store import FORMAT_VERSION, RunDirectory, load

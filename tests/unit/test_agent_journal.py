@@ -13,7 +13,7 @@ from testbed.agent.config import Config
 from testbed.agent.journal import END_BYTES, JournalFile
 from testbed.fabric.agents import JOURNALS_MOST_BYTES
 from testbed.journal import format as journal
-from testbed.model.scenario import parse_scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.runs.plan import Plan
 from tests.unit.gse_journals import opened
 from tests.unit.test_journal import BIRTH, SOME, parts_of

@@ -12,8 +12,9 @@ from apps.store import Store
 from testbed.errors import ControllerError, InputError
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import flow_match
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, UDP, Flow
-from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.scenario import GsosSpec
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=2, spines=2, hosts_per_leaf=2))

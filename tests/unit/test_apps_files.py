@@ -13,7 +13,8 @@ from apps.plan import read_plan
 from apps.ryu_manager import GSOS, manager_arguments
 from apps.store import Store
 from testbed.errors import ScenarioError
-from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.scenario import GsosSpec
 from testbed.model.topology import Topology
 
 PROJECT = Path(__file__).resolve().parents[2]

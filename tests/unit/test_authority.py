@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from testbed.errors import ControllerError
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, Flow
-from testbed.model.scenario import FabricSpec
 from testbed.runs.authority import Authority
 
 FLOWS = [[Flow("10.0.1.1", "10.0.2.1", TCP, 1000 + flow, 20_001) for flow in range(2)], []]

@@ -20,8 +20,9 @@ from testbed.gse.dataplane.pressure import PAUSE_AT, RESUME_AT
 from testbed.gse.dataplane.profile import Profile
 from testbed.journal.replay import replay
 from testbed.model.attachment import Attachment
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.hostqueue import host_queues, paused_bytes_per_s
-from testbed.model.scenario import FabricSpec, GspSpec
+from testbed.model.scenario import GspSpec
 from testbed.model.schemes import SETTINGS, profile_of
 from testbed.model.shaping import tbf_place, tc_lines
 from testbed.model.topology import Topology

@@ -11,7 +11,7 @@ from testbed.errors import NetworkError
 from testbed.evaluation.records import CalibrationRow
 from testbed.measurement import calibrate
 from testbed.measurement.calibrate import MOST_AT_ONCE, batches
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Direction, Topology
 
 FRAME = 9014

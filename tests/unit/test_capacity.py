@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model import capacity
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 
 DEFAULT = Scenario(name="x")
 

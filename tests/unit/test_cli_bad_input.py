@@ -329,7 +329,7 @@ def test_more_than_the_machine_can_do_is_refused(
 
 
 def test_the_rate_a_refusal_recommends_is_accepted(gse: Gse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from testbed.model.scenario import override
+    from testbed.model.scenario_input import override
     from testbed.runs.scenario_files import load_builtin
     from testbed.system.machine import check_scenario
 

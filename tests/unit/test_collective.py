@@ -20,7 +20,8 @@ from testbed.collectives.collective import (
 )
 from testbed.collectives.program import pair_bytes
 from testbed.errors import ScenarioError
-from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 
 
 @given(st.sampled_from([RING, ALL_TO_ALL]), st.integers(2, 20), st.integers(1, 200))

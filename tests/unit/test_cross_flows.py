@@ -14,7 +14,8 @@ from testbed.errors import ScenarioError
 from testbed.model.cross_flows import CrossFlow, burst_flows, chosen, flow_rate_per_s, ideal_s, seeded_flows
 from testbed.model.cross_spec import BurstSpec
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Topology
 
 

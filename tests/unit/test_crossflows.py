@@ -12,7 +12,7 @@ from beside_program import Program, needs_namespaces
 from loopback import loopback_hosts
 
 from testbed.evaluation.records import CrossFlowRow
-from testbed.model.scenario import parse_scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.results.store import load_rows
 from testbed.workload.crossflows import Config
 

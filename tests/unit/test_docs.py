@@ -17,7 +17,8 @@ from testbed.fidelity import CHECKS, THRESHOLDS, Finding
 from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
 from testbed.gse.dataplane.counters import Counters
 from testbed.measurement.threadtimes import OTHER, ROLE_OF_MODULE, ROLE_OF_PROGRAM
-from testbed.model.scenario import SCHEMES, FaultAction, WorkloadKind
+from testbed.model.fault_spec import FaultAction
+from testbed.model.scenario import SCHEMES, WorkloadKind
 from testbed.runs.scenario_files import builtin_names
 from testbed.views.quantities import COMPARED, QUANTITIES
 

@@ -9,7 +9,8 @@ import pytest
 from gse_command import Gse, assert_refused
 
 from testbed.model.effects import idle_settings, sees, untouched
-from testbed.model.scenario import SCHEMES, Scenario, override
+from testbed.model.scenario import SCHEMES, Scenario
+from testbed.model.scenario_input import override
 
 NAME = "allreduce_ring"
 WITH_AGENTS = ("gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet")

@@ -11,7 +11,8 @@ from testbed.errors import NetworkError
 from testbed.fabric.batch import Ready
 from testbed.fabric.faults import apply_fault
 from testbed.fabric.linkstate import set_interfaces
-from testbed.model.scenario import BREAKS, DEADLY, EFFECTS, FabricSpec, FaultAction, FaultSpec
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.fault_spec import BREAKS, DEADLY, EFFECTS, FaultAction, FaultSpec
 from testbed.model.topology import Topology
 from testbed.prompt import interactive
 

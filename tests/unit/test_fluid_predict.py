@@ -23,7 +23,8 @@ from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.oracle import expected_ecmp, predict
 from testbed.model.ranks import TCP, Flow
 from testbed.model.rounds import schedule_of
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.model.topology import Topology
 from testbed.results.store import load
 from testbed.runs.plan import Plan

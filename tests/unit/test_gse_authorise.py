@@ -13,8 +13,9 @@ from testbed.gse.authorise import MARGIN, Routed, authorised_rates, max_min_rate
 from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.load import LinkId
 from testbed.model import pattern
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, Flow, pair_flows, place_ranks
-from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.scenario import GsosSpec
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=4, spines=4, hosts_per_leaf=4))

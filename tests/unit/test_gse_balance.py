@@ -7,8 +7,9 @@ from testbed.gse.load import LinkId, LoadMonitor
 from testbed.gse.pins import Pin, PinTable
 from testbed.gse.policy import PortCounter
 from testbed.gse.rulebook import RuleBook, reverse_of
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import Flow
-from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.scenario import GsosSpec
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=2, spines=3, hosts_per_leaf=4))

@@ -16,7 +16,8 @@ from testbed.gse.dataplane.delivery import Delivery
 from testbed.gse.dataplane.grant import GrantScheduler
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.spread import Spreader
-from testbed.model.scenario import FabricSpec, GspSpec
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.scenario import GspSpec
 from testbed.model.schemes import profile_of
 
 SIZE = 3  # leaves, spines and hosts of a leaf

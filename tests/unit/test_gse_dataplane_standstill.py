@@ -14,7 +14,8 @@ from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import MAX_AHEAD
 from testbed.gse.dataplane.source import QIDS
-from testbed.model.scenario import FabricSpec, GspSpec
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.scenario import GspSpec
 from testbed.model.schemes import profile_of
 
 Fate = Callable[[bytes, Any], list[float]]

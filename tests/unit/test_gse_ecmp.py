@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.policy import PortCounter
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import Flow
 from testbed.model.rules import ETH_TYPE_IPV4, HashBucket, HashLive, Match, Output
-from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=3, spines=3, hosts_per_leaf=2))

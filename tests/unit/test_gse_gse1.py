@@ -12,9 +12,10 @@ from testbed.gse.pins import IDLE_TIMEOUT_S
 from testbed.gse.policy import PRIORITY_PINNED, PortCounter
 from testbed.gse.rulebook import flow_match, reverse_of
 from testbed.model import pattern
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, UDP, Flow, pair_flows, place_ranks
 from testbed.model.rules import FirstLive, HashBucket, Output, PacketIn
-from testbed.model.scenario import FabricSpec, GsosSpec
+from testbed.model.scenario import GsosSpec
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=4, spines=4, hosts_per_leaf=4))

@@ -7,8 +7,8 @@ import pytest
 from testbed.gse.dataplane import wire
 from testbed.gse.gse2 import Gse2Policy
 from testbed.model.attachment import Attachment, gsp_port
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.rules import IN_PORT, Output, Rule
-from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
 FABRICS = [FabricSpec(), FabricSpec(leaves=2, spines=3, hosts_per_leaf=5), FabricSpec(links_per_pair=2)]

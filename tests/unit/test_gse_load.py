@@ -2,7 +2,7 @@ import pytest
 
 from testbed.gse.load import FLOW_WINDOW_S, LinkId, LoadMonitor, links_of_path
 from testbed.gse.policy import PortCounter
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 
 L1, L2, S1, S2 = 0x101, 0x102, 0x201, 0x202

@@ -4,9 +4,10 @@ import pytest
 
 from testbed.errors import InputError, ScenarioError
 from testbed.gse.schemes import make_policy
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, Flow
 from testbed.model.rules import FirstLive, HashBucket, HashLive
-from testbed.model.scenario import SCHEMES, FabricSpec, GsosSpec, SchemeName
+from testbed.model.scenario import SCHEMES, GsosSpec, SchemeName
 from testbed.model.topology import Topology
 
 TOPOLOGY = Topology(FabricSpec(leaves=2, spines=2, hosts_per_leaf=1))

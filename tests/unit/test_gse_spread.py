@@ -11,8 +11,8 @@ from testbed.gse.spread import (
     spine_hash_rules,
     spine_lane_rules,
 )
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.rules import ETH_TYPE_IPV4, FirstLive, HashBucket, HashLive, Match, Output, PacketIn
-from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
 

@@ -11,7 +11,7 @@ from gse_fabric import Fabric
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.status import status_json
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 from testbed.prompt.gsp_view import gsp_lines
 

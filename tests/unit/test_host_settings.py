@@ -6,7 +6,7 @@ import pytest
 
 from testbed.fabric.settings import host_sysctls
 from testbed.model.delay import round_trip_s
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.units import MIB
 
 

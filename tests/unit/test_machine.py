@@ -10,7 +10,8 @@ import pytest
 from machines import GOOD
 
 from testbed.errors import Problem
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.system import genetlink
 from testbed.system.machine import Machine, check_machine, check_scenario, inspect_machine
 

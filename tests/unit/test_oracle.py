@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.model import oracle
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.oracle import (
     FlowPath,
     expected_ecmp,
@@ -21,7 +22,8 @@ from testbed.model.oracle import (
 )
 from testbed.model.pattern import ring, seeded_pattern
 from testbed.model.ranks import place_ranks
-from testbed.model.scenario import FabricSpec, Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Topology
 
 

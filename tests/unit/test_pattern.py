@@ -15,7 +15,7 @@ from testbed.model.messages import Direct
 from testbed.model.pattern import Pattern, permutation_pairs, ring, seeded_pattern
 from testbed.model.ranks import place_ranks
 from testbed.model.rounds import schedule_of
-from testbed.model.scenario import parse_scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Topology
 from testbed.model.workload_spec import WorkloadKind
 

@@ -13,7 +13,7 @@ import pytest
 import testbed.system.preload
 from testbed.errors import CommandError
 from testbed.model.delay import WAKE_INTERVAL_S, frame_time_s, wake_interval_s
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.system.preload import SOURCE, ensure_wakeups_library, wakeups_library
 
 POLLS = """

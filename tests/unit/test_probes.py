@@ -20,7 +20,7 @@ from testbed.evaluation.records import ProbeRow
 from testbed.measurement import arrival, probes
 from testbed.measurement.probes import Config, Probes, choose_pairs, linger_s, run, senders
 from testbed.measurement.sidecar import Commands
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 from testbed.results.store import load_rows
 

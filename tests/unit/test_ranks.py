@@ -3,9 +3,9 @@ from random import Random
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.pattern import ring
 from testbed.model.ranks import pair_flows, place_ranks
-from testbed.model.scenario import FabricSpec
 from testbed.model.topology import Topology
 
 

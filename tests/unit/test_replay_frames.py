@@ -18,7 +18,8 @@ from scapy.utils import PcapNgWriter, PcapWriter
 from testbed.capture.pcap import Recorded, recorded
 from testbed.capture.remap import Remapped, least_time_scale, remap
 from testbed.errors import ScenarioError
-from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Topology
 from testbed.runs.traffic_files import taken_in
 

@@ -13,7 +13,8 @@ import pytest
 from testbed.cli.main import build_parser
 from testbed.cli.options import scenario_from
 from testbed.cli.sweep import sweep_from
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.runs.scenario_files import load_builtin, load_file
 from testbed.views.comparison import Comparison, Entry, compare
 from testbed.views.report.settings import (

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from testbed.collectives.algorithms import program
 from testbed.collectives.collective import Collective
 from testbed.collectives.schedule import Schedule
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.oracle import pattern_ideal
 from testbed.model.pattern import of_collective
 from testbed.model.ranks import place_ranks
 from testbed.model.rounds import pattern_rounds, rounds
-from testbed.model.scenario import FabricSpec
 from testbed.model.shaping import queue_setting
 from testbed.model.topology import Topology
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import ScenarioError
-from testbed.model.scenario import FabricSpec, Scenario, fault_targets, json_schema, override, parse_scenario
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.fault_spec import fault_targets
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import json_schema, override, parse_scenario
 from testbed.runs.scenario_files import builtin_names, load_builtin, parse_settings
 
 

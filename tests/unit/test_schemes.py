@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from testbed.errors import ScenarioError
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
-from testbed.model.scenario import SCHEMES, WITHOUT_AGENTS, FabricSpec, GspSpec, parse_scenario
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.scenario import SCHEMES, WITHOUT_AGENTS, GspSpec
+from testbed.model.scenario_input import parse_scenario
 from testbed.model.schemes import SETTINGS, profile_of
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from testbed.gse.dataplane import wire
-from testbed.model.scenario import FabricSpec
+from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import largest_burst_bytes, queue_setting, tc_lines, tc_mismatches
 
 TBF = {"kind": "tbf", "handle": "1:", "root": True, "options": {"rate": 1250000, "burst": 11514, "lat": 200504}}

@@ -23,7 +23,7 @@ from testbed.errors import WorkloadError
 from testbed.evaluation.records import FlowRow
 from testbed.model.pattern import of_collective, ring, seeded_pattern
 from testbed.model.ranks import pair_flows
-from testbed.model.scenario import parse_scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience, StallWatch
 from testbed.workload.traffic import Job, flows_between

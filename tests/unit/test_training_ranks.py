@@ -17,7 +17,8 @@ from loopback import loopback_hosts
 from testbed.errors import WorkloadError
 from testbed.model.pattern import seeded_pattern
 from testbed.model.ranks import pair_flows
-from testbed.model.scenario import Scenario, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import parse_scenario
 from testbed.system.supervisor import Supervisor
 from testbed.workload.stall import Patience
 from testbed.workload.traffic import Job

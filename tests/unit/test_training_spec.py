@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from testbed.errors import ScenarioError, TraceError
-from testbed.model.scenario import Scenario, override, parse_scenario
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override, parse_scenario
 from testbed.runs.scenario_files import with_trace
 from testbed.training.iteration import Communicate, Compute, Iteration
 from testbed.training.named import NAMED

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from testbed.errors import TestbedError
-from testbed.model.scenario import Scenario, override
+from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.results.store import json_text
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.scenario_files import builtin_names, load_builtin, parse_settings
