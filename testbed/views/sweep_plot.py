@@ -20,7 +20,7 @@ from matplotlib.ticker import NullLocator
 
 from testbed.views.colours import scheme_colour
 from testbed.views.comparison import INVALID
-from testbed.views.plots import (
+from testbed.views.paper import (
     STACKED_BELOW_CM,
     STYLE,
     TWO_COLUMNS_CM,

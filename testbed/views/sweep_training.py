@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from testbed.inference.speedup import Speedup
 from testbed.views.colours import scheme_colour
-from testbed.views.plots import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Axis, SweepResults, axis_of
 from testbed.views.training_gain import collision_gains, ideal_gains, speed_gains
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.views.colours import scheme_colour
-from testbed.views.plots import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Group, SweepResults
 
 MOST_WORDS: Final = 5  # on one axis, side by side; with more there is a panel per scheme

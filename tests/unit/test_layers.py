@@ -33,7 +33,11 @@ DOORS = {
     "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
     "matplotlib": {
         "testbed.views.cross_plot",
+        "testbed.views.completion_plot",
+        "testbed.views.latency_plot",
+        "testbed.views.paper",
         "testbed.views.plots",
+        "testbed.views.runs_plot",
         "testbed.views.sweep_plot",
         "testbed.views.sweep_training",
         "testbed.views.sweep_words",

@@ -14,8 +14,9 @@ from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
 from testbed.results.store import Run, load
+from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.comparison import compare
-from testbed.views.plots import FIGURES, SCHEME_COLOURS, completion, draw_all, latency, messages, queues, timeline
+from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import stored, three_seeds, with_rate_error

@@ -13,7 +13,8 @@ from testbed.results.store import Run, load
 from testbed.results.sweeps import StoredSweep
 from testbed.units import MIB
 from testbed.views.comparison import compare
-from testbed.views.plots import CM, FIGURES
+from testbed.views.paper import CM
+from testbed.views.plots import FIGURES
 from testbed.views.report.document import Section, report
 from testbed.views.report.page import page
 from testbed.views.sweep import sweep_results

@@ -1,0 +1,136 @@
+"""Bars of completion time and bus bandwidth, every run a point."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from testbed.model.oracle import Band
+from testbed.views.colours import scheme_colour
+from testbed.views.comparison import Comparison, iteration_name
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, captioned, framed
+from testbed.views.words import scheme_texts, spread_text
+
+BAND_HATCH = "//////"
+VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
+EXPOSED = ("training", "exposed_share")
+LABEL_CHARACTERS = 34  # that fit beside one of the panels of a narrow figure
+
+
+def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:
+    """Bars of completion time and bus bandwidth per scheme, every run a point, with limit and expectation."""
+    entries = comparison.entries
+    if all(entry.number("completion_s") is None for entry in entries):
+        return None
+    ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
+    expected = comparison.ecmp_expectation
+    stacked = width_cm < STACKED_BELOW_CM
+    figure = framed(comparison, width_cm, 12.5 if stacked else 6.5)
+    left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
+    training = comparison.scenario.workload.training is not None
+    _bars(left, comparison, ("completion_s",), ideal_s, expected.slowdown if expected else None)
+    if training:
+        label = "exposed communication (share of an iteration)"
+        _bars(right, comparison, EXPOSED, entries[0].number("training", "ideal_exposed_share"), None)
+    else:
+        label = "bus bandwidth (Mbit/s)"
+        _bars(right, comparison, ("busbw_mbps",), limit_mbps, expected.efficiency if expected else None)
+    for axes, text in ((left, f"completion time of one {iteration_name(comparison.scenario)} (s)"), (right, label)):
+        axes.set_ylabel("\n".join(wrap(text, LABEL_CHARACTERS)) if stacked else text)
+    limit = "ideal network" if training else "physical limit"
+    handles = _bar_legend(comparison, limit, banded=expected is not None)
+    figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
+    runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
+    band = (
+        " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
+        "scatter more."
+        if expected
+        else ""
+    )
+    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: {'an ' if training else ''}{limit}"
+    words = f"{_workload_words(comparison)}: {points}.{band} {_completion_numbers(comparison)}"
+    return figure, captioned(comparison, words)
+
+
+def _completion_numbers(comparison: Comparison) -> str:
+    """Return the numbers of the bars, mean (smallest..largest)."""
+    said = []
+    training = comparison.scenario.workload.training is not None
+    for keys, words, unit, digits in (
+        (("completion_s",), "completion time", "s", 2),
+        (("busbw_mbps",), "bus bandwidth", "Mbit/s", 2),
+        (EXPOSED, "exposed communication", "", 3),
+        (("efficiency",), "share of the ideal speed" if training else "share of the limit", "", 3),
+    ):
+        found = {scheme: spread for scheme in comparison.schemes if (spread := comparison.spread(scheme, *keys))}
+        texts = {scheme: spread_text(spread, digits) for scheme, spread in found.items()}
+        if texts:
+            said.append(
+                f"{words[0].upper()}{words[1:]}{f', {unit}' if unit else ''}: {scheme_texts(comparison, texts)}."
+            )
+    return " ".join(said)
+
+
+def _workload_words(comparison: Comparison) -> str:
+    name = iteration_name(comparison.scenario)
+    return "Ring all-reduce" if comparison.scenario.workload.kind == "allreduce_ring" else name.capitalize()
+
+
+def _bars(
+    axes: Axes, comparison: Comparison, keys: tuple[str, ...], limit: float | None, expected: Band | None
+) -> None:
+    for x, scheme in enumerate(comparison.schemes):
+        spread = comparison.spread(scheme, *keys)
+        if spread is None:
+            continue
+        axes.bar(x, spread.mean, width=0.62, color=scheme_colour(scheme), alpha=0.75, linewidth=0)
+        label: dict[str, Any] = {"ha": "center", "va": "bottom", "color": "white", "fontweight": "bold"}
+        axes.annotate(f"{spread.mean:.4g}", (x, 0), (0, 2), textcoords="offset points", **label)
+        own = comparison.of(scheme)
+        for index, entry in enumerate(own):
+            value = entry.number(*keys)
+            if value is None:
+                continue
+            offset = 0.0 if len(own) == 1 else (index / (len(own) - 1) - 0.5) * 0.4
+            face = VERDICT_FACES[entry.verdict]
+            axes.plot(x + offset, value, "o", ms=2.6, mfc=face, mec="black", mew=0.5, zorder=4)
+        if scheme == "ecmp" and expected is not None and limit is not None:
+            low, mean, high = (value * limit for value in (expected.low, expected.mean, expected.high))
+            band: dict[str, Any] = {"fc": "none", "ec": "black", "hatch": BAND_HATCH, "lw": 0.5, "alpha": 0.6}
+            axes.add_patch(Rectangle((x - 0.4, low), 0.8, high - low, zorder=2, **band))
+            axes.plot([x - 0.4, x + 0.4], [mean, mean], color="black", lw=0.8, zorder=3)
+    if limit is not None:
+        axes.axhline(limit, color="black", lw=0.8, ls="--", zorder=1)
+        place: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "bottom",
+        }
+        axes.annotate(f"{limit:.4g}", (1, limit), (0, 1), fontsize=6, **place)
+    axes.set_xticks(range(len(comparison.schemes)), comparison.schemes)
+    axes.set_xlim(-0.6, len(comparison.schemes) - 0.4)
+    axes.set_ylim(bottom=0)
+
+
+def _bar_legend(comparison: Comparison, limit: str, *, banded: bool) -> list[Any]:
+    verdicts = {entry.verdict for entry in comparison.entries}
+    handles: list[Any] = [
+        Patch(fc="0.6", label="mean of the runs"),
+        Line2D([], [], color="black", ls="--", lw=0.8, label=limit),
+    ]
+    if banded:
+        runs = len(comparison.of("ecmp"))
+        label = f"mean of {runs} ecmp runs expected here (95%)" if runs > 1 else "an ecmp run expected here (95%)"
+        handles.append(Patch(fc="none", ec="black", hatch=BAND_HATCH, lw=0.5, alpha=0.6, label=label))
+        handles.append(Line2D([], [], color="black", lw=0.8, label="expected mean"))
+    for verdict, face in VERDICT_FACES.items():
+        if verdict in verdicts:
+            label = f"run, {verdict}"
+            handles.append(Line2D([], [], marker="o", ls="", ms=2.6, mfc=face, mec="black", mew=0.5, label=label))
+    return handles

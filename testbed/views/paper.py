@@ -1,0 +1,110 @@
+"""What every figure on paper has: its size, its style, what is written above it and into the file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from testbed.errors import Problem, ResultsError
+from testbed.results.files import write_together
+from testbed.results.store import json_text
+from testbed.views.comparison import Comparison, describe, left_out_text
+
+CM = 1 / 2.54
+ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
+STACKED_BELOW_CM = 12.0  # narrower figures have their panels below each other
+# What can be written, without what would change from time to time.
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+USUAL_FORMATS = ("png", "svg")
+
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "legend.fontsize": 6.5,
+    "svg.hashsalt": "gse-testbed",
+    "savefig.dpi": 300,
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+}
+FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it was mended"
+
+
+def framed(comparison: Comparison, width_cm: float, height_cm: float) -> Figure:
+    """Return an empty figure headed by what was emulated (its scale included) and which runs are not shown."""
+    return headed_figure((describe(comparison.scenario), left_out_text(comparison)), width_cm, height_cm)
+
+
+def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Figure:
+    """Return an empty figure with small texts above it, for which it is higher."""
+    characters = round(width_cm * 9)
+    heading = [line for text in texts for line in wrap(text, characters, break_on_hyphens=False)]
+    figure = Figure(figsize=(width_cm * CM, (height_cm + 0.28 * len(heading)) * CM))
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
+    return figure
+
+
+def captioned(comparison: Comparison, text: str) -> str:
+    """Return a caption with what was emulated, what lines of faults mean, and which runs are not shown."""
+    left_out = left_out_text(comparison)
+    faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
+    return f"{text}{faults} {describe(comparison.scenario)}." + (f" {left_out}." if left_out else "")
+
+
+def figure_files(figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS) -> dict[str, bytes]:
+    """Return suffix -> content of the files of one figure."""
+    files = {}
+    for suffix in formats:
+        buffer = BytesIO()
+        figure.savefig(buffer, format=suffix, metadata=FORMATS[suffix])
+        files[suffix] = buffer.getvalue()
+    return {**files, "json": json_text(sidecar).encode()}
+
+
+def provenance(comparison: Comparison, caption: str, beside: Comparison | None = None) -> dict[str, Any]:
+    """Return what a figure was made from; ``beside``: what it shows of another question."""
+    others = {} if beside is None else {"beside": _made_from(beside)}
+    return {"caption": caption, **_made_from(comparison), **others}
+
+
+def _made_from(comparison: Comparison) -> dict[str, Any]:
+    entries = comparison.entries
+    return {
+        "scenario": comparison.scenario.model_dump(mode="json"),
+        "scenario_hash": comparison.scenario_hash,
+        "verdicts": {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes},
+        "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
+        "runs": [entry.run.path.name for entry in entries],
+        "left_out": [entry.run.path.name for entry in comparison.left_out],
+        "commits": distinct([(entry.run.manifest.get("versions") or {}).get("commit") for entry in entries]),
+        "versions": distinct([entry.run.manifest.get("versions") for entry in entries]),
+    }
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Return every value once, in order of appearance; they need not be hashable."""
+    return [value for index, value in enumerate(values) if value not in values[:index]]
+
+
+def write_figures(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Put the files of figures in place, all or none, and return their paths. Raises ResultsError."""
+    try:
+        return write_together(out_dir, contents)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResultsError(Problem("cannot write a figure", str(out_dir), reason, "a writable directory")) from None
