@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from testbed.errors import ControllerError, TestbedError, WorkloadError
-from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, path_changes
+from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric, path_changes
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
 from testbed.fabric.agents import Agents
@@ -334,7 +334,7 @@ class Experiment:
         if after["agents"]:
             rounds = [{"before": early, "after": late} for early, late in self._agent_rounds]
             write_json(self.directory.raw / "gsp-stats.json", {"measured": rounds, "end": after})
-            self.emit("agents", **agent_totals(self._agent_rounds))
+            self.emit("agents", **agent_totals(self._agent_rounds), lost_in_fabric=lost_in_fabric(after))
             changes = path_changes(after, self.t0_s)
             if changes:
                 self.emit("path_changes", gsps=[one["name"] for one in after["agents"]], changes=changes)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped
+from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric
 from testbed.gse.dataplane.counters import Counters
 
 
@@ -40,9 +40,10 @@ def test_totals_are_sums_of_differences() -> None:
 
 def test_what_left_an_agent_and_reached_none_was_lost_whoever_lost_it() -> None:
     """Queues' drops do not have what a dead link takes along, nor what a switch has no port for."""
-    before = rounds(stats("l1", data_out=100, data_in=10), stats("l2", data_out=10, data_in=100))
-    after = rounds(stats("l1", data_out=150, data_in=32, local_frames=2), stats("l2", data_out=30, data_in=145))
-    assert agent_totals([(before, after)])["lost_in_fabric"] == 50 + 20 + 2 - 22 - 45
+    one = stats("l1", data_out=50, data_in=22, local_frames=2)
+    assert lost_in_fabric(rounds(one, stats("l2", data_out=20, data_in=45))) == 5
+    assert lost_in_fabric(rounds(one, stats("l2", data_out=20, data_in=52))) == 0  # asked later than the first
+    assert lost_in_fabric(rounds(one, stats("l2", epoch=2, data_out=20, data_in=45))) is None
 
 
 def test_agent_that_was_started_again_counts_from_nothing() -> None:
