@@ -95,7 +95,7 @@ def lost_in_fabric(end: AgentStats) -> int | None:
     if any(one["epoch"] != FIRST_EPOCH for one in end["agents"]):
         return None
     counters = [one["counters"] for one in end["agents"]]
-    return max(0, sum(one["data_out"] + one["local_frames"] - one["data_in"] for one in counters))
+    return max(0, sum(int(one["data_out"] + one["local_frames"] - one["data_in"]) for one in counters))
 
 
 def _between(before: AgentStats, after: AgentStats) -> dict[str, Any]:
