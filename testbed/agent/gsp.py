@@ -20,7 +20,12 @@ def main() -> int:
     """Run as a program; a failure is an event, too."""
     parser = argparse.ArgumentParser(prog="testbed.agent.gsp")
     parser.add_argument("--config", type=Path, required=True, help='JSON file: {"agents": [...]}, see Config')
-    parser.add_argument("--life", type=int, default=1, help="the how manyth process for these agents (default: 1)")
+    parser.add_argument(
+        "--life",
+        type=int,
+        default=1,
+        help="number of this process among those for the same agents, from 1 (default: 1)",
+    )
     args = parser.parse_args()
     try:
         kind = use()

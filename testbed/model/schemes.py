@@ -82,7 +82,10 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     # what a round trip's delays hold waits in no queue
     on_links = round(rate * 2 * (LINKS_PER_PATH * (fabric.delay_ms or 0.0) / 1e3 + SOFTWARE_S))
     at_most = max(room + on_links, quantum + frame)
-    port_window = gsp.port_window_bytes or min((gsp.window_bytes or needed) + quantum, at_most)
+    # a queue's window that was asked for is honoured, whatever the queue
+    port_window = gsp.port_window_bytes or max(
+        min((gsp.window_bytes or needed) + quantum, at_most), gsp.window_bytes or 0
+    )
     window = gsp.window_bytes or min(needed, port_window)
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)

@@ -61,6 +61,8 @@ def test_what_is_under_way_to_a_port_fits_its_queue(queue_kib: int) -> None:
     profile = profile_of("gse2-e2e", fabric, GspSpec())
     assert profile.window_bytes <= profile.port_window_bytes <= fabric.queue_bytes - profile.frame_bytes
     assert profile_of("gse2-e2e", fabric, GspSpec(port_window_bytes=300_000)).port_window_bytes == 300_000
+    asked = profile_of("gse2-e2e", fabric, GspSpec(window_bytes=2_000_000))
+    assert (asked.window_bytes, asked.port_window_bytes >= 2_000_000) == (2_000_000, True)
 
 
 def test_schemes_differ_in_what_they_are_about() -> None:
