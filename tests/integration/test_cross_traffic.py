@@ -92,7 +92,11 @@ def test_every_frame_of_the_capture_is_accounted_for(runs: dict[str, dict[str, A
         rows = table(run, "replay")
         assert sorted(int(row["frame"]) for row in rows) == [n for n in range(1, FRAMES + 1) if n != 8]
         arrived = [row for row in rows if row["latency_s"]]
-        assert len(arrived) == stopped["received"] >= 0.98 * len(rows)
+        assert len(arrived) == stopped["received"]
+        # Under ecmp full queues drop replayed frames like any other: 1 to 3% here. None is missing that nobody dropped.
+        lost = len(rows) - len(arrived)
+        assert lost <= run["dropped_packets"] if run["scheme"] == "ecmp" else lost <= 0.02 * len(rows)
+        assert lost <= 0.1 * len(rows)
         assert {(row["src_host"], row["dst_host"]) for row in rows} == {("h1", "h3"), ("h3", "h1")}
         with open(Path(run["run_dir"], "raw", "replay-unmapped.csv"), newline="") as file:
             assert [row["frame"] for row in csv.DictReader(file)] == ["8"]

@@ -84,7 +84,13 @@ def test_ecn_is_negotiated_where_source_queues_mark(runs: dict[str, dict[str, An
 # A leaf's agent knows what it puts on each uplink; hosts' agents choose without knowing of each other.
 @pytest.mark.parametrize(("scheme", "most"), [("gse2-n2n", 1.1), ("spray", 1.1), ("gse2-e2e", 1.3), ("uet", 1.3)])
 def test_every_uplink_carries_its_share(runs: dict[str, dict[str, Any]], scheme: str, most: float) -> None:
-    assert runs[scheme]["uplink_max_over_mean"] <= most
+    """Within ``most`` of the mean; where agents say that they took a living path for dead, the rest carry its share.
+
+    A busy machine may hold up three hellos of a path. Three uplinks of four then carry 4/3 of the mean, for a second at
+    least, and these runs last one.
+    """
+    left = [change for said in events(runs[scheme], "path_changes") for change in said["changes"] if not change["up"]]
+    assert runs[scheme]["uplink_max_over_mean"] <= (most + 1 / 3 if left else most), left
 
 
 def test_spraying_without_order_disorders(runs: dict[str, dict[str, Any]]) -> None:
