@@ -57,9 +57,9 @@ DROPPED = ("queue_full_drops", "watchdog_drops", "too_many_queues")  # frames of
 
 
 def agent_totals(rounds: Rounds) -> dict[str, Any]:
-    """Return the sums over all agents of what happened between two rounds of ``stats``, and again, ...
+    """Return the sums over all agents of what happened between the two rounds of ``stats`` of every pair.
 
-    What happened between one such time and the next is not in them, but that agents were started again. Raises
+    What happened between one pair and the next is not in them, but that agents were started again. Raises
     ValueError when there are no rounds, or when they are not of the same agents, KeyError when a counter is missing.
     """
     asked = [stats for both in rounds for stats in both]

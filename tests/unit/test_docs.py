@@ -75,6 +75,9 @@ def test_every_counter_of_an_agent_is_explained_and_nothing_else() -> None:
     explained = first_names("docs/gse.md", "| counter |")
     assert sorted(explained) == sorted(counted)
     assert {"foreign", "faults_heard", "congestion_heard"} <= set(SUMMED) <= set(explained)
+    text = (PROJECT / "docs" / "gse.md").read_text()
+    alone = names_in(text.partition("Only in `raw/gsp-stats.json` are: ")[2].partition("\n")[0])
+    assert set(alone) == Counters().to_json().keys() - agent_totals([(stats, stats)]).keys()
 
 
 def test_the_schemes_of_the_readme_are_those_there_are() -> None:

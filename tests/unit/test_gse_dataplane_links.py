@@ -132,6 +132,8 @@ def test_what_waited_on_a_dead_uplink_is_sent_again_at_once_and_nothing_else() -
     sent_again = sum(h.inner_bytes + wire.OVERHEAD_BYTES for h in again)
     assert waiting - FRAME <= sent_again <= waiting + FRAME
     assert all(h.path != PATH + 1 for h in again)
+    by_it = [h for t_s, h in fabric.data() if h.src == source and h.path == PATH + 1 and t_s <= failed_s]
+    assert {(h.qid, h.psn) for h in again} == {(h.qid, h.psn) for h in by_it[-len(again) :]}  # the last it was given
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.02), st.integers(2, 4), st.booleans()), min_size=1, max_size=200), st.data())

@@ -236,6 +236,32 @@ def test_what_a_dead_path_lost_is_sent_again_by_one_that_lives() -> None:
     assert fabric.total("skipped") == 0
 
 
+def report_after_s(*, a_path_has_died: bool) -> float:
+    """Return how long after a frame was lost its destination has reported it, in s."""
+    lost_s: list[float] = []
+
+    def fate(frame: bytes, _rng: Random) -> list[float]:
+        if is_data(frame) and fabric.now_s >= 100.3 and not lost_s:
+            lost_s.append(fabric.now_s)
+            return []
+        return [0.0]
+
+    fabric = Fabric(AGAIN, leaves=2, hosts=1, paths=2, fate=fate)
+    for number in range(150):
+        fabric.send(0.004 * number, H11, H21, number, 3000)
+    if a_path_has_died:
+        fabric.at(100.29, lambda: fabric.turn(L2, lambda edge: edge.carrier(0, up=False, now_s=fabric.now_s)))
+    fabric.run(2)
+    reports = [t_s for t_s, frame in fabric.sent_frames if isinstance(wire.parse_control(frame), wire.Loss)]
+    return reports[0] - lost_s[0]
+
+
+def test_gaps_are_reported_sooner_after_a_path_has_died() -> None:
+    usual_s, hurried_s = report_after_s(a_path_has_died=False), report_after_s(a_path_has_died=True)
+    assert usual_s >= AGAIN.loss_report_s
+    assert AGAIN.loss_report_s / 2 <= hurried_s < 0.75 * usual_s
+
+
 def told_of_a_loss(fabric: Fabric, *, psn: int, count: int = 1, epoch: int = 1, src: int = L2) -> list[int]:
     """Tell the GSP of leaf 1 of a loss in its first queue; return the numbers it sends again."""
     before = len(fabric.sent_frames)
@@ -245,6 +271,19 @@ def told_of_a_loss(fabric: Fabric, *, psn: int, count: int = 1, epoch: int = 1, 
     assert all(frame[14] & wire.FLAG_RETRANSMITTED for frame in frames)
     at = wire.DATA_OFFSET + 14
     return [int.from_bytes(frame[at : at + 4], "big") for frame in frames]
+
+
+def test_what_is_sent_again_takes_another_path_than_at_first() -> None:
+    fabric = Fabric(AGAIN, leaves=2, hosts=1, paths=2)
+    for number in range(20):
+        fabric.send(0.004 * number, H11, H21, number, 3000)
+    fabric.run(0.5)
+    first = {header.psn: header.path for _t_s, header in fabric.data()}
+    assert set(first.values()) == {1, 2}
+    for psn in first:
+        assert told_of_a_loss(fabric, psn=psn) == [psn]
+    again = {header.psn: header.path for _t_s, header in fabric.data(0.5)}
+    assert again == {psn: 3 - path for psn, path in first.items()}
 
 
 @pytest.mark.parametrize("every_s,size", [(0.0001, 9014), (0.004, 3000), (0.02, 3000)])

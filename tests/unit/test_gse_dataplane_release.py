@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from gse_fabric import RATE_BYTES_PER_S, Fabric
 from hypothesis import given
@@ -11,6 +13,7 @@ from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.release import Release
+from testbed.gse.dataplane.spread import Spreader
 
 PROFILE = Profile()
 RATE, BURST = 1_000_000.0, 18_000
@@ -110,3 +113,26 @@ def test_a_gsp_granted_by_many_at_once_sends_what_its_links_carry(e2e: bool) -> 
                 numbers = fabric.numbers((leaf, port), sender)
                 assert numbers == sorted(numbers)
                 assert len(numbers) == 6
+
+
+def test_uplinks_are_reckoned_at_a_little_less_than_their_rate_while_one_is_dead() -> None:
+    spread = Spreader(4, 1000.0, Random(1), room_bytes=100, pacing=0.9)
+    assert spread.egress_bytes_per_s == 4000
+    spread.set_local(0, up=False)
+    assert spread.egress_bytes_per_s == pytest.approx(3 * 900)
+    spread.set_local(0, up=True)
+    spread.set_weight(2, 1, 0.0)  # far from here
+    assert spread.egress_bytes_per_s == pytest.approx(4 * 900)
+    spread.set_weight(2, 1, 1.0)
+    assert spread.egress_bytes_per_s == 4000
+
+
+def test_what_is_held_back_for_a_port_takes_room_in_its_window() -> None:
+    edge = Fabric(PROFILE, leaves=2, hosts=1).edges[wire.address(1)]
+    frames = [bytes(9014)] * (2 + PROFILE.deliver_bytes // 9014)
+    edge.outlet.host(1, frames, 100.0)
+    held_bytes = edge.outlet.held_bytes(1)
+    assert held_bytes > 0
+    edge.sink.handed_over({1})  # asks the scheduler of the port
+    edge.sink.grant(100.0)
+    assert edge.sink.schedulers[1].held_bytes == held_bytes

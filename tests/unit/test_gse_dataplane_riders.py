@@ -121,3 +121,15 @@ def test_a_ride_that_is_lost_is_made_good() -> None:
     assert lost[0] > 5
     assert fabric.numbers(H21, H11) == list(range(200))
     assert fabric.total("watchdog_drops") == 0
+
+
+def test_ports_that_have_something_to_grant_grant_together_and_share_frames() -> None:
+    fabric = Fabric(Profile(grant_hold_s=0), leaves=2, hosts=2)
+    for number in range(200):
+        fabric.send(0.004 * number, H11, H21, number, 9014)
+        fabric.send(0.004 * number + 0.018, (1, 2), (2, 2), number, 9014)  # out of step, so that grants are, too
+    fabric.run(6.0)
+    schedulers = fabric.edges[L2].sink.schedulers.values()
+    issued, frames = sum(one.grants for one in schedulers), frames_of_leaf_2(fabric)[0]
+    assert issued > 100
+    assert frames < 0.65 * issued  # nearly one each if every port granted when its own time came

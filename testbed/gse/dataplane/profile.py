@@ -1,7 +1,8 @@
 """Every setting of the data plane, in one value: what the schemes are, and what sweeps vary.
 
-Sizes count inner Ethernet frames. Defaults are for the default fabric (10 Mbit/s, MTU 9000, a frame takes 7.2 ms per
-link); a run's are derived from its fabric by ``testbed.model.schemes.profile_of``.
+Sizes count inner Ethernet frames. Defaults are what tests of the core begin with: round numbers for links of 10 Mbit/s
+and an MTU of 9000 (a frame takes 7.2 ms per link), with small windows and nothing sent again. No run has them: a run's
+are derived from its fabric by ``testbed.model.schemes.profile_of``.
 """
 
 from __future__ import annotations
