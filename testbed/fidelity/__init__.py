@@ -7,8 +7,9 @@ Thresholds, each with its reason, are in ``verdict.THRESHOLDS``.
 
 from __future__ import annotations
 
-from testbed.fidelity.alarms import check_agents, check_short_of_grants
+from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import check_missing
+from testbed.fidelity.grants import check_short_of_grants
 from testbed.fidelity.losses import check_interface_drops, check_resent, check_socket_drops, check_unaccounted
 from testbed.fidelity.outcome import (
     check_beyond_placement,

@@ -8,8 +8,8 @@ from testbed.evaluation.metrics import enclosing_window, measured
 from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
 from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, tcp_overhead_bytes, worst_excess
 from testbed.evaluation.records import RunRecord
-from testbed.fidelity.alarms import shortfall
 from testbed.fidelity.faults import broken_intfs
+from testbed.fidelity.grants import shortfall
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, percent_limits
 from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.model.oracle import Prediction

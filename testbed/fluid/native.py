@@ -29,7 +29,7 @@ class Latencies(Spec):
     """Seconds of a step. The defaults of rings are those NCCL's own tuning takes (src/graph/tuning.cc, hwLat, Simple).
 
     ``ask_s``: what asking first adds to a step under GSE2.0. In the emulation it is 4 ms where a frame's round trip is
-    61 ms (``testbed.fidelity.alarms``), as most steps find credit of the one before; as much of 15 us is the default.
+    61 ms (``testbed.fidelity.grants``), as most steps find credit of the one before; as much of 15 us is the default.
     ``piece_bytes``: what is handed on at once, at most.
     """
 

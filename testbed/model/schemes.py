@@ -37,16 +37,21 @@ HELLO_WAIT_LEAST_S: Final = 0.01  # what a busy machine may take to pass a hello
 
 @dataclass(frozen=True, slots=True)
 class SchemeSettings:
-    """``passthrough``: agents forward frames untouched. ``profile``: what sets the scheme apart from ``gse2``."""
+    """``passthrough``: agents forward frames untouched. ``credit_frames``: a grant is of so many, not of a container.
+    ``rides``: grants may wait for data to ride on. ``profile``: what else sets the scheme apart from ``gse2``.
+    """
 
     attachment: Attachment = "none"
     passthrough: bool = False
+    credit_frames: int | None = None
+    rides: bool = True
     profile: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def grants(self) -> bool:
         """Whether senders ask and a destination grants: then frames wait in source queues, which mark ECN."""
-        return self.attachment != "none" and not self.passthrough and self.profile.get("admission") != "none"
+        admission = self.profile.get("admission", Profile().admission)
+        return self.attachment != "none" and not self.passthrough and admission == "dgsq"
 
 
 _NO_ADMISSION: Final = {"admission": "none", "reorder": False}
@@ -58,7 +63,7 @@ SETTINGS: Final[Mapping[str, SchemeSettings]] = {
     "gse2-e2e": SchemeSettings("host"),
     "spray": SchemeSettings("leaf", profile={"unit": "packet", **_NO_ADMISSION}),
     "flowlet": SchemeSettings("leaf", profile={"unit": "flowlet", **_NO_ADMISSION}),
-    "uet": SchemeSettings("host", profile={"unit": "packet"}),
+    "uet": SchemeSettings("host", credit_frames=CREDIT_FRAMES_OF_UET, rides=False, profile={"unit": "packet"}),
 }
 
 
@@ -72,9 +77,9 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     container = gsp.container_bytes or (
         max(frame, CONTAINER_BYTES_OF_HOSTS) if settings.attachment == "host" else usual
     )
-    quantum = max(CREDIT_FRAMES_OF_UET * frame, CONTAINER_LEAST_BYTES) if scheme == "uet" else usual
+    quantum = max(settings.credit_frames * frame, CONTAINER_LEAST_BYTES) if settings.credit_frames else usual
     # acknowledgements of a port that receives at full rate go back every two frames, and grants may ride on them
-    hold_s = 0.0 if scheme == "uet" else min(2 * frame_s, GRANT_HOLD_MOST_S)
+    hold_s = min(2 * frame_s, GRANT_HOLD_MOST_S) if settings.rides else 0.0
     # what rides waits for that, and then among the data where grants of their own would overtake it
     needed = round(rate * (1.5 * rtt_s + 3 * hold_s)) + quantum
     # what is outstanding, and not more than the queue there holds beside what is just arriving

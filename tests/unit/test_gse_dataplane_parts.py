@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from testbed.gse.dataplane.delays import PathDelays
 from testbed.gse.dataplane.dgsq import SourceQueue
 from testbed.gse.dataplane.former import Former
-from testbed.gse.dataplane.grant import BUCKET_QUANTA, LATE, NO_DEMAND, WINDOW, GrantScheduler, is_newer_epoch
+from testbed.gse.dataplane.grant import BUCKET_QUANTA, LATE, NO_DEMAND, WINDOW, GrantScheduler
 from testbed.gse.dataplane.inner import flow_key, mark_congestion, traffic_class
 from testbed.gse.dataplane.paths import PATIENCE, PathMonitor
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
+from testbed.gse.dataplane.serial import is_newer_epoch
 from testbed.gse.dataplane.spread import Spreader
 
 PROFILE = Profile()

@@ -28,7 +28,7 @@ class SourceQueue:
         self, profile: Profile, *, qid: int, epoch: int, port: int, dst: int, dst_port: int, tc: int, now_s: float
     ) -> None:
         # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
-        self._by_grant = profile.admission == "dgsq"
+        self._by_grant = profile.by_grant
         self._age_s = profile.age_s
         self._gap_s = profile.gap_s
         self._limit_bytes = profile.limit_bytes

@@ -39,7 +39,7 @@ class Edge:
     def __init__(self, profile: Profile, place: Place, *, epoch: int, rng: Random, now_s: float) -> None:
         self.profile, self.place, self.epoch = profile, place, epoch & 0xFFFF
         self.counters = Counters()
-        granted = profile.admission == "dgsq" and not place.in_host  # what is sent, and arrives, is this GSP's to bound
+        granted = profile.by_grant and not place.in_host  # what is sent, and arrives, is this GSP's to bound
         self.spread = Spreader(
             place.paths,
             place.uplink_bytes_per_s,

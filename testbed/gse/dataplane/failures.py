@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
-from testbed.gse.dataplane.grant import is_newer_epoch
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.paths import PathMonitor
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
+from testbed.gse.dataplane.serial import is_newer, is_newer_epoch
 from testbed.gse.dataplane.spread import Spreader
 
 FAULT_COPIES: Final = 3
@@ -118,8 +118,7 @@ class Failures:
             return
         key = (message.src, message.path)
         epoch, seq = self._heard.get(key, (message.epoch, message.seq - 1))
-        newer = 0 < (message.seq - seq) & 0xFFFF_FFFF < 0x8000_0000
-        if not (newer if epoch == message.epoch else is_newer_epoch(message.epoch, epoch)):
+        if not (is_newer(message.seq, seq) if epoch == message.epoch else is_newer_epoch(message.epoch, epoch)):
             return
         self._heard[key] = (message.epoch, message.seq)
         self._counters.faults_heard += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class Place:
+class Slot:
     """Where a packet stands: container number, index in it, whether it is the first.
 
     A class and no NamedTuple, as one is made for every frame: compiled code makes its own without the interpreter.
@@ -34,8 +34,8 @@ class Former:
     _packets: int = 0
     _last_bytes: int = 0
 
-    def place(self, packet_bytes: int) -> Place:
-        """Return the place of the next packet; ``first`` says that a path has to be chosen."""
+    def place(self, packet_bytes: int) -> Slot:
+        """Return where the next packet goes; ``first`` says that a path has to be chosen."""
         if self.is_open and self._bytes + packet_bytes > self.container_bytes:
             self.is_open = False
             self.formed += 1
@@ -43,11 +43,11 @@ class Former:
         if first:
             self.csn += 1
             self.is_open, self._bytes, self._packets = True, 0, 0
-        place = Place(self.csn, self._packets, first)
+        slot = Slot(self.csn, self._packets, first)
         self._bytes += packet_bytes
         self._packets += 1
         self._last_bytes = packet_bytes
-        return place
+        return slot
 
     def goes_on(self, packet_bytes: int) -> bool:
         """Return whether the next packet belongs to the open container."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
-from testbed.gse.dataplane.serial import unwrap, wrap
+from testbed.gse.dataplane.serial import is_newer_epoch, unwrap, wrap
 from testbed.gse.dataplane.turns import QueueKey, Turns
 
 
@@ -301,8 +301,3 @@ class GrantScheduler:
             if self._queues:
                 self.unused_bytes[self._cause] += tokens - self._tokens
             self._tokens_s = now_s
-
-
-def is_newer_epoch(epoch: int, than: int) -> bool:
-    """Return whether a 16-bit epoch began after another, by serial arithmetic."""
-    return 0 < (epoch - than) & 0xFFFF < 0x8000

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import MAX_AHEAD, Missing, ReorderBuffer
-from testbed.gse.dataplane.serial import unwrap
+from testbed.gse.dataplane.serial import is_newer, unwrap
 
 
 class _Claim(NamedTuple):
@@ -57,7 +57,7 @@ class Inbound:
         What comes late, again or after its queue was closed is none: it speaks for a time that is over.
         """
         self.heard_s = now_s
-        over = self.closed and 0 < (self._closed_psn - psn) & 0xFFFF_FFFF < 0x8000_0000
+        over = self.closed and is_newer(self._closed_psn, psn)
         self.closed = over
         if self.order is None:
             number = unwrap(psn, self._next_psn)

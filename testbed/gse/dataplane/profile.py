@@ -79,9 +79,14 @@ class Profile(BaseModel):
         return self
 
     @property
+    def by_grant(self) -> bool:
+        """Whether senders ask and a destination grants."""
+        return self.admission == "dgsq"
+
+    @property
     def pauses_senders(self) -> bool:
         """Whether there is back-pressure: it is wanted, and something waits in source queues."""
-        return self.back_pressure and self.admission == "dgsq"
+        return self.back_pressure and self.by_grant
 
     def to_json(self) -> dict[str, Any]:
         """Return every setting as JSON, for the manifest."""

@@ -1,4 +1,4 @@
-"""Cumulative 32-bit counters that wrap: differences by serial arithmetic (RFC 1982)."""
+"""Numbers that wrap, of 32 bits and (epochs) of 16: differences and order by serial arithmetic (RFC 1982)."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def wrap(count: int) -> int:
 def unwrap(received: int, near: int) -> int:
     """Return the count whose 32 bits are ``received`` and that is nearest to ``near``; may be negative."""
     return near + ((received - near + _HALF) & _MASK) - _HALF
+
+
+def is_newer(number: int, than: int) -> bool:
+    """Return whether a 32-bit number comes after another."""
+    return 0 < (number - than) & _MASK < _HALF
+
+
+def is_newer_epoch(epoch: int, than: int) -> bool:
+    """Return whether a 16-bit epoch began after another."""
+    return 0 < (epoch - than) & 0xFFFF < 0x8000

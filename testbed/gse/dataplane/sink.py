@@ -8,14 +8,14 @@ from typing import Final
 from testbed.gse.dataplane import wire
 from testbed.gse.dataplane.counters import Counters
 from testbed.gse.dataplane.delays import PathDelays
-from testbed.gse.dataplane.grant import GrantScheduler, Issued, is_newer_epoch
+from testbed.gse.dataplane.grant import GrantScheduler, Issued
 from testbed.gse.dataplane.inbound import Inbound
 from testbed.gse.dataplane.outlet import Outlet
 from testbed.gse.dataplane.place import Place
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.reorder import Missing, ReorderBuffer
 from testbed.gse.dataplane.riders import Riders
-from testbed.gse.dataplane.serial import unwrap
+from testbed.gse.dataplane.serial import is_newer_epoch, unwrap
 from testbed.gse.dataplane.turns import QueueKey
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
@@ -33,7 +33,7 @@ class SinkSide:
     def __init__(self, profile: Profile, place: Place, outlet: Outlet, counters: Counters, now_s: float) -> None:
         self._profile, self._place = profile, place
         # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
-        self._by_grant = profile.admission == "dgsq"
+        self._by_grant = profile.by_grant
         self._congestion_report_s = profile.congestion_report_s
         self._gap_s = profile.gap_s
         self._grant_hold_s = profile.grant_hold_s

@@ -53,7 +53,7 @@ class SourceSide:
     ) -> None:
         self._profile, self._place, self._epoch = profile, place, epoch
         # as its own attributes: compiled code finds those without a look-up by name, which a pydantic model needs
-        self._by_grant = profile.admission == "dgsq"
+        self._by_grant = profile.by_grant
         self._gap_s = profile.gap_s
         self._mark_s = profile.mark_s
         self._reorder_buffer_bytes = profile.reorder_buffer_bytes
@@ -233,11 +233,11 @@ class SourceSide:
         if waited_s > self._mark_s and (marked := mark_congestion(frame)) is not None:
             frame = marked
             self._counters.marked_frames += 1
-        path, place = self._units.choose(queue, frame, leaf, local, now_s)
+        path, slot = self._units.choose(queue, frame, leaf, local, now_s)
         if not queue.backlog_frames:
             queue.former.close()
         fields = (
-            wire.FLAG_FIRST if place.first else 0,
+            wire.FLAG_FIRST if slot.first else 0,
             queue.tc,
             queue.epoch,
             self._place.gsp,
@@ -246,8 +246,8 @@ class SourceSide:
             0 if local else path + 1,
             queue.qid,
             wrap(psn),
-            wrap(place.csn),
-            place.pidx & 0xFFFF,
+            wrap(slot.csn),
+            slot.pidx & 0xFFFF,
             len(frame),
             wrap(sent_before),
             wrap(queue.demand),

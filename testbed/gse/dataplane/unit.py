@@ -6,7 +6,7 @@ import zlib
 from typing import Final
 
 from testbed.gse.dataplane.dgsq import SourceQueue
-from testbed.gse.dataplane.former import Place
+from testbed.gse.dataplane.former import Slot
 from testbed.gse.dataplane.inner import flow_key
 from testbed.gse.dataplane.profile import Profile
 from testbed.gse.dataplane.spread import Spreader
@@ -25,24 +25,24 @@ class UnitChooser:
         self._seed = seed.to_bytes(4, "big")
         self._flowlets: dict[bytes, tuple[int, float]] = {}
 
-    def choose(self, queue: SourceQueue, frame: bytes, leaf: int, local: bool, now_s: float) -> tuple[int, Place]:
-        """Return path (from 0) and place of the next packet of ``queue``. ``local``: not over the fabric at all."""
+    def choose(self, queue: SourceQueue, frame: bytes, leaf: int, local: bool, now_s: float) -> tuple[int, Slot]:
+        """Return path (from 0) and slot of the next packet of ``queue``. ``local``: not over the fabric at all."""
         unit, former = self._unit, queue.former
         if unit != "container":
             former.close()  # every packet is its own container
         elif not local and former.is_open and not self._spread.lives(leaf, queue.path):
             former.close()
-        place = former.place(len(frame))
+        slot = former.place(len(frame))
         if local:
-            return 0, place
+            return 0, slot
         if unit == "flow":
             path = self._by_flow(frame, leaf)
         elif unit == "flowlet":
             path = self._by_flowlet(frame, leaf, now_s)
         else:
-            path = self._spread.choose(leaf, now_s) if place.first else queue.path
+            path = self._spread.choose(leaf, now_s) if slot.first else queue.path
         queue.path = path
-        return path, place
+        return path, slot
 
     def _by_flow(self, frame: bytes, leaf: int) -> int:
         living = self._spread.living(leaf)
