@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import select
+import socket
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from testbed.agent.loop import Loop
+from testbed.agent.sockets import CarrierWatch
 from testbed.fabric.agents import agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.model.fabric_spec import FabricSpec
@@ -46,3 +50,31 @@ def test_waits_that_are_forgotten_are_in_no_percentile() -> None:
     agent.edge.source.waits_s.append(0.5)
     agent.forget_waits()
     assert not agent.edge.source.waits_s
+
+
+class _Overrun:
+    """A netlink socket that has lost messages, once."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._overrun = sock, True
+
+    def recv(self, size: int) -> bytes:
+        if self._overrun:
+            self._overrun = False
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return self._sock.recv(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def test_carriers_are_asked_for_anew_after_messages_were_lost() -> None:
+    watch = CarrierWatch(["lo"])
+    watch.sock = cast("socket.socket", _Overrun(watch.sock))
+    try:
+        heard = watch.changes()
+        while not heard and select.select([watch.sock.fileno()], [], [], 5)[0]:
+            heard = watch.changes()
+        assert [number for number, _carrier in heard] == [0]
+    finally:
+        watch.close()
