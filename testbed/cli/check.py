@@ -14,6 +14,7 @@ import sys
 
 from testbed.cli.options import scenario_from
 from testbed.errors import MachineError, printable
+from testbed.model.estimate import faults_in_doubt
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import json_schema
 from testbed.system.machine import check_scenario, inspect_machine
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"  training  {printable(line)}")
         print(f"  ideally   {scenario.job.ideal.duration_s:.4g} s an iteration")
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
+    for words in faults_in_doubt(scenario):
+        print(f"  beware    {words}")
     return 0
 
 

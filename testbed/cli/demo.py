@@ -1,4 +1,4 @@
-"""The two-minute tour: ring all-reduce under ecmp and gse1 with 3 seeds on the default fabric, a table and figures.
+"""The tour: ring all-reduce under ecmp and gse1 with 3 seeds on the default fabric, a table and figures.
 
 example:
   sudo ./gse demo

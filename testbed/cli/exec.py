@@ -203,6 +203,9 @@ class _Teller:
         kind = event["event"]
         if kind == "output":
             self._show_line(event)
+        elif kind == "output_left_out":
+            where = "raw/rank-*.stdout and .stderr have them"
+            self._say(f"gse: {event['lines']} lines not shown: nobody read them in time; {where}")
         elif kind == "run":
             self._say(f"{event['scheme']} seed {event['seed']}: building the fabric")
         elif kind == "phase" and event["phase"] in ("calibration", "agents", "program"):

@@ -44,7 +44,7 @@ COMMANDS = {
 MOST_PROBLEMS = 50  # printed at once: nobody mends more before trying again
 EXAMPLES = """\
 examples:
-  sudo ./gse demo                                    the two-minute tour
+  sudo ./gse demo                                    the tour: three minutes, six with set-up
   ./gse list                                         what can be run
   sudo ./gse run allreduce_ring --seeds 5            compare the scenario's schemes on 5 seeds
   sudo ./gse run allreduce_ring --set fabric.spines=8 --set workload.size_bytes=4MiB

@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import ValidationError
 
 from testbed.cli.console import Console
@@ -42,8 +41,8 @@ from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import problems_from
-from testbed.results.files import read_input
 from testbed.runs.campaign import Campaign, Outcome
+from testbed.runs.scenario_files import parse_settings, read_fields
 from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
@@ -62,7 +61,6 @@ from testbed.views.fluid import (
 )
 from testbed.views.tables import rendered
 
-MAX_FILE_BYTES: Final = 200_000
 MOST_SEEDS: Final = 10_000
 MOST_FLOWS: Final = 64
 MOST_US: Final = 1e6
@@ -286,25 +284,14 @@ def _cluster(name: str, settings: Sequence[str]) -> ClusterSpec:
     else:
         expected = f"one of {', '.join(CLUSTERS)}, or a .yml file"
         raise ScenarioError(Problem("no such cluster", "CLUSTER", repr(name[:80]), expected))
-    for text in settings:
-        field, equals, value = text.partition("=")
-        if not equals or not field:
-            raise ScenarioError(Problem("is not field=value", f"--set {text[:80]}", repr(text[:80]), "nodes=512"))
-        fields[field] = yaml.safe_load(value)
     try:
-        return ClusterSpec.model_validate(fields)
+        return ClusterSpec.model_validate({**fields, **parse_settings(settings)})
     except ValidationError as error:
         raise ScenarioError(problems_from(error, f"cluster {name}", ClusterSpec)) from None
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(read_input(path, MAX_FILE_BYTES).decode())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ScenarioError(Problem("cannot be read", str(path), " ".join(str(error).split())[:200], "YAML")) from None
-    if not isinstance(fields, dict):
-        raise ScenarioError(Problem("is no cluster", str(path), type(fields).__name__, "a mapping of its fields"))
-    return {"name": re.sub(r"[^a-z0-9_]", "_", path.stem.lower()), **fields}
+    return {"name": re.sub(r"[^a-z0-9_]", "_", path.stem.lower()), **read_fields(path, "cluster")}
 
 
 def _ranks(cluster: ClusterSpec, text: str | None, wrong: list[Problem]) -> list[int]:

@@ -26,7 +26,7 @@ from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
 from testbed.cli.until import add_until, checked_target, reached_lines, until_document
 from testbed.errors import MachineError
-from testbed.model.estimate import run_duration_s
+from testbed.model.estimate import faults_in_doubt, run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.results.store import load
 from testbed.runs.campaign import Campaign, Outcome
@@ -110,6 +110,8 @@ def prepared(scenario: Scenario, args: argparse.Namespace) -> Machine:
     if problems:
         raise MachineError(problems)
     tell_of_others()
+    for words in faults_in_doubt(scenario):
+        print(f"gse: {words}", file=sys.stderr)
     prepare_fabric(scenario.schemes)
     return machine
 

@@ -5,12 +5,14 @@ examples:
   sudo ./gse sweep allreduce_ring --over fabric.spines=1,2,4,8 --set workload.size_bytes=2MiB --json > spines.json
   sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
+  sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
-(docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done. Exit status as of 'gse run'.
+(docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
+missing. Exit status as of 'gse run'.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -68,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_schemes_and_seeds(parser)
     add_repeats(parser)
     add_results(parser)
+    parser.add_argument(
+        "--resume", metavar="DIR", type=Path, help="make the runs a stored sweep has not, and no others"
+    )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
     add_figures(parser)
     parser.add_argument(
@@ -81,8 +86,10 @@ def run(args: argparse.Namespace) -> int:
     if args.again is not None:
         show(load_sweep(args.again), args)
         return 0
-    sweep = sweep_from(args)
-    stored, outcomes = run_sweep(sweep, args)
+    if args.resume is not None:
+        stored, outcomes = resume_sweep(load_sweep(args.resume), args)
+    else:
+        stored, outcomes = run_sweep(sweep_from(args), args)
     for outcome in outcomes:
         if outcome.complaint is not None:
             print(f"gse: {outcome.complaint}", file=sys.stderr)
@@ -93,11 +100,12 @@ def run(args: argparse.Namespace) -> int:
 def _check_request(args: argparse.Namespace) -> None:
     """Refuse what no sweep could be made of. Raises ScenarioError."""
     problems = []
-    if args.again is not None:
+    stored = "--again" if args.again is not None else "--resume" if args.resume is not None else None
+    if stored is not None:
         given = {"SCENARIO": args.scenario, "--over": args.over, "--set": args.settings}
-        given |= {"--schemes": args.schemes, "--seeds": args.seeds}
+        given |= {"--schemes": args.schemes, "--seeds": args.seeds, "--resume": stored == "--again" and args.resume}
         if names := [name for name, value in given.items() if value]:
-            problems.append(Problem("a stored sweep is what it is", "--again", ", ".join(names), "--again DIR alone"))
+            problems.append(Problem("a stored sweep is what it is", stored, ", ".join(names), f"{stored} DIR alone"))
     else:
         if args.scenario is not None and not args.over and (own := builtin_over(args.scenario)) is not None:
             args.over = [own]
@@ -136,18 +144,44 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
 
 def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:
     """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
+    machine = _prepared(sweep, args.results, command)
+    return _make(lambda: create_sweep(args.results, sweep, datetime.now(timezone.utc)), sweep, args, machine)
+
+
+def resume_sweep(stored: StoredSweep, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
+    """Do the same for the runs that a stored sweep has not yet, beside those it has. Raises MachineError."""
+    args.results = stored.runs_dir.parent
+    machine = _prepared(stored.sweep, args.results, "sweep")
+    return _make(lambda: stored, stored.sweep, args, machine, stored.pending)
+
+
+def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
+    """Return the machine, once it was found fit for every point and told of others. Raises MachineError."""
     require_root(command)
-    machine = inspect_machine(args.results)
+    machine = inspect_machine(results_dir)
     problems = machine_problems(sweep, machine)
     if problems:
         raise MachineError(problems)
     tell_of_others()
     prepare_fabric(sweep.schemes)
+    return machine
+
+
+def _make(
+    stored_sweep: Callable[[], StoredSweep],
+    sweep: Sweep,
+    args: argparse.Namespace,
+    machine: Machine,
+    pending: Sequence[int] | None = None,
+) -> tuple[StoredSweep, list[Outcome]]:
+    """Say how long it will take and make the runs, all of them or those that are ``pending``."""
     estimates_s = estimated_s(sweep)
-    print(announcement(sweep, sum(estimates_s)), file=sys.stderr)
+    if pending is not None:
+        estimates_s = [estimates_s[index] for index in pending]
+    print(announcement(sweep, sum(estimates_s), len(estimates_s)), file=sys.stderr)
     outcomes = []
     with interruptible(), CampaignProgress(estimates_s) as progress:
-        stored = create_sweep(args.results, sweep, datetime.now(timezone.utc))
+        stored = stored_sweep()
         campaign = SweepCampaign(
             stored, args.results, machine, on_event=progress.on_event, repeats=args.repeat_disturbed
         )
@@ -156,7 +190,8 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep")
                 outcomes.append(outcome)
         except KeyboardInterrupt:
             made = f"{campaign.stored.done} of {len(stored.runs)} runs were begun"
-            print(f"gse: {made}; to see them: ./gse sweep --again {stored.path}", file=sys.stderr)
+            seen = f"to see them: ./gse sweep --again {stored.path}"
+            print(f"gse: {made}; {seen}; to go on: sudo ./gse sweep --resume {stored.path}", file=sys.stderr)
             raise
     return campaign.stored, outcomes
 
@@ -176,11 +211,15 @@ def estimated_s(sweep: Sweep) -> list[float]:
     return [known[run.point, run.scheme] for run in sweep.order()]
 
 
-def announcement(sweep: Sweep, duration_s: float) -> str:
+def announcement(sweep: Sweep, duration_s: float, runs: int) -> str:
     """Return what is going to happen, in a line."""
     counts = ((len(sweep.points), "value"), (len(sweep.schemes), "scheme"), (len(sweep.seeds), "seed"))
     product = " x ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
-    return f"sweep over {sweep.field}: {product}, {len(sweep.order())} runs, about {duration_text(duration_s)}"
+    return f"sweep over {sweep.field}: {product}, {_of(runs, len(sweep.order()))}, about {duration_text(duration_s)}"
+
+
+def _of(runs: int, all_runs: int) -> str:
+    return f"{all_runs} runs" if runs == all_runs else f"{runs} of {all_runs} runs are missing"
 
 
 def show(stored: StoredSweep, args: argparse.Namespace) -> None:

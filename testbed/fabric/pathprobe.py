@@ -1,6 +1,6 @@
 """Send a real packet from one host to another with scapy and see which links carry it.
 
-Nothing is asked of the controller: the frame itself is caught on the interfaces it crosses.
+Nothing is asked of the controller: the frame itself is caught on the interfaces it crosses, in a GSE frame or bare.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from testbed.errors import NetworkError
 from testbed.model.attachment import Attachment, ip_intf
 from testbed.model.ranks import TCP, Flow
 from testbed.model.topology import Topology
+from testbed.system import packetfilter
 from testbed.system.namespaces import network_namespace_of
 
 ANSWER_WITHIN_S = 2.0
@@ -67,18 +68,26 @@ def probe_path(
         _send(frame, host_pids[source.name], ip_intf(source, attachment), conf)
         sent.append(True)
 
+    sockets = {conf.L2listen(iface=intf): intf for intf in candidates}
+    for sock in sockets:
+        # hundreds of hellos a second would keep the probe waiting on the uplinks after it was seen at its host
+        packetfilter.attach(sock.ins, packetfilter.all_but(layers.ETH_CONTROL))
     sniffer = AsyncSniffer(
-        iface=candidates,
+        opened_socket=sockets,
         store=True,
         # the source address tells the probe from an error message that quotes it
         lfilter=lambda p: IP in p and p[IP].src == flow.src_ip and Raw in p and bytes(p[Raw].load).startswith(mark),
         stop_filter=lambda packet: packet.sniffed_on == last,
         started_callback=listening,
     )
-    sniffer.start()
-    sniffer.join(timeout=ANSWER_WITHIN_S)
-    if sniffer.running:  # the probe did not arrive
-        sniffer.stop()
+    try:
+        sniffer.start()
+        sniffer.join(timeout=ANSWER_WITHIN_S)
+        if sniffer.running:  # the probe did not arrive
+            sniffer.stop()
+    finally:
+        for sock in sockets:
+            sock.close()
     if not sent:
         raise NetworkError("the probe was not sent: scapy could not listen on the fabric's interfaces")
     packets = sorted(sniffer.results or [], key=lambda packet: float(packet.time))

@@ -30,6 +30,7 @@ from testbed.fidelity.outcome import (
 from testbed.fidelity.pace import (
     check_agents_wait,
     check_busy_cores,
+    check_clock_step,
     check_compute_lateness,
     check_foreign_load,
     check_probe_lateness,
@@ -94,6 +95,7 @@ CHECKS: tuple[Check, ...] = (
     check_sender_lateness,
     check_rank_lateness,
     check_compute_lateness,
+    check_clock_step,
     check_probe_lateness,
     check_sampler_lateness,
     check_socket_drops,

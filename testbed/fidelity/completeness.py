@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
+from testbed.evaluation.metrics import span
 from testbed.evaluation.pairs import crossing_bytes
+from testbed.evaluation.records import RunRecord
 from testbed.fidelity.verdict import Evidence, Finding, grade
 from testbed.model.fault_spec import BREAKS
+
+FAULTS: Final = "faults"
 
 
 def check_missing(evidence: Evidence) -> Finding | None:
     """Everything that was to be measured was measured."""
     missing = list(missing_measurements(evidence))
-    return grade("missing", len(missing), f"not measured: {', '.join(missing)}")
+    shown = [faults_words(evidence.run) if name == FAULTS else name for name in missing]
+    return grade("missing", len(missing), f"not measured: {', '.join(shown)}")
+
+
+def faults_words(run: RunRecord) -> str:
+    """Say which faults of a run were never made, and since when it was too late."""
+    made = Counter((event["action"], event["target"]) for event in run.events_named("fault"))
+    planned = Counter((fault.action, fault.target) for fault in run.scenario.faults)
+    never = [
+        f"{action} {target} (planned for {', '.join(f'{s:g}' for s in _times_s(run, action, target))} s)"
+        for action, target in planned - made
+    ]
+    if not never:
+        return FAULTS
+    whole = span(run.tables.iterations)
+    over = f": the workload was over after {whole[1] - whole[0]:.3g} s" if whole else ""
+    return f"{FAULTS}: {', '.join(never)} never made{over}"
+
+
+def _times_s(run: RunRecord, action: str, target: str) -> list[float]:
+    return [fault.t_s for fault in run.scenario.faults if (fault.action, fault.target) == (action, target)]
 
 
 def _cross(evidence: Evidence) -> dict[str, bool]:
@@ -56,7 +82,7 @@ def missing_measurements(evidence: Evidence) -> Iterator[str]:
         "lateness of ranks": any(row.start_lateness_s is not None for row in tables.ranks),
         "computing of ranks": metrics.training is None or bool(tables.computing),
         "operations of training": metrics.training is None or bool(tables.operations),
-        "faults": len(metrics.outages) == len(run.scenario.faults),
+        FAULTS: len(metrics.outages) == len(run.scenario.faults),
         "outage": all(outage.at_most_s is not None for outage in faults),
     }
     return (name for name, there in asked.items() if not there)

@@ -184,6 +184,25 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
+def check_clock_step(evidence: FabricEvidence) -> Finding | None:
+    """Nobody set the machine's clock while arrivals were told by it."""
+    error_s = max(
+        (
+            float(told_s)
+            for name in ("probes_stopped", "crossflows_stopped", "replay_stopped", "mice_stopped")
+            for event in evidence.run.events_named(name)
+            if isinstance(told_s := event.get("receive_error_estimate_s"), int | float)
+        ),
+        default=0.0,
+    )
+    return grade(
+        "clock_step",
+        error_s,
+        f"the machine's clock was set meanwhile: latencies are wrong by up to {error_s * 1000:.3g} ms "
+        f"({limits('clock_step')} s)",
+    )
+
+
 def check_sender_lateness(evidence: FabricEvidence) -> Finding | None:
     """What is sent beside the workload left its hosts when it was due: replayed frames, flows, small messages.
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from testbed.evaluation.program import ProgramMetrics
 from testbed.fidelity.alarms import check_agents
+from testbed.fidelity.completeness import FAULTS, faults_words
 from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
 from testbed.fidelity.outcome import (
     check_calibration,
@@ -23,6 +24,7 @@ from testbed.fidelity.outcome import (
 from testbed.fidelity.pace import (
     check_agents_wait,
     check_busy_cores,
+    check_clock_step,
     check_foreign_load,
     check_probe_lateness,
     check_sampler_lateness,
@@ -48,6 +50,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_busy_cores,
     check_foreign_load,
     check_steal,
+    check_clock_step,
     check_probe_lateness,
     check_sender_lateness,
     check_sampler_lateness,
@@ -97,7 +100,8 @@ def check_traffic(metrics: ProgramMetrics) -> Finding | None:
 def check_missing_of_program(evidence: FabricEvidence, metrics: ProgramMetrics) -> Finding | None:
     """Everything that was to be measured was measured."""
     missing = list(_missing(evidence, metrics))
-    return grade("missing", len(missing), f"not measured: {', '.join(missing)}")
+    shown = [faults_words(evidence.run) if name == FAULTS else name for name in missing]
+    return grade("missing", len(missing), f"not measured: {', '.join(shown)}")
 
 
 def _missing(evidence: FabricEvidence, metrics: ProgramMetrics) -> Iterator[str]:
@@ -116,6 +120,6 @@ def _missing(evidence: FabricEvidence, metrics: ProgramMetrics) -> Iterator[str]
         "CPU of the switches": evidence.usage.switch_thread is not None or run.switched_by_kernel,
         "packet-socket drops": bool(tables.sockets) or run.switched_by_kernel,
         "lateness of samples": bool(run.events_named("sampler_stopped")),
-        "faults": len(run.events_named("fault")) == len(run.scenario.faults),
+        FAULTS: len(run.events_named("fault")) == len(run.scenario.faults),
     }
     return (name for name, there in asked.items() if not there)

@@ -132,6 +132,10 @@ THRESHOLDS = {
     # hosts that wait 64% of their ready time for one of two cores: Poisson flows 6.5 ms, small messages 5.9 ms,
     # bursts 0.9-3.8 ms (their last flows 10 ms).
     "sender_lateness": Threshold(0.01, 0.1, "what leaves late is not the traffic that was asked for any more"),
+    # Measured: 0.3 to 0.9 us, what reading two clocks takes; one that is slewed gains 10 us in 20 ms at most.
+    "clock_step": Threshold(
+        0.001, None, "somebody set the clock that arrivals are told by: latencies of what was under way are wrong by it"
+    ),
     "missing": Threshold(0, None, "what was not measured could have told against the run"),
 }
 
@@ -175,7 +179,7 @@ class Evidence(FabricEvidence):
 
 # Checks that look at what others did to the machine, never at how the run went: a run may be repeated for these without
 # choosing among outcomes.
-OUTSIDE = frozenset({"steal", "foreign_load"})
+OUTSIDE = frozenset({"steal", "foreign_load", "clock_step"})
 
 Check = Callable[[Evidence], Finding | None]
 

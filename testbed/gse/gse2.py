@@ -92,5 +92,9 @@ class Gse2Policy(StaticPolicy):
         found = self._live.link_of(dpid, port)
         if found is None or not self._live.set_end(*found, up=up, now_s=now_s):
             return ()
-        action = "confirmed; the agents use it again after clean seconds" if up else "confirmed; the agents avoid it"
+        action = (
+            "confirmed; the agents use it again after a clean second, or more if it failed often"
+            if up
+            else "confirmed; the agents avoid it"
+        )
         return (link_decision(self._live, found[0], up=up, action=action, now_s=now_s),)

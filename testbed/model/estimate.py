@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from testbed.model.oracle import expected_ecmp, pattern_ideal
@@ -9,7 +10,6 @@ from testbed.model.pattern import pattern_of
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
-from testbed.units import MIB
 
 SETUP_S = 3.0  # capsule, fabric, GSOS
 PER_HOST_S = 0.15  # starting a rank, its share of calibration
@@ -22,7 +22,7 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     work = scenario.workload
     rng = Random(0)
     hosts = place_ranks(topology, scenario.ranks, work.placement, rng)
-    warmup_bytes = min(work.size_bytes, MIB) if work.warmup_size_bytes is None else work.warmup_size_bytes
+    warmup_bytes = work.warmup_bytes
     volume_bytes = work.iterations * work.size_bytes + work.warmup_iterations * warmup_bytes
     if work.mice_only_s is not None:
         return SETUP_S + PER_HOST_S * scenario.fabric.hosts + work.iterations * work.mice_only_s
@@ -40,3 +40,31 @@ def run_duration_s(scenario: Scenario, scheme: str) -> float:
     # of one large iteration: what parts of floats and waiting add is no matter here
     duration_s = pattern_ideal(topology, hosts, pattern, volume_bytes).ideal_s
     return SETUP_S + PER_HOST_S * scenario.fabric.hosts + slowdown * duration_s
+
+
+def ideal_measured_s(scenario: Scenario) -> float:
+    """Return how long all measured iterations last at least."""
+    work = scenario.workload
+    if work.mice_only_s is not None:
+        return work.iterations * work.mice_only_s
+    if (job := scenario.job) is not None:
+        return work.iterations * job.ideal.duration_s
+    topology = Topology(scenario.fabric)
+    hosts = place_ranks(topology, scenario.ranks, work.placement, Random(0))
+    return (
+        work.iterations
+        * pattern_ideal(topology, hosts, pattern_of(scenario, hosts, Random(0)), work.size_bytes).ideal_s
+    )
+
+
+def faults_in_doubt(scenario: Scenario) -> Iterator[str]:
+    """Yield in words each fault that is later than the workload lasts ideally: then a run may end before it is made."""
+    if not scenario.faults:
+        return
+    lasts_s = ideal_measured_s(scenario)
+    for number, fault in enumerate(scenario.faults):
+        if fault.t_s >= lasts_s:
+            yield (
+                f"{fault.action} {fault.target} at {fault.t_s:g} s may never come: what is measured lasts "
+                f"{lasts_s:.3g} s ideally; more workload.iterations, a larger size, or --set faults.{number}.t_s="
+            )

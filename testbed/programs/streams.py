@@ -1,11 +1,13 @@
 """What ranks print: through a pipe each, whole into a file, line by line to a listener.
 
-A line is at most ``MOST_SHOWN_BYTES`` for the listener; a file stops growing at ``MOST_KEPT_BYTES``, which is said.
+A line is at most ``MOST_SHOWN_BYTES`` for the listener, and of a stream that prints without end the listener hears
+``SHOWN_PER_S`` lines a second, and how many it does not; a file stops growing at ``MOST_KEPT_BYTES``, which is said.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,8 @@ MOST_SHOWN_BYTES: Final = 4 * KIB
 MOST_KEPT_BYTES: Final = 256 * MIB
 CHUNK_BYTES: Final = 64 * KIB
 CHUNKS_AT_ONCE: Final = 16  # one rank that never stops printing must not keep others from being heard
+SHOWN_PER_S: Final = 500.0  # nobody reads faster; each line shown costs who shows it some 50 us
+SHOWN_AT_ONCE: Final = 2000.0  # a stack trace of every thread, a table
 
 OnLine = Callable[[str], None]
 
@@ -23,7 +27,8 @@ OnLine = Callable[[str], None]
 class Stream:
     """One stream of one rank. ``write_fd`` is for the rank; ``read`` whenever ``read_fd`` has something."""
 
-    def __init__(self, path: Path, on_line: OnLine) -> None:
+    def __init__(self, path: Path, on_line: OnLine, *, whole: bool = False) -> None:
+        """``whole``: the listener hears every line, however many there are."""
         self.path = path
         self.read_fd, self.write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
@@ -32,6 +37,9 @@ class Stream:
         self._kept_bytes = 0
         self._rest = b""
         self._on_line = on_line
+        self._whole = whole
+        self._may_show, self._may_show_s = SHOWN_AT_ONCE, time.monotonic()
+        self._unshown = 0
 
     def read(self) -> None:
         """Take what is there now. There is no end to be read: ``write_fd`` stays open here until ``close``."""
@@ -53,6 +61,7 @@ class Stream:
         self.read()
         if self._rest:
             self._tell(self._rest)
+        self._tell_of_unshown()
         self._file.close()
         for fd in (self.read_fd, self.write_fd):
             os.close(fd)
@@ -71,4 +80,23 @@ class Stream:
         shown = text if len(text) <= MOST_SHOWN_BYTES else f"{text[:MOST_SHOWN_BYTES]} [...]"
         if shown.strip():
             self.last_line = shown
-        self._on_line(shown)
+        if self._whole or self._may_tell():
+            self._tell_of_unshown()
+            self._on_line(shown)
+        else:
+            self._unshown += 1
+
+    def _may_tell(self) -> bool:
+        """Take one line off what may be shown now, if there is one."""
+        now_s = time.monotonic()
+        self._may_show = min(SHOWN_AT_ONCE, self._may_show + (now_s - self._may_show_s) * SHOWN_PER_S)
+        self._may_show_s = now_s
+        if self._may_show < 1:
+            return False
+        self._may_show -= 1
+        return True
+
+    def _tell_of_unshown(self) -> None:
+        if self._unshown:
+            self._on_line(f"[{self._unshown} lines not shown: they came too fast; {self.path.name} has them]")
+            self._unshown = 0

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from testbed.cli.bars import bar
 
 
-def gsos_lines(method: str, answer: Any) -> Iterator[str]:
-    """Yield the lines to show for the answer to a northbound ``method``."""
-    view = {"status": _status, "paths": _paths, "placement": _placement, "counters": _counters, "events": _events}
+def gsos_lines(method: str, answer: Any, now_s: float) -> Iterator[str]:
+    """Yield the lines to show for the answer to a northbound ``method``; ``now_s`` on the clock of its times."""
+    views: dict[str, Callable[[Any], Iterator[str]]] = {
+        "status": _status,
+        "paths": _paths,
+        "placement": _placement,
+        "counters": _counters,
+        "events": partial(_events, now_s=now_s),
+    }
     try:
-        yield from view[method](answer)
+        yield from views[method](answer)
     except (KeyError, TypeError, AttributeError):  # an answer of another version: show it as it is
         yield json.dumps(answer, indent=2)
 
@@ -55,9 +62,10 @@ def _counters(answer: Any) -> Iterator[str]:
         yield f"{name:<24} {bar(fraction)} {fraction:>4.0%}"
 
 
-def _events(answer: Any) -> Iterator[str]:
+def _events(answer: Any, *, now_s: float) -> Iterator[str]:
     events = answer["events"] if isinstance(answer, dict) else answer
     if not events:
         yield "no decision yet"
     for event in events:
-        yield f"{event['t_s']:.3f}  {event['event']:<10} {event['subject']}: {event['action']} ({event['reason']})"
+        what = f"{event['event']:<10} {event['subject']}: {event['action']} ({event['reason']})"
+        yield f"{now_s - event['t_s']:9.3f} s ago  {what}"

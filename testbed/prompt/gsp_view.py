@@ -17,19 +17,19 @@ def gsp_lines(stats: Sequence[Mapping[str, Any]], name: str, topology: Topology)
             f"{'gaps':>6}{'late':>6}{'reorder max':>12}  bytes by path"
         )
         for node, one in by_name.items():
-            yield _row(node, one)
+            yield _row(node, one, topology)
     elif name in by_name:
         yield from _all_about(by_name[name], topology)
     else:
         yield f"*** gsp {name}: expected one of {', '.join(by_name)}"
 
 
-def _row(node: str, one: Mapping[str, Any]) -> str:
+def _row(node: str, one: Mapping[str, Any], topology: Topology) -> str:
     queues, counters = one["queues"], one["counters"]
     waiting = sum(queue["backlog_bytes"] for queue in queues)
     credit = sum(queue["credit_bytes"] for queue in queues)
     paths = " ".join(f"{size / 1e6:.2f}M" for size in one["path_bytes"])
-    dead = f"  dead: {', '.join(str(path + 1) for path in one['paths_down'])}" if one["paths_down"] else ""
+    dead = f"  dead: {', '.join(topology.path_name(path) for path in one['paths_down'])}" if one["paths_down"] else ""
     paused = f"  paused: {', '.join(map(str, one['paused_ports']))}" if one["paused_ports"] else ""
     return (
         f"{node:<6}{len(queues):>7}{waiting:>9}{credit:>9}{one['grants']:>8}{counters['containers']:>9}"

@@ -34,7 +34,7 @@ from testbed.fabric.faults import apply_fault
 from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
-from testbed.fabric.pathprobe import probe_path
+from testbed.fabric.pathprobe import ProbeResult, probe_path
 from testbed.fabric.unixctl import Unixctl
 from testbed.measurement.netlink import RouteSocket
 from testbed.model.fault_spec import FaultAction, FaultSpec, fault_targets
@@ -120,7 +120,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
         if method not in GSOS_METHODS:
             print(f"*** gsos {method}: expected one of {', '.join(GSOS_METHODS)}")
             return
-        for text in gsos_lines(method, self.gsos.call(method)):
+        for text in gsos_lines(method, self.gsos.call(method), time.monotonic()):
             print(text)
 
     def complete_gsos(self, text: str, *_args: object) -> list[str]:
@@ -205,21 +205,19 @@ class FabricCLI(CLI):  # type: ignore[misc]
     def do_path(self, line: str) -> None:
         """path SRC DST [tcp|udp [SPORT DPORT]] - which spine a flow takes, shown by a real packet.
 
+        Under schemes whose agents spread packets or containers it is the way of this one packet.
         Sends one packet (scapy) and lists the interfaces it was seen leaving. Without ports it is the same flow each
         time, so that what a failure changes can be seen; other ports are another flow.
         """
         words = line.split()
         hosts = {host.name: host for host in self.topology.hosts}
+        if unknown := [word for word in words[:2] if word not in hosts]:
+            print(f"*** path: no host {', '.join(unknown)}; expected two of h1..h{len(hosts)}: path h1 h5")
+            return
         protocol = words[2] if len(words) > 2 else "tcp"
         ports = words[3:] or [str(Random(f"{self.plan.seed}/{words}").choice(SOURCE_PORTS)), "9000"]
         valid_ports = len(ports) == 2 and all(port.isdigit() and 0 < int(port) < 65536 for port in ports)
-        if (
-            len(words) < 2
-            or not set(words[:2]) <= set(hosts)
-            or words[0] == words[1]
-            or protocol not in ("tcp", "udp")
-            or not valid_ports
-        ):
+        if len(words) < 2 or words[0] == words[1] or protocol not in ("tcp", "udp") or not valid_ports:
             print("*** path: expected two hosts, then optionally tcp|udp and two ports: path h1 h5 tcp 40000 9000")
             return
         flow = Flow(
@@ -227,11 +225,21 @@ class FabricCLI(CLI):  # type: ignore[misc]
         )
         result = probe_path(self.topology, self.network.host_pids(), flow, self.network.attachment)
         print(f"{words[0]} > {words[1]} {protocol} {flow.src_port} > {flow.dst_port}: ", end="")
-        print(f"path {result.path}" if result.path else "stays on its leaf" if result.delivered else "lost")
+        print(self._way(result, same_leaf=hosts[words[0]].leaf == hosts[words[1]].leaf))
         for intf, t_s in result.seen:
             print(f"  {t_s * 1e3:8.3f} ms  {intf}")
         if not result.delivered:
             print("  not seen leaving for the target host")
+
+    def _way(self, result: ProbeResult, *, same_leaf: bool) -> str:
+        """Say which path a probe took, and whether the next frame of its flow takes it, too."""
+        if not result.delivered:
+            return "lost"
+        if result.path is None:
+            return "stays on its leaf" if same_leaf else "arrived, but was seen on no uplink"
+        settings = self.plan.settings
+        sprayed = settings.attachment != "none" and not settings.passthrough
+        return f"path {result.path}" + (", this frame: the next may take another" if sprayed else "")
 
     def complete_path(self, text: str, *_args: object) -> list[str]:
         """Complete host names."""

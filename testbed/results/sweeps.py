@@ -61,6 +61,16 @@ class StoredSweep:
         return self.path.absolute().parent.parent
 
     @property
+    def pending(self) -> tuple[int, ...]:
+        """Which runs are to be made yet, in order: those that were not, and the one during which a sweep was ended.
+
+        A run that failed while the sweep went on is a result.
+        """
+        made = [index for index, run in enumerate(self.runs) if run.name is not None]
+        ended_in = made[-1] if made and self.status == "interrupted" and self.runs[made[-1]].error is not None else None
+        return tuple(index for index, run in enumerate(self.runs) if run.name is None or index == ended_in)
+
+    @property
     def done(self) -> int:
         """How many runs were made, finished or failed."""
         return sum(run.name is not None for run in self.runs)

@@ -26,6 +26,7 @@ from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, take_back
 from testbed.results.summary import summarise
+from testbed.runs.eventpipe import taken
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
 from testbed.system.provenance import commit, provenance
@@ -34,7 +35,9 @@ from testbed.system.quiet import await_quiet
 log = logging.getLogger(__name__)
 OnEvent = Callable[[dict[str, Any]], None]
 END_TIMEOUT_S = 10.0
-UNKEPT = frozenset({"output"})  # events that are kept elsewhere: what programs print has files of its own
+UNKEPT = frozenset(
+    {"output", "output_left_out"}
+)  # events that are kept elsewhere: what programs print has files of its own
 QUIET_LONGEST_S = 120.0  # how long a run that others disturbed waits for a better moment before it is made again
 # What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
 UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")
@@ -262,7 +265,7 @@ class Campaign:
         try:
             last_phase, failed = "start", None
             assert process.stdout is not None
-            for line in process.stdout:
+            for line in taken(process.stdout, _is_output, _left_out):
                 log.debug("event %s", line.rstrip())
                 capsule.find_first_process()
                 event = _event_in(line)
@@ -322,9 +325,18 @@ class _Capsule:
             self._starter.wait(END_TIMEOUT_S)
         self._starter.kill()
         self._starter.wait()
-        for stream in (self._starter.stdin, self._starter.stdout):
-            if stream is not None:
-                stream.close()
+        if self._starter.stdin is not None:
+            self._starter.stdin.close()
+
+
+def _is_output(line: str) -> bool:
+    """Tell what a program prints, which is kept in files of its own, without decoding what may be much."""
+    return line.startswith('{"event": "output"')
+
+
+def _left_out(lines: int) -> str:
+    """Return the event that stands for lines nobody took in time."""
+    return json.dumps({"event": "output_left_out", "lines": lines})
 
 
 def _event_in(line: str) -> dict[str, Any] | None:

@@ -22,7 +22,6 @@ from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
 from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
-from testbed.units import MIB
 from testbed.workload.stall import Patience
 
 # An iteration slower than this fraction of the physical limit is no measurement any more but a failure.
@@ -189,5 +188,4 @@ class Plan:
     @property
     def warmup_size_bytes(self) -> int:
         """Array of a warm-up iteration: it opens congestion windows and is not measured."""
-        work = self.scenario.workload
-        return min(work.size_bytes, MIB) if work.warmup_size_bytes is None else work.warmup_size_bytes
+        return self.scenario.workload.warmup_bytes

@@ -101,8 +101,8 @@ def load_builtin(name: str) -> Scenario:
     return scenario
 
 
-def load_file(path: Path) -> Scenario:
-    """Return the scenario in a YAML or JSON file. Raises ScenarioError with every problem."""
+def read_fields(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping in a YAML or JSON file; ``what`` it should be, for messages. Raises ScenarioError."""
     try:
         text = read_input(path, MAX_FILE_BYTES).decode()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL in it
@@ -112,12 +112,17 @@ def load_file(path: Path) -> Scenario:
     try:
         fields = _load_json(text) if is_json else _load_yaml(text)
     except NOT_YAML as error:
-        what, got = f"is not {'JSON' if is_json else 'YAML'}", _reason(error)
-        raise ScenarioError(Problem(what, str(path), got, "a mapping of scenario fields")) from None
+        wrong = f"is not {'JSON' if is_json else 'YAML'}"
+        raise ScenarioError(Problem(wrong, str(path), _reason(error), f"a mapping of {what} fields")) from None
     if not isinstance(fields, dict):
-        raise ScenarioError(
-            Problem("is not a scenario", str(path), type(fields).__name__, "a mapping of scenario fields")
-        )
+        got = "an empty file" if fields is None else type(fields).__name__
+        raise ScenarioError(Problem(f"is not a {what}", str(path), got, f"a mapping of {what} fields"))
+    return fields
+
+
+def load_file(path: Path) -> Scenario:
+    """Return the scenario in a YAML or JSON file. Raises ScenarioError with every problem."""
+    fields = read_fields(path, "scenario")
     return parse_scenario({"name": _name_from(path), **fields}, source=str(path))
 
 

@@ -25,14 +25,15 @@ class SweepCampaign:
     repeats: int = 0  # as a campaign's
 
     def run(self) -> Iterator[Outcome]:
-        """Execute every run in order and yield its outcome; a failed run does not stop the others.
+        """Execute every run that is to be made yet, in order, and yield its outcome; a failed one stops no others.
 
         One that asks for a change first (exit status 2, e.g. the disk is full) does: the next would fail alike. However
         this ends, ``sweep.json`` says what was done. Raises ResultsError when nothing can be stored.
         """
-        finished = False
+        finished, pending = False, self.stored.pending
+        self.stored = replace(self.stored, status="running")
         try:
-            for index in range(len(self.stored.runs)):
+            for index in pending:
                 outcome = self._run(index)
                 self.stored.write()
                 yield outcome

@@ -30,6 +30,7 @@ PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
     "probes have queues of their own there and pass it, so their latency is not the bulk's"
 )
+ABOVE_ONE = "above 1: a link that was idle sends a frame and 2 ms of its rate at once (docs/gse.md)"
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
 # By Monte Carlo of hashing's three outcomes Student's interval covers 78% with three seeds, 92% with five, 94% with
@@ -65,6 +66,8 @@ def run_grid(comparison: Comparison) -> Grid:
         f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
         "paths allow: share of that limit with the flows on the paths they took at the end"
         + ("; with faults or other traffic no bound" if disturbed else ""),
+        "uplinks used: what the uplinks that carried anything carried, of their rate",
+        *((ABOVE_ONE,) if any(_is_above_one(entry) for entry in entries) else ()),
         "probes p50, p99: their latency, the wait in their own host's queue included: a host that sends at line rate "
         "keeps one, a host held up elsewhere does not",
         *((PROBES_PASS_THE_BULK,) if waits else ()),
@@ -88,6 +91,11 @@ def run_grid(comparison: Comparison) -> Grid:
         notes=(*notes, *reasons),
         labels=3,
     )
+
+
+def _is_above_one(entry: Entry) -> bool:
+    shares = (entry.number("efficiency"), entry.number("uplink_utilization"))
+    return any(share is not None and share > 1 for share in shares)
 
 
 def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[str, ...]:

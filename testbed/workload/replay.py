@@ -10,7 +10,6 @@ and exit status 1.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import select
@@ -37,6 +36,7 @@ from testbed.model.cross_spec import ReplaySpec
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
 from testbed.percentile import nearest_rank
+from testbed.system import packetfilter
 from testbed.system.namespaces import network_namespace_of
 from testbed.workload.replay_files import UNMAPPED_FILE
 
@@ -47,7 +47,6 @@ COLLECT_FRAMES: Final = 32  # sent between two looks at what has arrived, at mos
 MOST_TOLD: Final = 20  # frames that cannot be sent, in the event; the file has all
 ETH_P_IP: Final = 0x0800
 SIOCGIFADDR: Final = 0x8915
-SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
 ROOM_BYTES: Final = 4 * 1024 * 1024  # of a receiving socket
 HEAD_BYTES: Final = ETHERNET_BYTES + 20
@@ -85,17 +84,16 @@ class Config(Beside):
 
 def only_replayed(sock: socket.socket) -> None:
     """Let a packet socket see only the heads of IPv4 frames whose source address begins with ``ORIGIN``."""
-    instructions = (  # code, where to go if true, if false, operand: linux/filter.h
-        (0x28, 0, 0, 12),  # the EtherType
-        (0x15, 0, 3, ETH_P_IP),
-        (0x30, 0, 0, ETHERNET_BYTES + 12),  # first byte of the source address
-        (0x15, 0, 1, ORIGIN),
-        (0x06, 0, 0, HEAD_BYTES),
-        (0x06, 0, 0, 0),
-    )
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in instructions))
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program))
+    packetfilter.attach(
+        sock,
+        (
+            (packetfilter.LOAD_HALF, 0, 0, packetfilter.ETHERTYPE_AT),
+            (packetfilter.JUMP_IF_EQUAL, 0, 3, ETH_P_IP),
+            (packetfilter.LOAD_BYTE, 0, 0, ETHERNET_BYTES + 12),  # first byte of the source address
+            (packetfilter.JUMP_IF_EQUAL, 0, 1, ORIGIN),
+            (packetfilter.RETURN, 0, 0, HEAD_BYTES),
+            (packetfilter.RETURN, 0, 0, 0),
+        ),
     )
 
 
@@ -203,9 +201,15 @@ class Replay:
                     break
                 waiting = self._under_way.get((name, _mark(data)))
                 if waiting:
+                    self._give_up(waiting)
                     sent = waiting.popleft()
                     self.received += 1
                     self._note(sent, max(arrival_ns(control) - self.offset.ns - sent.sent_ns, 0) / 1e9)
+
+    def _give_up(self, waiting: deque[_Sent]) -> None:
+        """Note as lost what has the mark of a later frame and is older than any frame may be (marks come again)."""
+        while len(waiting) > 1 and time.monotonic_ns() - waiting[0].sent_ns > self._config.linger_s * 1e9:
+            self._note(waiting.popleft(), None)
 
     def _note(self, sent: _Sent, latency_s: float | None) -> None:
         row = ReplayRow(

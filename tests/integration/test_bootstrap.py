@@ -274,7 +274,10 @@ def test_unprivileged_user_is_told_what_is_needed(checkout: Checkout) -> None:
     status, out, err = checkout.run("list", prefix=NOBODY)
     assert (status, out) == (2, "")
     assert "got uid 65534" in err
-    assert f"sudo {checkout.root}/gse setup" in err
+    assert f"sudo {checkout.root}/gse setup\n" in err
+    status, _, err = checkout.run("test", "--unit", prefix=NOBODY)
+    assert status == 2
+    assert f"sudo {checkout.root}/gse setup --dev" in err
 
 
 @pytest.mark.root

@@ -127,14 +127,20 @@ def test_every_command_of_the_prompt_does_what_it_says() -> None:
     assert "s4 down" in answers["fail s4"] and "s4" not in paths(answers["gsos paths #3"])
     assert "s4 up" in answers["heal s4"] and "GSOS noticed" in answers["heal s4"]
     assert answers["gsos counters"].count("%") >= 2 * 2 * 4
-    assert "l1-s3" in answers["gsos events"]
+    assert re.search(r"^ +[\d.]+ s ago  link.* l1-s3: ", answers["gsos events"], re.MULTILINE)
+
+
+SPRAYED = (
+    r"^h1 > h5 tcp \d+ > 9000: path s[1-4], this frame: the next may take another\n"
+    r".* l1-eth\d\n.* s\d-eth2\n.* l2-eth1$"
+)
 
 
 def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() -> None:
     rate = "sh tc qdisc show dev l1-eth7"  # l1's uplink to s3
     commands = ["gsp", rate, "pingall", "allreduce 256K", "gsp", "gsp l1", "gsp l9"]
     commands += ["silence l1 s2", "sh sleep 1", "gsp", "gsos paths", "allreduce 64K", "heal l1 s2"]
-    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp", ECN]
+    commands += ["slow l1 s3", rate, "heal l1 s3", rate, "sh sleep 1.5", "gsp", ECN, "path h1 h5", "path h1 h2"]
     answers = said(commands, "--scheme", "gse2-n2n")
     before, after, silent, healed = (rows(answers[name]) for name in ("gsp", "gsp #2", "gsp #3", "gsp #4"))
     assert list(before) == list(after) == list(silent) == list(healed) == ["l1", "l2"]
@@ -150,7 +156,7 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     assert answers["gsp l9"] == "*** gsp l9: expected one of l1, l2"
 
     assert re.fullmatch(r"l1-s2 silent in [\d.]+ ms", answers["silence l1 s2"])
-    assert silent["l1"][-2:] == ["dead:", "2"]
+    assert silent["l1"][-2:] == ["dead:", "s2"]
     assert "dead:" not in silent["l2"]  # l2's own link to s2 works
     assert "s2" in paths(answers["gsos paths"])  # the carrier is up: GSOS does not notice
     assert ", 0 wrong elements" in answers["allreduce 64K"]
@@ -161,6 +167,13 @@ def test_links_that_lose_silently_or_are_slow_and_what_the_agents_say_of_it() ->
     assert mbps[1] == pytest.approx(mbps[0] / 10, rel=0.01)
     assert mbps[2] == mbps[0]
     assert answers[ECN].strip() == "1"  # source queues mark
+    assert re.search(SPRAYED, answers["path h1 h5"])
+    assert "stays on its leaf" in answers["path h1 h2"]
+
+
+@pytest.mark.beside
+def test_path_of_a_frame_that_its_host_sprays() -> None:
+    assert re.search(SPRAYED, said(["path h1 h5"], "--scheme", "gse2-e2e")["path h1 h5"])
 
 
 @pytest.mark.beside
@@ -208,6 +221,7 @@ MISTAKES = {
     "gsos bogus": "expected one of status, paths, placement",
     "util soon": "expected a number of seconds",
     "path h1 h1": "*** path: expected two",
+    "path h1 h99": "*** path: no host h99; expected two of h1..h",
     "path h1 h5 sctp": "*** path: expected two",
     "path h1 h5 tcp 0 1": "*** path: expected two",
     "iperf h1": "*** iperf: expected two different hosts",

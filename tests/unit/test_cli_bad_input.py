@@ -188,7 +188,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "code": ("f.yml", b"name: !!python/object/apply:os.system ['touch harm']", "could not determine a constructor"),
     "not UTF-8": ("f.yml", b"\xff\xfe", "cannot be read; got 'utf-8' codec can't decode"),
     "control characters": ("f.yml", b"\x00\x01", "is not YAML"),
-    "empty": ("f.yml", b"", "is not a scenario; got NoneType, expected a mapping of scenario fields"),
+    "empty": ("f.yml", b"", "is not a scenario; got an empty file, expected a mapping of scenario fields"),
     "a list": ("f.yml", b"- a", "is not a scenario; got list"),
     "a text": ("f.yml", b"hello", "is not a scenario; got str"),
     "many levels": ("f.yml", b"[" * 20_000, "too many levels"),

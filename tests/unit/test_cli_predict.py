@@ -77,6 +77,8 @@ def test_training_is_a_table(gse: Gse) -> None:
         (("cluster", "rails_2k", "--set", "nodes=-1", "--set", "tiers=9"), ("nodes", "tiers")),
         (("cluster", "rails_2k", "--flows", "0", "--size", "x", "--schemes", "a"), ("--flows", "--size", "--schemes")),
         (("cluster", "/nowhere/x.yml"), ("cannot be read",)),
+        (("cluster", "rails_2k", "--set", "nodes=["), ("--set nodes", "value is not YAML")),
+        (("cluster", "rails_2k", "--set", "nodes"), ("is not field=value",)),
         (("training", "--gpus", "12", "--ask-us", "x"), ("whole nodes", "--ask-us")),
         (("cluster", "rails_2k", "--step-us", "-1"), ("--step-us",)),
         (("validate", "--only", "nothing"), ("no such case",)),
@@ -85,6 +87,23 @@ def test_training_is_a_table(gse: Gse) -> None:
 def test_bad_input_is_explained(gse: Gse, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     answer = gse("predict", *arguments)
     assert_refused(answer, *words)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not a cluster; got an empty file"),
+        (b"- 1", "is not a cluster; got list"),
+        (b"1: 2", "Keys should be strings"),
+        (b"? [a]\n: 2", "is not YAML"),
+        (b"[" * 20_000, "too many levels"),
+        (b"nodes: 2020-13-45", "is not YAML"),
+        (b"nodes: &n [*n]", "nodes"),
+    ],
+)
+def test_a_bad_file_of_a_cluster_is_explained(gse: Gse, tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "c.yml").write_bytes(content)
+    assert_refused(gse("predict", "cluster", str(tmp_path / "c.yml")), said)
 
 
 def test_predictions_beside_stored_runs(gse: Gse, tmp_path: Path) -> None:

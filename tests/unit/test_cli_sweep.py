@@ -96,6 +96,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
             ["--again: a stored sweep is what it is; got SCENARIO, --over, expected --again DIR alone"],
         ),
         (["--again", "x", "--seeds", "2"], ["--again: a stored sweep is what it is; got --seeds"]),
+        (["--again", "x", "--resume", "x"], ["--again: a stored sweep is what it is; got --resume"]),
+        (
+            [NAME, "--resume", "x"],
+            ["--resume: a stored sweep is what it is; got SCENARIO, expected --resume DIR alone"],
+        ),
+        (["--resume", "x"], ["x/sweep.json: "]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
@@ -129,8 +135,9 @@ def test_what_is_going_to_happen_is_said_with_the_time_it_takes() -> None:
     sweep = sweep_over("fabric.spines", (1, 2, 4), schemes=("gse1", "ecmp"), seeds=(1,))
     estimates_s = estimated_s(sweep)
     assert estimates_s == [run_duration_s(sweep.points[run.point], run.scheme) for run in sweep.order()]
-    said = announcement(sweep, 187.0)
+    said = announcement(sweep, 187.0, 6)
     assert said == "sweep over fabric.spines: 3 values x 2 schemes x 1 seed, 6 runs, about 3 min 07 s"
+    assert announcement(sweep, 30.0, 1).endswith("1 seed, 1 of 6 runs are missing, about 30 s")
 
 
 def test_a_scenario_may_have_a_sweep_of_its_own(gse: Gse, folder: Path, machine: None) -> None:

@@ -407,6 +407,13 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         Level.INVALID,
         "run: else",
     ),
+    (
+        "clock set",
+        event("mice_stopped", receive_error_estimate_s=0.25),
+        "clock_step",
+        Level.SUSPECT,
+        "latencies are wrong by up to 250 ms",
+    ),
     ("late sampler", sampler_late, "sampler_lateness", Level.SUSPECT, "130 ms late"),
     (
         "sockets",
@@ -789,7 +796,10 @@ def test_a_fault_no_iteration_saw_is_no_measured_outage() -> None:
     run = healthy(scenario_of(faults=[{"t_s": 60, "action": "fail", "target": "s1"}]))
     event = {"event": "fault", "t_s": 60.0, "action": "fail", "target": "s1"}
     assert verdict(replace(run, events=(*run.events, event))).reasons == ("not measured: outage",)
-    assert verdict(run).reasons == ("not measured: faults",)
+    (reason,) = verdict(run).reasons
+    assert re.fullmatch(
+        r"not measured: faults: fail s1 \(planned for 60 s\) never made: the workload was over after [\d.]+ s", reason
+    )
 
 
 def test_run_without_any_measured_iteration_is_invalid_not_a_crash() -> None:

@@ -54,7 +54,7 @@ def test_one_line_per_agent_under_a_heading(stats: list[dict[str, Any]]) -> None
     assert rows[0].endswith("  " + " ".join(f"{size / 1e6:.2f}M" for size in stats[0]["path_bytes"]))
     assert int(rows[1].split()[4]) == stats[1]["grants"] > 0
     assert "dead" not in rows[0]
-    assert rows[1].endswith("  dead: 2")
+    assert rows[1].endswith("  dead: s2")
     ends = [match.end() for match in re.finditer(r"\S+(?: max)?", heading)][:10]
     assert [match.end() for match in re.finditer(r"\S+", rows[0])][1:10] == ends[1:]  # under their headings
 

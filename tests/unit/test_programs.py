@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -217,6 +218,29 @@ def test_a_line_without_end_is_told_in_pieces(heard: Heard) -> None:
     assert len(heard.lines) == 1
     assert heard.lines[0].endswith("x [...]")
     heard.stream.close()
+
+
+def test_of_a_stream_that_prints_without_end_some_lines_are_told_and_how_many_are_not(heard: Heard) -> None:
+    chunk = b"".join(b"line %d\n" % number for number in range(5000))
+    for _ in range(10):
+        for at in range(0, len(chunk), 32_768):  # what a pipe holds
+            heard.write(chunk[at : at + 32_768])
+    heard.stream.close()
+    assert heard.stream.path.read_bytes() == chunk * 10
+    left_out = [int(found[1]) for line in heard.lines if (found := re.match(r"\[(\d+) lines not shown", line))]
+    shown = len(heard.lines) - len(left_out)
+    assert streams.SHOWN_AT_ONCE <= shown < 25_000
+    assert shown + sum(left_out) == 50_000
+
+
+def test_a_stream_that_programs_read_is_told_whole(tmp_path: Path) -> None:
+    lines: list[str] = []
+    stream = Stream(tmp_path / "control", lines.append, whole=True)
+    for _ in range(3):
+        os.write(stream.write_fd, b"x\n" * 2000)
+        stream.read()
+    stream.close()
+    assert lines == ["x"] * 6000
 
 
 def test_a_stream_that_never_ends_does_not_fill_the_disk(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,36 @@ def test_what_is_no_capture_is_refused(content: bytes) -> None:
         list(recorded(BytesIO(content), 10))
 
 
+def three_frames(tmp_path: Path, writer: Any) -> bytes:
+    path = tmp_path / "x.pcap"
+    with writer(str(path)) as out:
+        for _ in range(3):
+            out.write(udp())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("writer", [PcapWriter, PcapNgWriter])
+@pytest.mark.parametrize("missing", [1, 5, 100])
+def test_a_capture_that_was_cut_is_not_taken_for_a_shorter_one(tmp_path: Path, writer: Any, missing: int) -> None:
+    whole = three_frames(tmp_path, writer)
+    with pytest.raises(ValueError, match="damaged or cut after frame 2: expected a whole capture; most_frames=2 takes"):
+        list(recorded(BytesIO(whole[:-missing]), 10))
+    assert len(list(recorded(BytesIO(whole[:-missing]), 2))) == 2
+    assert len(list(recorded(BytesIO(whole), 10))) == 3
+
+
+@pytest.mark.parametrize("writer", [PcapWriter, PcapNgWriter])
+def test_a_capture_that_is_damaged_in_the_middle_is_not_read_up_to_there(tmp_path: Path, writer: Any) -> None:
+    whole = three_frames(tmp_path, writer)
+    size = len(bytes(udp())).to_bytes(4, "little")
+    length_at = whole.index(size + size)  # what was kept, and its length on the wire: of the first frame
+    damaged = whole[:length_at] + b"\xff\xff\xff\x7f" + whole[length_at + 4 :]
+    if writer is PcapNgWriter:  # a block says how long it is, too
+        damaged = whole[: length_at - 16] + b"\xff\xff\xff\x7f" + whole[length_at - 12 :]
+    with pytest.raises(ValueError, match="damaged or cut after frame 0"):
+        list(recorded(BytesIO(damaged), 10))
+
+
 # -- before a run ---------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,33 @@ def test_an_interrupted_sweep_says_what_was_done(tmp_path: Path, made: list[Any]
     assert (found.status, found.done) == ("interrupted", 5)
 
 
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, made: list[Any]) -> None:
+    FATES[1] = "a rank died"  # a result: it is not made again
+    FATES[4] = KeyboardInterrupt("interrupted by SIGINT")
+    one = campaign(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        list(one.run())
+    begun = list(made)
+    stored = load_sweep(one.stored.path)
+    assert stored.pending == tuple(range(4, 12))
+    again = SweepCampaign(stored, tmp_path, GOOD)
+    assert len(list(again.run())) == 8
+    order = [(stored.sweep.values[run.point], run.scheme, run.seed) for run in stored.sweep.order()]
+    assert begun == order[:5]
+    assert made[5:] == order[4:]
+    found = load_sweep(stored.path)
+    assert states(found) == ["done", "failed"] + ["done"] * 10
+    assert (found.status, found.pending) == ("finished", ())
+
+
+def test_a_killed_sweep_goes_on_with_the_run_it_was_in(tmp_path: Path, made: list[Any]) -> None:
+    one = campaign(tmp_path)
+    runs = one.run()
+    for _ in range(3):
+        next(runs)
+    assert load_sweep(one.stored.path).pending == tuple(range(3, 12))
+
+
 def test_what_was_done_is_known_while_it_goes_on(tmp_path: Path, made: list[Any]) -> None:
     """Nothing clears up after SIGKILL or a power cut."""
     one = campaign(tmp_path)
