@@ -72,6 +72,7 @@ def probe_path(
     for sock in sockets:
         # hundreds of hellos a second would keep the probe waiting on the uplinks after it was seen at its host
         packetfilter.attach(sock.ins, packetfilter.all_but(layers.ETH_CONTROL))
+        packetfilter.drain(sock.ins)
     sniffer = AsyncSniffer(
         opened_socket=sockets,
         store=True,

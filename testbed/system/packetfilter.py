@@ -6,6 +6,7 @@ import ctypes
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 SO_ATTACH_FILTER: Final = 26
@@ -25,6 +26,13 @@ def attach(sock: socket.socket, instructions: Sequence[Instruction]) -> None:
     sock.setsockopt(
         socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program))
     )
+
+
+def drain(sock: socket.socket) -> None:
+    """Throw away what a socket has received, as before a filter was attached."""
+    with suppress(BlockingIOError):
+        while True:
+            sock.recv(1, socket.MSG_DONTWAIT)
 
 
 def all_but(ethertype: int) -> tuple[Instruction, ...]:
