@@ -244,7 +244,8 @@ def _doubts(case: Case, runs: Sequence[Summary]) -> Iterator[str]:
     for scheme in case.schemes:
         for run in runs:
             if run["scheme"] == scheme and run["reasons"]:
-                yield f"- {scheme}, seed {run['seed']}: {'; '.join(run['reasons'])}"
+                shown = [reason if len(reason) <= 160 else f"{reason[:160]}…" for reason in run["reasons"]]
+                yield f"- {scheme}, seed {run['seed']}: {'; '.join(shown)}"
 
 
 if __name__ == "__main__":
