@@ -2,7 +2,7 @@
 
 examples:
   sudo ./gse test              everything, 20 to 30 minutes on 2 cores
-  ./gse test --unit            no root, seconds
+  ./gse test --unit            no root, some minutes
   sudo ./gse test --full       also the long campaigns
   sudo ./gse test -k failure   only tests whose name matches
 """
