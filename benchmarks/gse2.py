@@ -5,7 +5,7 @@
     benchmarks/gse2.py --only ring,incast --seeds 3
 
 Each case is a ``gse run`` with its runs in DIR/<case>; a campaign that was interrupted goes on where it stopped. Runs
-are not chosen: each scheme and seed counts once, the latest, whatever its verdict.
+are not chosen: each scheme and seed counts once, the latest, whatever its verdict; runs that failed are named.
 """
 
 from __future__ import annotations
@@ -229,6 +229,8 @@ def _section(case: Case, folder: Path) -> Iterator[str]:
         yield f"| {scheme} | {len(mine)} | {counts} | " + " | ".join(cells) + " |"
     yield ""
     yield from _doubts(case, runs)
+    for path in sorted(folder.glob("*/*.failed")):
+        yield f"- failed, and made again: {path.name}"
 
 
 def _cell(column: Column, found: Sequence[float | None]) -> str:

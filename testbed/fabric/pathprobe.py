@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,27 +69,24 @@ def probe_path(
         _send(frame, host_pids[source.name], ip_intf(source, attachment), conf)
         sent.append(True)
 
-    sockets = {conf.L2listen(iface=intf): intf for intf in candidates}
-    for sock in sockets:
-        # hundreds of hellos a second would keep the probe waiting on the uplinks after it was seen at its host
-        packetfilter.attach(sock.ins, packetfilter.all_but(layers.ETH_CONTROL))
-        packetfilter.drain(sock.ins)
-    sniffer = AsyncSniffer(
-        opened_socket=sockets,
-        store=True,
-        # the source address tells the probe from an error message that quotes it
-        lfilter=lambda p: IP in p and p[IP].src == flow.src_ip and Raw in p and bytes(p[Raw].load).startswith(mark),
-        stop_filter=lambda packet: packet.sniffed_on == last,
-        started_callback=listening,
-    )
-    try:
+    with ExitStack() as opened:
+        sockets = {opened.enter_context(closing(conf.L2listen(iface=intf))): intf for intf in candidates}
+        for sock in sockets:
+            # hundreds of hellos a second would keep the probe waiting on the uplinks after it was seen at its host
+            packetfilter.attach(sock.ins, packetfilter.all_but(layers.ETH_CONTROL))
+            packetfilter.drain(sock.ins)
+        sniffer = AsyncSniffer(
+            opened_socket=sockets,
+            store=True,
+            # the source address tells the probe from an error message that quotes it
+            lfilter=lambda p: IP in p and p[IP].src == flow.src_ip and Raw in p and bytes(p[Raw].load).startswith(mark),
+            stop_filter=lambda packet: packet.sniffed_on == last,
+            started_callback=listening,
+        )
         sniffer.start()
         sniffer.join(timeout=ANSWER_WITHIN_S)
         if sniffer.running:  # the probe did not arrive
             sniffer.stop()
-    finally:
-        for sock in sockets:
-            sock.close()
     if not sent:
         raise NetworkError("the probe was not sent: scapy could not listen on the fabric's interfaces")
     packets = sorted(sniffer.results or [], key=lambda packet: float(packet.time))

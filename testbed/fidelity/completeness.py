@@ -27,8 +27,8 @@ def faults_words(run: RunRecord) -> str:
     made = Counter((event["action"], event["target"]) for event in run.events_named("fault"))
     planned = Counter((fault.action, fault.target) for fault in run.scenario.faults)
     never = [
-        f"{action} {target} (planned for {', '.join(f'{s:g}' for s in _times_s(run, action, target))} s)"
-        for action, target in planned - made
+        f"{action} {target} (planned for {', '.join(f'{s:g}' for s in _times_s(run, action, target)[-count:])} s)"
+        for (action, target), count in (planned - made).items()
     ]
     if not never:
         return FAULTS
@@ -38,7 +38,7 @@ def faults_words(run: RunRecord) -> str:
 
 
 def _times_s(run: RunRecord, action: str, target: str) -> list[float]:
-    return [fault.t_s for fault in run.scenario.faults if (fault.action, fault.target) == (action, target)]
+    return sorted(fault.t_s for fault in run.scenario.faults if (fault.action, fault.target) == (action, target))
 
 
 def _cross(evidence: Evidence) -> dict[str, bool]:

@@ -188,7 +188,7 @@ class Ranks:
     def _start_mpi(self) -> None:
         """Start mpirun in the first rank's host; ranks tell of themselves on a pipe."""
         first = self._everyone[0]
-        self._control = Stream(self._log_dir / "mpi-ranks.log", lambda line: self._hear(json.loads(line)), whole=True)
+        self._control = Stream(self._log_dir / "mpi-ranks.log", lambda line: self._hear(json.loads(line)))
         self._supervisor.watch_fd(self._control.read_fd, self._control.read)
         config = self._log_dir / "mpi.json"
         config.write_text(json.dumps(self._mpi_config(self._control)))

@@ -1,13 +1,12 @@
 """What ranks print: through a pipe each, whole into a file, line by line to a listener.
 
-A line is at most ``MOST_SHOWN_BYTES`` for the listener, and of a stream that prints without end the listener hears
-``SHOWN_PER_S`` lines a second, and how many it does not; a file stops growing at ``MOST_KEPT_BYTES``, which is said.
+A line is at most ``MOST_SHOWN_BYTES`` for the listener, who hears every one; a file stops growing at
+``MOST_KEPT_BYTES``, which is said. How many of them are shown to people, ``Shown`` says.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -27,8 +26,7 @@ OnLine = Callable[[str], None]
 class Stream:
     """One stream of one rank. ``write_fd`` is for the rank; ``read`` whenever ``read_fd`` has something."""
 
-    def __init__(self, path: Path, on_line: OnLine, *, whole: bool = False) -> None:
-        """``whole``: the listener hears every line, however many there are."""
+    def __init__(self, path: Path, on_line: OnLine) -> None:
         self.path = path
         self.read_fd, self.write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
@@ -37,9 +35,6 @@ class Stream:
         self._kept_bytes = 0
         self._rest = b""
         self._on_line = on_line
-        self._whole = whole
-        self._may_show, self._may_show_s = SHOWN_AT_ONCE, time.monotonic()
-        self._unshown = 0
 
     def read(self) -> None:
         """Take what is there now. There is no end to be read: ``write_fd`` stays open here until ``close``."""
@@ -61,7 +56,6 @@ class Stream:
         self.read()
         if self._rest:
             self._tell(self._rest)
-        self._tell_of_unshown()
         self._file.close()
         for fd in (self.read_fd, self.write_fd):
             os.close(fd)
@@ -80,23 +74,30 @@ class Stream:
         shown = text if len(text) <= MOST_SHOWN_BYTES else f"{text[:MOST_SHOWN_BYTES]} [...]"
         if shown.strip():
             self.last_line = shown
-        if self._whole or self._may_tell():
-            self._tell_of_unshown()
-            self._on_line(shown)
-        else:
-            self._unshown += 1
+        self._on_line(shown)
 
-    def _may_tell(self) -> bool:
-        """Take one line off what may be shown now, if there is one."""
-        now_s = time.monotonic()
-        self._may_show = min(SHOWN_AT_ONCE, self._may_show + (now_s - self._may_show_s) * SHOWN_PER_S)
-        self._may_show_s = now_s
-        if self._may_show < 1:
+
+class Shown:
+    """Which lines of one stream are shown: all, but of one that prints without end ``SHOWN_PER_S`` a second.
+
+    Each line shown is an event that somebody has to print; hundreds of thousands would hold up who tells of them.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._room, self._room_s = SHOWN_AT_ONCE, now_s
+        self.left_out = 0
+
+    def may_be(self, now_s: float) -> bool:
+        """Take one line off what may be shown now; false, and it is counted in ``left_out``, where there is none."""
+        self._room = min(SHOWN_AT_ONCE, self._room + (now_s - self._room_s) * SHOWN_PER_S)
+        self._room_s = now_s
+        if self._room < 1:
+            self.left_out += 1
             return False
-        self._may_show -= 1
+        self._room -= 1
         return True
 
-    def _tell_of_unshown(self) -> None:
-        if self._unshown:
-            self._on_line(f"[{self._unshown} lines not shown: they came too fast; {self.path.name} has them]")
-            self._unshown = 0
+    def gap(self, name: str) -> str | None:
+        """Return the line that stands for those left out since it was asked for last; ``name`` of the file has them."""
+        count, self.left_out = self.left_out, 0
+        return f"[{count} lines not shown: they came too fast; {name} has them]" if count else None

@@ -35,9 +35,7 @@ from testbed.system.quiet import await_quiet
 log = logging.getLogger(__name__)
 OnEvent = Callable[[dict[str, Any]], None]
 END_TIMEOUT_S = 10.0
-UNKEPT = frozenset(
-    {"output", "output_left_out"}
-)  # events that are kept elsewhere: what programs print has files of its own
+UNKEPT = frozenset({"output", "output_left_out"})  # what programs print has files of its own
 QUIET_LONGEST_S = 120.0  # how long a run that others disturbed waits for a better moment before it is made again
 # What unshare says, depending on its version, when its child was killed: it tries to set a handler for SIGKILL.
 UNSHARE_OF_KILLED = (b"child kill failed: Invalid argument", b"sigprocmask unblock failed: Invalid argument")

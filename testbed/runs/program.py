@@ -28,6 +28,7 @@ from testbed.programs.environment import Place, places
 from testbed.programs.furniture import furnish
 from testbed.programs.ranks import Ranks
 from testbed.programs.request import Request
+from testbed.programs.streams import Shown
 from testbed.results.checks import parse_json
 from testbed.runs.experiment import Emit, Experiment, Fabric, run_capsule
 from testbed.runs.plan import Plan
@@ -53,6 +54,7 @@ class ProgramExperiment(Experiment):
         self._instruments: Instruments | None = None
         self._started = 0
         self._reported = 0
+        self._shown: dict[tuple[int, str], tuple[Place, Shown]] = {}  # by rank and stream
 
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError when the fabric fails; the failure of the program is an event."""
@@ -97,6 +99,8 @@ class ProgramExperiment(Experiment):
         )
         with self._counted(fabric.agents):
             ranks.run()
+        for (_rank, stream), (place, shown) in self._shown.items():
+            self._tell_of_left_out(place, stream, shown)
         self.phase("evaluation")
         self.emit("tcp", hosts=_growth(counted_before, self._count(fabric)))
         self._store_agents(fabric.agents.stats())
@@ -136,7 +140,10 @@ class ProgramExperiment(Experiment):
             self._instruments.note_beginning()  # what ranks do in their first second is not somebody else's doing
 
     def _hear_line(self, place: Place, stream: str, text: str) -> None:
-        self.emit("output", rank=place.rank, host=place.host.name, stream=stream, text=text)
+        shown = self._shown.setdefault((place.rank, stream), (place, Shown(time.monotonic())))[1]
+        if shown.may_be(time.monotonic()):
+            self._tell_of_left_out(place, stream, shown)
+            self.emit("output", rank=place.rank, host=place.host.name, stream=stream, text=text)
         if stream == "stdout" and text.startswith("{") and self._reported < MOST_REPORTED:
             try:
                 values = parse_json(text)
@@ -144,6 +151,11 @@ class ProgramExperiment(Experiment):
                 return
             self._reported += 1
             self.emit("reported", rank=place.rank, host=place.host.name, values=values)
+
+    def _tell_of_left_out(self, place: Place, stream: str, shown: Shown) -> None:
+        gap = shown.gap("mpirun.log" if stream == "mpirun" else f"rank-{place.rank}.{stream}")
+        if gap is not None:
+            self.emit("output", rank=place.rank, host=place.host.name, stream=stream, text=gap)
 
 
 def _users_environment() -> Mapping[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,8 @@ from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Topology
 from testbed.runs.traffic_files import taken_in
+from testbed.workload import replay
+from testbed.workload.replay import Replay
 
 TOPOLOGY = Topology(parse_scenario({"name": "x"}, source="test").fabric)
 HOSTS = {host.name: host for host in TOPOLOGY.hosts}
@@ -205,6 +209,20 @@ def test_a_capture_that_is_damaged_in_the_middle_is_not_read_up_to_there(tmp_pat
         damaged = whole[: length_at - 16] + b"\xff\xff\xff\x7f" + whole[length_at - 12 :]
     with pytest.raises(ValueError, match="damaged or cut after frame 0"):
         list(recorded(BytesIO(damaged), 10))
+
+
+def test_a_mark_that_comes_again_is_not_taken_for_a_frame_lost_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks are of 16 bits: frame 65,537 has that of frame 1, which was lost."""
+    monkeypatch.setattr(replay.time, "monotonic_ns", lambda: 100_000_000_000)
+    config = SimpleNamespace(linger_s=2.0, t0_s=0.0)
+    one = Replay(config, SimpleNamespace(frames=()))  # type: ignore[arg-type]
+    (sent,) = mapped(frame(1, udp())).frames
+    waiting = deque(replay._Sent(sent, at_ns, 0.0) for at_ns in (90_000_000_000, 99_000_000_000, 99_900_000_000))
+    one._give_up(waiting)
+    assert [frame_sent.sent_ns for frame_sent in waiting] == [99_000_000_000, 99_900_000_000]
+    assert len(one._lines) == 1
+    one._give_up(last := deque([replay._Sent(sent, 0, 0.0)]))
+    assert last  # the only one that may have arrived
 
 
 # -- before a run ---------------------------------------------------------------------------------------------
