@@ -91,7 +91,7 @@ class Shown:
         """Take one line off what may be shown now; false, and it is counted in ``left_out``, where there is none."""
         self._room = min(SHOWN_AT_ONCE, self._room + (now_s - self._room_s) * SHOWN_PER_S)
         self._room_s = now_s
-        if self._room < 1:
+        if self._room < (SHOWN_PER_S / 2 if self.left_out else 1):  # gaps are few and long, not one between two lines
             self.left_out += 1
             return False
         self._room -= 1

@@ -226,6 +226,7 @@ def test_of_a_stream_that_prints_without_end_some_lines_are_shown_and_how_many_a
     assert shown.gap("rank-0.stdout") is None
     assert sum(shown.may_be(101.0) for _ in range(5000)) == streams.SHOWN_PER_S
     assert shown.left_out == 5000 - streams.SHOWN_PER_S
+    assert not any(shown.may_be(101.001 * number / 1000) for number in range(1000, 1004))  # not one line at a time
     assert shown.may_be(200.0)
 
 
