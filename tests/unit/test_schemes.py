@@ -39,7 +39,7 @@ def test_every_fabric_has_a_profile_that_can_work(scheme: str, rate: float, mtu:
 def test_default_profile_on_the_default_fabric() -> None:
     profile = profile_of("gse2-n2n", FabricSpec(), GspSpec())
     assert (profile.unit, profile.admission, profile.reorder) == ("container", "dgsq", True)
-    assert profile.container_bytes == 4 * 9014
+    assert (profile.container_bytes, profile.quantum_bytes) == (2 * 9014, 4 * 9014)
     assert profile.grant_hold_s == 2 * 9014 / 1.25e6
     # 1.25 MB/s x (1.5 x 2 x (4 x 7.2112 ms + 2 ms) + 3 x 14.4224 ms) + 36056
     round_trip_s = 2 * (4 * 9014 / 1.25e6 + 0.002)
@@ -74,7 +74,7 @@ def test_schemes_differ_in_what_they_are_about() -> None:
     # hosts share uplinks without knowing of each other: that is all that sets them apart
     n2n, e2e = profiles["gse2-n2n"].to_json(), profiles["gse2-e2e"].to_json()
     assert {name for name in n2n if n2n[name] != e2e[name]} == {"container_bytes", "spread_slack_bytes"}
-    assert e2e["frame_bytes"] <= e2e["container_bytes"] < 2 * e2e["frame_bytes"] < n2n["container_bytes"]
+    assert e2e["frame_bytes"] <= e2e["container_bytes"] < 2 * e2e["frame_bytes"] <= n2n["container_bytes"]
     assert profiles["gse2-e2e"].spread_slack_bytes == profiles["gse2-e2e"].container_bytes
 
 
