@@ -7,6 +7,9 @@ all-gather and the whole input of a reduce-scatter, and ``calc_bw_log`` divides 
 workload, nanoseconds a computation is to take (``time.sleep(_elapsed_time / 1e9)``), and rows that communicate have
 none.
 
+Whose rows they are stands above them: ``[rank0 ~ rank127]``, or for each stage of a pipeline, one after the other in a
+file, ``[ pp_stage0: [rank0, rank1] ]``.
+
 Not kept: ``dst`` and ``src`` (ranks of an operation's group), ``algbw`` and ``busbw`` (they follow from the rest).
 """
 
@@ -42,6 +45,8 @@ TIME: Final = "_elapsed_time"
 NEEDED: Final = ("comm_type", "comm_group", "msg_size", "stage")
 
 _RANKS = re.compile(r"\[rank(\d{1,9}) ?~ ?rank(\d{1,9})\]")
+_STAGE = re.compile(r"\[ ?(pp_stage\d{1,9}): ?\[(rank\d{1,9}(?:, ?rank\d{1,9})*)\] ?\]")
+_NUMBER = re.compile(r"\d+")
 _NOTHING = ("", "None", "nan")
 
 
@@ -114,8 +119,8 @@ def _rows(data: bytes, ranks: _Ranks, findings: Findings) -> Iterator[_Row]:
     for place, line in lines(data, findings):
         if not line.strip():
             findings.known("blank line")
-        elif match := _RANKS.fullmatch(line.strip()):  # the rows that follow are what each of these ranks does
-            ranks.names, ranks.last = line.strip()[1:-1], max(ranks.last, int(match[1]), int(match[2]))
+        elif found := _ranks_below(line.strip()):
+            ranks.names, ranks.last = found[0], max(ranks.last, found[1])
             findings.known("ranks of the rows below")
         elif line.startswith(HEADER):
             columns = tuple(line.strip().split(","))
@@ -129,6 +134,15 @@ def _rows(data: bytes, ranks: _Ranks, findings: Findings) -> Iterator[_Row]:
         else:
             named = dict(zip(columns, cells, strict=True))
             yield _Row(place, named["comm_type"].removeprefix("CommType."), named, ranks.names, line)
+
+
+def _ranks_below(line: str) -> tuple[str, int] | None:
+    """Return what a line calls the ranks that each do the rows below, and the last of them; None: it names none."""
+    if match := _RANKS.fullmatch(line):
+        return line[1:-1], max(int(match[1]), int(match[2]))
+    if match := _STAGE.fullmatch(line):
+        return match[1], max(int(number) for number in _NUMBER.findall(match[2]))
+    return None
 
 
 def split_row(line: str) -> list[str]:

@@ -125,6 +125,16 @@ def test_aicb_of_an_older_header_without_group_sizes() -> None:
     assert [(one.place, one.why.partition(":")[0]) for one in trace.unknown] == [(3, "count=2")]
 
 
+def test_aicb_stages_of_a_pipeline_in_one_file_are_told_apart() -> None:
+    """As in AICB's Llama-65B with eight stages (L65B-M1-C05): taken together they would be one rank's rows."""
+    header, row = "comm_type,comm_group,comm_group_size,msg_size,stage", "CommType.all_reduce,CommGroup.dp_group,2,{},a"
+    lines = ["[ pp_stage0: [rank0, rank1] ]", header, row.format(8), "[ pp_stage1: [rank2, rank3] ]", header]
+    trace = parse("\n".join([*lines, row.format(4)]).encode(), "x")
+    assert facts(trace, "place", "size_bytes", "rank") == [(3, 8, "pp_stage0"), (6, 4, "pp_stage1")]
+    assert (trace.n_ranks, trace.n_unknown) == (4, 0)
+    assert trace.known == (("header", 2), ("ranks of the rows below", 2))
+
+
 def test_aicb_barrier_moves_nothing_and_bytes_it_has_in_the_file_are_unknown() -> None:
     text = (OURS / "aicb-workload.csv").read_text().replace("CommGroup.all,8,0,", "CommGroup.all,8,32768,")
     trace = parse(text.encode(), "x")
