@@ -124,14 +124,17 @@ def _with_computing(stages: Sequence[Iteration], spec: TrainingSpec) -> tuple[tu
 def spread_computing(iteration: Iteration, total_s: float) -> Iteration:
     """Return the iteration with ``total_s`` of computing: forward first, the rest before backward's operations.
 
-    What is backward: phases whose name begins so; all operations where none does.
+    What is backward: phases whose name begins so; all operations where none does. Without any operation on the fabric
+    the rest follows at once.
     """
     backward = [place for place, op in enumerate(iteration.ops) if op.phase.startswith("backward")]
     places = set(backward or range(len(iteration.ops)))
-    each_s = total_s * (1 - FORWARD_FRACTION) / len(places)
+    backward_s = total_s * (1 - FORWARD_FRACTION)
     ops: list[Op] = [Compute("forward", total_s * FORWARD_FRACTION)]
+    if not places:
+        ops.append(Compute("backward", backward_s))
     for place, op in enumerate(iteration.ops):
         if place in places:
-            ops.append(Compute(op.phase, each_s))
+            ops.append(Compute(op.phase, backward_s / len(places)))
         ops.append(op)
     return Iteration(tuple(ops), iteration.local)

@@ -88,6 +88,10 @@ def test_a_smaller_iteration_is_the_same_without_computing() -> None:
         ({**AICB, "trace_groups": ["norm=xx"]}, "trace_groups has norm=xx"),
         ({**SIMAI, "trace_groups": ["norms=dp"]}, "trace_groups names norms"),
         ({**SIMAI, "model": "gpt3-13b"}, "a trace that has computing of its own"),
+        (
+            {**AICB, "model": "llama2-7b", "layout": {"data": 16, "global_batch": 16, "gpus_per_node": 16}},
+            "no operation uses the fabric",
+        ),
         ({"trace": str(TRACES / "param.json"), "layout": {"data": 4, "global_batch": 4}}, "workload.training: "),
     ],
 )
@@ -169,6 +173,8 @@ def test_computing_is_put_first_and_before_what_is_backward() -> None:
     assert [op.duration_s for op in spread.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
     without = spread_computing(Iteration((reduce("x"), reduce("y"))), 9.0)
     assert [op.duration_s for op in without.ops if isinstance(op, Compute)] == pytest.approx([3.0, 3.0, 3.0])
+    alone = spread_computing(Iteration((), (reduce("x"),)), 9.0)  # all of it inside a node
+    assert [op.duration_s for op in alone.ops if isinstance(op, Compute)] == pytest.approx([3.0, 6.0])
 
 
 def test_a_pipeline_has_a_trace_for_each_stage() -> None:
