@@ -217,6 +217,11 @@ def _check_structure(iterations: Sequence[Iteration], native: Native, emulation:
     if alone and any(op.group != "pp" for iteration in iterations for op in iteration.communications):
         mistakes.append(f"hosts={emulation.hosts} with {stages} pipeline stages; expected at least two a stage")
     by_kind = _by_kind(iterations, native.seconds_of)
+    mistakes += [
+        f"{_shown(iterations, kind)}: hosts have no groups of several stages; expected messages alone in pp"
+        for kind in by_kind
+        if kind.group == "pp" and kind.operation != "message"
+    ]
     if not any(by_kind.values()):
         mistakes.append("no operation uses the fabric; expected one (do all groups fit into a node?)")
     else:
@@ -228,8 +233,8 @@ def _check_structure(iterations: Sequence[Iteration], native: Native, emulation:
         raise Mistakes(mistakes)
 
 
-def _idle_kind(iterations: Sequence[Iteration], kind: Kind) -> str:
-    """Say that there is nothing a kind's size could be scaled by."""
+def _shown(iterations: Sequence[Iteration], kind: Kind) -> str:
+    """Return how many operations of a kind there are, and where the first is."""
     found = [
         (stage, op)
         for stage, iteration in enumerate(iterations)
@@ -237,7 +242,12 @@ def _idle_kind(iterations: Sequence[Iteration], kind: Kind) -> str:
         if kind_of(op) == kind
     ]
     stage, op = found[0]
-    what = f"{len(found)} {op.operation} ({op.group}), the first in stage {stage} of {op.size_bytes} bytes"
+    return f"{len(found)} {op.operation} ({op.group}), the first in stage {stage} of {op.size_bytes} bytes"
+
+
+def _idle_kind(iterations: Sequence[Iteration], kind: Kind) -> str:
+    """Say that there is nothing a kind's size could be scaled by."""
+    what = _shown(iterations, kind)
     if kind.operation == "message":
         return f"{what}: no stage sends; expected the sends, too, or these in local"
     return f"{what}: natively no NIC sends for it; expected it in local"

@@ -170,6 +170,18 @@ def test_every_kind_of_groups_keeps_its_share_and_everything_takes_the_same_mult
     assert emulated.duration_s == pytest.approx(found.seconds_factor * natively.duration_s, rel=1e-3)
 
 
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_collectives_of_several_stages_are_refused(hosts: int) -> None:
+    """AICB's initialisation of a pipeline has some; the groups of hosts are within a stage."""
+    stage = Iteration((Compute("f", 1), Communicate("init", "allreduce", "pp", 80_000)))
+    with pytest.raises(Mistakes) as caught:
+        scale([stage, stage], native(), emulation(hosts=hosts))
+    assert caught.value.mistakes == [
+        "2 allreduce (pp), the first in stage 0 of 80000 bytes: hosts have no groups of several stages; expected "
+        "messages alone in pp"
+    ]
+
+
 def test_a_stage_that_only_receives_sends_nothing_and_is_scaled_with_the_others() -> None:
     first, last = (Iteration((Compute("f", 2), message(operation, 50_000))) for operation in ("send", "recv"))
     found = scale([first, last], Native(sent_seconds, 1, 1), emulation(hosts=2, sent_bytes=20_000))
