@@ -170,6 +170,7 @@ class _Reader:
             elif record.kind == "host":
                 self._leave_out(record, "the host's part, beside the accelerator")
             elif record.compute_s is None:
+                self._record_message()  # the rank computes between two messages, however long
                 self._leave_out(record, "computing of unknown duration")
             else:
                 self._compute(record, record.compute_s)
@@ -184,6 +185,7 @@ class _Reader:
             self._compute(record, record.compute_s)
         group = self._groups.get(record.group or "")
         if why := self._why_not(record, group):
+            self._record_message()
             self._leave_out(record, why)
             return
         assert record.operation and record.size_bytes and group  # _why_not

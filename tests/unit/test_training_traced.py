@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,20 @@ def test_messages_that_follow_each_other_in_other_phases_stay_two() -> None:
         SMALL,
     )
     assert [op.operation for op in found.iterations[0].communications] == ["send", "recv"]
+
+
+@pytest.mark.parametrize(
+    "between", [Record(place=2, kind="compute", stage="forward_step"), a_record(2, group="all", stage="forward_step")]
+)
+def test_messages_with_something_between_them_stay_two_though_that_is_left_out(between: Record) -> None:
+    """A stage without known times: the first activation, the next pass, and then an exchange."""
+    send, receive = (
+        a_record(place, operation=name[:4], group="pp", stage="forward_step", name=name)
+        for place, name in ((1, "send_next"), (3, "recv_next"))
+    )
+    found = iterations_of(trace_of(send, between, receive, replace(send, place=4)), SMALL)
+    assert [op.operation for op in found.iterations[0].communications] == ["send", "exchange"]
+    assert [left.place for left in found.left_out] == [2]
 
 
 # -- what is not in them ---------------------------------------------------------------------------------------
