@@ -14,13 +14,14 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from testbed.collectives.operation import MESSAGES, Operation
 from testbed.model.fields import Mistakes
 from testbed.training.groups import Group
 
 Peer = Literal["next", "previous"]
+MAX_BYTES: Final = 2**60  # of an operation: more than any machine holds, and few enough for floating point
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ def _communicate_mistakes(op: Communicate, where: str) -> list[str]:
     mistakes = []
     if op.size_bytes < 1:
         mistakes.append(f"{where}.size_bytes={op.size_bytes}; expected at least 1")
+    if op.size_bytes > MAX_BYTES:
+        mistakes.append(f"{where}.size_bytes={op.size_bytes}; expected at most {MAX_BYTES}")
     if op.operation in MESSAGES and (op.peer is None or op.group != "pp"):
         mistakes.append(
             f"{where}: {op.operation} with group={op.group}, peer={op.peer}; expected pp and next or previous"

@@ -14,6 +14,7 @@ from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.training.model import Transformer
 
 MAX_GPUS = 1 << 20
+MAX_COUNT = 1 << 30  # of sequences and tokens: more than anybody trains with, and few enough for floating point
 
 
 class Layout(Spec):
@@ -31,9 +32,9 @@ class Layout(Spec):
         "gradients, too, so they are reduced every micro-batch; 3 parameters, too (FSDP)",
     )
     sequence_parallel: bool = Field(False, description="norms divided along the sequence among the tensor group")
-    micro_batch: Count = Field(1, ge=1, description="sequences a replica computes at once")
-    global_batch: Count = Field(ge=1, description="sequences of all replicas in an iteration")
-    sequence: Count = Field(4096, ge=1, description="tokens in a sequence")
+    micro_batch: Count = Field(1, ge=1, le=MAX_COUNT, description="sequences a replica computes at once")
+    global_batch: Count = Field(ge=1, le=MAX_COUNT, description="sequences of all replicas in an iteration")
+    sequence: Count = Field(4096, ge=1, le=MAX_COUNT, description="tokens in a sequence")
     # NeMo-Framework-Launcher, auto_configurator/base_configs/llama2_13b.yaml: bucket_cap_mb: 125. PyTorch DDP: 25 MiB.
     bucket_bytes: SizeBytes = Field(125_000_000, ge=1, description="most bytes of gradients communicated at once")
     parameter_element_bytes: Literal[2, 4] = Field(2, description="bf16 or fp32 parameters where they are gathered")

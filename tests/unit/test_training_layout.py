@@ -176,3 +176,9 @@ def test_all_that_does_not_fit_the_model_is_said_at_once() -> None:
 
 def test_sizes_may_have_units() -> None:
     assert layout(data=2, bucket_bytes="25MiB").bucket_bytes == 25 * 2**20
+
+
+def test_numbers_beyond_floating_point_are_refused() -> None:
+    with pytest.raises(ValidationError) as caught:
+        layout(micro_batch=10**400, global_batch=10**400, sequence=10**400)
+    assert [error["loc"] for error in caught.value.errors()] == [("micro_batch",), ("global_batch",), ("sequence",)]

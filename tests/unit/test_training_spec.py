@@ -129,6 +129,15 @@ def test_what_a_trace_says_is_part_of_the_scenario_and_its_file_no_longer_needed
     assert "trace=/other" in _refused(loaded, {"workload.training.trace": "/other"})
 
 
+def test_a_stored_trace_with_sizes_beyond_floating_point_is_refused() -> None:
+    fields = json.loads(json.dumps(with_trace(scenario(AICB)).model_dump(mode="json")))
+    (recorded,) = fields["workload"]["training"]["recorded"]
+    gather = next(record for record in recorded["records"] if "all_gather" in record)
+    gather[gather.index(1_052_672)] = 10**400
+    with pytest.raises(ScenarioError, match="expected at most"):
+        parse_scenario(fields, source="stored")
+
+
 def _refused(loaded: Scenario, changes: dict[str, Any]) -> str:
     with pytest.raises(ScenarioError) as caught:
         override(loaded, changes)

@@ -65,13 +65,17 @@ def test_a_duration_that_cannot_be_is_refused(seconds: float) -> None:
 
 def test_all_mistakes_of_an_iteration_are_said_at_once() -> None:
     with pytest.raises(Mistakes) as caught:
-        Iteration((Compute("f", -1), Compute("f", 1, after=0), reduce(0), Compute("f", 1, after=1)), (reduce(-4),))
+        Iteration(
+            (Compute("f", -1), Compute("f", 1, after=0), reduce(0), Compute("f", 1, after=1)),
+            (reduce(-4), reduce(2**60 + 1)),
+        )
     assert caught.value.mistakes == [
         "ops[0].duration_s=-1; expected a finite number, at least 0",
         "ops[1].after=0; expected the number of one of the 0 operations before it",
         "ops[3].after=1; expected the number of one of the 1 operations before it",
         "ops[2].size_bytes=0; expected at least 1",
         "local[0].size_bytes=-4; expected at least 1",
+        "local[1].size_bytes=1152921504606846977; expected at most 1152921504606846976",
     ]
 
 
