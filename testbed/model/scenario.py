@@ -262,16 +262,18 @@ class Scenario(Spec):
             return
         if self._is_unread:
             return  # its file has yet to be read (``testbed.runs.scenario_files``); then this is asked again
+        group_hosts = self.ranks // training.divided.pipeline
+        if group_hosts > MAX_COLLECTIVE_RANKS:  # said before all of them are rehearsed
+            yield f"workload.training: {group_hosts} hosts a stage; expected at most {MAX_COLLECTIVE_RANKS}"
+            return
         try:
             job = self.job
         except Mistakes as error:
             yield from (
                 f"workload.training: {one.replace('sent_bytes', 'workload.size_bytes')}" for one in error.mistakes
             )
-            return
-        assert job is not None
-        if job.group_hosts > MAX_COLLECTIVE_RANKS:
-            yield f"workload.training: {job.group_hosts} hosts a stage; expected at most {MAX_COLLECTIVE_RANKS}"
+        else:
+            assert job is not None
 
     def _job_mistakes(self) -> Iterable[str]:
         jobs, ranks = self.workload.jobs, self.ranks

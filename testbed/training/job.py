@@ -30,6 +30,7 @@ from testbed.training.spec import TrainingSpec
 from testbed.training.timeline import SecondsOf
 
 MAX_OPERATIONS: Final = 5000  # of a rank in an iteration
+MAX_REHEARSED: Final = 2_000_000  # operations of all hosts together: the rehearsal keeps every one of them
 Kind = tuple[str, Group]
 
 
@@ -209,6 +210,8 @@ def emulated_job(spec: TrainingSpec, *, hosts: int, link_mbps: float, mtu_bytes:
 
     Raises ``Mistakes`` with all that stands against it, or with ``no trace was read``.
     """
+    if hosts < 2:
+        raise Mistakes([f"hosts={hosts}; expected at least 2"])
     native = native_iteration(spec)
     emulation = Emulation(hosts=hosts, link_mbps=link_mbps, sent_bytes=size_bytes, mtu_bytes=mtu_bytes)
     scaled = scale(native.stages, Native.of(spec.divided, spec.hardware), emulation)
@@ -220,6 +223,10 @@ def emulated_job(spec: TrainingSpec, *, hosts: int, link_mbps: float, mtu_bytes:
 def _check_executable(job: EmulatedJob) -> None:
     if job.n_operations > MAX_OPERATIONS:
         raise Mistakes([f"{job.n_operations} operations of a rank; expected at most {MAX_OPERATIONS}"])
+    if job.n_operations * job.hosts > MAX_REHEARSED:
+        raise Mistakes(
+            [f"{job.n_operations} operations of each of {job.hosts} hosts; expected at most {MAX_REHEARSED} together"]
+        )
     assert job.ideal  # whoever waits for ever is found here
 
 

@@ -12,6 +12,7 @@ from testbed.errors import ScenarioError, TraceError
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override, parse_scenario
 from testbed.runs.scenario_files import with_trace
+from testbed.training import job as training_job
 from testbed.training.iteration import Communicate, Compute, Iteration
 from testbed.training.named import NAMED
 from testbed.training.native import spread_computing
@@ -106,6 +107,30 @@ def test_several_mistakes_are_told_at_once() -> None:
 
 def test_too_few_bytes_are_told_by_the_name_of_the_field() -> None:
     assert "workload.size_bytes=" in problems({"preset": "llama2-13b/zero3/1-nic"}, size_bytes=40_000)
+
+
+def scenario_on(fabric: dict[str, int], preset: str = "llama2-13b/dp/1-nic") -> Scenario:
+    about = {"kind": "training", "size_bytes": 4_000_000, "training": {"preset": preset}}
+    return parse_scenario({"name": "x", "fabric": fabric, "workload": about}, source="test")
+
+
+def test_a_single_host_is_refused_in_our_words() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        scenario_on({"leaves": 1, "hosts_per_leaf": 1})
+    assert "the fabric has 1 host" in str(caught.value) and "hosts=1, expected at least 2" in str(caught.value)
+    assert "validation error" not in str(caught.value)
+
+
+def test_too_many_hosts_are_refused_before_they_are_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(*_args: object) -> None:
+        raise AssertionError("rehearsed")
+
+    monkeypatch.setattr(training_job, "execute", execute)
+    with pytest.raises(ScenarioError, match="260 hosts a stage, expected at most 256"):
+        scenario_on({"hosts_per_leaf": 65})
+    monkeypatch.setattr(training_job, "MAX_REHEARSED", 12 * 20 - 1)
+    with pytest.raises(ScenarioError, match="12 operations of each of 20 hosts, expected at most 239 together"):
+        scenario_on({"hosts_per_leaf": 5}, "llama2-13b/zero3/1-nic")
 
 
 def test_other_kinds_have_no_training() -> None:
