@@ -169,6 +169,8 @@ def test_gradients_may_be_reduced_in_fp32() -> None:
     # AICB's GPT-13B with a distributed optimiser reduces twice the bytes it gathers (fp32 gradients, bf16 parameters)
     found = build(TINY, layout(data=2, zero=1, gradient_element_bytes=4), UNIT)
     assert sizes(found) == [("all_gather", 712), ("reduce_scatter", 1424)]
+    found = build(TINY, layout(data=2, zero=1, parameter_element_bytes=4), UNIT)
+    assert sizes(found) == [("all_gather", 1424), ("reduce_scatter", 712)]
 
 
 def test_sharded_gradients_are_reduced_every_micro_batch() -> None:

@@ -100,6 +100,23 @@ def test_what_cannot_be_is_said_with_what_would_do(training: dict[str, Any] | No
     assert said in problems(training)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["all_reduce,dp_group,8000000,step", "reduce,dp_group,8000000,step"], "trace has reduce, expected allreduce"),
+        (["epoch_end,None,0,"], "has no iteration, expected operations or computing"),
+        (["all_reduce,dp_group,8000000,step"] * 20_001, "trace has 20001 records of the rank, expected at most 20000"),
+        (["all_reduce,dp_group,8000000,step"] * 5001, "5001 operations of a rank, expected at most 5000"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "rows",
+)
+def test_traces_that_cannot_be_replayed_are_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+    path = tmp_path / "aicb.csv"
+    path.write_text("\n".join(["comm_type,comm_group,msg_size,stage", *rows]))
+    training = {"trace": str(path), "layout": {"data": 16, "global_batch": 16}}
+    assert said in problems(training, size_bytes=200_000_000)
+
+
 def test_several_mistakes_are_told_at_once() -> None:
     text = problems({"preset": "x", "model": "y", "trace_groups": ["a"]})
     assert all(said in text for said in ("preset=x", "model=y", "trace_groups has a"))
