@@ -41,7 +41,7 @@ from testbed.programs.placeholders import placeholder_problems
 from testbed.programs.request import Request
 from testbed.results.program_summary import summarise_program
 from testbed.runs.campaign import Campaign, Outcome
-from testbed.runs.scenario_files import load
+from testbed.runs.scenario_files import load, with_trace
 from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root
 from testbed.system.command import run as run_command
@@ -143,7 +143,7 @@ def _scenario(args: argparse.Namespace, numbers: dict[str, int | None]) -> Scena
     changes["seeds"] = [loaded.seeds[0] if numbers["seed"] is None else numbers["seed"]]
     if numbers["ranks"] is not None:
         changes["workload.ranks"] = numbers["ranks"]
-    scenario = override(loaded, changes)
+    scenario = with_trace(override(loaded, changes))
     if problems := window_problems(scenario):
         raise ScenarioError(problems)
     refuse_idle(scenario, changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,10 @@ import testbed.cli.exec
 from testbed.cli.console import Console
 from testbed.cli.exec import _show, add_arguments, asked_for, summary_lines
 from testbed.errors import InputError
+from testbed.model.capacity import need
 from testbed.system.command import CommandResult
+
+TRACE = Path(__file__).resolve().parents[1] / "data" / "traces" / "aicb-zero2.csv"
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -57,6 +61,14 @@ def test_fabric_and_placement_are_the_scenarios_and_nothing_is_announced() -> No
 def test_without_options_it_is_the_scenarios_first_scheme_and_seed() -> None:
     scenario, _request = asked_for(parsed("allreduce_ring", "--", "true"))
     assert (len(scenario.schemes), scenario.seeds, scenario.ranks) == (1, (1,), scenario.fabric.hosts)
+
+
+def test_a_trace_is_read_for_what_the_machine_is_asked_for_follows_from_it(tmp_path: Path) -> None:
+    training = {"trace": str(TRACE), "layout": {"data": 16, "global_batch": 16, "zero": 2}, "nic_mbps": 1000}
+    file = tmp_path / "traced.json"
+    file.write_text(json.dumps({"workload": {"kind": "training", "size_bytes": 4_000_000, "training": training}}))
+    scenario, _request = asked_for(parsed(str(file), "--", "true"))
+    assert need(scenario).processes > scenario.ranks
 
 
 def test_every_problem_is_told_at_once(gse: Gse) -> None:
