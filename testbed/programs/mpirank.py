@@ -2,10 +2,10 @@
 
     python -I mpirank.py CONFIG
 
-Sends the command's output where the testbed listens, tells it on the control pipe how the command began and ended,
-and ends as it did. A program of its own, of the standard library alone: -I keeps the user's PYTHON* variables away from
-it, and for the command. CONFIG (JSON): ``control``, ``cwd``, ``ranks``: for each ``argv``, ``environment``, ``stdout``,
-``stderr``, ``host``.
+Sends the command's output where the testbed listens, tells it on the control pipe how the command began, as which
+process it runs and how it ended, and ends as it did. A program of its own, of the standard library alone: -I keeps the
+user's PYTHON* variables away from it, and for the command. CONFIG (JSON): ``control``, ``cwd``, ``ranks``: for each
+``argv``, ``environment``, ``stdout``, ``stderr``, ``host``.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main(config_path: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
+    tell(control, event="running", rank=rank, pid=command.pid)
     status = command.wait()
     tell(control, event="ended", rank=rank, status=status)
     return status if status >= 0 else 128 - status

@@ -18,17 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from testbed.errors import WorkloadError
 from testbed.programs.environment import Files, Place, environment, mpirun_argv, placeholder_values
 from testbed.programs.furniture import enter_argv
 from testbed.programs.placeholders import filled
 from testbed.programs.request import Request
 from testbed.programs.streams import Stream
-from testbed.system.process import Child, how_it_ended, title
+from testbed.system.process import Child, Process, how_it_ended, title
 from testbed.system.supervisor import Supervisor
 
 GRACE_S: Final = 2.0  # between asking and killing
 KILL_TIMEOUT_S: Final = 5.0
 RANK_PROGRAM: Final = Path(__file__).with_name("mpirank.py")
+STOPPED: Final = "has been stopped (by SIGSTOP or a debugger)"
 OnLine = Callable[[Place, str, str], None]
 Tell = Callable[..., None]
 
@@ -38,8 +40,9 @@ class Rank:
     """One rank as far as it is known: not ended while ``ended_s`` is None; ``status`` as subprocess has it."""
 
     place: Place
-    pid: int | None = None
+    pid: int | None = None  # under MPI of what starts its command
     pidfd: int | None = None
+    command: Process | None = None  # what that has started, under MPI; None: not known yet, or ended by then
     ended_s: float | None = None
     status: int | None = None
 
@@ -229,12 +232,23 @@ class Ranks:
                 self._supervisor.watch_fd(rank.pidfd, lambda: self._launcher_ended(rank))
             if said["host"] != rank.place.host.name:
                 self._fail(f"{rank} was started on {said['host']} by mpirun, expected {rank.place.host.name}", rank)
+        elif said["event"] == "running":
+            self._watch_command(rank, said["pid"])
         elif rank.ended_s is None:
             self._note_end(rank, said["status"])
             if said["status"] is None:
                 self._fail(f"{rank} could not be started: {said['message']}", rank)
             elif said["status"] != 0:
                 self._fail(f"{rank} {how_it_ended(said['status'])}{self._last_words(rank)}", rank)
+
+    def _watch_command(self, rank: Rank, pid: int) -> None:
+        """Watch what a launcher has started: it waits for its end, and never hears that it has been stopped."""
+        place = rank.place
+        with suppress(WorkloadError):  # it is gone already: its launcher tells how it ended
+            rank.command = self._supervisor.watch_pid(
+                "rank", pid, name=f"rank {place.rank}", host=place.host.name, on_death="record"
+            )
+            rank.command.may_exit = True
 
     def _launcher_ended(self, rank: Rank) -> None:
         """Hear the end of what starts a rank's command; it dies with it, so one that said nothing was killed."""
@@ -257,8 +271,11 @@ class Ranks:
             if rank is not None and not child.alive and rank.ended_s is None:
                 self._note_end(rank, status)
             if child.failed or (not child.alive and status):
-                how = how_it_ended(status) if not child.alive else "has been stopped (by SIGSTOP or a debugger)"
+                how = how_it_ended(status) if not child.alive else STOPPED
                 bad.append((bool(status and status > 0), f"{rank or child} {how}{self._last_words(rank)}", rank))
+        for rank in self._ranks:
+            if rank.command is not None and rank.command.failed:  # its end is its launcher's to tell: it stopped
+                bad.append((False, f"{rank.command} {STOPPED}{self._last_words(rank)}", rank))
         if bad and self.failure is None:
             _, text, rank = min(bad, key=lambda one: one[0])  # a signal before a status: more likely the cause
             self._fail(text, rank)

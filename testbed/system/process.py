@@ -57,7 +57,7 @@ class Process:
         self.pidfd = os.pidfd_open(pid)
         self.alive = True
         self.failed = False
-        self.may_exit = False  # leaving with status 0 is expected from now on
+        self.may_exit = False  # leaving with status 0, or one that is not ours to ask, is expected from now on
         self.stopping = False  # we are ending it: any status is expected
 
     def __str__(self) -> str:

@@ -308,7 +308,7 @@ class Supervisor:
         if isinstance(process, Child) and process.stdout:
             while process.stdout.open and _readable(process.stdout.fd):
                 self._read(process)
-        if not process.stopping and not (process.may_exit and status == 0):
+        if not process.stopping and not (process.may_exit and not status):  # None: not our child
             account = process.account() if isinstance(process, Child) else None
             self._fail(process, how_it_ended(status), status=status, message=account)
             if process.on_death == "record" and isinstance(process, Child) and process.after_death:

@@ -335,12 +335,13 @@ def test_programs_of_others_finish_correctly(tmp_path: Path, program: str, schem
 
 @pytest.mark.full
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("how", ["exit", "kill", "kill launcher"])
+@pytest.mark.parametrize("how", ["exit", "kill", "kill launcher", "stop"])
 def test_an_mpi_rank_that_fails_is_named(tmp_path: Path, how: str) -> None:
     act = {
         "exit": "os._exit(3)",
         "kill": "os.kill(os.getpid(), 9)",
         "kill launcher": "os.kill(os.getppid(), 9)",
+        "stop": "os.kill(os.getpid(), 19)",
     }[how]
     script = (
         "import os, time\n"
@@ -354,7 +355,12 @@ def test_an_mpi_rank_that_fails_is_named(tmp_path: Path, how: str) -> None:
     assert done.status == 1
     (failed,) = done.events("program_failed")
     assert (failed["rank"], failed["host"]) == (2, "h2")
-    expected = {"exit": "exited with status 3", "kill": "was killed by SIGKILL", "kill launcher": "was killed"}[how]
+    expected = {
+        "exit": "exited with status 3",
+        "kill": "was killed by SIGKILL",
+        "kill launcher": "was killed",
+        "stop": "has been stopped",
+    }[how]
     assert expected in failed["message"]
     assert done.summary["verdict"] == "INVALID"
     ended_s = max(event["t_s"] for event in done.events("rank_ended"))

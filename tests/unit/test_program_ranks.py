@@ -183,6 +183,7 @@ def test_ranks_under_mpi_are_heard_each_by_itself(tmp_path: Path, one_name: None
         ("sys.exit('out of luck')", "exited with status 1; its last words: out of luck"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("os.kill(os.getppid(), signal.SIGKILL)", "was killed"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "has been stopped (by SIGSTOP or a debugger)"),
     ],
 )
 def test_a_rank_under_mpi_that_fails_is_named(tmp_path: Path, one_name: None, act: str, how: str) -> None:

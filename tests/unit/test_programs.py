@@ -309,14 +309,16 @@ def test_a_rank_under_mpi_has_the_environment_of_both(tmp_path: Path) -> None:
     ],
 )
 def test_a_rank_under_mpi_tells_how_its_command_ended(tmp_path: Path, script: str, status: int, told: int) -> None:
-    returned, (started, ended), _printed = mpi_rank(tmp_path, [sys.executable, "-c", script])
+    returned, (started, running, ended), _printed = mpi_rank(tmp_path, [sys.executable, "-c", script])
     assert returned == status
     assert (started["event"], started["rank"], started["host"]) == ("started", 1, socket.gethostname())
+    assert (running["event"], running["rank"]) == ("running", 1)
+    assert running["pid"] not in (started["pid"], os.getpid())
     assert ended == {"event": "ended", "rank": 1, "status": told}
 
 
 def test_a_command_that_cannot_be_started_under_mpi_is_told(tmp_path: Path) -> None:
-    returned, (_started, ended), printed = mpi_rank(tmp_path, ["./not-there"])
+    returned, (_started, _running, ended), printed = mpi_rank(tmp_path, ["./not-there"])
     assert returned == 127
     assert ended["status"] in (126, 127)  # what runs it at the lowest priority says so
     assert "not-there" in printed["stderr"]

@@ -140,6 +140,17 @@ def test_a_watched_grandchild_has_no_status_to_tell(supervisor: Supervisor) -> N
             supervisor.run_until(lambda: False, 10, "nothing")
 
 
+def test_a_watched_grandchild_that_may_exit_is_no_failure_however_it_ended(supervisor: Supervisor) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout
+        watched = supervisor.watch_pid("rank", int(shell.stdout.readline()))
+        watched.may_exit = True
+        os.kill(watched.pid, signal.SIGKILL)
+        supervisor.run_until(lambda: not watched.alive, 10, "the end")
+    run_for(supervisor, 0.05)
+    assert supervisor.deaths == []
+
+
 def test_a_daemon_that_is_gone_cannot_be_watched(supervisor: Supervisor) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
