@@ -130,7 +130,7 @@ class Ranks:
         self._fail(f"no end within {self._request.timeout_s:g} s (--timeout) of {shown}", first)
 
     def _fail(self, text: str, rank: Rank | None) -> None:
-        if self.failure is None:
+        if self.failure is None and not self._over:  # what is ended here has not failed
             place = rank.place if rank else None
             self.failure = Failure(text, place.rank if place else None, place.host.name if place else None)
             self._tell("program_failed", message=text, rank=self.failure.rank, host=self.failure.host)

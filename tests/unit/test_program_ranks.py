@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from synthetic_runs import scenario_of
 
 import testbed.programs.ranks
+from testbed.errors import NetworkError
 from testbed.model.topology import Topology
 from testbed.programs.environment import Files, places
 from testbed.programs.ranks import Failure, Ranks
@@ -55,14 +57,22 @@ def hosts_are_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(
-    folder: Path, code: str, *, timeout_s: float = 30.0, users: dict[str, str] | None = None, mpi: bool = False
+    folder: Path,
+    code: str,
+    *,
+    timeout_s: float = 30.0,
+    users: dict[str, str] | None = None,
+    mpi: bool = False,
+    told: Told | None = None,
+    beside: Callable[[Supervisor], object] = lambda _supervisor: None,
 ) -> tuple[Failure | None, Told]:
-    """Run Python code as every rank; ``rank`` is a number in it."""
+    """Run Python code as every rank; ``rank`` is a number in it. ``beside`` starts what is not the program's."""
     script = f"import os, signal, sys, time\nrank = int(os.environ['RANK'])\n{code}\n"
     request = Request(argv=(sys.executable, "-c", script), cwd=str(folder), timeout_s=timeout_s, mpi=mpi)
     everyone = places(Topology(scenario_of().fabric).hosts[:N], "none")
-    told = Told()
+    told = told or Told()
     with Supervisor(time.monotonic()) as supervisor:
+        beside(supervisor)
         ranks = Ranks(
             supervisor,
             request,
@@ -221,3 +231,24 @@ def test_a_rank_that_mpirun_starts_elsewhere_is_said(tmp_path: Path) -> None:
     assert failure is not None
     assert "was started on" in failure.text
     assert "by mpirun, expected h" in failure.text
+
+
+def test_ranks_that_are_ended_with_the_fabric_have_not_failed(tmp_path: Path, one_name: None) -> None:
+    """The fabric is the cause. This mpirun waits for its ranks, so that each tells how it was ended."""
+    patient = MPIRUN.replace("statuses =", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nstatuses =")
+    switches = (
+        "import os, sys, time\n"
+        f"while not all(os.path.exists(f'{tmp_path}/began-{{rank}}') for rank in range({N})): time.sleep(0.05)\n"
+        "time.sleep(0.3)\n"
+        "sys.exit(3)\n"
+    )
+
+    def start_switches(supervisor: Supervisor) -> None:
+        supervisor.start("vswitchd", [sys.executable, "-c", switches], name="the switches")
+
+    told = Told()
+    code = f"open('{tmp_path}/began-' + str(rank), 'w').close()\n{WAIT}"
+    with pytest.raises(NetworkError, match="the switches .*exited with status 3"):
+        run_mpi(tmp_path, code, mpirun=patient, told=told, beside=start_switches)
+    assert told.of("program_failed") == []
+    assert told.statuses == {0: -15, 1: -15, 2: -15}
