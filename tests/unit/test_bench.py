@@ -147,6 +147,17 @@ def test_what_is_wrong_invalid_or_missing_is_seen(tmp_path: Path) -> None:
     assert "INVALID: 7 elements" in text
 
 
+def test_what_nobody_checked_is_not_called_right(tmp_path: Path) -> None:
+    def dying(run: SweepRun, record: RunRecord) -> RunRecord | str | None:
+        return "a rank died" if run.scheme == "gse1" or run.point == 1 else record
+
+    found = results(tmp_path, "allreduce", dying)
+    said = [line.partition(" : ")[2] for line in bench_lines(found) if line.startswith("# Out of bounds values")]
+    assert said == ["0, 1 of 2 sizes not checked", "-"]
+    schemes = bench_document(found)["schemes"]
+    assert [schemes[scheme]["wrong_elements"] for scheme in SCHEMES] == [0, None]
+
+
 def test_the_document_says_the_same(tmp_path: Path) -> None:
     document = json.loads(json.dumps(bench_document(results(tmp_path, "allreduce/double_tree"))))
     assert (document["operation"], document["algorithm"], document["redop"], document["root"]) == (
