@@ -30,6 +30,7 @@ from testbed.views.sweep import sweep_results
 
 FIELD = "workload.size_bytes"
 MOST_SIZES = 64
+USUAL = {"workload.iterations": 5, "workload.warmup_iterations": 1}  # as the help of -n and -w says
 # all_gather, allgather, all-gather and all_gather_perf are one
 OPERATIONS = {"".join(operation.split("_")): operation for operation in ALGORITHMS}
 
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--minbytes", metavar="SIZE", default="64K", help="smallest size (default: 64K)")
     parser.add_argument("-e", "--maxbytes", metavar="SIZE", default="4M", help="largest size (default: 4M)")
     parser.add_argument("-f", "--stepfactor", metavar="N", default="2", help="factor between sizes (default: 2)")
-    parser.add_argument("-n", "--iters", metavar="N", default="5", help="measured iterations of a size (default: 5)")
-    parser.add_argument("-w", "--warmup-iters", metavar="N", default="1", help="iterations before them (default: 1)")
+    parser.add_argument("-n", "--iters", metavar="N", help="measured iterations of a size (default: 5)")
+    parser.add_argument("-w", "--warmup-iters", metavar="N", help="iterations before them (default: 1)")
     parser.add_argument("--algorithm", metavar="A", help="e.g. halving_doubling (default: the operation's first)")
     parser.add_argument(
         "--group-ranks", metavar="N", help="of hierarchical: ranks of a group (default: hosts of a leaf)"
@@ -128,15 +129,18 @@ def _changes(args: argparse.Namespace, problems: list[Problem]) -> dict[str, Any
         "workload.root": ("--root", args.root, 0),
     }
     for field, (option, text, least) in numbers.items():
-        if text is not None and (number := _number(option, text, least, problems)) is not None:
-            changes.setdefault(field, number)
+        if text is not None and field in changes:
+            problems.append(Problem("a setting twice", f"{option}, --set {field}", "both", "one of them"))
+        elif text is not None and (number := _number(option, text, least, problems)) is not None:
+            changes[field] = number
     if args.scheme:
-        if args.schemes is not None:
-            problems.append(Problem("schemes twice", "--scheme, --schemes", "both", "one of them"))
+        if args.schemes is not None or "schemes" in changes:
+            other = "--set schemes" if args.schemes is None else "--schemes"
+            problems.append(Problem("schemes twice", f"--scheme, {other}", "both", "one of them"))
         changes["schemes"] = args.scheme
     for field in sorted({"workload.kind", "workload.collective", FIELD} & changes.keys()):
         problems.append(Problem("not for --set here", f"--set {field}", "a value", "COLLECTIVE, --algorithm, -b, -e"))
-    return changes
+    return {**USUAL, **changes}
 
 
 def _number(option: str, text: str, least: int, problems: list[Problem]) -> int | None:

@@ -46,6 +46,9 @@ def test_everything_else_is_a_field_of_the_scenario() -> None:
     assert (point.workload.root, point.workload.flows_per_hop) == (3, 2)
     grouped = asked("allreduce", "--algorithm", "hierarchical", "--group-ranks", "2").points[0].collective
     assert grouped is not None and grouped.group_ranks == 2
+    assert asked("allreduce", "--set", "workload.iterations=3").points[0].workload.iterations == 3
+    usual = asked("allreduce").points[0].workload
+    assert (usual.iterations, usual.warmup_iterations) == (5, 1)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,8 @@ def test_everything_else_is_a_field_of_the_scenario() -> None:
         (["allreduce", "--root", "1"], ["allreduce/ring: root=1, expected none: it has no root"]),
         (["all_gather", "--algorithm", "doubling", "--set", "workload.ranks=12"], ["expected a power of two"]),
         (["allreduce", "--scheme", "ecmp", "--schemes", "gse1"], ["--scheme, --schemes: schemes twice; got both"]),
+        (["allreduce", "--scheme", "ecmp", "--set", "schemes=[gse1]"], ["--scheme, --set schemes: schemes twice"]),
+        (["allreduce", "-n", "9", "--set", "workload.iterations=3"], ["-n, --set workload.iterations: a setting"]),
         (["allreduce", "--set", "workload.size_bytes=1M"], ["--set workload.size_bytes: not for --set here"]),
         (["allreduce", "--scheme", "fast"], ["schemes.0: not valid; got 'fast'"]),
         (["nothing", "-b", "x", "-f", "y", "--seeds", "0"], ["COLLECTIVE: ", "-b: ", "-f: ", "--seeds: "]),
