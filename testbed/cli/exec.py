@@ -55,6 +55,13 @@ MAX_TIMEOUT_S: Final = 7 * 86_400.0
 OPEN_MPI: Final = re.compile(r"\(Open MPI\) 4\.")
 MOST_REPORTED_SHOWN: Final = 20
 PREFIX: Final = "exec_"
+# Fields that are decided otherwise here, so that --set would be overruled without a word.
+OTHERWISE: Final = {
+    "name": "the name of the scenario",
+    "schemes": "--scheme",
+    "seeds": "--seed",
+    "workload.announce": "nothing: programs announce no flows",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +128,7 @@ def asked_for(args: argparse.Namespace) -> tuple[Scenario, Request]:
     timeout_s = _timeout_s(args.timeout, problems)
     problems += placeholder_problems(args.argv)
     problems += _program_problems(args.argv[0])
+    problems += _set_problems(args)
     if args.mpi:
         problems += _mpi_problems()
     scenario = None
@@ -168,6 +176,14 @@ def _timeout_s(text: str, problems: list[Problem]) -> float | None:
     expected = f"seconds, more than 0 and at most {MAX_TIMEOUT_S:g}"
     problems.append(Problem("not a time", "--timeout", repr(text[:80]), expected))
     return None
+
+
+def _set_problems(args: argparse.Namespace) -> Iterator[Problem]:
+    """Yield every ``--set`` of a field that is said otherwise here."""
+    otherwise = OTHERWISE if args.ranks is None else {**OTHERWISE, "workload.ranks": "--ranks alone"}
+    fields = {text.partition("=")[0].strip() for text in args.settings}
+    for field in sorted(fields & otherwise.keys()):
+        yield Problem("not for --set here", f"--set {field}", "a value", otherwise[field])
 
 
 def _program_problems(name: str) -> Iterator[Problem]:

@@ -63,6 +63,11 @@ def test_without_options_it_is_the_scenarios_first_scheme_and_seed() -> None:
     assert (len(scenario.schemes), scenario.seeds, scenario.ranks) == (1, (1,), scenario.fabric.hosts)
 
 
+def test_ranks_may_be_set_where_no_option_says_so() -> None:
+    scenario, _request = asked_for(parsed("allreduce_ring", "--set", "workload.ranks=8", "--", "true"))
+    assert scenario.ranks == 8
+
+
 def test_a_trace_is_read_for_what_the_machine_is_asked_for_follows_from_it(tmp_path: Path) -> None:
     training = {"trace": str(TRACE), "layout": {"data": 16, "global_batch": 16, "zero": 2}, "nic_mbps": 1000}
     file = tmp_path / "traced.json"
@@ -98,6 +103,10 @@ def test_every_problem_is_told_at_once(gse: Gse) -> None:
         (["--timeout", "nan"], "--timeout: not a time; got 'nan'"),
         (["--timeout", "inf"], "--timeout: not a time; got 'inf'"),
         (["--set", "nonsense"], "is not field=value"),
+        (["--set", "schemes=[gse2-n2n]"], "--set schemes: not for --set here; got a value, expected --scheme"),
+        (["--set", "seeds=[7]"], "--set seeds: not for --set here; got a value, expected --seed"),
+        (["--set", "workload.announce=true"], "--set workload.announce: not for --set here"),
+        (["--ranks", "8", "--set", "workload.ranks=4"], "--set workload.ranks: not for --set here"),
     ],
 )
 def test_each_option_is_checked(gse: Gse, options: list[str], said: str) -> None:
