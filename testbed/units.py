@@ -8,7 +8,8 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?\s*$", re.IGNORECASE)
+# More digits than any size has; 309 would be infinite as a float.
+_SIZE = re.compile(r"^\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMG]?)(?:i?B)?\s*$", re.IGNORECASE)
 _FACTORS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
 
 
