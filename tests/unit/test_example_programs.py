@@ -75,3 +75,19 @@ def test_an_allreduce_that_did_nothing_is_not_right_because_the_one_before_was(
 
     assert mpi_status(monkeypatch, add_once) == 1
     assert json.loads(capsys.readouterr().out)["wrong"] == 3 * 1024
+
+
+# --- iperf3 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("statuses", "good"), [((0, 0), True), ((0, 1), False), ((0, -9), False), ((-11, -9), False)])
+def test_a_server_that_was_killed_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, int], good: bool
+) -> None:
+    program, ends = load("iperf3_pairs"), iter(statuses)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(sys, "argv", ["iperf3_pairs.py"])
+    started = SimpleNamespace(Popen=lambda argv: SimpleNamespace(wait=lambda: next(ends)))
+    monkeypatch.setattr(program, "subprocess", started)
+    assert (program.main() == 0) is good
