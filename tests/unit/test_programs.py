@@ -219,6 +219,17 @@ def test_a_line_without_end_is_told_in_pieces(heard: Heard) -> None:
     heard.stream.close()
 
 
+def test_a_line_too_long_to_be_a_report_is_cut_and_the_documents_say_how_long(heard: Heard) -> None:
+    report = json.dumps({"x": "y" * streams.MOST_SHOWN_BYTES})
+    heard.write(report.encode() + b"\n")
+    heard.stream.close()
+    with pytest.raises(ValueError):
+        json.loads(heard.lines[0])
+    for page in ("exec.md", "results-format.md"):
+        said = (PROJECT / "docs" / page).read_text()
+        assert f"a JSON object of at most {streams.MOST_SHOWN_BYTES} bytes" in said, page
+
+
 def test_of_a_stream_that_prints_without_end_some_lines_are_shown_and_how_many_are_not() -> None:
     shown = Shown(100.0)
     assert sum(shown.may_be(100.0) for _ in range(5000)) == streams.SHOWN_AT_ONCE
