@@ -120,16 +120,22 @@ def test_a_rank_is_told_who_it_is_and_which_interface_has_its_address(scheme: st
         "MASTER_ADDR": "10.0.1.1",
         "MASTER_PORT": "29500",
         "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
+        "TP_SOCKET_IFNAME": interface,
         "GSE_HOST": "h3",
         "GSE_HOSTFILE": "/run/hosts",
+        "HOSTNAME": "h3",
         "PATH": "/bin",
         "OMP_NUM_THREADS": "4",
         "PYTHONUNBUFFERED": "1",
         "OMPI_MCA_coll": "tuned",
         "OMPI_MCA_btl": "tcp,self",
         "OMPI_MCA_btl_tcp_if_include": "10.0.0.0/8",
+        "OMPI_MCA_oob_tcp_if_include": "10.0.0.0/8",
         "OMPI_MCA_plm_rsh_agent": "/run/enter",
+        "OMPI_MCA_orte_tmpdir_base": "/run/scratch",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }
     assert {name: told.get(name) for name in expected} == expected
 
