@@ -26,6 +26,14 @@ MAX_RECORDS: Final = 20_000  # of a trace; a rank goes through all of them
 MAX_UNKNOWN: Final = 20
 MAX_GPUS: Final = 1 << 16  # of a job that is to be scaled down: all its groups are gone through
 AcceleratorName = Literal["a100", "h100"]
+# zero and micro_batch change as little beside a trace, but say what the file is of
+DECIDED_BY_TRACES: Final = (
+    "sequence_parallel",
+    "bucket_bytes",
+    "parameter_element_bytes",
+    "gradient_element_bytes",
+    "overlap",
+)
 DEFAULT_MFU: Final = 0.45  # an assumption of ours, of the size that well-tuned jobs report
 assert set(get_args(AcceleratorName)) == set(ACCELERATORS)
 
@@ -205,7 +213,7 @@ class TrainingSpec(Spec):
     def _source_mistakes(self) -> Iterator[str]:
         if self.preset is not None:
             said = [name for name in ("model", "trace", "layout") if getattr(self, name) is not None]
-            said += [name for name in ("accelerator", "mfu", "nic_mbps") if name in self._changed]
+            said += [name for name in ("accelerator", "mfu", "nic_mbps") if name in _changed(self)]
             if said:
                 yield f"preset={self.preset} with {', '.join(said)}; expected these unset: the preset says it"
             return
@@ -216,11 +224,6 @@ class TrainingSpec(Spec):
         if self.layout is None:
             yield f"layout unset with {'a trace' if self.trace is not None else 'a model'}; expected a layout"
 
-    @property
-    def _changed(self) -> set[str]:
-        fields = type(self).model_fields
-        return {name for name in fields if getattr(self, name) != fields[name].default}
-
     def _trace_mistakes(self) -> Iterator[str]:
         if self.trace is None:
             said = [name for name in ("trace_rank", "trace_iteration") if getattr(self, name) is not None]
@@ -230,8 +233,21 @@ class TrainingSpec(Spec):
         elif self.recorded and (found := tuple(one.source for one in self.recorded)) != self.files:
             shown = ", ".join(found[:MAX_UNKNOWN])
             yield f"trace={self.trace}, but recorded is of {shown}; expected recorded to be empty"
-        if self.trace is not None and self.layout is not None and self.layout.pipeline != len(self.files):
+        if self.trace is None:
+            return
+        said = [f"layout.{name}" for name in DECIDED_BY_TRACES if self.layout and name in _changed(self.layout)]
+        if said:
+            yield f"{', '.join(said)} with a trace; expected these unset: the trace has its operations as they are"
+        said = [name for name in ("accelerator", "mfu") if self.model is None and name in _changed(self)]
+        if said:
+            yield f"{', '.join(said)} with a trace and no model; expected these unset, or the model that is computed"
+        if self.layout is not None and self.layout.pipeline != len(self.files):
             yield (
                 f"traces of {len(self.files)} stages with layout.pipeline={self.layout.pipeline}; expected one of each "
                 "stage: the first in trace, the others in trace_stages"
             )
+
+
+def _changed(spec: Spec) -> set[str]:
+    fields = type(spec).model_fields
+    return {name for name in fields if getattr(spec, name) != fields[name].default}

@@ -84,6 +84,11 @@ def test_a_smaller_iteration_is_the_same_without_computing() -> None:
         ({**DENSE, "trace_iteration": 1}, "trace_iteration without a trace"),
         ({**AICB, "layout": {**AICB["layout"], "pipeline": 2, "zero": 0}}, "traces of 1 stages with layout.pipeline=2"),  # type: ignore[dict-item]
         ({**AICB, "layout": {"data": 8, "global_batch": 8}}, "group dp of 16 ranks, expected 8"),
+        (
+            {**AICB, "mfu": 0.5, "layout": {**AICB["layout"], "overlap": False}},  # type: ignore[dict-item]
+            "layout.overlap with a trace, expected these unset",
+        ),
+        ({**AICB, "mfu": 0.5}, "mfu with a trace and no model"),
         ({**AICB, "trace_iteration": 2}, "trace_iteration=2, expected one of 0..1"),
         ({**AICB, "trace_rank": "7"}, "trace_rank=7, expected one of"),
         ({**AICB, "trace_groups": ["norm=xx"]}, "trace_groups has norm=xx"),
