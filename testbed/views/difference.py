@@ -248,8 +248,8 @@ def difference(
         raise ResultsError(problems)
     kept = [_Cell(cell.question, cell.scheme, *both) for cell, both in zip(cells, used, strict=True)]
     rows = _rows(kept, margin, only)
-    if not any(row.p is not None for row in rows) and not all(row.is_constant for row in rows):
-        got = "; ".join(sorted({row.found.untested for row in rows if row.found.untested}))
+    if not any(row.p is not None for row in rows) and not _all_the_same(rows):
+        got = "; ".join(sorted({_why_untested(row) for row in rows})) or "not measured in any run"
         expected = f"at least {LEAST_RUNS} runs of each, best of the same seeds"
         raise ResultsError(Problem("nothing can be tested", f"{a.name} and {b.name}", got, expected))
     sides = [
@@ -262,6 +262,23 @@ def difference(
         for index, one in enumerate((a, b))
     ]
     return Difference(sides[0], sides[1], _settings(kept), rows, tuple(unmatched), alpha, margin)
+
+
+def _all_the_same(rows: Sequence[Row]) -> bool:
+    """Whether there are numbers, of runs enough on both sides to tell, and none of them differs."""
+    return bool(rows) and all(row.is_constant and not _has_too_few(row.found) for row in rows)
+
+
+def _has_too_few(found: Found) -> bool:
+    return min(found.a_runs, found.b_runs) < LEAST_RUNS
+
+
+def _why_untested(row: Row) -> str:
+    """Return why a row has no p-value; of one or two runs to be alike says nothing."""
+    found = row.found
+    if row.is_constant and _has_too_few(found):
+        return f"too few runs: {found.a_runs} and {found.b_runs}"
+    return found.untested
 
 
 def _entries(one: RunSet) -> list[Entry]:

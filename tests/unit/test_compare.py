@@ -218,6 +218,20 @@ def test_too_few_runs_are_bad_input_and_no_absence_of_differences(gse: Gse, base
     assert_refused(gse("compare", one, str(base / "b")), "nothing can be tested", "too few runs: 1 and 5")
 
 
+def test_what_no_run_measured_is_bad_input_and_no_absence_of_differences(gse: Gse, base: Path) -> None:
+    pair = (str(base / "a"), str(base / "b"))
+    assert_refused(gse("compare", *pair, "--only", "recovery_ms"), "nothing can be tested", "not measured in any run")
+
+
+def test_one_run_of_each_that_are_alike_is_bad_input_and_runs_enough_that_are_alike_are_the_same(
+    gse: Gse, base: Path
+) -> None:
+    alone = [f"{base / label / 'synthetic'}@seed=1" for label in ("a", "b")]
+    options = ("--only", "dropped_packets")
+    assert_refused(gse("compare", *alone, *options), "nothing can be tested", "too few runs: 1 and 1")
+    assert gse("compare", str(base / "a"), str(base / "b"), *options).status == 0
+
+
 @pytest.mark.parametrize(
     ("a", "said"),
     [
