@@ -137,6 +137,11 @@ class Difference:
         """Rows with a ratio, counts apart, that were not shown to be within the margin."""
         return tuple(row for row in self.tested if row.p_beyond is not None and not row.is_within(self.alpha))
 
+    @property
+    def is_within_margin(self) -> bool | None:
+        """Whether every tested ratio was shown to be within the margin; None: not asked for, or no ratio was tested."""
+        return not self.not_within if any(row.p_beyond is not None for row in self.tested) else None
+
     def notes(self) -> Iterator[str]:
         """Yield what a reader has to know beside the numbers."""
         for letter, side in (("A", self.a), ("B", self.b)):
@@ -172,7 +177,7 @@ class Difference:
             "tested": len(self.tested),
             "significant": len(self.significant),
             "counting": len(self.counting(allow_better=allow_better)),
-            "within_margin": None if self.margin is None else not self.not_within,
+            "within_margin": self.is_within_margin,
             "notes": list(self.notes()),
         }
 

@@ -98,7 +98,7 @@ def _equivalence(found: Difference, margin: float) -> Iterator[str]:
         f"no ratio differs by more than {margin:.3g} (two one-sided tests, error rate {found.alpha:.3g}; counts apart)"
     )
     missing = found.not_within
-    if not any(row.p_beyond is not None for row in found.tested):
+    if found.is_within_margin is None:
         yield f"nothing can be said of the margin {margin:.3g}: no ratio was tested"
     elif not missing:
         yield f"shown: {claim}"

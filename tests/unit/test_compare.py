@@ -135,6 +135,17 @@ def test_equality_is_shown_and_never_followed_from_silence(gse: Gse, base: Path)
     assert {one["outcome"] for one in document["results"]} == {"within margin"}
 
 
+def test_nothing_is_said_of_the_margin_where_counts_alone_were_tested(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for path in b.iterdir():
+        edited(path, dropped_packets=300)
+    asked = ("compare", str(a), str(b), "--only", "dropped_packets", "--margin", "0.02")
+    answer = gse(*asked)
+    assert answer.status == 1
+    assert "nothing can be said of the margin 0.02" in answer.out
+    assert as_json(gse(*asked, "--json"))["within_margin"] is None
+
+
 def test_a_difference_shown_to_be_smaller_than_the_margin_does_not_count(gse: Gse, base: Path) -> None:
     pair = (str(base / "a"), str(base / "c"), "--only", "completion_s")
     assert gse("compare", *pair, "--margin", "0.02").status == 1
