@@ -142,6 +142,11 @@ class Difference:
         """Whether every tested ratio was shown to be within the margin; None: not asked for, or no ratio was tested."""
         return not self.not_within if any(row.p_beyond is not None for row in self.tested) else None
 
+    @property
+    def untested(self) -> tuple[Row, ...]:
+        """Rows, counts apart, that have no test though they are not the same in every run: no claim is about them."""
+        return tuple(row for row in self.rows if row.p is None and not row.is_constant and not row.quantity.is_count)
+
     def notes(self) -> Iterator[str]:
         """Yield what a reader has to know beside the numbers."""
         for letter, side in (("A", self.a), ("B", self.b)):

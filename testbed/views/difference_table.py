@@ -101,13 +101,14 @@ def _equivalence(found: Difference, margin: float) -> Iterator[str]:
     if found.is_within_margin is None:
         yield f"nothing can be said of the margin {margin:.3g}: no ratio was tested"
     elif not missing:
-        yield f"shown: {claim}"
+        silent = f"; not tested: {_named(found.untested, found)}" if found.untested else ""
+        yield f"shown: {claim}{silent}"
     else:
         yield f"NOT shown: that {claim}; missing: {_named(missing, found)}"
 
 
 def _named(rows: Sequence[Row], found: Difference) -> str:
-    """Return rows by name with their change; their scheme only where there are several."""
+    """Return rows by name with their change, or why there is none; their scheme only where there are several."""
     several = len({(row.question, row.scheme) for row in found.rows}) > 1
     names = [
         f"{f'{row.scheme} ' if several else ''}{row.quantity.label.strip()} {_change(row)}" for row in rows[:MOST_NAMED]
@@ -116,7 +117,7 @@ def _named(rows: Sequence[Row], found: Difference) -> str:
 
 
 def _change(row: Row) -> str:
-    return "" if row.found.contrast is None else change_text(row.found.contrast.ratio)
+    return f"({row.found.untested})" if row.found.contrast is None else change_text(row.found.contrast.ratio)
 
 
 def _notes(found: Difference) -> Iterator[str]:

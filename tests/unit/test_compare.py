@@ -146,6 +146,15 @@ def test_nothing_is_said_of_the_margin_where_counts_alone_were_tested(gse: Gse, 
     assert as_json(gse(*asked, "--json"))["within_margin"] is None
 
 
+def test_what_was_not_tested_is_not_among_what_is_shown_to_be_within_the_margin(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for path in sorted(b.iterdir())[2:]:
+        edited(path, latency_ms={"p50": 1.0, "p99": None, "max": 2.0, "count": 99, "lost": 0})
+    answer = gse("compare", str(a), str(b), "--only", "completion_s,latency_p99_ms", "--margin", "0.02")
+    assert "shown: no ratio differs by more than 0.02" in answer.out
+    assert "not tested: latency p99, ms (too few runs: 5 and 2)" in answer.out
+
+
 def test_a_difference_shown_to_be_smaller_than_the_margin_does_not_count(gse: Gse, base: Path) -> None:
     pair = (str(base / "a"), str(base / "c"), "--only", "completion_s")
     assert gse("compare", *pair, "--margin", "0.02").status == 1
