@@ -48,7 +48,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One quantity under one scheme. ``p`` is adjusted for the number of all tested rows; None when not tested."""
+    """One quantity under one scheme. ``p`` is adjusted for the number of all tested rows; None when not tested.
+
+    ``usable``: how many runs of A and of B there are, with that number or without.
+    """
 
     question: str
     scheme: str
@@ -56,6 +59,7 @@ class Row:
     found: Found
     p: float | None
     p_beyond: float | None
+    usable: tuple[int, int]
 
     def outcome(self, alpha: float) -> Outcome:
         """Return what is to be said of it with this error rate."""
@@ -147,6 +151,16 @@ class Difference:
         """Rows, counts apart, that have no test though they are not the same in every run: no claim is about them."""
         return tuple(row for row in self.rows if row.p is None and not row.is_constant and not row.quantity.is_count)
 
+    def partly_measured(self) -> Iterator[str]:
+        """Yield the quantities that some runs have no number of: what happened in those may be why."""
+        several = len({(row.question, row.scheme) for row in self.rows}) > 1
+        for row in self.rows:
+            sides = tuple(zip((row.found.a_runs, row.found.b_runs), row.usable, strict=True))
+            if any(0 < known < usable for known, usable in sides):
+                name = f"{row.scheme} {row.quantity.label.strip()}" if several else row.quantity.label.strip()
+                told = " and ".join(f"{known} of {usable}" for known, usable in sides)
+                yield f"{name}: measured in {told} runs of A and B; the others have no part in it"
+
     def notes(self) -> Iterator[str]:
         """Yield what a reader has to know beside the numbers."""
         for letter, side in (("A", self.a), ("B", self.b)):
@@ -160,6 +174,7 @@ class Difference:
                 yield f"{letter} has runs with uncommitted changes: one commit may be several states of the code"
             yield from (f"{letter}: {what}" for what in side.others)
         yield from self.unmatched
+        yield from self.partly_measured()
         (a_first, a_last), (b_first, b_last) = self.a.span_utc, self.b.span_utc
         if a_last < b_first or b_last < a_first:
             yield (
@@ -436,6 +451,7 @@ def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> 
             result,
             None if result.contrast is None else next(adjusted),
             None if result.contrast is None or margin is None or one.is_count else result.contrast.p_beyond(margin),
+            (len(cell.a), len(cell.b)),
         )
         for cell, one, result in found
     )

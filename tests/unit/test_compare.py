@@ -155,6 +155,16 @@ def test_what_was_not_tested_is_not_among_what_is_shown_to_be_within_the_margin(
     assert "not tested: latency p99, ms (too few runs: 5 and 2)" in answer.out
 
 
+def test_runs_that_lack_a_number_are_counted(gse: Gse, tmp_path: Path) -> None:
+    """No recovery is measured where some GSP never left the broken path: the others alone would flatter."""
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for number, path in enumerate((*sorted(a.iterdir()), *sorted(b.iterdir()))):
+        edited(path, recovery_ms=None if number in (7, 8) else 100.0 + number)
+    notes = as_json(gse("compare", str(a), str(b), "--json"))["notes"]
+    assert "recovery, ms: measured in 5 of 5 and 3 of 5 runs of A and B; the others have no part in it" in notes
+    assert not [note for note in notes if note.startswith("completion time")]
+
+
 def test_a_difference_shown_to_be_smaller_than_the_margin_does_not_count(gse: Gse, base: Path) -> None:
     pair = (str(base / "a"), str(base / "c"), "--only", "completion_s")
     assert gse("compare", *pair, "--margin", "0.02").status == 1
