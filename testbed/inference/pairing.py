@@ -1,7 +1,8 @@
 """Two sets of runs, one quantity: which runs are pairs, and how the sets contrast. Pure.
 
 Runs of the same seed have the same placement, ports and hashing, so most of what differs between seeds is gone from
-their ratio. Where a seed was run several times the latest run of one set goes with the latest of the other.
+their ratio. Where a seed was run several times the latest run of one set goes with the latest of the other, and all of
+them together are one number, for they share their hashing.
 """
 
 from __future__ import annotations
@@ -67,22 +68,36 @@ def _contrast(
         return None, "0 in some run: no ratio"
     pairs = pairs_of(a, b)
     if len(pairs) >= LEAST_RUNS and 2 * len(pairs) >= min(len(a), len(b)):
-        logs = [_log(y, is_count) - _log(x, is_count) for x, y in pairs]
         floor = math.sqrt(fmean(_noise(x) + _noise(y) for x, y in pairs)) if is_count else REPEATABILITY
-        return paired(logs, floor=floor), ""
-    if min(len(a), len(b)) >= LEAST_RUNS:
-        floor = math.sqrt(fmean(_noise(x) for _, x in (*a, *b))) if is_count else REPEATABILITY
-        return unpaired([_log(x, is_count) for _, x in a], [_log(x, is_count) for _, x in b], floor=floor), ""
-    return None, f"too few runs: {len(a)} and {len(b)}"
+        return paired(_log_ratios(a, b, is_count), floor=floor), ""
+    if min(len(a), len(b)) < LEAST_RUNS:
+        return None, f"too few runs: {len(a)} and {len(b)}"
+    logs = [[fmean(_log(x, is_count) for x in own) for own in _by_seed(side).values()] for side in (a, b)]
+    if min(map(len, logs)) < LEAST_RUNS:
+        return None, f"too few seeds: {len(logs[0])} and {len(logs[1])}"
+    floor = math.sqrt(fmean(_noise(x) for _, x in (*a, *b))) if is_count else REPEATABILITY
+    return unpaired(logs[0], logs[1], floor=floor), ""
+
+
+def _log_ratios(a: Sequence[tuple[int, float]], b: Sequence[tuple[int, float]], is_count: bool) -> list[float]:
+    """Return a logarithm per seed: runs of one share its hashing, so repeating them tells nothing of other seeds.
+
+    Of fewer seeds than can tell their spread, one per pair: what follows is about these seeds only.
+    """
+    every = [[_log(y, is_count) - _log(x, is_count) for x, y in own] for own in _pairs_by_seed(a, b)]
+    return [fmean(own) for own in every] if len(every) >= LEAST_RUNS else [log for own in every for log in own]
 
 
 def pairs_of(a: Sequence[tuple[int, float]], b: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
     """Return the numbers of runs of the same seed, the latest of each with each other, then those before."""
+    return [pair for own in _pairs_by_seed(a, b) for pair in own]
+
+
+def _pairs_by_seed(a: Sequence[tuple[int, float]], b: Sequence[tuple[int, float]]) -> list[list[tuple[float, float]]]:
     ours, theirs = _by_seed(a), _by_seed(b)
     return [
-        pair
+        list(zip(reversed(ours[seed]), reversed(theirs[seed]), strict=False))
         for seed in sorted(ours.keys() & theirs.keys())
-        for pair in zip(reversed(ours[seed]), reversed(theirs[seed]), strict=False)
     ]
 
 

@@ -170,6 +170,8 @@ class Difference:
                 yield f"{letter}: {len(side.invalid)} INVALID run(s) left out{why}"
             if len(side.commits) > 1:
                 yield f"{letter} mixes runs of {len(side.commits)} commits"
+            if self.tested and (seeds := len({entry.seed for entry in side.used})) < LEAST_RUNS:
+                yield f"{letter} has runs of {seeds} seed{'s' if seeds > 1 else ''} only: nothing is said of others"
             if any(name.endswith("-dirty") for name in side.commits):
                 yield f"{letter} has runs with uncommitted changes: one commit may be several states of the code"
             yield from (f"{letter}: {what}" for what in side.others)

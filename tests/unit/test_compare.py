@@ -240,6 +240,13 @@ def test_other_seeds_are_compared_as_a_whole(gse: Gse, tmp_path: Path) -> None:
     assert "compared as a whole (Welch)" in answer.out
 
 
+def test_repeated_runs_of_one_seed_are_said_to_tell_of_no_other(gse: Gse, tmp_path: Path) -> None:
+    a, b = (stored_set(tmp_path, label, seeds=(1, 1, 1)) for label in ("a", "b"))
+    document = as_json(gse("compare", str(a), str(b), "--json", "--only", "completion_s"))
+    assert row(document, "completion_s")["pairs"] == 3
+    assert "A has runs of 1 seed only: nothing is said of others" in document["notes"]
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 

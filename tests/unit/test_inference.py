@@ -155,6 +155,32 @@ def test_seeds_in_common_make_pairs_others_are_compared_as_a_whole() -> None:
     assert other.contrast.p_equal() > 0.5
 
 
+def test_runs_of_the_same_seed_are_one_number_for_they_share_their_hashing() -> None:
+    ratios = {1: 2.0, 2: 3.0, 3: 2.0}  # of hashing, the same however often a seed is run
+    often, once = (
+        contrasted(
+            measured(*((seed, ratio) for seed, ratio in ratios.items() for _ in range(times))),
+            measured(*((seed, 1.0) for seed in ratios for _ in range(times))),
+            "x",
+            is_count=False,
+        )
+        for times in (5, 1)
+    )
+    assert often is not None and once is not None and often.contrast is not None and once.contrast is not None
+    assert (often.contrast.runs, often.contrast.degrees, often.a_runs) == (3, 2, 15)
+    assert often.contrast.interval() == pytest.approx(once.contrast.interval())
+    assert often.contrast.p_equal() > 0.01  # of fifteen pairs it would be 1e-10
+
+
+def test_repeated_runs_of_one_seed_tell_of_that_seed_and_nothing_of_another() -> None:
+    a, b = measured((1, 2.0), (1, 2.01), (1, 2.02)), measured((1, 1.0), (1, 1.01), (1, 1.0))
+    same = contrasted(a, b, "x", is_count=False)
+    assert same is not None and same.contrast is not None and same.contrast.runs == 3
+    other = contrasted(a, measured((2, 1.0), (2, 1.01), (2, 1.0)), "x", is_count=False)
+    assert other is not None
+    assert (other.contrast, other.untested) == (None, "too few seeds: 1 and 1")
+
+
 @pytest.mark.parametrize(
     ("a", "b", "is_count", "why"),
     [
