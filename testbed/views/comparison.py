@@ -153,9 +153,12 @@ class Comparison:
 
     @cached_property
     def ecmp_expectation(self) -> Expectation | None:
-        """What hashing leads to in as many runs as ecmp has here; None without such runs or where no model holds."""
-        runs = len(self.of("ecmp"))
-        return scenario_expectation(self.scenario, runs=runs) if runs else None
+        """What hashing leads to over as many seeds as ecmp has here; None without such runs or where no model holds.
+
+        A seed hashes alike however often it is run.
+        """
+        seeds = len({entry.seed for entry in self.of("ecmp")})
+        return scenario_expectation(self.scenario, runs=seeds) if seeds else None
 
     def representative(self, scheme: str) -> Entry | None:
         """Return the run with the median completion time (the lower one of two) of those in tables and bars."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from testbed.model.oracle import Band
+from testbed.model.oracle import Band, Expectation
 from testbed.views.colours import scheme_colour
 from testbed.views.comparison import Comparison, iteration_name
 from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, captioned, framed
@@ -43,7 +43,7 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
     for axes, text in ((left, f"completion time of one {iteration_name(comparison.scenario)} (s)"), (right, label)):
         axes.set_ylabel("\n".join(wrap(text, LABEL_CHARACTERS)) if stacked else text)
     limit = "ideal network" if training else "physical limit"
-    handles = _bar_legend(comparison, limit, banded=expected is not None)
+    handles = _bar_legend(comparison, limit, expected)
     figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
@@ -118,15 +118,17 @@ def _bars(
     axes.set_ylim(bottom=0)
 
 
-def _bar_legend(comparison: Comparison, limit: str, *, banded: bool) -> list[Any]:
+def _bar_legend(comparison: Comparison, limit: str, expected: Expectation | None) -> list[Any]:
     verdicts = {entry.verdict for entry in comparison.entries}
     handles: list[Any] = [
         Patch(fc="0.6", label="mean of the runs"),
         Line2D([], [], color="black", ls="--", lw=0.8, label=limit),
     ]
-    if banded:
-        runs = len(comparison.of("ecmp"))
-        label = f"mean of {runs} ecmp runs expected here (95%)" if runs > 1 else "an ecmp run expected here (95%)"
+    if expected is not None:
+        seeds = expected.efficiency.runs
+        label = (
+            f"mean of ecmp over {seeds} seeds expected here (95%)" if seeds > 1 else "an ecmp run expected here (95%)"
+        )
         handles.append(Patch(fc="none", ec="black", hatch=BAND_HATCH, lw=0.5, alpha=0.6, label=label))
         handles.append(Line2D([], [], color="black", lw=0.8, label="expected mean"))
     for verdict, face in VERDICT_FACES.items():

@@ -71,6 +71,17 @@ def test_schemes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     assert float(high) == 0.833  # two of three; all three: (1/4)**3 = 0.016, beyond the upper 2.5%
 
 
+def test_a_seed_run_again_is_no_further_draw_of_hashing(tmp_path: Path) -> None:
+    once = stored(tmp_path / "once", *(healthy(scenario_of(), scheme="ecmp", seed=seed) for seed in (1, 2, 3)))
+    often = stored(
+        tmp_path / "often", *(healthy(scenario_of(), scheme="ecmp", seed=seed) for seed in (1, 2, 3) for _ in range(4))
+    )
+    (few,), (many,) = (compare(runs, allow_invalid=False) for runs in (once, often))
+    assert len(many.of("ecmp")) == 12
+    assert many.ecmp_expectation == few.ecmp_expectation
+    assert few.ecmp_expectation is not None and few.ecmp_expectation.efficiency.runs == 3
+
+
 def test_speedup_over_hashing_as_expected_does_not_depend_on_the_seeds_of_ecmp(tmp_path: Path) -> None:
     """Two flows of each leaf on two paths: apart with probability 1/4, else half as fast: 1.75."""
     runs = three_seeds(tmp_path)

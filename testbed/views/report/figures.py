@@ -163,8 +163,8 @@ def _expected_text(expected: Band | None) -> str:
     if expected is None:
         return ""
     return (
-        f"Hatched: where the mean of {expected.runs} ecmp run{'s' if expected.runs > 1 else ''} is expected with 95% "
-        f"probability, {number_text(expected.low, 3)} to {number_text(expected.high, 3)} "
+        f"Hatched: where the mean of ecmp over {expected.runs} seed{'s' if expected.runs > 1 else ''} is expected with "
+        f"95% probability, {number_text(expected.low, 3)} to {number_text(expected.high, 3)} "
         f"(mean {number_text(expected.mean, 3)}, Monte Carlo)."
     )
 
