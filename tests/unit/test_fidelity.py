@@ -506,6 +506,20 @@ def test_a_window_is_judged_where_nothing_else_fills_it() -> None:
     assert found(short) == {}
 
 
+def test_a_window_that_holds_up_one_flow_of_several_is_seen_whichever_it_is() -> None:
+    run = healthy(scenario_of(workload={"flows_per_hop": 3}))
+    for number in range(3):
+        rows = [
+            replace(
+                row,
+                busy_us=1_000_000,
+                rwnd_limited_us=300_000 if (row.src_host, row.flow) == ("h2", number) else 0,
+            )
+            for row in run.tables.flows
+        ]
+        assert found(with_rows(run, flows=rows)).get("receive_window") == "SUSPECT", number
+
+
 def test_a_window_that_waits_in_the_source_queue_does_no_harm_until_the_ring_falls_short_of_its_grants() -> None:
     run = under_gse2(window_limited(0.5)(healthy(scenario_of())))
     assert "receive_window" not in found(run)
