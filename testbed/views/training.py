@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from testbed.errors import printable
 from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_text
-from testbed.views.comparison import Comparison, Entry, describe
+from testbed.views.comparison import INVALID, Comparison, Entry, describe
 
 MAX_NAMES = 20
 
@@ -14,7 +14,8 @@ MAX_NAMES = 20
 def training_run_grid(comparison: Comparison) -> Grid:
     """Return one line per run; the rule by which it was scaled down and the reasons of verdicts stand below."""
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
-    first = {entry.seed: entry.number("completion_s") for entry in comparison.of(comparison.schemes[0])}
+    baseline = [entry for entry in comparison.of(comparison.schemes[0]) if entry.verdict != INVALID]
+    first = {entry.seed: entry.number("completion_s") for entry in baseline}
     reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
     return Grid(
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
@@ -24,9 +25,9 @@ def training_run_grid(comparison: Comparison) -> Grid:
         ),
         rows=tuple(_row(entry, first.get(entry.seed)) for entry in entries),
         notes=(
-            "time: median training iteration; exposed: its part that a rank does not compute; speed: the first "
-            "scheme's time with the same seed over this one's; of ideal, paths allow: ideal time over it, and over "
-            "what the flows' paths make of it",
+            "time: median training iteration; exposed: its part that a rank does not compute; speed: time of the first "
+            "scheme's latest run with the same seed that is not INVALID over this one's; of ideal, paths allow: ideal "
+            "time over it, and over what the flows' paths make of it",
             *training_notes(comparison),
             *reasons,
         ),

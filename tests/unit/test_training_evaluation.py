@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from synthetic_runs import PACE, healthy, scenario_of, store, with_rows
-from synthetic_sweeps import stored_sweep
+from synthetic_sweeps import stored_sweep, with_rate_error
 
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord
@@ -123,6 +123,19 @@ def test_tables_tell_the_rule_the_shares_and_every_kind_of_operation(tmp_path: P
     assert "all_gather dp, s an iteration" in lines and "reduce_scatter dp, s an iteration" in lines
     assert lines["exposed communication share"][0] > lines["exposed communication share"][1]
     Console(file=io.StringIO()).print(run_table(runs))
+
+
+def test_speed_is_over_no_run_that_is_invalid(tmp_path: Path) -> None:
+    made = scenario_of(workload=TRAINING, schemes=["ecmp", "gse1"], seeds=[1])
+    spoilt = with_rate_error(healthy(made, scheme="ecmp", slow=lambda _iteration: 2.0), -0.2)
+    records = (healthy(made, scheme="ecmp"), spoilt, healthy(made, scheme="gse1"))
+    runs = [load(store(tmp_path, record, second=i)) for i, record in enumerate(records)]
+    (comparison,) = compare(runs, allow_invalid=True)
+    grid = run_grid(comparison)
+    rows = [dict(zip(grid.headers, row, strict=True)) for row in grid.rows]
+    assert [row["verdict"] for row in rows][:2] == ["VALID", "INVALID"]
+    first_s, _spoilt_s, own_s = (run.summary["completion_s"] for run in runs if run.summary)
+    assert rows[2]["speed to\necmp"] == f"{first_s / own_s:.3f}"
 
 
 def test_the_figure_of_a_sweep_has_intervals_and_its_numbers_beside_it(tmp_path: Path) -> None:
