@@ -120,7 +120,9 @@ def queues(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fi
     columns = 2 if width_cm < STACKED_BELOW_CM else 4
     figure.legend(handles, [*labels, "limit of a queue"], loc="outside lower center", ncols=columns)
     peaks = {
-        entry.scheme: f"{max(max(series.values) for series in longest.values()) / KIB:.0f}" for entry, longest in shown
+        entry.scheme: f"{peak / KIB:.0f}"
+        for entry, longest in shown
+        if (peak := _peak_bytes(entry, longest)) is not None
     }
     text = (
         "The longest queue of each tier over time, the run with the median completion time of each scheme; hosts' own "
@@ -129,6 +131,13 @@ def queues(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fi
         f"Longest at any time, KiB: {scheme_texts(comparison, peaks)}."
     )
     return figure, captioned(comparison, text) + waits_caption(comparison)
+
+
+def _peak_bytes(entry: Entry, longest: dict[str, Series]) -> float | None:
+    """Return the longest any of these queues was while measuring; the warm-up before is neither shown nor counted."""
+    start_s = began_s(entry)
+    during = (start_s, start_s + lasted_s(entry))
+    return max((value for series in longest.values() for value in series.between(*during)), default=None)
 
 
 def _tell_wait(axes: Axes, entry: Entry) -> None:

@@ -97,6 +97,16 @@ def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
     assert {path.stem for path in paths} == {"completion"}
 
 
+def test_a_queue_of_the_warm_up_is_not_the_longest_that_was_measured(tmp_path: Path) -> None:
+    run = healthy(scenario_of())
+    before_s = run.tables.iterations[1].start_s / 2  # the first is warm-up
+    rows = [replace(row, backlog_bytes=900 << 10) if row.t_s < before_s else row for row in run.tables.queues]
+    (comparison,) = compare(stored(tmp_path, with_rows(run, queues=rows)), allow_invalid=True)
+    drawn = queues(comparison)
+    assert drawn is not None
+    assert "Longest at any time, KiB: gse1 70." in drawn[1]  # 8 frames of 9014 bytes
+
+
 def test_odd_fabrics_and_faults_can_be_drawn(tmp_path: Path) -> None:
     scenario = scenario_of(
         fabric={"leaves": 5, "spines": 3, "hosts_per_leaf": 1, "links_per_pair": 2},
