@@ -41,8 +41,8 @@ def uplinks(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[F
     figure.colorbar(meshes[-1], ax=list(panels), label="utilisation of the link rate", **bar)
     text = (
         "Uplink utilisation over time, the run with the median completion time of each scheme; "
-        "white lines: start of an iteration. "
-        f"Share of the link rate used over the measured part: {_uplink_numbers(comparison)}."
+        "white lines: start of an iteration. Share of their rate that uplinks which carried payload used while "
+        f"iterations ran: {_uplink_numbers(comparison)}."
     )
     return figure, captioned(comparison, text)
 
