@@ -92,8 +92,8 @@ def add_repeats(parser: argparse.ArgumentParser) -> None:
         type=_repeats,
         default=0,
         help="make a run again, up to N times, when its verdict says that the hypervisor or other programs took the "
-        "machine's cores, once these are free again or after two minutes; earlier tries are kept as <run>.disturbed, "
-        "the last one counts (default: 0)",
+        "machine's cores or set its clock, once cores are free again or after two minutes; earlier tries are kept as "
+        "<run>.disturbed, the last one counts (default: 0)",
     )
 
 

@@ -13,7 +13,7 @@ from testbed.collectives.algorithms import ALGORITHMS
 from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
 from testbed.evaluation.records import Row, columns
 from testbed.evaluation.usage import AGENT_ROLE
-from testbed.fidelity import CHECKS, THRESHOLDS, Finding
+from testbed.fidelity import CHECKS, OUTSIDE, THRESHOLDS, Finding
 from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
 from testbed.gse.dataplane.counters import Counters
 from testbed.measurement.threadtimes import OTHER, ROLE_OF_MODULE, ROLE_OF_PROGRAM
@@ -123,6 +123,18 @@ def test_which_checks_apply_to_programs_is_said() -> None:
     assert sorted(names_in(not_applying[0])) == sorted(set(THRESHOLDS) - applied)
     assert sorted(name for row in own for name in names_in(row[0])) == ["no_traffic", "program_failed"]
     assert checks_of(CHECKS) == set(THRESHOLDS)
+
+
+def test_what_makes_a_run_be_made_again_is_said() -> None:
+    text = (PROJECT / "docs" / "results-format.md").read_text()
+    told = text.partition("`--repeat-disturbed N` makes a run again, up to N times, when ")[2]
+    assert set(names_in(told.partition("is among its checks")[0])) == OUTSIDE
+
+
+def test_the_limits_of_checks_are_those_there_are() -> None:
+    rows = table_below("docs/results-format.md", "| check | SUSPECT above")
+    told = {names_in(row[0])[0]: [None if cell == "never" else float(cell) for cell in row[1:]] for row in rows}
+    assert told == {name: [limit.suspect, limit.invalid] for name, limit in THRESHOLDS.items()}
 
 
 def test_the_numbers_of_sweeps_and_comparisons_are_listed() -> None:
