@@ -102,6 +102,10 @@ class Entry:
             raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
         return value
 
+    def never_left(self, key: str) -> bool:
+        """Whether a GSP used a broken path on, so that ``key``, a time until all had left it, is none at all."""
+        return key in self.summary and self.number(key) is None
+
     def _wrong(self, where: str, got: object, expected: str) -> ResultsError:
         return ResultsError(
             Problem("not valid", f"{self.run.path / 'summary.json'}: {where}", repr(got)[:60], expected)

@@ -22,22 +22,30 @@ class Line:
     @property
     def label(self) -> str:
         """What the legend says, with what was measured of the fault: medians over the runs that have it."""
-        said = [
-            f"{words} {value:.0f} ms"
-            for words, key in (
-                ("path left after", "recovery_ms"),
-                ("at its own leaf", "local_recovery_ms"),
-                ("longest pause", "outage_ms"),
-            )
-            if (value := self._median(key)) is not None
-        ]
+        said = (
+            self._left("path left", " after", "recovery_ms"),
+            self._left("at its own leaf", "", "local_recovery_ms"),
+            "" if (pause_ms := self._median("outage_ms")) is None else f"longest pause {pause_ms:.0f} ms",
+        )
         repair = ", repair by GSOS" if self.repair == "controller" else ""
         runs = f"{len(self.entries)} run{'s' if len(self.entries) > 1 else ''}"
-        return f"{self.scheme}{repair} ({runs})" + (f": {', '.join(said)}" if said else "")
+        told = ", ".join(filter(None, said))
+        return f"{self.scheme}{repair} ({runs})" + (f": {told}" if told else "")
+
+    def _left(self, what: str, after: str, key: str) -> str:
+        """Return a median in words, and of how many runs it is where in others some GSP used the path on."""
+        middle_ms, never = self._median(key), sum(entry.never_left(key) for entry in self.entries)
+        if middle_ms is None:
+            return f"{what} in none of {never} run{'s' if never > 1 else ''}" if never else ""
+        known = len(self._known(key))
+        return f"{what}{after} {middle_ms:.0f} ms" + (f" in {known} of {known + never} runs" if never else "")
 
     def _median(self, key: str) -> float | None:
-        known = [value for entry in self.entries if (value := entry.number(key)) is not None]
+        known = self._known(key)
         return median(known) if known else None
+
+    def _known(self, key: str) -> list[float]:
+        return [value for entry in self.entries if (value := entry.number(key)) is not None]
 
 
 def beside(comparison: Comparison) -> Comparison | None:

@@ -24,7 +24,7 @@ from testbed.views.comparison import (
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
-from testbed.views.words import spread_text
+from testbed.views.words import left_text, spread_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -175,10 +175,15 @@ def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Compa
         ("segments resent", numbers(0, "retransmitted_segments")),
         ("largest queue to a host, bytes", numbers(0, "queue_max_bytes", "host_rx")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
-        *((("path left, ms", numbers(0, "recovery_ms")),) if scenario.faults else ()),
-        *((("  at its own leaf, ms", numbers(0, "local_recovery_ms")),) if scenario.faults else ()),
+        *((("path left, ms", _left("recovery_ms")),) if scenario.faults else ()),
+        *((("  at its own leaf, ms", _left("local_recovery_ms")),) if scenario.faults else ()),
         *(_agent_lines(numbers) if any("agents" in entry.summary for entry in comparison.entries) else ()),
     ]
+
+
+def _left(key: str) -> Callable[[Comparison, str], str]:
+    """Return the cell of a time until a broken path was left."""
+    return lambda comparison, scheme: left_text(comparison, scheme, key)
 
 
 def _wait_lines(numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
-from testbed.views.cells import number_text
+from testbed.views.cells import NOT_MEASURED, number_text
 from testbed.views.comparison import Comparison, Spread
 
 SIGNIFICANT: Final = 4
@@ -22,6 +22,14 @@ def spread_text(spread: Spread, digits: int, unit: str = "") -> str:
     mean, low, high = (number_text(value, digits) for value in (spread.mean, spread.smallest, spread.largest))
     after = f" {unit}" if unit else ""
     return f"{mean}{after}" if low == high else f"{mean}{after} ({low}..{high})"
+
+
+def left_text(comparison: Comparison, scheme: str, key: str) -> str:
+    """Return how long GSPs used a broken path, in ms, and in how many runs one used it on: those have no time."""
+    spread = comparison.spread(scheme, key)
+    never = sum(entry.never_left(key) for entry in comparison.of(scheme))
+    known = [] if spread is None else [spread_text(spread, 0)]
+    return ", ".join([*known, *([f"never in {never} run{'s' if never > 1 else ''}"] if never else [])]) or NOT_MEASURED
 
 
 def scheme_texts(comparison: Comparison, texts: Mapping[str, str]) -> str:

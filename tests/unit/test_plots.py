@@ -16,7 +16,10 @@ from testbed.model.scenario import SCHEMES
 from testbed.results.store import Run, load
 from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.comparison import compare
+from testbed.views.fault_lines import lines_of
 from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline
+from testbed.views.report.figures import line_figures
+from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
@@ -235,6 +238,26 @@ def test_what_a_legend_says_of_a_fault_was_measured(tmp_path: Path) -> None:
         drawn = timeline(comparison)
         assert drawn is not None
         assert drawn[0].axes[0].lines[0].get_label() == said
+
+
+def test_runs_in_which_a_broken_path_was_never_left_are_counted(tmp_path: Path) -> None:
+    runs = stored(tmp_path, *(with_faults(healthy(scenario_of(faults=FAULTS), seed=seed)) for seed in (1, 2, 3)))
+    for times_ms, legend, cell in (
+        ((110.0, 120.0, 160.0), "path left after 120 ms", "130 (110..160)"),
+        ((120.0, None, None), "path left after 120 ms in 1 of 3 runs", "120, never in 2 runs"),
+        ((None, None, None), "path left in none of 3 runs", "never in 3 runs"),
+    ):
+        told = [
+            replace(run, summary={**(run.summary or {}), "recovery_ms": time_ms})
+            for run, time_ms in zip(runs, times_ms, strict=True)
+        ]
+        (comparison,) = compare(told, allow_invalid=True)
+        (line,) = lines_of(comparison)
+        assert line.label == f"gse1 (3 runs): {legend}"
+        (shown,) = [row for row in scheme_grid(comparison).rows if row[0] == "path left, ms"]
+        assert shown[1:] == (cell,)
+        (figure,) = [one for one in line_figures(comparison) if one.key == "fault"]
+        assert figure.table.rows[0][:3] == ("gse1", "3", cell)
 
 
 @pytest.mark.parametrize("mended_s", [0.9, 60.0])
