@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isinf
 from statistics import median
 from typing import Any
 
@@ -114,10 +115,11 @@ def _draw_bursts(axes: Axes, comparison: Comparison, colour: Callable[[str], str
     for place, scheme in enumerate(schemes):
         times_s = bursts_s(comparison.of(scheme))
         if times_s:
-            texts[scheme] = number_text(median(times_s), 2)
+            texts[scheme] = _median_text(times_s)
         for index, time_s in enumerate(times_s):
             offset = 0.0 if len(times_s) == 1 else (index / (len(times_s) - 1) - 0.5) * 0.5
-            axes.plot([place + offset], [time_s], "o", ms=3, color=colour(scheme))
+            if not isinf(time_s):
+                axes.plot([place + offset], [time_s], "o", ms=3, color=colour(scheme))
     ideal_s = comparison.entries[0].number("bursts", "ideal_s")
     if ideal_s is not None:
         axes.axhline(ideal_s, color="black", lw=0.8, ls="--")
@@ -136,4 +138,14 @@ def _draw_bursts(axes: Axes, comparison: Comparison, colour: Callable[[str], str
     axes.set_ylim(bottom=0)
     axes.set_ylabel("completion time of a burst (s)")
     medians = scheme_texts(comparison, texts)
-    return f"Bursts: each a point, in order; dashed: bytes over the slowest cut. Median, s: {medians}."
+    return (
+        "Bursts: each a point, in order; one that had not arrived whole is slower than all; dashed: bytes over the "
+        f"slowest cut. Median, s: {medians}."
+    )
+
+
+def _median_text(times_s: Sequence[float]) -> str:
+    """Return the median, and how many have no end."""
+    middle_s, missing = median(times_s), sum(map(isinf, times_s))
+    text = number_text(None if isinf(middle_s) else middle_s, 2)
+    return f"{text} ({missing} of {len(times_s)} not arrived)" if missing else text

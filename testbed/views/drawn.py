@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from testbed.evaluation.crossflows import bin_names, bin_of, burst_times, slowdowns
@@ -98,7 +99,7 @@ def flow_slowdowns(entries: Sequence[Entry]) -> dict[str, list[float]]:
 
 
 def bursts_s(entries: Sequence[Entry]) -> list[float]:
-    """Return how long each burst of these runs took; one that did not arrive whole has no time to draw."""
+    """Return how long each burst of these runs took; without end (inf) where it did not arrive whole."""
     during = [(entry, windows(measured(entry.run.rows(IterationRow)))) for entry in entries]
     times = [one.completion_s for entry, own in during for one in burst_times(entry.run.record, own)]
-    return [time_s for time_s in times if time_s is not None]
+    return [inf if time_s is None else time_s for time_s in times]

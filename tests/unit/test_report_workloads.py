@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from testbed.results.store import Run, load
 from testbed.results.sweeps import StoredSweep
 from testbed.units import MIB
 from testbed.views.comparison import compare
+from testbed.views.drawn import bursts_s
 from testbed.views.paper import CM
 from testbed.views.plots import FIGURES
 from testbed.views.report.document import Section, report
 from testbed.views.report.page import page
 from testbed.views.sweep import sweep_results
 from testbed.views.sweep_plot import curves
-from tests.unit.synthetic_runs import CROSS_SLOWDOWN, healthy, scenario_of, store
+from tests.unit.synthetic_runs import CROSS_SLOWDOWN, healthy, scenario_of, store, with_rows
 from tests.unit.synthetic_sweeps import stored_sweep, sweep_over, with_agents
 from tests.unit.test_crossflow_results import BURSTS, POISSON
 from tests.unit.test_plots import FAULTS, with_faults
@@ -201,3 +203,13 @@ def test_captions_have_the_numbers_of_both(tmp_path: Path) -> None:
     assert drawn is not None
     assert "p50 / p99 of all sizes: ecmp 2.0 / 2.0; gse1 2.0 / 2.0." in drawn[1]
     assert "Median, s: ecmp " in drawn[1]
+
+
+def test_bursts_that_did_not_arrive_are_slower_than_all_others(tmp_path: Path) -> None:
+    run = healthy(scenario_of(workload={"size_bytes": 8 * MIB}, cross_traffic={"bursts": BURSTS}))
+    rows = [replace(row, completion_s=None) for row in run.tables.cross_flows]
+    (comparison,) = compare(stored(tmp_path, with_rows(run, cross_flows=rows)), allow_invalid=True)
+    bursts = len(bursts_s(comparison.of("gse1")))
+    drawn = FIGURES["flows"](comparison)
+    assert drawn is not None and bursts
+    assert f"Median, s: gse1 - ({bursts} of {bursts} not arrived)." in drawn[1]
