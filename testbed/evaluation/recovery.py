@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from math import inf
 
 from testbed.evaluation.records import RunRecord
 from testbed.model.fault_spec import DEADLY, fault_targets
@@ -50,18 +51,28 @@ def _recovery(run: RunRecord, fault_s: float, action: str, target: str, said: ob
         for leaf, spine, link in fault_targets(run.scenario.fabric)[target]
     }
     left_s: dict[_Use, float] = {}
+    before: set[_Use] = set()  # uses that had ended when the fault was made, after an earlier one
+    heals_s = (float(event["t_s"]) for event in run.events_named("fault") if event["action"] == "heal")
+    mended_s = min((t_s for t_s in heals_s if t_s > fault_s), default=inf)
     for change in said["changes"]:
         key = (str(change["gsp"]), int(change["leaf"]), int(change["path"]))
-        if key[1:] in links and not change["up"] and change["t_s"] >= fault_s:
+        if key[1:] not in links:
+            continue
+        if change["up"] and change["t_s"] < mended_s:
+            before.discard(key)  # in use again while it is broken
+        elif not change["up"] and change["t_s"] >= fault_s:
             left_s.setdefault(key, float(change["t_s"]) - fault_s)
+        elif not change["up"]:
+            before.add(key)
     wanted = {(str(gsp), *link) for gsp in said["gsps"] for link in links}
+    known_s = {**dict.fromkeys(before, 0.0), **left_s}
     return Recovery(
         t_s=fault_s,
         action=action,
         target=target,
         first_s=min(left_s.values(), default=None),
-        local_s=_last_s(left_s, {key for key in wanted if _leaf_of(run.topology, key[0]) == key[1]}),
-        last_s=_last_s(left_s, wanted),
+        local_s=_last_s(known_s, {key for key in wanted if _leaf_of(run.topology, key[0]) == key[1]}),
+        last_s=_last_s(known_s, wanted),
     )
 
 

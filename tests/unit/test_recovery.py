@@ -68,6 +68,17 @@ def test_spine_has_recovered_when_everybody_has_left_all_its_links() -> None:
     assert one.last_s is None
 
 
+def test_a_path_that_had_been_left_before_is_no_longer_used_when_it_breaks_once_more() -> None:
+    earlier = [("l1", 1.5, 1, 2, False), ("l2", 1.6, 1, 2, False)]  # l1-s2 alone; then all of s2
+    changes = [*earlier, ("l2", 2.03, 2, 2, False), ("l1", 2.04, 2, 2, False)]
+    (one,) = recoveries(run_with("fail", "s2", changes))
+    assert (one.first_s, one.last_s) == (pytest.approx(0.03), pytest.approx(0.04))
+    assert one.local_s == pytest.approx(0.03)  # of l1 by its own link: 0
+    for back_s in (1.9, 2.5):
+        (one,) = recoveries(run_with("fail", "s2", [*changes, ("l2", back_s, 1, 2, True)]))
+        assert one.last_s is None
+
+
 def test_slow_links_and_runs_without_agents_have_no_recovery() -> None:
     assert recoveries(run_with("slow", "l1-s2", [("l1", 2.04, 1, 2, False)])) == ()
     assert recoveries(healthy(scenario_of(faults=[{"t_s": 0.1, "action": "fail", "target": "l1-s2"}]))) == ()
