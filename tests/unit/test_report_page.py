@@ -229,6 +229,21 @@ def test_every_link_is_drawn_once_per_direction_with_its_load(tmp_path: Path) ->
     assert load.times_s[-1] >= load.lasted_s
 
 
+def test_means_and_peaks_of_links_are_of_all_samples_also_where_fewer_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from testbed.views.comparison import compare
+
+    (comparison,) = compare(stored(tmp_path, healthy(scenario_of())), allow_invalid=True)
+    every = fabric_map(comparison)
+    monkeypatch.setattr("testbed.views.report.fabric_map.MOST_MOMENTS", 3)
+    few = fabric_map(comparison)
+    assert every is not None and few is not None
+    assert len(few.loads[0].times_s) <= 3 < len(every.loads[0].times_s)
+    assert (few.loads[0].means, few.loads[0].peaks) == (every.loads[0].means, every.loads[0].peaks)
+    assert few.table == every.table
+
+
 def test_a_fabric_too_large_to_see_is_not_drawn(tmp_path: Path) -> None:
     from testbed.views.comparison import compare
 

@@ -57,6 +57,7 @@ class Load:
     times_s: tuple[float, ...]
     percents: tuple[tuple[int, ...], ...]  # one per wire
     means: tuple[int, ...]  # of each wire over the measured part
+    peaks: tuple[int, ...]  # the highest sample of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,6 @@ def _load(entry: Entry, shown: Sequence[Direction]) -> Load | None:
     inside = [t for t in times if t > begin]
     last = next((i for i, t in enumerate(inside) if t >= begin + end_s), len(inside) - 1)
     inside = inside[: last + 1]  # up to the first sample at or after the end: its interval covers the end
-    inside = inside[:: -(-len(inside) // MOST_MOMENTS)] if inside else []
     if not inside:
         return None
     percents = []
@@ -119,9 +119,16 @@ def _load(entry: Entry, shown: Sequence[Direction]) -> Load | None:
         series = rates.get(direction.name)
         known = {} if series is None else dict(zip(series.times_s, series.values, strict=True))
         percents.append(tuple(_percent(known.get(t), direction.rate_mbps) for t in inside))
-    means = tuple(_mean([value for value in one if value != UNKNOWN]) for one in percents)
-    relative = tuple(t - begin for t in inside)
-    return Load(entry.scheme, entry.seed, end_s, relative, tuple(percents), means)
+    step = -(-len(inside) // MOST_MOMENTS)  # not all are drawn; means and peaks are of all
+    return Load(
+        scheme=entry.scheme,
+        seed=entry.seed,
+        lasted_s=end_s,
+        times_s=tuple(t - begin for t in inside[::step]),
+        percents=tuple(one[::step] for one in percents),
+        means=tuple(_mean([value for value in one if value != UNKNOWN]) for one in percents),
+        peaks=tuple(max(one) for one in percents),
+    )
 
 
 def _percent(rate_mbps: float | None, limit_mbps: float) -> int:
@@ -187,7 +194,7 @@ def _table(shown: Sequence[Direction], loads: Sequence[Load]) -> Grid:
     rows = [
         (
             f"{direction.src.node} to {direction.dst.node}",
-            *(_cell(load.means[i], load.percents[i]) for load in loads),
+            *(_cell(load.means[i], load.peaks[i]) for load in loads),
         )
         for i, direction in enumerate(shown)
         if direction.kind in TIERS
@@ -201,5 +208,5 @@ def _table(shown: Sequence[Direction], loads: Sequence[Load]) -> Grid:
     )
 
 
-def _cell(mean: int, percents: Sequence[int]) -> str:
-    return NOT_MEASURED if mean == UNKNOWN else f"{mean} ({max(percents)})"
+def _cell(mean: int, peak: int) -> str:
+    return NOT_MEASURED if mean == UNKNOWN else f"{mean} ({peak})"
