@@ -11,7 +11,7 @@ from testbed.inference.speedup import Speedup
 from testbed.views.cells import Grid, number_text
 from testbed.views.sweep import Group, Median, SweepResults
 from testbed.views.sweep_panels import is_training
-from testbed.views.tables import rendered
+from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, rendered
 from testbed.views.training_gain import speed_gains
 
 Cell = Callable[[Group], str]
@@ -85,15 +85,20 @@ def _pace_notes(results: SweepResults) -> tuple[str, ...]:
     jobs = [(text, point.job) for text, point in zip(sweep.texts, sweep.points, strict=True)]
     return (
         "median over seeds, in brackets smallest..largest; exposed: what of an iteration a rank does not compute; "
-        f"speed: over {sweep.schemes[0]}, geometric mean of ratios paired by seed, its 95% confidence interval",
+        f"speed: over {sweep.schemes[0]}, geometric mean of ratios paired by seed (smallest..largest; from "
+        f"{PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)",
         *(printable(f"{text}: {line}") for text, job in jobs if job is not None for line in job.rule()),
     )
 
 
 def _gain(ratio: Speedup | None) -> str:
-    if ratio is None or ratio.low is None or ratio.high is None:
+    """Return a ratio with its range; with its interval where there are pairs enough for one to hold."""
+    if ratio is None or ratio.pairs == 1:
         return number_text(None if ratio is None else ratio.mean, 3)
-    return f"{ratio.mean:.3f} ({ratio.low:.3f}..{ratio.high:.3f})"
+    low, high = ratio.smallest, ratio.largest
+    if ratio.pairs >= PAIRS_FOR_AN_INTERVAL and ratio.low is not None and ratio.high is not None:
+        low, high = ratio.low, ratio.high
+    return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f})"
 
 
 def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:

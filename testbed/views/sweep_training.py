@@ -41,7 +41,8 @@ def training_figure(
     caption = (
         f"{results.heading}. Exposed share: part of the iteration that a rank does not compute; points: single runs "
         f"({seeds} seed{'s' if seeds > 1 else ''}; {counts}), dashes: medians. Speed over {first}: geometric mean of "
-        f"ratios of iteration times paired by seed, bars: its 95% confidence interval; black: what a network that "
+        "ratios of iteration times paired by seed, bars: its 95% confidence interval, which of fewer than ten seeds "
+        "holds the truth less often; black: what a network that "
         f"keeps hosts' links full would gain. Collisions: most flows on one link in the run under {first} with the "
         f"same seed, where the paths of flows are known. {' '.join(results.notes())}"
     )

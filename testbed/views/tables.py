@@ -33,7 +33,7 @@ PROBES_PASS_THE_BULK = (
 ABOVE_ONE = "above 1: a link that was idle sends a frame and 2 ms of its rate at once (docs/gse.md)"
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
-# By Monte Carlo of hashing's three outcomes Student's interval covers 78% with three seeds, 92% with five, 94% with
+# By Monte Carlo of hashing's three outcomes Student's interval covers 79% with three seeds, 91% with five, 94% with
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
