@@ -181,6 +181,16 @@ def test_repeated_runs_of_one_seed_tell_of_that_seed_and_nothing_of_another() ->
     assert (other.contrast, other.untested) == (None, "too few seeds: 1 and 1")
 
 
+def test_few_seeds_in_common_among_many_are_no_pairs_to_go_by() -> None:
+    a = measured(*((seed, 2 + 0.01 * seed) for seed in range(1, 11)))
+    for common, is_paired in ((range(1, 4), False), (range(1, 6), True)):
+        seeds = (*common, *range(20, 30 - len(common)))
+        found = contrasted(a, measured(*((seed, 1 + 0.01 * (seed % 10)) for seed in seeds)), "x", is_count=False)
+        assert found is not None and found.contrast is not None
+        assert (found.b_runs, found.contrast.is_paired) == (10, is_paired)
+        assert found.contrast.runs == (len(common) if is_paired else 10)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "is_count", "why"),
     [
