@@ -1,0 +1,50 @@
+"""What counts as agreement of a prediction with a run, of a bound, and of means over seeds with their band."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from testbed.fluid.validation import BANDS, Agreement, BandAgreement
+
+PREDICTED_S = 10.0
+
+
+@pytest.mark.parametrize(
+    ("measured_s", "is_bound", "agrees"),
+    [
+        (None, False, None),
+        (9.6, False, True),  # 4% off
+        (9.4, False, False),
+        (10.4, False, True),
+        (10.6, False, False),
+        (None, True, None),
+        (20.0, True, True),  # slower than the bound, as it may be
+        (9.6, True, True),
+        (9.4, True, False),  # faster than anything should be
+    ],
+)
+def test_a_prediction_is_off_either_way_and_a_bound_one_way(
+    measured_s: float | None, is_bound: bool, agrees: bool | None
+) -> None:
+    found = Agreement(
+        what="ring",
+        scheme="gse1",
+        seed=1,
+        predicted_s=PREDICTED_S,
+        predicted_efficiency=0.9,
+        measured_s=measured_s,
+        measured_efficiency=None,
+        verdict=None,
+        is_bound=is_bound,
+    )
+    assert found.agrees is agrees
+    assert found.off == (None if measured_s is None else pytest.approx(PREDICTED_S / measured_s - 1))
+
+
+def test_a_mean_agrees_inside_its_band() -> None:
+    found = BandAgreement(case=BANDS[0], seeds=3, low=0.3, high=0.5, predicted=0.4, allowed=None, measured=None)
+    assert found.agrees is None
+    told = [replace(found, measured=measured).agrees for measured in (0.29, 0.3, 0.5, 0.51)]
+    assert told == [False, True, True, False]
