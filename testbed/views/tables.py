@@ -167,9 +167,11 @@ def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Compa
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency of probes p50, ms", numbers(1, "latency_ms", "p50")),
         ("latency of probes p99, ms", numbers(1, "latency_ms", "p99")),
+        *_lost_lines(comparison, numbers, "  probes lost", "latency_ms"),
         *(_wait_lines(numbers) if comparison.waits_at_source else ()),
         *((("small messages p50, ms", numbers(2, "mice_latency_ms", "p50")),) if mice else ()),
         *((("small messages p99, ms", numbers(2, "mice_latency_ms", "p99")),) if mice else ()),
+        *_lost_lines(comparison, numbers, "  small messages not arrived", "mice_latency_ms"),
         *((name, numbers(digits, *keys)) for name, digits, keys in cross_lines(scenario)),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
@@ -179,6 +181,14 @@ def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Compa
         *((("  at its own leaf, ms", _left("local_recovery_ms")),) if scenario.faults else ()),
         *(_agent_lines(numbers) if any("agents" in entry.summary for entry in comparison.entries) else ()),
     ]
+
+
+def _lost_lines(
+    comparison: Comparison, numbers: Callable[..., Callable[[Comparison, str], str]], name: str, latency: str
+) -> list[SchemeLine]:
+    """Return how many never arrived, where some did not: percentiles are of the others, so losses flatter them."""
+    some = any(entry.number(latency, "lost") for entry in comparison.entries)
+    return [(name, numbers(0, latency, "lost"))] if some else []
 
 
 def _left(key: str) -> Callable[[Comparison, str], str]:

@@ -149,6 +149,16 @@ def test_what_was_not_measured_is_a_dash_not_a_zero(tmp_path: Path) -> None:
     assert cells(runs, "packets dropped") == ["0"]
 
 
+def test_probes_that_were_lost_stand_below_the_latency_of_those_that_arrived(tmp_path: Path) -> None:
+    run = healthy(scenario_of())
+    probes = [replace(row, latency_s=None) if row.seq % 10 == 0 else row for row in run.tables.probes]
+    runs = stored(tmp_path, with_rows(run, probes=probes))
+    assert runs[0].summary is not None and runs[0].summary["latency_ms"]["lost"] > 5
+    assert cells(runs, "probes lost") == [str(runs[0].summary["latency_ms"]["lost"])]
+    (none,) = compare(stored(tmp_path / "none", run), allow_invalid=False)
+    assert not [row for row in scheme_grid(none).rows if "lost" in row[0]]
+
+
 def test_runs_of_different_questions_are_not_mixed(tmp_path: Path) -> None:
     wide = scenario_of(fabric={"spines": 4})
     runs = stored(tmp_path, healthy(scenario_of()), healthy(wide), healthy(scenario_of(seeds=[7]), seed=7))
