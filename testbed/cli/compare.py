@@ -4,6 +4,7 @@ examples:
   gse compare before/allreduce_ring after/allreduce_ring
   gse compare results/allreduce_ring@commit=1a2b3c4 results/allreduce_ring@commit=5d6e7f8 --margin 0.02
   gse compare results/allreduce_ring@scheme=ecmp results/allreduce_ring@scheme=gse1
+  gse compare results/incast@commit=1a2b3c4 results/incast@commit=5d6e7f8 --judge-anew
   gse compare results/incast@fabric.link_rate_mbps=10 results/incast@fabric.link_rate_mbps=9.5 --json
 
 A and B: a run, a folder of runs, a sweep (its folder in sweeps/), or several joined with '+'; '@' chooses of them by
@@ -18,10 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from testbed.cli.console import Console
 from testbed.errors import Problem, ResultsError
 from testbed.results.sets import RunSet, load_set
+from testbed.results.summary import judged_anew
 from testbed.views.difference import difference
 from testbed.views.difference_table import difference_table
 from testbed.views.quantities import COMPARED
@@ -55,13 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"quantities to look at, the fewer the sharper: {', '.join(one.key for one in COMPARED)}",
     )
+    parser.add_argument(
+        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is different and return the exit status. Raises ResultsError."""
     a, b = _load_both(args.a, args.b)
-    found = difference(a, b, alpha=args.alpha, margin=args.margin, only=args.only)
+    if args.judge_anew:
+        a, b = (replace(one, runs=tuple(judged_anew(run) for run in one.runs)) for one in (a, b))
+    found = difference(a, b, judged_anew=args.judge_anew, alpha=args.alpha, margin=args.margin, only=args.only)
     if args.json:
         print(json.dumps(found.document(allow_better=args.allow_better), indent=2))
     else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from testbed.cli.console import Console
@@ -20,7 +19,7 @@ from testbed.cli.options import add_figures
 from testbed.cli.stored import load_all
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import Run
-from testbed.results.summary import summarise
+from testbed.results.summary import judged_anew
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
     runs = load_all(args.paths)
     if args.judge_anew:
-        runs = [run if run.program is not None else replace(run, summary=summarise(run)) for run in runs]
+        runs = [judged_anew(run) for run in runs]
     out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any
 
@@ -30,6 +30,11 @@ def summarise(run: Run) -> dict[str, Any]:
         raise ResultsError(
             Problem("rows do not fit the scenario", str(run.path), str(error), "rows and events of this scenario")
         ) from error
+
+
+def judged_anew(run: Run) -> Run:
+    """Return a run with the summary this version makes of it; one of a user's program as it is. Raises ResultsError."""
+    return run if run.program is not None else replace(run, summary=summarise(run))
 
 
 def _summary(run: Run) -> dict[str, Any]:

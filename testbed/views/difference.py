@@ -117,6 +117,7 @@ class Difference:
     unmatched: tuple[str, ...]
     alpha: float
     margin: float | None
+    judged_anew: bool = False
 
     @property
     def tested(self) -> tuple[Row, ...]:
@@ -177,6 +178,11 @@ class Difference:
             yield from (f"{letter}: {what}" for what in side.others)
         yield from self.unmatched
         yield from self.partly_measured()
+        if not self.judged_anew and set(self.a.commits) != set(self.b.commits):
+            yield (
+                "the sets are of different commits, whose summaries may define a number differently (CHANGELOG.md): "
+                "--judge-anew makes both by this version"
+            )
         (a_first, a_last), (b_first, b_last) = self.a.span_utc, self.b.span_utc
         if a_last < b_first or b_last < a_first:
             yield (
@@ -251,9 +257,17 @@ class _Cell:
 
 
 def difference(
-    a: RunSet, b: RunSet, *, alpha: float, margin: float | None = None, only: Sequence[str] = ()
+    a: RunSet,
+    b: RunSet,
+    *,
+    alpha: float,
+    margin: float | None = None,
+    only: Sequence[str] = (),
+    judged_anew: bool = False,
 ) -> Difference:
     """Compare two sets at a family-wise error rate ``alpha``; ``only``: keys of quantities, all of them when empty.
+
+    ``judged_anew``: summaries are not those stored, but all made by one version.
 
     Raises ResultsError when nothing of them can be compared.
     """
@@ -288,7 +302,7 @@ def difference(
         )
         for index, one in enumerate((a, b))
     ]
-    return Difference(sides[0], sides[1], _settings(kept), rows, tuple(unmatched), alpha, margin)
+    return Difference(sides[0], sides[1], _settings(kept), rows, tuple(unmatched), alpha, margin, judged_anew)
 
 
 def _all_the_same(rows: Sequence[Row]) -> bool:

@@ -215,6 +215,21 @@ def test_commits_and_machines_are_settings_too(gse: Gse, tmp_path: Path) -> None
     assert len(load_set(f"{b}@commit=feed").runs) == 4
 
 
+def test_summaries_of_other_commits_are_made_anew_when_asked(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    for path in b.iterdir():
+        versions(path, commit="feedbeef")
+        edited(path, completion_s=99.0)  # a definition of that time, say
+    as_stored = as_json(gse("compare", str(a), str(b), "--json"))
+    assert row(as_stored, "completion_s")["outcome"] == "worse"
+    assert row(as_stored, "completion_s")["b_mean"] == pytest.approx(99.0)
+    assert any("may define a number differently" in note for note in as_stored["notes"])
+    anew = as_json(gse("compare", str(a), str(b), "--judge-anew", "--json"))
+    assert row(anew, "completion_s")["outcome"] == "undecided"
+    assert not any("may define a number differently" in note for note in anew["notes"])
+    assert json.loads((sorted(b.iterdir())[0] / "summary.json").read_text())["completion_s"] == 99.0
+
+
 def test_sets_measured_one_after_the_other_are_said_to_be(gse: Gse, tmp_path: Path) -> None:
     a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
     assert "one after the other" not in gse("compare", str(a), str(b)).out
