@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import floor
+from math import floor, isnan, log, nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,8 +138,10 @@ def _curve(
         if (reach := group.interval(key)) is not None:
             axes.plot([x, x], [end * factor for end in reach], color=colour, lw=3.0, alpha=0.35, zorder=1)
         middle = group.median(key)
-        if middle is not None:
-            line.append((x, middle.median * factor))
+        # without one the line is broken: it would pass where nothing is known
+        line.append((x, nan if middle is None else middle.median * factor))
+    if all(isnan(y) for _x, y in line):
+        return
     if axis.kind == "words":  # there is nothing between two words for a line to pass through
         for x, y in line:
             axes.plot([x - HALF_DASH, x + HALF_DASH], [y, y], color=colour, zorder=2)
@@ -181,8 +183,18 @@ def _x_axis(axes: Axes, axis: Axis) -> None:
 
 
 def _is_crowded(axis: Axis) -> bool:
-    """Whether ticks have to be turned, for which a figure is higher."""
-    return sum(len(tick) + 1 for tick in axis.ticks) > MOST_TICK_CHARACTERS
+    """Whether ticks have to be turned, for which a figure is higher: all in all, or two that stand close together."""
+    if sum(len(tick) + 1 for tick in axis.ticks) > MOST_TICK_CHARACTERS:
+        return True
+    places = sorted(
+        (log(position) if axis.kind == "log" else position, len(tick))
+        for position, tick in zip(axis.positions, axis.ticks, strict=True)
+    )
+    room_per_place = MOST_TICK_CHARACTERS / (places[-1][0] - places[0][0])
+    return any(
+        (left + right) / 2 + 1 > (there - here) * room_per_place
+        for (here, left), (there, right) in zip(places, places[1:], strict=False)
+    )
 
 
 def _legend(results: SweepResults) -> list[Any]:

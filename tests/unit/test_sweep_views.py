@@ -127,6 +127,26 @@ def test_the_figure_shows_every_run_as_what_it_is(results: SweepResults) -> None
     assert "3 seeds per value and scheme; 8 VALID, 1 SUSPECT, 1 INVALID, 1 FAILED, 1 NOT RUN" in caption
 
 
+def test_a_line_is_broken_where_no_run_counts(tmp_path: Path) -> None:
+    def spoil(run: SweepRun, record: RunRecord) -> RunRecord:
+        return with_rate_error(record, 0.2) if (run.point, run.scheme) == (1, "gse2-n2n") else record
+
+    drawn = curves(sweep_results(stored_sweep(tmp_path, sweep_over(seeds=(1,)), spoil)))
+    assert drawn is not None
+    through = [line for line in drawn[0].axes[0].lines if line.get_marker() == "None" and line.get_linestyle() == "-"]
+    known = sorted([bool(y == y) for y in line.get_ydata()] for line in through)  # type: ignore[union-attr]
+    assert known == [[True, False, True], [True, True, True]]
+
+
+def test_ticks_that_would_touch_are_turned(tmp_path: Path) -> None:
+    def angle(values: tuple[str, ...]) -> float:
+        drawn = curves(sweep_results(stored_sweep(tmp_path, sweep_over("workload.size_bytes", values, seeds=(1,)))))
+        assert drawn is not None
+        return float(drawn[0].axes[0].get_xticklabels()[0].get_rotation())
+
+    assert (angle(("64K", "256K", "1M", "4M")), angle(("64K", "256K", "1M", "2M", "4M"))) == (0.0, 45.0)
+
+
 def test_the_figure_is_written_with_its_numbers_and_always_the_same(results: SweepResults) -> None:
     paths = draw_sweep(results)
     assert sorted(path.name for path in paths) == ["curves.json", "curves.png", "curves.svg"]
