@@ -8,7 +8,8 @@ The group is in the operation's name: ``_EP`` is ep, ``_DP_EP`` is the data-para
 plain name is tp in the first two passes and dp in the last (``GroupType`` there). Group sizes are in the header, but
 dp's, which is ranks / (tp x pp) (``Layer::report``). Bytes are nccl-tests' size: ``compute_busbw`` in ``Layer.cc``
 divides them by the time for algbw, and AICB's ``Work_Item`` has all parameters as the size of an all-gather.
-Nanoseconds: AIOB's microseconds times 1000 (``extract_averages`` in aliyun/aicb ``utils/utils.py``).
+Nanoseconds: AIOB's microseconds times 1000 (``extract_averages`` in aliyun/aicb ``utils/utils.py``); made without AIOB
+every layer has 1 (``default_compute_time``), which says nothing of computing and is taken for 0.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ COLUMNS: Final = 12
 SETTINGS: Final = ("vpp", "ga", "mode", "checkpoints", "checkpoint_initiates", "DLRM_LAST_BOTTOM_LAYER")
 SIZES: Final = {"model_parallel_NPU_group": "tp", "ep": "ep", "pp": "pp", "all_gpus": "all"}
 PIPELINE: Final = "pp_comm"
+UNTIMED: Final = frozenset((b"0", b"1"))
 
 _OPERATION = re.compile(rf"({'|'.join(OPERATIONS)})(_EP|_DP_EP)?")
 
@@ -57,7 +59,7 @@ def parse(data: bytes, source: str) -> Trace:
     findings = Findings(source, "simai", "line")
     sizes: dict[str, int] = {}
     said: int | None = None
-    policy, rows = "", 0
+    policy, rows, timed = "", 0, not _is_untimed(data)
     for place, line in lines(data, findings):
         words = line.split()
         if place == 1:
@@ -69,7 +71,7 @@ def parse(data: bytes, source: str) -> Trace:
             findings.known("blank line")
         else:
             rows += 1
-            _layer(place, line, words, COLUMNS + (policy == "HYBRID_CUSTOMIZED"), sizes, findings)
+            _layer(place, line, words, COLUMNS + (policy == "HYBRID_CUSTOMIZED"), sizes, timed, findings)
     if said is not None and said != rows:
         findings.problem(2, "number of layers is wrong", f"{said:,} and {rows:,} rows below", "as many rows as it says")
     n_ranks = sizes.pop("all", None)
@@ -79,6 +81,18 @@ def parse(data: bytes, source: str) -> Trace:
 def looks_like_simai(first: Sequence[str], second: str) -> bool:
     """Whether these are the words of the first line and the second line of such a file."""
     return bool(first) and first[0] in POLICIES and second.strip().isdecimal()
+
+
+def _is_untimed(data: bytes) -> bool:
+    """Whether no layer computes for longer than what stands where nothing was measured."""
+    found: set[bytes] = set()
+    for line in data.splitlines()[2:]:
+        words = line.split()
+        if len(words) >= COLUMNS:
+            found.update(words[column] for _stage, column, _group in PASSES)
+        if found - UNTIMED:
+            return False
+    return b"1" in found
 
 
 def _header(words: list[str], findings: Findings) -> tuple[str, dict[str, int]]:
@@ -128,7 +142,13 @@ def _with_dp(sizes: dict[str, int]) -> dict[str, int]:
 
 
 def _layer(
-    place: int, line: str, words: Sequence[str], columns: int, sizes: Mapping[str, int], findings: Findings
+    place: int,
+    line: str,
+    words: Sequence[str],
+    columns: int,
+    sizes: Mapping[str, int],
+    timed: bool,
+    findings: Findings,
 ) -> None:
     """Add the three passes of a layer."""
     if len(words) != columns:
@@ -136,7 +156,7 @@ def _layer(
         return
     for stage, column, plain in PASSES:
         nanoseconds, operation, size = words[column : column + 3]
-        compute_s = findings.seconds(place, f"{stage} computing", nanoseconds, per_second=1e9)
+        compute_s = findings.seconds(place, f"{stage} computing", nanoseconds if timed else "0", per_second=1e9)
         if operation == "NONE":
             findings.record(Record(place=place, kind="compute", stage=stage, name=words[0], compute_s=compute_s))
             continue

@@ -214,6 +214,13 @@ def test_simai_headers(header: str, unknown: list[str]) -> None:
     assert [one.text for one in trace.unknown] == unknown
 
 
+def test_simai_computing_of_1_ns_everywhere_is_none() -> None:
+    row = "x -1 {} NONE 0 1 NONE 0 1 ALLREDUCE 8 1\n"
+    for nanoseconds, expected in (("1", [0, 0, 0]), ("2", [2e-9, 1e-9, 1e-9])):
+        trace = parse(f"DATA\n1\n{row.format(nanoseconds)}".encode(), "x", "simai")
+        assert [record.compute_s for record in trace.records] == pytest.approx(expected)
+
+
 def test_simai_rows_of_other_widths_are_unknown() -> None:
     row = "x -1 1 NONE 0 1 NONE 0 1 ALLREDUCE 8 1"
     trace = parse(f"HYBRID_CUSTOMIZED\n2\n{row} DATA\n{row}\n".encode(), "x")
@@ -224,9 +231,9 @@ def test_simai_rows_of_other_widths_are_unknown() -> None:
 def test_simai_totals_are_those_of_the_file(path: Path) -> None:
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    nanoseconds = 0
+    times_ns = []
     for words in (line.split() for line in path.read_text().splitlines()[2:]):
-        nanoseconds += sum(int(words[column]) for column in (2, 5, 8))
+        times_ns += [int(words[column]) for column in (2, 5, 8)]
         for column in (3, 6, 9):
             operation = SIMAI_OPERATIONS.get(words[column].partition("_")[0])
             if operation:
@@ -236,7 +243,7 @@ def test_simai_totals_are_those_of_the_file(path: Path) -> None:
     assert {one.key[0]: (one.count, one.size_bytes) for one in sums(trace.records, ("operation",))} == {
         name: (counts[name], sizes[name]) for name in counts
     }
-    assert computing(trace).compute_s == pytest.approx(nanoseconds / 1e9)
+    assert computing(trace).compute_s == pytest.approx(sum(times_ns) / 1e9 if max(times_ns) > 1 else 0)
 
 
 # --- Chakra -------------------------------------------------------------------------------------------
