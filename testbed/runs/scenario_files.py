@@ -144,15 +144,15 @@ def with_trace(scenario: Scenario) -> Scenario:
         return scenario
     fields = scenario.model_dump(mode="json")
     fields["workload"]["training"]["recorded"] = [
-        _recorded(path, training.trace_rank).model_dump(mode="json") for path in training.files
+        _recorded(path, training.trace_rank, stage).model_dump(mode="json") for stage, path in enumerate(training.files)
     ]
     return parse_scenario(fields, source=f"scenario {scenario.name}")
 
 
-def _recorded(path: str, rank: str | None) -> Recorded:
+def _recorded(path: str, rank: str | None, stage: int) -> Recorded:
     trace, sha256 = load_digested(Path(path))
     try:
-        return Recorded.of(trace, sha256, rank)
+        return Recorded.of(trace, sha256, rank, stage)
     except Mistakes as error:
         problems = []
         for mistake in error.mistakes:

@@ -24,6 +24,7 @@ from testbed.training.presets import MODELS
 
 MAX_RECORDS: Final = 20_000  # of a trace; a rank goes through all of them
 MAX_UNKNOWN: Final = 20
+STAGE: Final = "pp_stage{}"  # what AICB calls those whose rows follow, in a file of all stages
 MAX_GPUS: Final = 1 << 16  # of a job that is to be scaled down: all its groups are gone through
 AcceleratorName = Literal["a100", "h100"]
 # zero and micro_batch change as little beside a trace, but say what the file is of
@@ -73,9 +74,14 @@ class Recorded(Spec):
     group_sizes: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def of(cls, trace: Trace, sha256: str, rank: str | None) -> Recorded:
-        """Return what ``trace`` says of ``rank``. Raises ``Mistakes`` for records of several ranks, or too many."""
+    def of(cls, trace: Trace, sha256: str, rank: str | None, stage: int = 0) -> Recorded:
+        """Return what ``trace`` says of ``rank``; unset: of the pipeline's ``stage`` where it tells stages apart.
+
+        Raises ``Mistakes`` for records of several ranks, or too many.
+        """
         names = list(dict.fromkeys(record.rank for record in trace.records))
+        if rank is None and STAGE.format(stage) in names:
+            rank = STAGE.format(stage)
         shown = ", ".join(map(str, names[:MAX_UNKNOWN]))
         if rank is None and len(names) > 1:
             raise Mistakes([f"trace has records of {len(names)} ranks; expected trace_rank to be one of {shown}"])

@@ -246,6 +246,21 @@ def test_a_pipeline_has_a_trace_for_each_stage() -> None:
     assert "traces of 1 stages" in problems({**training, "trace_stages": []})
 
 
+def test_a_file_of_all_stages_is_named_once_for_each(tmp_path: Path) -> None:
+    layout = {"tensor": 2, "data": 2, "pipeline": 2, "global_batch": 4, "gpus_per_node": 2, "nics_per_node": 1}
+    texts = [(TRACES / f"aicb-pipeline-{name}.csv").read_text().splitlines() for name in ("first", "last")]
+    whole = tmp_path / "whole.csv"
+    parts = [[f"[ pp_stage{stage}: [rank{stage}] ]", *lines[1:]] for stage, lines in enumerate(texts)]
+    whole.write_text("\n".join(line for lines in parts for line in lines) + "\n")
+    apart = {"trace": str(TRACES / "aicb-pipeline-first.csv"), "trace_stages": [str(TRACES / "aicb-pipeline-last.csv")]}
+    together = {"trace": str(whole), "trace_stages": [str(whole)]}
+    jobs = [with_trace(scenario({**one, "layout": layout, "nic_mbps": 100})).job for one in (apart, together)]
+    assert jobs[0] is not None and jobs[1] is not None
+    assert [stage.ops for stage in jobs[0].stages] == [stage.ops for stage in jobs[1].stages]
+    three = {**together, "trace_stages": [str(whole)] * 2, "layout": {**layout, "pipeline": 3}}
+    assert "records of 2 ranks" in problems(three)
+
+
 @pytest.mark.parametrize(
     ("name", "ranks", "groups", "rank", "operations"),
     [
