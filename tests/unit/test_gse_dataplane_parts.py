@@ -439,6 +439,25 @@ def test_path_is_dead_after_three_missing_hellos_and_alive_after_clean_seconds(
     assert 3.0 + PROFILE.restore_s <= back_s <= 3.0 + PROFILE.restore_s + 0.1
 
 
+def test_answers_that_go_on_coming_by_other_paths_put_no_verdict_off() -> None:
+    """Those that take a little longer than is waited for are asked again, and again something comes back."""
+    found_s = []
+    for step in range(40):
+        dies_s = 1.0 + step * PROFILE.hello_s / 40
+
+        def back_s(path: int, now_s: float, dies_s: float = dies_s) -> float | None:
+            if path == 1 and now_s >= dies_s:
+                return None
+            return 0.005 if now_s < dies_s - 0.03 else 1.1 * PROFILE.hello_wait_s
+
+        hellos = Hellos(back_s, paths=3)
+        hellos.run(0.0, 1.6)
+        ((path, up, at_s),) = hellos.changes
+        assert (path, up) == (1, False)
+        found_s.append(at_s - dies_s)
+    assert max(found_s) < PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + PROFILE.hello_retry_s / 2
+
+
 @given(st.integers(0, 1000), st.floats(0.02, 0.08))
 def test_answers_that_take_long_on_any_path_are_waited_for(seed: int, longest_s: float) -> None:
     """A busy machine: what an answer takes differs from path to path and hello to hello.

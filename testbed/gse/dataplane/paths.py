@@ -82,8 +82,6 @@ class PathMonitor:
         self._round_s = now_s
         self.number = 0  # of the latest hello
         self._sent: deque[_Sent] = deque(maxlen=SENT_KEPT)
-        self._newest = _Sent(0, float("-inf"))  # the latest hello that any path has brought back
-        self._newest_heard_s = now_s
         self._slowest = _Slow(0, 0.0, now_s)  # answer of late
         self._second = _Slow(0, 0.0, now_s)  # to another hello
         self.due_s = now_s  # when ``check`` and ``asks`` have something to do
@@ -170,8 +168,6 @@ class PathMonitor:
         path.lapsed = False
         if path.again_s <= self.due_s:
             self._reckon()
-        if sent.sent_s > self._newest.sent_s:
-            self._newest, self._newest_heard_s = sent, now_s
         silence_s = self._hello_s * self._hello_misses
         if not path.up and (path.clean_since_s is None or now_s - path.heard_s > silence_s):
             path.clean_since_s = now_s
@@ -252,11 +248,19 @@ class PathMonitor:
         if len(path.unanswered) < self._needs(path):
             return False
         last = path.unanswered[-1]
-        return (
-            self._newest.sent_s >= last.sent_s
-            and now_s >= last.sent_s + self._wait_of(path, now_s)
-            and now_s >= self._newest_heard_s + self.wait_s(now_s) / 2  # paths differ by what they are just sending
-        )
+        if now_s < last.sent_s + self._wait_of(path, now_s):
+            return False
+        # paths differ by what they are just sending; what comes back later still must not put it off
+        return now_s >= self._proven_s(last) + self.wait_s(now_s) / 2
+
+    def _proven_s(self, hello: _Sent) -> float:
+        """Return when another path had first brought back this hello, or a later one; infinite where none has."""
+        first_s = inf
+        for sent in reversed(self._sent):
+            if sent.sent_s < hello.sent_s:
+                break
+            first_s = min(first_s, sent.heard_s)
+        return first_s
 
     def _clean_long_enough(self, path: _Path, now_s: float) -> bool:
         return path.clean_since_s is not None and now_s - path.clean_since_s >= path.hold * self._restore_s
