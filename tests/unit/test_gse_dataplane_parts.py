@@ -588,6 +588,16 @@ def test_frames_that_stop_while_others_go_on_are_a_missing_hello(dies_s: float, 
     assert took_s <= PROFILE.hello_wait_s * 3.0 + 2 * PROFILE.hello_retry_s + PROFILE.hello_s
 
 
+@pytest.mark.parametrize("begin_s", [2.0, 2.004, 2.008, 2.012, 2.016])
+def test_frames_that_have_only_begun_to_come_prove_nothing_by_stopping(begin_s: float) -> None:
+    """Answers of 30 ms on one path come within three hellos' time, not within that of two and of frames that stop."""
+    end_s = begin_s + 0.02
+    arrivals = [(at_s, path) for at_s, path in frames_every(0.005, [2.4, end_s]) if at_s >= begin_s]
+    hellos = Hellos(lambda path, now_s: 0.03 if path == 1 and now_s > end_s else 0.004, 2, arrivals)
+    hellos.run(0.0, end_s + 0.06)
+    assert hellos.changes == []
+
+
 def test_path_returns_although_frames_come_by_it_all_the_time() -> None:
     """Who knows of no living path uses dead ones, too."""
     hellos = Hellos(

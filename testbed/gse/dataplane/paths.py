@@ -8,7 +8,8 @@ than the next to another hello, counts little, and one over a path that is down 
 
 Where frames arrive all the time, they prove the path that brings them as well as a hello would, and it is asked seldom
 (``hello_proven_s``: they say nothing of the way out). When they stop while other paths go on bringing some, that is as
-good as a missing hello, and the path is asked at once.
+good as a missing hello, and the path is asked at once. Frames that have only begun to come prove no such thing: when
+everybody starts to send they come irregularly, and answers are late on a machine that has just woken up.
 
 A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
 again soon after its return has to be clean for twice as long.
@@ -27,6 +28,8 @@ ALL_SILENT_S: Final = 1.0  # when no path brings anything back, only this proves
 PATIENCE: Final = 1.25  # times the longest answer of late
 PATIENCE_HALF_LIFE_S: Final = 0.5
 MOST_PATIENCE_S: Final = 0.25
+QUIET: Final = 5.0  # times ``hello_wait_s`` without a frame: what comes then has only begun to come
+BEGUN: Final = 4.0  # times the same after that: frames that stop mean something
 LAPSED_WAIT: Final = 0.75  # of that, where frames have stopped: most answers come within a frame and a half
 ALONE: Final = 2.0  # times the second slowest: a single slow answer counts for no more
 MOST_ALIKE: Final = 3.0  # times ``hello_wait_s``: what delays even the first answer for longer is no path's
@@ -62,6 +65,7 @@ class _Path:
     returned_s: float = float("-inf")  # when it was last used again
     hold: float = 1.0  # times ``restore_s`` it has to be clean now
     arrived_s: float = float("-inf")  # when a frame last came this way
+    began_s: float = float("-inf")  # when frames began to come after a pause
     asked_s: float = float("-inf")
     proven: bool = False  # frames came all the time when we last looked
     lapsed: bool = False  # they have stopped since, and others go on: worth one hello
@@ -104,7 +108,10 @@ class PathMonitor:
 
     def arrived(self, path: int, now_s: float) -> None:
         """A frame has come by ``path``."""
-        self._paths[path].arrived_s = now_s
+        found = self._paths[path]
+        if now_s - found.arrived_s > QUIET * self._hello_wait_s:
+            found.began_s = now_s
+        found.arrived_s = now_s
 
     def asks(self, now_s: float) -> tuple[int, list[int]]:
         """Return the paths to send a hello over now, and its number."""
@@ -149,7 +156,8 @@ class PathMonitor:
                 path.proven, path.lapsed = True, False
             elif path.proven:
                 path.proven = False
-                if path.up and not path.unanswered and self._hello_misses > 1:
+                begun = path.arrived_s - path.began_s >= BEGUN * lapses_s
+                if path.up and begun and not path.unanswered and self._hello_misses > 1:
                     path.lapsed = any(other.arrived_s + lapses_s > now_s for other in self._paths)
                     path.again_s = now_s
 
