@@ -618,8 +618,35 @@ def test_path_that_is_dead_only_outwards_is_found_by_the_seldom_hello() -> None:
     )
     hellos.run(0.0, 3.5)
     assert [change[:2] for change in hellos.changes] == [(0, False)]
-    most_s = PROFILE.hello_proven_s + PROFILE.hello_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s
+    # asked as seldom as a path that brings frames is, and then believed to live for as long again
+    most_s = 2 * PROFILE.hello_proven_s + 2.5 * PROFILE.hello_wait_s + 2 * PROFILE.hello_retry_s
     assert hellos.changes[0][2] - 2.03 <= most_s
+
+
+@pytest.mark.parametrize("slow_s", [0.05, 0.1, 0.18])
+def test_path_that_brings_frames_is_not_dead_because_its_answers_are_late(slow_s: float) -> None:
+    """As an iteration begins: everybody sends at once, and one path's hellos come back late."""
+    hellos = Hellos(
+        lambda path, now_s: slow_s if path == 0 and now_s >= 2.0 else 0.01,
+        paths=4,
+        arrivals=[(at_s, path) for at_s, path in frames_every(0.005, [3.0] * 4) if at_s > 2.02],
+    )
+    hellos.run(0.0, 2.5)
+    assert hellos.changes == []
+
+
+def test_paths_that_are_late_together_are_waited_for_longer() -> None:
+    """The first hello after which nothing comes back; alone a path is out sooner than with one or two others."""
+
+    def found_s(dead: set[int]) -> list[float]:
+        hellos = Hellos(lambda path, now_s: None if path in dead and now_s >= 2.0 else 0.01, paths=4)
+        hellos.run(0.0, 2.9)
+        assert {path for path, up, _ in hellos.changes if not up} == dead
+        return [at_s - 2.0 for _, _, at_s in hellos.changes]
+
+    alone_s, two_s, three_s = (max(found_s(set(range(count)))) for count in (1, 2, 3))
+    assert two_s - alone_s == pytest.approx(PROFILE.hello_wait_s / 2, abs=PROFILE.hello_retry_s)
+    assert three_s - alone_s == pytest.approx(PROFILE.hello_wait_s, abs=PROFILE.hello_retry_s)
 
 
 @given(st.integers(0, 1000), st.floats(0.001, 0.06))

@@ -11,6 +11,10 @@ Where frames arrive all the time, they prove the path that brings them as well a
 good as a missing hello, and the path is asked at once. Frames that have only begun to come prove no such thing: when
 everybody starts to send they come irregularly, and answers are late on a machine that has just woken up.
 
+Two things speak for a path whose hellos are missing. Frames that came by it after the last of them was sent: it lives,
+inwards at least, and is waited for as long as one that is dead only outwards is waited for anyway. And others of the
+same leaf that are missing with it: links die one by one, a busy machine is late on several.
+
 A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
 again soon after its return has to be clean for twice as long.
 """
@@ -195,8 +199,9 @@ class PathMonitor:
     def check(self, now_s: float) -> list[tuple[int, bool]]:
         """Return the paths that changed, with whether they are up now."""
         changed = []
+        missing = sum(path.up and self._missing(path, now_s) for path in self._paths)
         for number, path in enumerate(self._paths):
-            silent = self._silent(path, now_s)
+            silent = self._silent(path, missing, now_s)
             if path.up and (silent or not path.carrier):
                 path.up, path.clean_since_s = False, None
                 path.failures += 1
@@ -250,16 +255,23 @@ class PathMonitor:
         begun = missing > 0 or path.lapsed
         return path.up and begun and missing < self._needs(path) and path.again_s <= now_s
 
-    def _silent(self, path: _Path, now_s: float) -> bool:
-        if now_s - path.heard_s > ALL_SILENT_S:
-            return True
+    def _missing(self, path: _Path, now_s: float) -> bool:
+        """Return whether all the hellos that prove silence are overdue, and nothing else has come by the path."""
         if len(path.unanswered) < self._needs(path):
             return False
-        last = path.unanswered[-1]
-        if now_s < last.sent_s + self._wait_of(path, now_s):
+        first, last = path.unanswered[0], path.unanswered[-1]
+        if path.arrived_s > last.sent_s and now_s < first.sent_s + self._hello_proven_s:
+            return False
+        return now_s >= last.sent_s + self._wait_of(path, now_s)
+
+    def _silent(self, path: _Path, missing: int, now_s: float) -> bool:
+        """Return whether a path is silent, where ``missing`` paths of the leaf are waited for at once."""
+        if now_s - path.heard_s > ALL_SILENT_S:
+            return True
+        if not self._missing(path, now_s):
             return False
         # paths differ by what they are just sending; what comes back later still must not put it off
-        return now_s >= self._proven_s(last) + self.wait_s(now_s) / 2
+        return now_s >= self._proven_s(path.unanswered[-1]) + max(1, missing) * self.wait_s(now_s) / 2
 
     def _proven_s(self, hello: _Sent) -> float:
         """Return when another path had first brought back this hello, or a later one; infinite where none has."""
