@@ -62,6 +62,8 @@ OTHERWISE: Final = {
     "seeds": "--seed",
     "workload.announce": "nothing: programs announce no flows",
 }
+# Of a workload, all that programs do not replace: where they run, and the small messages beside them.
+OF_THE_WORKLOAD: Final = ("placement", "ranks", "mice_bytes", "mice_interval_ms", "mice_dscp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,11 +181,15 @@ def _timeout_s(text: str, problems: list[Problem]) -> float | None:
 
 
 def _set_problems(args: argparse.Namespace) -> Iterator[Problem]:
-    """Yield every ``--set`` of a field that is said otherwise here."""
+    """Yield every ``--set`` of a field that is said otherwise here, or of the workload that does not run."""
     otherwise = OTHERWISE if args.ranks is None else {**OTHERWISE, "workload.ranks": "--ranks alone"}
-    fields = {text.partition("=")[0].strip() for text in args.settings}
-    for field in sorted(fields & otherwise.keys()):
-        yield Problem("not for --set here", f"--set {field}", "a value", otherwise[field])
+    replaced = f"nothing: COMMAND runs instead of the workload; of which there are only {', '.join(OF_THE_WORKLOAD)}"
+    for field in sorted({text.partition("=")[0].strip() for text in args.settings}):
+        section, _, name = field.partition(".")
+        if field in otherwise:
+            yield Problem("not for --set here", f"--set {field}", "a value", otherwise[field])
+        elif section == "workload" and name and name not in OF_THE_WORKLOAD:
+            yield Problem("not for --set here", f"--set {field}", "a value", replaced)
 
 
 def _program_problems(name: str) -> Iterator[Problem]:

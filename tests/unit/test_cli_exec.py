@@ -68,6 +68,12 @@ def test_ranks_may_be_set_where_no_option_says_so() -> None:
     assert scenario.ranks == 8
 
 
+def test_where_programs_run_and_small_messages_beside_them_may_be_set() -> None:
+    options = ("--set", "workload.placement=leaf_local", "--set", "workload.mice_interval_ms=50")
+    scenario, _request = asked_for(parsed("allreduce_ring", *options, "--", "true"))
+    assert (scenario.workload.placement, scenario.workload.mice_interval_ms) == ("leaf_local", 50)
+
+
 def test_a_trace_is_read_for_what_the_machine_is_asked_for_follows_from_it(tmp_path: Path) -> None:
     training = {"trace": str(TRACE), "layout": {"data": 16, "global_batch": 16, "zero": 2}, "nic_mbps": 1000}
     file = tmp_path / "traced.json"
@@ -106,6 +112,8 @@ def test_every_problem_is_told_at_once(gse: Gse) -> None:
         (["--set", "schemes=[gse2-n2n]"], "--set schemes: not for --set here; got a value, expected --scheme"),
         (["--set", "seeds=[7]"], "--set seeds: not for --set here; got a value, expected --seed"),
         (["--set", "workload.announce=true"], "--set workload.announce: not for --set here"),
+        (["--set", "workload.size_bytes=64M"], "--set workload.size_bytes: not for --set here"),
+        (["--set", "workload.training.nic_mbps=1"], "--set workload.training.nic_mbps: not for --set here"),
         (["--ranks", "8", "--set", "workload.ranks=4"], "--set workload.ranks: not for --set here"),
     ],
 )
