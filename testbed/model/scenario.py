@@ -16,6 +16,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.collectives.collective import Collective, most_peers
+from testbed.gse.dataplane.wire import MAX_PATHS
 from testbed.model.cross_spec import BurstSpec as BurstSpec
 from testbed.model.cross_spec import CrossTrafficSpec as CrossTrafficSpec
 from testbed.model.cross_spec import PoissonSpec as PoissonSpec
@@ -106,7 +107,7 @@ class GspSpec(Spec):
     gap_ms: float | None = Field(None, gt=0, le=60_000, description="a gap in the order older than this is given up")
     flowlet_gap_ms: float | None = Field(None, gt=0, le=60_000, description="a flow silent for so long may change path")
     hello_ms: float = Field(
-        20.0, gt=0, le=60_000, description="period of path checks; a path that does not answer is asked again sooner"
+        20.0, gt=0, le=1_000, description="period of path checks; a path that does not answer is asked again sooner"
     )
     hello_misses: Count = Field(3, ge=1, le=100, description="hellos missing in a row: the path is dead")
     journal: bool = Field(
@@ -311,6 +312,12 @@ class Scenario(Spec):
             if value is not None and value < limit:
                 holds = "a frame of fabric.mtu_bytes" if limit == frame else "a container"
                 yield f"gsp.{name}={value} does not hold {holds}; expected >= {limit}"
+        framed = [scheme for scheme in with_agents if scheme != "ecmp-agents"]
+        if framed and self.fabric.paths > MAX_PATHS:
+            yield (
+                f"fabric has {self.fabric.paths} paths between leaves with schemes={', '.join(framed)}; expected at "
+                f"most {MAX_PATHS}, which a byte of a frame's address can name"
+            )
 
     def _fault_mistakes(self) -> Iterable[str]:
         targets = fault_targets(self.fabric)

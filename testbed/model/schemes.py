@@ -18,7 +18,7 @@ from testbed.model.delay import LINKS_PER_PATH, SOFTWARE_S, frame_time_s, round_
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.scenario import GspSpec
 from testbed.model.wire import frame_bytes
-from testbed.units import KIB, mbps_to_bytes_per_s
+from testbed.units import KIB, MIB, mbps_to_bytes_per_s
 
 QUANTUM_FRAMES: Final = 4  # of a grant
 # Leaves do not know what others send to a downlink, and their containers meet there: two frames wait for less than
@@ -30,6 +30,7 @@ CONTAINER_BYTES_OF_HOSTS: Final = 9 * KIB
 LEAST_BYTES: Final = 16 * KIB  # of a leaf's container and of a grant; the latter is the UEC reference simulator's
 CREDIT_FRAMES_OF_UET: Final = 2
 RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
+LATE_TIMER_S: Final = 0.002  # a millisecond, in which timers count, and as much for a busy machine
 TIMER_LEAST_S: Final = 0.02
 GRANT_HOLD_MOST_S: Final = 0.02
 HELLO_PROVEN_MOST_S: Final = 0.3  # a second without an answer is taken for dead
@@ -112,7 +113,11 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
         "deliver_bytes": max(frame, min(port_window, room)),
         # grants count hosts' bytes; with GSE's header on each full frame they must not exceed what links carry
         "pacing": min(PACING, CARRIED_MOST * frame / (frame + OVERHEAD_BYTES)),
-        "release_bytes": RELEASE_FRAMES * frame,
+        "release_bytes": min(MIB, max(RELEASE_FRAMES * frame, round(rate * LATE_TIMER_S))),
+        # what one queue may receive until a gap is reported, at the latest when it is asked again, and mended
+        "reorder_buffer_bytes": max(
+            MIB, round(mbps_to_bytes_per_s(fabric.host_link_mbps) * (2 * loss_report_s + 1.5 * rtt_s))
+        ),
         "grant_hold_s": hold_s,
         "request_retry_s": max(2 * rtt_s, TIMER_LEAST_S),
         "gap_s": gap_s,

@@ -147,14 +147,46 @@ def test_next_gap_begins_to_age_when_the_one_before_it_is_over() -> None:
     assert arrivals.fabric.total("gap_timeouts") == 0
 
 
-def test_two_gaps_that_nothing_fills_are_given_up_one_after_the_other() -> None:
-    arrivals = Arrivals()
+@pytest.mark.parametrize(("retransmit", "gaps"), [(True, 2), (False, 1)])
+def test_two_gaps_that_nothing_fills_are_given_up(retransmit: bool, gaps: int) -> None:
+    """One after the other where the second one's packets may be on their way, together where nobody sends them."""
+    arrivals = Arrivals(PROFILE.model_copy(update={"retransmit": retransmit}))
     for psn in (1, 3):
         arrivals.arrive(0.0, psn)
     (first_s, first), (second_s, second) = arrivals.delivered(2.0)
     assert (first, second) == (1, 3)
     assert first_s == pytest.approx(PROFILE.gap_s, abs=SCAN_S + 0.001)
-    assert second_s == pytest.approx(2 * PROFILE.gap_s, abs=2 * SCAN_S + 0.001)
+    assert second_s == pytest.approx(gaps * PROFILE.gap_s, abs=2 * SCAN_S + 0.001)
+
+
+def test_a_queue_that_pauses_is_known_as_long_as_it_lives() -> None:
+    fabric = Fabric(Profile(gap_s=15.0, age_s=15.0), leaves=2, hosts=1)
+    for number, t_s in enumerate((0.0, 0.0, 0.0, 11.5)):
+        fabric.send(t_s, H11, H21, number, 1000)
+    fabric.run(13.0)
+    assert fabric.numbers(H21, H11) == [0, 1, 2, 3]
+
+
+def test_a_queue_that_only_asks_is_not_forgotten() -> None:
+    arrivals = Arrivals()
+    for psn in range(3):
+        arrivals.arrive(0.0, psn)
+    frame = wire.control_frame(wire.Request(L2, L1, 1, 0, 1, 1, 20_000, 300, 3, 0), 1)
+    for step in range(1, 41):
+        arrivals.fabric.at(
+            120.0 + 0.3 * step,
+            lambda: arrivals.fabric.turn(L1, lambda edge: edge.from_fabric(frame, arrivals.fabric.now_s)),
+        )
+    arrivals.arrive(12.1, 3)
+    assert arrivals.delivered(12.2)[-1] == (12.1, 3)
+
+
+def test_credit_counts_as_long_as_its_source_may_use_it() -> None:
+    fabric = Fabric(Profile(gap_s=0.02), leaves=2, hosts=1)
+    fabric.send(0.0, H11, H21, 0, 1000)
+    fabric.run(0.3)
+    (queue,) = fabric.edges[L1].source.queues.values()
+    assert fabric.edges[L2].sink.schedulers[1].outstanding_bytes == queue.grant - queue.sent > 0
 
 
 # -- new lives ------------------------------------------------------------------------------------------------

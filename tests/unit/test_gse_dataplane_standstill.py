@@ -172,3 +172,16 @@ def test_frames_beyond_all_numbers_of_queues_are_dropped_and_counted() -> None:
     fabric.run(0.1)
     assert fabric.total("too_many_queues") == 1
     assert not source.queues
+
+
+@pytest.mark.parametrize("spec", [{}, {"link_rate_mbps": 100, "delay_ms": 5}, {"link_rate_mbps": 1000}])
+def test_what_arrives_while_a_gap_is_mended_has_room(spec: dict[str, Any]) -> None:
+    one, rate = profile(**spec), spec.get("link_rate_mbps", 10) * 125_000
+    assert one.reorder_buffer_bytes >= rate * (one.loss_report_s + one.request_retry_s)
+
+
+@pytest.mark.parametrize(("rate", "mtu"), [(10, 9000), (10, 1500), (100, 1500)])
+def test_what_may_leave_at_once_covers_a_late_timer(rate: int, mtu: int) -> None:
+    """Timers count in whole milliseconds."""
+    one = profile(link_rate_mbps=rate, mtu_bytes=mtu)
+    assert one.release_bytes >= max(2 * one.frame_bytes, rate * 125_000 * 0.002)

@@ -148,3 +148,28 @@ def test_path_of_another_leaf_that_is_dead_is_still_used_between_leaves_it_works
     fabric.run(3.0)
     assert {header.path for _t_s, header in fabric.data()} == {1, 2}
     assert fabric.numbers(H31, H11) == list(range(200))
+
+
+# -- sprayed without order, containers -------------------------------------------------------------------------
+
+
+def test_where_order_is_not_restored_nothing_is_sent_again() -> None:
+    """A switch that sprays keeps nothing to send again."""
+    fabric = Fabric(Profile(unit="packet", retransmit=True, **BLIND), leaves=2, hosts=1, paths=2)
+    for number in range(40):
+        fabric.send(0.0, H11, H21, number, 9014)
+    fabric.run(0.001)
+    fabric.turn(wire.address(1), lambda edge: edge.carrier(0, up=False, now_s=fabric.now_s))
+    assert fabric.total("path_changes") == 1
+    assert fabric.total("retransmitted") == 0
+
+
+def test_packet_that_empties_its_queue_goes_with_its_container() -> None:
+    fabric = Fabric(Profile(), leaves=2, hosts=1, paths=4)
+    for number in range(4):  # just a container
+        fabric.send(0.0, H11, H21, number, 9014)
+    fabric.run(0.3)
+    headers = [header for _t_s, header in fabric.data()]
+    assert [(header.csn, header.pidx) for header in headers] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert len({header.path for header in headers}) == 1
+    assert (fabric.total("containers"), fabric.total("short_containers")) == (1, 0)

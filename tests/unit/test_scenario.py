@@ -149,6 +149,13 @@ def test_a_strangers_scenario_is_refused_or_valid_but_never_a_crash(fields: dict
         assert error.problems
 
 
+def test_more_paths_than_frames_can_name_are_refused() -> None:
+    many = {"leaves": 2, "spines": 64, "links_per_pair": 4, "hosts_per_leaf": 1}
+    with pytest.raises(ScenarioError, match="256 paths between leaves with schemes=gse2-n2n, expected at most 255"):
+        parse_scenario({"name": "many", "fabric": many, "schemes": ["ecmp", "gse2-n2n"]}, source="many")
+    assert parse_scenario({"name": "many", "fabric": many, "schemes": ["ecmp"]}, source="many").fabric.paths == 256
+
+
 def test_a_spine_fault_covers_all_its_links() -> None:
     targets = fault_targets(FabricSpec(leaves=3, spines=2, links_per_pair=2))
     assert targets["s2"] == tuple((leaf, 1, link) for leaf in range(3) for link in range(2))

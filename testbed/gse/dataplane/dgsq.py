@@ -93,7 +93,6 @@ class SourceQueue:
         else:
             self.head_bytes = 0
             self._empty_since_s = now_s
-            self.former.close()
         return frame, now_s - since_s
 
     def granted(self, grant: int, now_s: float) -> bool:

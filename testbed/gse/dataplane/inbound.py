@@ -41,7 +41,9 @@ class Inbound:
         self.swapped = 0  # packets that arrived behind a later one, where order is not restored
         self.order: ReorderBuffer | None = None
         if profile.reorder:
-            self.order = ReorderBuffer(profile.gap_s, profile.reorder_buffer_bytes, expected=first_psn, end_bytes=sent)
+            self.order = ReorderBuffer(
+                profile.gap_s, profile.reorder_buffer_bytes, profile.retransmit, expected=first_psn, end_bytes=sent
+            )
         self._high = self._counted = sent
         self._next_psn = first_psn
         self._lost = 0

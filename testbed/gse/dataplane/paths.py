@@ -11,9 +11,10 @@ Where frames arrive all the time, they prove the path that brings them as well a
 good as a missing hello, and the path is asked at once. Frames that have only begun to come prove no such thing: when
 everybody starts to send they come irregularly, and answers are late on a machine that has just woken up.
 
-Two things speak for a path whose hellos are missing. Frames that came by it after the last of them was sent: it lives,
-inwards at least, and is waited for as long as one that is dead only outwards is waited for anyway. And others of the
-same leaf that are missing with it: links die one by one, a busy machine is late on several.
+Two things speak for a path whose hellos are missing. Frames that came by it after the last of them was sent, while
+they go on coming (not what only drains from a queue behind a link that has died): it lives, inwards at least, and is
+waited for as long as one that is dead only outwards is waited for anyway. And others of the same leaf that are missing
+with it: links die one by one, a busy machine is late on several.
 
 A link that is very slow, and not dead, is silent while frames wait for it and answers when none do: a path that fails
 again soon after its return has to be clean for twice as long.
@@ -260,16 +261,17 @@ class PathMonitor:
         if len(path.unanswered) < self._needs(path):
             return False
         first, last = path.unanswered[0], path.unanswered[-1]
-        if path.arrived_s > last.sent_s and now_s < first.sent_s + self._hello_proven_s:
+        speaks_s = min(first.sent_s + self._hello_proven_s, path.arrived_s + self._hello_wait_s)
+        if path.arrived_s > last.sent_s and now_s < speaks_s:
             return False
         return now_s >= last.sent_s + self._wait_of(path, now_s)
 
     def _silent(self, path: _Path, missing: int, now_s: float) -> bool:
         """Return whether a path is silent, where ``missing`` paths of the leaf are waited for at once."""
-        if now_s - path.heard_s > ALL_SILENT_S:
-            return True
         if not self._missing(path, now_s):
             return False
+        if now_s - path.heard_s > ALL_SILENT_S:
+            return True
         # paths differ by what they are just sending; what comes back later still must not put it off
         return now_s >= self._proven_s(path.unanswered[-1]) + max(1, missing) * self.wait_s(now_s) / 2
 

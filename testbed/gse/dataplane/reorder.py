@@ -36,6 +36,7 @@ class ReorderBuffer:
 
     gap_s: float
     buffer_bytes: int
+    repaired: bool = False  # what is missing is sent again: when one gap is over, the next one's may be on its way
     expected: int = 0
     delivered: int = 0
     late: int = 0  # came after they had been given up, or twice
@@ -48,7 +49,7 @@ class ReorderBuffer:
     lost_bytes: int = 0  # of the packets given up
     _waiting: dict[int, _Waiting] = field(default_factory=dict)  # by packet number
     _gap_since_s: float | None = None
-    _asked_s: float = -inf  # when gaps were last reported
+    _asked_s: dict[int, float] = field(default_factory=dict)  # packet behind a gap -> when that was last reported
 
     def accept(self, psn: int, frame: bytes, start: int, now_s: float) -> list[bytes]:
         """Take a packet (32-bit number; ``start``: 32-bit count of the queue's bytes before it).
@@ -96,17 +97,17 @@ class ReorderBuffer:
         What is missing in front of younger ones may be on its way. How long each has waited counts, not since when
         there is a gap: that begins anew whenever one before it is filled, while others wait on.
         """
-        if self._gap_since_s is None or now_s - self._asked_s < after_s:
+        if self._gap_since_s is None:
             return []
         gaps, expected = [], self.expected
         for number in sorted(self._waiting):
-            if number > expected and now_s - self._waiting[number].since_s >= after_s:
+            since_s = max(self._waiting[number].since_s, self._asked_s.get(number, -inf))
+            if number > expected and now_s - since_s >= after_s:
+                self._asked_s[number] = now_s
                 gaps.append(Missing(expected & 0xFFFF_FFFF, min(number - expected, 0xFFFF)))
                 if len(gaps) == MOST_GAPS:
                     break
             expected = number + 1
-        if gaps:
-            self._asked_s = now_s
         return gaps
 
     def behind(self, psn: int) -> Missing | None:
@@ -149,6 +150,7 @@ class ReorderBuffer:
         """Return what waits, in order, and forget it: the epoch is over."""
         ready = [self._waiting[number].frame for number in sorted(self._waiting)]
         self._waiting.clear()
+        self._asked_s.clear()
         self.depth_bytes, self._gap_since_s = 0, None
         self.delivered += len(ready)
         return ready
@@ -162,12 +164,16 @@ class ReorderBuffer:
         self.lost_bytes += max(0, self._waiting[first].start - self.end_bytes)
         self.expected = first
         self._drain(ready, now_s)
+        if self._waiting and not self.repaired:
+            self._gap_since_s = min(item.since_s for item in self._waiting.values())
 
     def _drain(self, ready: list[bytes], now_s: float) -> None:
         """Deliver what is next. A gap that remains begins to age now: what it waits for may be on its way."""
         waiting = self._waiting
         while (item := waiting.pop(self.expected, None)) is not None:
             ready.append(item.frame)
+            if self._asked_s:
+                self._asked_s.pop(self.expected, None)
             self.depth_bytes -= len(item.frame)
             self.end_bytes = item.start + len(item.frame)
             self.expected += 1

@@ -19,7 +19,7 @@ from testbed.gse.dataplane.serial import is_newer_epoch, unwrap
 from testbed.gse.dataplane.turns import QueueKey
 
 GRANTS_PER_FRAME: Final = 60  # fits the smallest MTU
-SILENT_S: Final = 10.0  # state of a source not heard of for so long is forgotten
+SILENT_S: Final = 10.0  # at least: state of a source not heard of for so long is forgotten
 RECLAIM_GAPS: Final = 2  # gap times after which what a silent queue was granted is granted to others
 CLOSED_GAPS: Final = 4  # gap times a closed queue's numbers are kept: longer than its source keeps them
 HURRIED: Final = 0.5  # of ``loss_report_s``; sooner, hosts' paths differ enough for many false alarms
@@ -36,9 +36,12 @@ class SinkSide:
         self._by_grant = profile.by_grant
         self._congestion_report_s = profile.congestion_report_s
         self._gap_s = profile.gap_s
+        # credit lives as long here as at its source, and what order is restored by longer
+        self._reclaim_s = max(RECLAIM_GAPS * profile.gap_s, profile.age_s + profile.request_retry_s)
+        self._silent_s = max(SILENT_S, 2 * self._reclaim_s)
         self._grant_hold_s = profile.grant_hold_s
         self._loss_report_s = profile.loss_report_s
-        self._retransmit = profile.retransmit
+        self._retransmit = profile.retransmit and profile.reorder  # nobody tells of losses where order is not restored
         self._window_bytes = profile.window_bytes
         self._outlet, self._counters = outlet, counters
         self.inbound: dict[QueueKey, Inbound] = {}
@@ -96,7 +99,7 @@ class SinkSide:
         inbound = self._of(key, message.epoch, message.dst_port, message.psn, message.sent, now_s)
         if inbound is None:
             return
-        inbound.closed = False
+        inbound.closed, inbound.heard_s = False, now_s
         self._changed.add(message.dst_port)
         news = scheduler.hear(
             key,
@@ -208,7 +211,7 @@ class SinkSide:
                 self._counters.congestion_told += 1
                 self._outlet.control(wire.Congestion(self._place.gsp, slow.src, slow.path, slow.level), now_s)
             for port, scheduler in self.schedulers.items():
-                if scheduler.forget_silent(now_s - RECLAIM_GAPS * self._gap_s):
+                if scheduler.forget_silent(now_s - self._reclaim_s):
                     self._changed.add(port)
         report_s = self._loss_report_s
         if now_s < self._hurry_until_s:
@@ -218,7 +221,7 @@ class SinkSide:
             if order is not None and order.due_s is not None:
                 self._mind_gaps(key, inbound, order, report_s, now_s)
             silent_s = now_s - inbound.heard_s
-            patience_s = CLOSED_GAPS * self._gap_s if inbound.closed else SILENT_S
+            patience_s = CLOSED_GAPS * self._gap_s if inbound.closed else self._silent_s
             if inbound.empty and silent_s > patience_s:
                 self._forget(key, inbound)
 

@@ -57,7 +57,7 @@ class SourceSide:
         self._gap_s = profile.gap_s
         self._mark_s = profile.mark_s
         self._reorder_buffer_bytes = profile.reorder_buffer_bytes
-        self._retransmit = profile.retransmit
+        self._retransmit = profile.retransmit and profile.reorder  # nobody tells of losses where order is not restored
         self._spread, self._outlet, self._counters = spread, outlet, counters
         self._units = UnitChooser(profile, spread, seed)
         self._release = Release(
