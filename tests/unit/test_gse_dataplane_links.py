@@ -73,10 +73,12 @@ def test_living_links_drop_nothing_and_jobs_go_on_after_a_carrier_loss(scheme: s
 
 
 @pytest.mark.parametrize(
-    ("scheme", "usual_s", "most_s"), [("gse2-n2n", 0.06, 0.07), ("gse2-e2e", 0.08, 0.11)], ids=["n2n", "e2e"]
+    ("scheme", "usual_s", "most_s"), [("gse2-n2n", 0.06, 0.075), ("gse2-e2e", 0.08, 0.11)], ids=["n2n", "e2e"]
 )
 def test_silence_is_left_soon_and_nothing_else_is_taken_for_dead(scheme: str, usual_s: float, most_s: float) -> None:
-    """The last GSP's time depends on what its hellos wait behind: over ten seeds 0.049 to 0.085 s under E2E."""
+    """The last GSP's time depends on what its hellos wait behind: over ten seeds 0.047 to 0.074 s (N2N), 0.049 to
+    0.085 s (E2E), where paths that bring frames were not believed 0.048 to 0.071 and 0.058 to 0.092.
+    """
     found_s = []
     for seed in range(1, 6):
         fabric = ring(scheme, seed)
