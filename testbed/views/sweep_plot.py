@@ -92,7 +92,9 @@ def curves(results: SweepResults, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fig
     if axis.kind == "words" and len(axis.positions) > MOST_WORDS and results.has(EFFICIENCY[0]):
         figure = by_scheme(results, heading, _point_style, width_cm)
         figure.legend(
-            handles=_legend(results)[len(results.stored.sweep.schemes) :], loc="outside lower center", ncols=columns
+            handles=_legend(results, choices)[len(results.stored.sweep.schemes) :],
+            loc="outside lower center",
+            ncols=columns,
         )
         return figure, f"{_caption(results, [EFFICIENCY])} {correctness_text(results)}".rstrip()
     height_cm = HEIGHT_CM + (TURNED_CM if _is_crowded(axis) else 0.0)
@@ -100,7 +102,7 @@ def curves(results: SweepResults, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fig
     shape = (len(choices), 1) if stacked else (1, len(choices))
     for axes, shown in zip(figure.subplots(*shape, squeeze=False).flat, choices, strict=True):
         _panel(axes, results, axis, shown)
-    figure.legend(handles=_legend(results), loc="outside lower center", ncols=columns)
+    figure.legend(handles=_legend(results, choices), loc="outside lower center", ncols=columns)
     return figure, _caption(results, choices)
 
 
@@ -197,12 +199,18 @@ def _is_crowded(axis: Axis) -> bool:
     )
 
 
-def _legend(results: SweepResults) -> list[Any]:
+def _has_limit(choices: Sequence[Shown]) -> bool:
+    """Whether a panel shows what has a physical limit."""
+    return EFFICIENCY in choices
+
+
+def _legend(results: SweepResults, choices: Sequence[Shown]) -> list[Any]:
     handles: list[Any] = [
         Line2D([], [], marker=MARKERS[number % len(MARKERS)], ms=3.4, color=scheme_colour(scheme), label=scheme)
         for number, scheme in enumerate(results.stored.sweep.schemes)
     ]
-    handles.append(Line2D([], [], color="black", lw=0.8, ls="--", label="physical limit"))
+    if _has_limit(choices):
+        handles.append(Line2D([], [], color="black", lw=0.8, ls="--", label="physical limit"))
     words = {"SUSPECT": "SUSPECT run", INVALID: "INVALID run, not in the median"}
     for state, label in words.items():
         if results.counts().get(state):
@@ -215,7 +223,8 @@ def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in results.notes())
     seeds = len(results.stored.sweep.seeds)
+    limit = "; dashed: physical limit" if _has_limit(choices) else ""
     return (
         f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
-        f"and scheme; {counts}); lines: medians over seeds; broad: {INTERVAL_WORDS}; dashed: physical limit.{notes}"
+        f"and scheme; {counts}); lines: medians over seeds; broad: {INTERVAL_WORDS}{limit}.{notes}"
     )

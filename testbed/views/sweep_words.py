@@ -77,5 +77,7 @@ def _line(axes: Axes, group: Group, colour: str, point_style: PointStyle) -> Non
             axes.plot(value, group.point, **point_style(member.state, "o", colour))
         if wrong := member.numbers["wrong_elements"]:
             axes.annotate(f"{wrong:.0f} wrong", (0.02, group.point), fontsize=5, color="red", va="center")
+    if (reach := group.interval(EFFICIENCY)) is not None:
+        axes.plot(reach, [group.point] * 2, color=colour, lw=3.0, alpha=0.35, zorder=1)
     if (middle := group.median(EFFICIENCY)) is not None:
         axes.plot([middle.median] * 2, [group.point - HALF_MARK, group.point + HALF_MARK], color=colour, zorder=2)

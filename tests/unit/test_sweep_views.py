@@ -228,6 +228,30 @@ def test_many_words_have_a_panel_per_scheme_and_a_line_each(tmp_path: Path) -> N
     assert len(draw_sweep(results)) == 3
 
 
+def test_many_words_show_the_interval_their_caption_names(tmp_path: Path) -> None:
+    work = {"kind": "collective", "size_bytes": 262_144}
+    sweep = sweep_over("workload.collective", COLLECTIVES, schemes=("gse1",), seeds=range(1, 7), workload=work)
+    results = sweep_results(stored_sweep(tmp_path, sweep))
+    drawn = curves(results)
+    assert drawn is not None
+    figure, caption = drawn
+    assert "broad: 95% confidence interval of the median" in caption
+    broad = [line for line in figure.axes[0].lines if line.get_linewidth() == 3.0]
+    known = [[group.point] * 2 for group in results.of("gse1") if group.interval("efficiency") is not None]
+    assert known and [list(line.get_ydata()) for line in broad] == known  # type: ignore[arg-type]
+
+
+def test_where_nothing_has_a_limit_none_is_said_to_be_drawn(tmp_path: Path) -> None:
+    alone = {"kind": "permutation", "mice_interval_ms": 50.0, "mice_only_s": 5.0}
+    sweep = sweep_over("workload.mice_bytes", (512, 2048), schemes=("gse1",), seeds=(1,), workload=alone)
+    drawn = curves(sweep_results(stored_sweep(tmp_path, sweep)))
+    assert drawn is not None
+    figure, caption = drawn
+    assert [axes.get_ylabel() for axes in figure.axes] == ["p99 latency of probes (ms)", "p50 latency of probes (ms)"]
+    assert "physical limit" not in caption
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gse1"]
+
+
 def test_where_no_run_counts_nothing_is_drawn_and_the_table_says_why(tmp_path: Path) -> None:
     sweep = sweep_over(seeds=(1,), schemes=("gse2-n2n",))
     results = sweep_results(stored_sweep(tmp_path, sweep, lambda _run, record: with_rate_error(record, 0.2)))
