@@ -52,7 +52,7 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
         if expected
         else ""
     )
-    points = f"mean over seeds (bars) and every run (points; runs: {runs}); dashed: {'an ' if training else ''}{limit}"
+    points = f"mean over runs (bars) and every run (points; runs: {runs}); dashed: {'an ' if training else ''}{limit}"
     words = f"{_workload_words(comparison)}: {points}.{band} {_completion_numbers(comparison)}"
     return figure, captioned(comparison, words)
 

@@ -204,7 +204,7 @@ def test_captions_name_the_workload(tmp_path: Path, kind: str, word: str) -> Non
     (comparison,) = compare(stored(tmp_path, healthy(scenario_of(workload={"kind": kind}))), allow_invalid=False)
     drawn = completion(comparison)
     assert drawn is not None
-    assert drawn[1].startswith(f"{word}: mean over seeds")
+    assert drawn[1].startswith(f"{word}: mean over runs")
     assert "expected here" not in drawn[1]
 
 
