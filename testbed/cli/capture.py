@@ -17,10 +17,11 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from testbed.errors import MachineError, Problem, ResultsError
+from testbed.errors import MachineError, Problem, ResultsError, ScenarioError
 from testbed.results.files import MAX_CAPTURE_BYTES, open_input
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import Interrupted, interruptible
@@ -38,16 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "intf", metavar="INTF", nargs="?", help="one of its interfaces; unset: a host's own, a leaf's to its GSP agent"
     )
     parser.add_argument("-w", dest="write", metavar="FILE", type=Path, help="write a pcap file instead of text")
-    parser.add_argument("-c", dest="count", metavar="N", type=int, help="stop after N frames")
-    parser.add_argument("--pid", type=int, help="which run, where several are going on (the message lists them)")
+    parser.add_argument("-c", dest="count", metavar="N", type=_frames, help="stop after N frames, captured or read")
+    parser.add_argument(
+        "--pid", metavar="PID", type=int, help="which run, where several are going on (the message lists them)"
+    )
     parser.add_argument("--read", metavar="FILE", type=Path, help="print a capture file as text and exit")
 
 
 def run(args: argparse.Namespace) -> int:
     """Capture, or read a file; return the exit status."""
     if args.read is not None:
+        _check_reading(args)
         with _capture_file(args.read) as file:
-            return _print(_packets_of(file, args.read))
+            return _print(islice(_packets_of(file, args.read), args.count))
     if args.node is None:
         print("gse capture: expected a NODE of the running fabric, or --read FILE", file=sys.stderr)
         return 2
@@ -61,6 +65,20 @@ def run(args: argparse.Namespace) -> int:
             if args.write is None or stop.exit_status != INTERRUPTED:
                 raise
             return 0  # Ctrl-C is how one ends a capture into a file
+
+
+def _frames(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number of frames from 1")
+    return number
+
+
+def _check_reading(args: argparse.Namespace) -> None:
+    """Refuse what means nothing where a file is read. Raises ScenarioError."""
+    given = {"NODE": args.node, "-w": args.write, "--pid": args.pid}
+    if names := [name for name, value in given.items() if value is not None]:
+        raise ScenarioError(Problem("a file is only read", "--read", ", ".join(names), "--read FILE alone, or with -c"))
 
 
 def _record(capsule: Capsule, args: argparse.Namespace, options: list[str]) -> int:

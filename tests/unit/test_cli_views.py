@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from gse_command import Gse, as_nobody, assert_refused, nobody_can_read_the_project
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.utils import PcapWriter
 from synthetic_runs import healthy, scenario_of, store
 
 from testbed.cli.main import COMMANDS
@@ -497,3 +500,19 @@ def test_a_capture_that_is_no_file_is_refused_at_once(gse: Gse, tmp_path: Path) 
     assert_refused(gse("check", str(tmp_path / "pipe")), "pipe: cannot be read; got a FIFO")
     (tmp_path / "text").write_text("no capture")
     assert_refused(gse("capture", "--read", str(tmp_path / "text")), "text: cannot be read; got ")
+
+
+def test_a_capture_file_is_read_as_far_as_is_asked_for(gse: Gse, tmp_path: Path) -> None:
+    path = tmp_path / "x.pcap"
+    with PcapWriter(str(path)) as out:
+        for _ in range(3):
+            out.write(Ether() / IP(dst="10.0.1.1") / UDP())
+    assert len(gse("capture", "--read", str(path)).out.splitlines()) == 3
+    assert len(gse("capture", "--read", str(path), "-c", "2").out.splitlines()) == 2
+    assert "expected a number of frames from 1" in gse("capture", "--read", str(path), "-c", "0").err
+
+
+def test_what_means_nothing_where_a_capture_file_is_read_is_refused(gse: Gse, tmp_path: Path) -> None:
+    answer = gse("capture", "l1", "--read", str(tmp_path / "x.pcap"), "-w", str(tmp_path / "y.pcap"))
+    assert_refused(answer, "--read: a file is only read; got NODE, -w, expected --read FILE alone, or with -c")
+    assert list(tmp_path.iterdir()) == []
