@@ -24,7 +24,7 @@ from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
-from testbed.cli.until import add_until, checked_target, reached_lines, until_document
+from testbed.cli.until import add_until, checked_target, max_seeds_of, reached_lines, until_document
 from testbed.errors import MachineError
 from testbed.model.estimate import faults_in_doubt, run_duration_s
 from testbed.model.scenario import Scenario
@@ -87,12 +87,12 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
 
 def run_until_known(scenario: Scenario, args: argparse.Namespace, target: float, *, json_only: bool) -> UntilKnown:
     """Do the same with seeds added until speed-ups are known within ``target``; print what was reached."""
-    machine = prepared(scenario, args)
-    estimates_s = [run_duration_s(scenario, scheme) for _ in range(args.max_seeds) for scheme in scenario.schemes]
+    machine, most = prepared(scenario, args), max_seeds_of(args)
+    estimates_s = [run_duration_s(scenario, scheme) for _ in range(most) for scheme in scenario.schemes]
     with interruptible(), CampaignProgress(estimates_s) as progress:
         repeats = args.repeat_disturbed
         campaign = Campaign(scenario, args.results, machine, on_event=progress.on_event, repeats=repeats)
-        until = UntilKnown(campaign, target, args.max_seeds)
+        until = UntilKnown(campaign, target, most)
         for _ in until.run():
             pass
     console = Console(stderr=json_only)

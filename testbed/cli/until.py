@@ -28,7 +28,6 @@ def add_until(parser: argparse.ArgumentParser) -> None:
         "--max-seeds",
         metavar="N",
         type=_seeds,
-        default=DEFAULT_MAX_SEEDS,
         help=f"with --until-ci: never more seeds than this (default: {DEFAULT_MAX_SEEDS})",
     )
 
@@ -37,13 +36,16 @@ def checked_target(args: argparse.Namespace, scenario: Scenario) -> float | None
     """Return the width asked for, None when none was. Raises ScenarioError where it cannot be had."""
     target: float | None = args.until_ci
     if target is None:
+        if args.max_seeds is not None:
+            got, expected = f"{args.max_seeds} without --until-ci", "--until-ci W beside it; --seeds says how many else"
+            raise ScenarioError(Problem("no seeds are added", "--max-seeds", got, expected))
         return None
     problems = []
     if len(scenario.schemes) < 2:
         got, expected = f"{scenario.schemes[0]} alone", "two schemes or more: speed-ups are over the first"
         problems.append(Problem("no speed-up", "--until-ci", got, expected))
-    if len(scenario.seeds) > args.max_seeds:
-        got, expected = f"{args.max_seeds}, with {len(scenario.seeds)} seeds to begin with", "at least as many"
+    if len(scenario.seeds) > (most := max_seeds_of(args)):
+        got, expected = f"{most}, with {len(scenario.seeds)} seeds to begin with", "at least as many"
         problems.append(Problem("fewer than are asked for", "--max-seeds", got, expected))
     if not scenario.workload.bulk_bytes:
         got, expected = "small messages alone", "a workload with a completion time"
@@ -51,6 +53,11 @@ def checked_target(args: argparse.Namespace, scenario: Scenario) -> float | None
     if problems:
         raise ScenarioError(problems)
     return target
+
+
+def max_seeds_of(args: argparse.Namespace) -> int:
+    """Return how many seeds there may be at most."""
+    return DEFAULT_MAX_SEEDS if args.max_seeds is None else int(args.max_seeds)
 
 
 def reached_lines(until: UntilKnown) -> Iterator[str]:

@@ -130,6 +130,13 @@ def test_what_has_no_speed_up_is_refused_before_anything_runs(
     assert_refused(Gse(capsys)("run", "--until-ci", "0.05", *options), said)
 
 
+def test_the_most_seeds_without_anything_that_adds_some_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Gse(capsys)("run", "allreduce_ring", "--max-seeds", "12")
+    assert_refused(
+        answer, "--max-seeds: no seeds are added; got 12 without --until-ci, expected --until-ci W beside it"
+    )
+
+
 @pytest.mark.parametrize(
     "words", [["--until-ci", "5"], ["--until-ci", "x"], ["--max-seeds", "9"], ["--max-seeds", "1e9"]]
 )
