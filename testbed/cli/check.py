@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 
-from testbed.cli.options import scenario_from
+from testbed.cli.options import add_settings, scenario_from
 from testbed.errors import MachineError, printable
 from testbed.model.estimate import faults_in_doubt
 from testbed.model.scenario import Scenario
@@ -25,9 +25,7 @@ from testbed.views.cross import cross_words
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("scenario", metavar="SCENARIO", nargs="?", help="a built-in name or a .yml/.json file")
-    parser.add_argument(
-        "--set", dest="settings", metavar="FIELD=VALUE", action="append", default=[], help="override a field"
-    )
+    add_settings(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a scenario file and exit")
     parser.add_argument("--machine", action="store_true", help="also check that this machine can run it")
     parser.add_argument("--json", action="store_true", help="print the complete scenario as JSON")
@@ -49,20 +47,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(scenario.model_dump_json(indent=2))
         return 0
-    fabric, work = scenario.fabric, scenario.workload
+    fabric = scenario.fabric
     print(f"{scenario.name}: valid")
     print(
         f"  fabric    {fabric.leaves} leaves x {fabric.spines} spines x {fabric.hosts_per_leaf} hosts per leaf, "
         f"{fabric.links_per_pair} link(s) per pair, hosts {fabric.host_link_mbps:g} Mbit/s, "
         f"uplinks {fabric.uplink_mbps:g} Mbit/s"
     )
-    print(
-        f"  workload  {_kind(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, "
-        f"{work.placement}, {work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
-        + (f", {work.jobs} jobs" if work.jobs > 1 else "")
-        + (f", {work.mice_bytes} B every {work.mice_interval_ms:g} ms and host" if work.mice_interval_ms else "")
-        + (f" with DSCP {work.mice_dscp}" if work.mice_interval_ms and work.mice_dscp else "")
-    )
+    print(f"  workload  {_workload(scenario)}")
     for words in cross_words(scenario):
         print(f"  cross     {words}")
     if scenario.job is not None:
@@ -73,6 +65,21 @@ def run(args: argparse.Namespace) -> int:
     for words in faults_in_doubt(scenario):
         print(f"  beware    {words}")
     return 0
+
+
+def _workload(scenario: Scenario) -> str:
+    work = scenario.workload
+    mice = f"{work.mice_bytes} B every {work.mice_interval_ms:g} ms and host"
+    if work.mice_dscp:
+        mice += f" with DSCP {work.mice_dscp}"
+    if work.mice_only_s is not None:
+        return f"small messages alone, {mice}, {work.iterations} iteration(s) of {work.mice_only_s:g} s"
+    return (
+        f"{_kind(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks, "
+        f"{work.placement}, {work.flows_per_hop} flow(s) per pair, {work.iterations} iteration(s)"
+        + (f", {work.jobs} jobs" if work.jobs > 1 else "")
+        + (f", {mice}" if work.mice_interval_ms else "")
+    )
 
 
 def _kind(scenario: Scenario) -> str:

@@ -20,6 +20,7 @@ from testbed.cli.options import add_results
 from testbed.results.store import list_runs
 from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.units import bytes_to_text
+from testbed.views.cells import NOT_MEASURED
 
 MIN_WIDTH: Final = 30
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
                 "name": name,
                 "question": scenario.question,
                 "fabric": f"{scenario.fabric.leaves}x{scenario.fabric.spines}x{scenario.fabric.hosts_per_leaf}",
-                "size_bytes": scenario.workload.size_bytes,
+                "size_bytes": scenario.workload.bulk_bytes or None,  # none where small messages are alone
                 "schemes": list(scenario.schemes),
                 "runs_stored": len(stored.finished),
                 "runs_failed": stored.failed,
@@ -61,7 +62,8 @@ def _print(entries: Sequence[dict[str, Any]]) -> None:
     table = Table("scenario", "fabric", "size", "schemes", "stored", box=None, pad_edge=False)
     for entry in entries:
         name = f"[bold]{entry['name']}[/bold]"
-        size, schemes = bytes_to_text(entry["size_bytes"]), ",".join(entry["schemes"])
+        size = NOT_MEASURED if entry["size_bytes"] is None else bytes_to_text(entry["size_bytes"])
+        schemes = ",".join(entry["schemes"])
         table.add_row(name, entry["fabric"], size, schemes, _stored(entry))
     console.print(table)
     console.print("\nfabric: leaves x spines x hosts per leaf\n")

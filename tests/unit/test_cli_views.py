@@ -108,6 +108,15 @@ def test_check_accepts_every_scenario_and_prints_it_complete(gse: Gse, name: str
     assert gse("check", str(tmp_path / "again.json"), "--json").out == complete
 
 
+def test_small_messages_alone_are_not_said_to_move_an_array(gse: Gse, tmp_path: Path) -> None:
+    said = gse("check", "mice_alone").out
+    assert "  workload  small messages alone, 2048 B every 100 ms and host, 1 iteration(s) of 10 s\n" in said
+    assert "allreduce_ring of 8 MiB over 16 ranks" in gse("check", "allreduce_ring").out
+    entries = json.loads(gse("list", "--results", str(tmp_path), "--json").out)
+    sizes = {entry["name"]: entry["size_bytes"] for entry in entries}
+    assert (sizes["mice_alone"], sizes["permutation"]) == (None, 8 * 2**20)
+
+
 def test_check_prints_the_published_schema(gse: Gse) -> None:
     schema = json.loads(gse("check", "--schema").out)
     published = Path(__file__).resolve().parents[2] / "docs" / "scenario.schema.json"
