@@ -22,7 +22,7 @@ from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds,
 from testbed.cli.sweep import run_sweep
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.errors import Problem, ScenarioError, printable
-from testbed.model.scenario import Scenario
+from testbed.model.scenario import DEFAULT_SCHEMES, Scenario
 from testbed.model.sweep import Sweep, sweep_of
 from testbed.units import text_to_bytes
 from testbed.views.bench import bench_document, bench_lines
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group-ranks", metavar="N", help="of hierarchical: ranks of a group (default: hosts of a leaf)"
     )
     parser.add_argument("--root", metavar="RANK", help="of broadcast (default: 0)")
-    parser.add_argument("--scheme", metavar="S", action="append", default=[], help="a scheme; repeatable")
-    add_schemes_and_seeds(parser)
+    parser.add_argument("--scheme", metavar="S", action="append", default=[], help="one of --schemes; repeatable")
+    add_schemes_and_seeds(parser, schemes=",".join(DEFAULT_SCHEMES), seeds="the one seed 1")
     add_settings(parser)
     add_repeats(parser)
     add_results(parser)

@@ -10,6 +10,9 @@ examples:
 Each rank finds RANK, WORLD_SIZE, MASTER_ADDR, GLOO_SOCKET_IFNAME and more in its environment; words in braces in
 COMMAND are replaced for each rank: {rank} {world_size} {local_rank} {master_addr} {master_port} {host} {ip}
 {interface} {hostfile}. docs/exec.md explains.
+
+Exit status: 0 every rank ended with status 0 (the verdict is about the fabric); 1 a rank, or the run, failed;
+2 the request, or the machine, has to change first.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ examples:
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric
 
-'gse COMMAND --help' explains each command.
+'gse COMMAND --help' explains each command, and what its exit status means where that is more than this:
+  0 done; 1 the work failed; 2 the request, or the machine, has to change first; 130 interrupted
 """
 
 

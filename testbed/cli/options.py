@@ -12,7 +12,7 @@ from typing import Any
 
 from testbed.errors import Problem, ScenarioError
 from testbed.model.effects import parted
-from testbed.model.scenario import MAX_SEEDS, Scenario
+from testbed.model.scenario import MAX_SEEDS, SCHEMES, Scenario
 from testbed.model.scenario_input import override
 from testbed.model.windows import window_problems
 from testbed.runs.scenario_files import load, parse_settings, with_trace
@@ -59,13 +59,19 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schemes_and_seeds(parser: argparse.ArgumentParser) -> None:
-    """Add ``--schemes`` and ``--seeds``."""
-    parser.add_argument("--schemes", metavar="A,B", help="schemes to compare, e.g. ecmp,gse1 (default: the scenario's)")
+def add_schemes_and_seeds(
+    parser: argparse.ArgumentParser, *, schemes: str = "the scenario's", seeds: str = "the scenario's"
+) -> None:
+    """Add ``--schemes`` and ``--seeds``; the others say in words what they are where they are not given."""
+    parser.add_argument(
+        "--schemes",
+        metavar="A,B",
+        help=f"schemes to compare, the first is the baseline: some of {', '.join(SCHEMES)} (default: {schemes})",
+    )
     parser.add_argument(
         "--seeds",
         metavar="N|A,B,C",
-        help="number of seeds (5 means 1..5), or the seeds themselves; '7,' is the one seed 7",
+        help=f"number of seeds (5 means 1..5), or the seeds themselves; '7,' is the one seed 7 (default: {seeds})",
     )
 
 

@@ -85,15 +85,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--all-seeds", metavar="N", help="seeds that stand for all (default: 200; 20 slice by slice)")
     big = actions.add_parser("cluster", help="an all-reduce on a cluster at native rates")
     big.add_argument("cluster", metavar="CLUSTER", help=f"{', '.join(CLUSTERS)}, or a .yml file of its fields")
-    big.add_argument("--set", dest="settings", metavar="FIELD=VALUE", action="append", default=[], help="override")
-    big.add_argument("--schemes", metavar="A,B", default=",".join(CLUSTER_SCHEMES), help="default: all three")
+    big.add_argument(
+        "--set",
+        dest="settings",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help=f"override a field: {', '.join(ClusterSpec.model_fields)}; repeatable",
+    )
+    big.add_argument(
+        "--schemes", metavar="A,B", default=",".join(CLUSTER_SCHEMES), help="some of %(default)s (default: all of them)"
+    )
     big.add_argument("--ranks", metavar="N,N", help="accelerators of the job (default: all of the cluster)")
-    big.add_argument("--size", metavar="SIZE", default="1G", help="array of a rank (default: 1G)")
-    big.add_argument("--algorithms", metavar="A,B", default=",".join(NATIVE_ALGORITHMS), help="ring, hierarchical")
+    big.add_argument(
+        "--size", metavar="SIZE", default="1G", help="bytes of the array of a rank, e.g. 64M or 26G (default: 1G)"
+    )
+    big.add_argument(
+        "--algorithms", metavar="A,B", default=",".join(NATIVE_ALGORITHMS), help="some of %(default)s (default: both)"
+    )
     big.add_argument("--nodes", choices=ORDERS, default="scattered", help="which nodes a job has (default: scattered)")
     _add_native(big)
     train = actions.add_parser("training", help="LLaMA2-13B at native scale")
-    train.add_argument("--gpus", metavar="N,N", default=",".join(map(str, GPUS)), help="accelerators of the job")
+    train.add_argument(
+        "--gpus",
+        metavar="N,N",
+        default=",".join(map(str, GPUS)),
+        help="accelerators of the job, 16 to 2048, whole nodes of 8 (default: %(default)s)",
+    )
     train.add_argument(
         "--nodes", choices=ORDERS, default="scattered", help="which nodes a job has (default: scattered)"
     )

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", metavar="DIR", nargs="+", type=Path, help="a scenario's result folder, run folders, or sweeps' folders"
     )
     parser.add_argument("--format", choices=("text", *EXPORTS), default="text", help="default: text")
-    parser.add_argument("--only", choices=KINDS, help="one of the two kinds of table (default: both)")
+    parser.add_argument(
+        "--only", choices=KINDS, help="one of the two kinds of table of runs (default: both); a sweep has its own"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from synthetic_runs import healthy, scenario_of, store
 
 from testbed.cli.main import COMMANDS
 from testbed.evaluation.records import MessageRow, TransferRow, columns
+from testbed.model.scenario import SCHEMES
 from testbed.runs.scenario_files import builtin_names
 
 
@@ -73,6 +74,25 @@ def test_the_examples_of_help_are_valid_command_lines(gse: Gse) -> None:
                 assert parser.parse_args(words).command == words[0]
                 number += 1
     assert number >= 2 * len(COMMANDS)
+
+
+def test_help_names_every_scheme_and_says_what_is_usual(gse: Gse) -> None:
+    def joined(*command: str) -> str:
+        return "".join(gse(*command, "--help").out.split())  # lines may break at hyphens
+
+    for command in (("run",), ("sweep",), ("bench",), ("predict", "scenario")):
+        assert f"someof{','.join(SCHEMES)}(default:" in joined(*command)
+    assert "(default:ecmp,gse1)" in joined("bench") and "(default:theoneseed1)" in joined("bench")
+    assert "(default:thescenario's)" in joined("run")
+    cluster = joined("predict", "cluster")
+    assert "someofecmp,gse1,gse2(default:allofthem)" in cluster and "oversubscription" in cluster
+    assert "wholenodesof8(default:64,128,256,512,1024)" in joined("predict", "training")
+
+
+def test_help_says_what_exit_statuses_mean(gse: Gse) -> None:
+    assert "0 done; 1 the work failed; 2 the request" in gse("--help").out
+    for command in ("run", "compare", "exec", "predict", "replay", "doctor"):
+        assert "Exit status" in gse(command, "--help").out
 
 
 # --- list, check -----------------------------------------------------------------------------------------
