@@ -103,7 +103,9 @@ def _check_request(args: argparse.Namespace) -> None:
     stored = "--again" if args.again is not None else "--resume" if args.resume is not None else None
     if stored is not None:
         given = {"SCENARIO": args.scenario, "--over": args.over, "--set": args.settings}
-        given |= {"--schemes": args.schemes, "--seeds": args.seeds, "--resume": stored == "--again" and args.resume}
+        given |= {"--schemes": args.schemes, "--seeds": args.seeds}
+        if stored == "--again":
+            given |= {"--resume": args.resume, "--repeat-disturbed": args.repeat_disturbed}
         if names := [name for name, value in given.items() if value]:
             problems.append(Problem("a stored sweep is what it is", stored, ", ".join(names), f"{stored} DIR alone"))
     else:

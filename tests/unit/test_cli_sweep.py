@@ -98,6 +98,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--again", "x", "--seeds", "2"], ["--again: a stored sweep is what it is; got --seeds"]),
         (["--again", "x", "--resume", "x"], ["--again: a stored sweep is what it is; got --resume"]),
         (
+            ["--again", "x", "--repeat-disturbed", "3"],
+            ["--again: a stored sweep is what it is; got --repeat-disturbed"],
+        ),
+        (
             [NAME, "--resume", "x"],
             ["--resume: a stored sweep is what it is; got SCENARIO, expected --resume DIR alone"],
         ),
