@@ -1,5 +1,6 @@
 """What the documents point to exists."""
 
+import argparse
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from testbed.cli.main import COMMANDS, build_parser
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
 from testbed.evaluation.records import Row, columns
@@ -16,6 +18,8 @@ from testbed.evaluation.usage import AGENT_ROLE
 from testbed.fidelity import CHECKS, OUTSIDE, THRESHOLDS, Finding
 from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
 from testbed.gse.dataplane.counters import Counters
+from testbed.gse.dataplane.wire import OVERHEAD_BYTES
+from testbed.journal import format as journal
 from testbed.measurement.threadtimes import OTHER, ROLE_OF_MODULE, ROLE_OF_PROGRAM
 from testbed.model.fault_spec import FaultAction
 from testbed.model.scenario import SCHEMES, WorkloadKind
@@ -39,6 +43,57 @@ def test_every_relative_link_and_image_leads_somewhere(page: Path) -> None:
 def test_every_file_of_ours_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:testbed|apps|tests|docs|tools|scenarios)/[\w/.-]+\.\w+)`", page.read_text())
     assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+def slug(heading: str) -> str:
+    """Return the anchor GitHub gives a heading."""
+    kept = (letter for letter in heading.lower() if letter.isalnum() or letter in " -_")
+    return "".join(kept).strip().replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    return {slug(line.lstrip("#")) for line in page.read_text().splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_anchor_of_a_page_of_ours_is_a_heading_there(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    ours = [(page.parent / name if name else page, anchor) for name, anchor in targets if "://" not in name]
+    assert [(there.name, anchor) for there, anchor in ours if anchor not in anchors(there)] == []
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the options of a command, those of its actions included."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for below in action.choices.values() for option in options_of(below)}
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(PROJECT))
+)
+def test_every_option_a_page_names_beside_a_command_is_one_of_it(page: Path) -> None:
+    (commands,) = (one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction))
+    named = re.findall(rf"\bgse ({'|'.join(COMMANDS)})\b([^`\n]*)", page.read_text())
+    wrong = [
+        f"gse {command} {option}"
+        for command, rest in named
+        for option in re.findall(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z]\b)", rest.partition(" -- ")[0])
+        if option not in options_of(commands.choices[command])
+    ]
+    assert wrong == []
+
+
+def test_what_is_said_of_journals_and_headers_is_so() -> None:
+    text = " ".join((PROJECT / "docs/results-format.md").read_text().split())
+    assert f"Binary, version {journal.VERSION}, numbers in network order" in text
+    events = text.partition("| other bodies | ")[2].partition(" |")[0]
+    assert [int(kind) for kind in re.findall(r"[:;] (\d) ", events)] == sorted(journal._READERS)
+    for page, words in (("fluid.md", "a data header of"), ("gse.md", "GSE's header of")):
+        assert f"{words} {OVERHEAD_BYTES} bytes" in (PROJECT / "docs" / page).read_text()
 
 
 def table_below(page: str, header: str) -> list[list[str]]:
