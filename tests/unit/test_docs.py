@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
+from testbed import __version__
 from testbed.cli.main import COMMANDS, build_parser
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
@@ -94,6 +96,12 @@ def test_what_is_said_of_journals_and_headers_is_so() -> None:
     assert [int(kind) for kind in re.findall(r"[:;] (\d) ", events)] == sorted(journal._READERS)
     for page, words in (("fluid.md", "a data header of"), ("gse.md", "GSE's header of")):
         assert f"{words} {OVERHEAD_BYTES} bytes" in (PROJECT / "docs" / page).read_text()
+
+
+def test_what_is_to_be_cited_is_this_version() -> None:
+    cited = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (__version__, "Apache-2.0")
+    assert cited["title"] and cited["authors"] and cited["message"]
 
 
 def table_below(page: str, header: str) -> list[list[str]]:
