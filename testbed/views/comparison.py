@@ -6,7 +6,7 @@ What tables and figures show is decided here; how it looks is theirs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -18,6 +18,7 @@ from testbed.evaluation.records import LEAST_S, MOST
 from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.model.oracle import Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
+from testbed.results.sets import commit_of
 from testbed.results.store import Run
 from testbed.results.summary import summarise
 from testbed.training.job import training_text
@@ -26,6 +27,7 @@ from testbed.views.cross import cross_words
 
 INVALID = "INVALID"
 MAX_REASON_CHARACTERS = 1000
+MAX_COMMITS = 4  # that are named
 # What one iteration of a workload is called, and what its flows belong to.
 OPERATION_NAMES: dict[ProgramOperation, str] = {
     "allreduce": "all-reduce",
@@ -258,6 +260,16 @@ def _bulk(scenario: Scenario) -> str:
         f"{iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks{jobs}, "
         f"{work.placement}, {flows}"
     )
+
+
+def commits_text(entries: Iterable[Entry]) -> str:
+    """Return of which states of the code the runs are, empty where it is one."""
+    names = list(dict.fromkeys(commit_of(entry.run) for entry in entries))
+    if len(names) < 2:
+        return ""
+    short = [printable(name[:7]) + ("-dirty" if name.endswith("-dirty") else "") for name in names[:MAX_COMMITS]]
+    shown = ", ".join([*short, *(["..."] if len(names) > MAX_COMMITS else [])])
+    return f"runs of {len(names)} commits ({shown}): what changed between these is among their differences"
 
 
 def left_out_text(comparison: Comparison) -> str:

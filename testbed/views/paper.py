@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from testbed.errors import Problem, ResultsError
 from testbed.results.files import write_together
 from testbed.results.store import json_text
-from testbed.views.comparison import Comparison, describe, left_out_text
+from testbed.views.comparison import Comparison, commits_text, describe, left_out_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
@@ -61,9 +61,10 @@ def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Fi
 
 def captioned(comparison: Comparison, text: str) -> str:
     """Return a caption with what was emulated, what lines of faults mean, and which runs are not shown."""
-    left_out = left_out_text(comparison)
     faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
-    return f"{text}{faults} {describe(comparison.scenario)}." + (f" {left_out}." if left_out else "")
+    others = (commits_text(comparison.entries), left_out_text(comparison))
+    more = "".join(f" {other[:1].upper()}{other[1:]}." for other in others if other)
+    return f"{text}{faults} {describe(comparison.scenario)}.{more}"
 
 
 def figure_files(figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS) -> dict[str, bytes]:

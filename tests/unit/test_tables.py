@@ -17,6 +17,8 @@ from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, load
 from testbed.views.comparison import compare, describe, left_out_text
+from testbed.views.completion_plot import completion
+from testbed.views.report.document import report
 from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 from tests.unit.synthetic_sweeps import with_agents
@@ -121,6 +123,19 @@ def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
     assert "1 INVALID run left out" in text_of(scheme_table(runs))
     (everything,) = compare(runs, allow_invalid=True)
     assert (len(everything.entries), everything.left_out) == (2, ())
+
+
+def test_runs_of_several_commits_are_not_put_together_without_a_word(tmp_path: Path) -> None:
+    first, second = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    assert "commits" not in text_of(scheme_table([first, second]))
+    other = replace(second, manifest={**second.manifest, "versions": {"commit": "abcdef0123456789-dirty"}})
+    (comparison,) = compare([first, other], allow_invalid=False)
+    said = "uns of 2 commits (0123456, abcdef0-dirty): what changed between these"
+    assert any(note.startswith(f"r{said}") for note in scheme_grid(comparison).notes)
+    drawn = completion(comparison)
+    assert drawn is not None and f" R{said}" in drawn[1]
+    (section,) = report([first, other], [], allow_invalid=False).sections
+    assert any(answer.startswith(f"R{said}") for answer in section.answers)
 
 
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from testbed.results.store import Run
 from testbed.results.sweeps import StoredSweep
 from testbed.views.cells import Grid
-from testbed.views.comparison import VERDICTS, Comparison, Entry, compare, describe, left_out_text
+from testbed.views.comparison import VERDICTS, Comparison, Entry, commits_text, compare, describe, left_out_text
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
 from testbed.views.report.figures import bar_figures, line_figures, without_figure
@@ -114,8 +114,7 @@ def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:
     if not comparison.entries:
         return ["There is no usable run: every one is INVALID. The reasons are below."]
     said = [sentence for scheme in comparison.schemes if (sentence := _scheme_sentence(comparison, bars, scheme))]
-    if left_out := left_out_text(comparison):
-        said.append(f"{left_out}.")
+    said += [_sentence(text) for text in (commits_text(comparison.entries), left_out_text(comparison)) if text]
     return said
 
 
