@@ -7,8 +7,8 @@ examples:
   gse table results/allreduce_ring/sweeps/2026*           a sweep's tables
 
 'schemes': one column per scheme, mean (smallest..largest) over its runs, INVALID ones left out and said to be. 'runs':
-one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV an
-empty cell.
+one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV,
+which has neither titles nor notes, an empty cell.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 6.5,
     "svg.hashsalt": "gse-testbed",
+    "pdf.fonttype": 42,  # TrueType: publishers (IEEE PDF eXpress, ACM) refuse the usual Type 3
     "savefig.dpi": 300,
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
