@@ -23,7 +23,7 @@ from testbed.cli.options import add_scenario, scenario_from
 from testbed.cli.preparing import prepare_fabric
 from testbed.errors import MachineError, Problem, ScenarioError
 from testbed.fabric.controller import PROJECT
-from testbed.model.scenario import SCHEMES
+from testbed.model.scenario import SCHEMES, Scenario
 from testbed.system.capsule import capsule_argv, require_root
 from testbed.system.machine import check_scenario, inspect_machine
 
@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     problems = check_scenario(scenario, machine)
     if problems:
         raise MachineError(problems)
+    if names := left_out(scenario):
+        print(f"gse: note: at the prompt nothing happens by itself; left out: {', '.join(names)}", file=sys.stderr)
     prepare_fabric([args.scheme])
     plan = {
         "scenario": scenario.model_dump(mode="json"),
@@ -64,3 +66,14 @@ def run(args: argparse.Namespace) -> int:
         return subprocess.call(argv, cwd=PROJECT)
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def left_out(scenario: Scenario) -> list[str]:
+    """Return what a scenario has that a run would make and the prompt does not."""
+    parts = {
+        "faults": scenario.faults,
+        "background": scenario.background,
+        "cross_traffic": scenario.cross_traffic,
+        "small messages": scenario.workload.mice_interval_ms,
+    }
+    return [name for name, there in parts.items() if there]
