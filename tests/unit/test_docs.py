@@ -83,7 +83,7 @@ def test_every_option_a_page_names_beside_a_command_is_one_of_it(page: Path) -> 
     wrong = [
         f"gse {command} {option}"
         for command, rest in named
-        for option in re.findall(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z]\b)", rest.partition(" -- ")[0])
+        for option in re.findall(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z]\b)", re.split(" (?:--|#) ", rest)[0])
         if option not in options_of(commands.choices[command])
     ]
     assert wrong == []
