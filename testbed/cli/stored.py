@@ -47,6 +47,9 @@ def load_all(paths: list[Path]) -> list[Run]:
 
 def _runs_of(folder: Path) -> list[Run]:
     """Load every finished run of a scenario's folder. Raises ResultsError when there is none."""
+    if _is_sweep(folder):
+        expected = f"folders of runs; 'gse sweep --again {folder}' draws the sweep"
+        raise ResultsError(Problem("a sweep is no folder of runs", str(folder), FILE, expected))
     listing = list_runs(folder.parent, folder.name)
     if listing.finished:
         return [load(path) for path in listing.finished]

@@ -95,6 +95,11 @@ def test_a_sweeps_tables_come_too(gse: Gse, results: Path) -> None:
     assert len([row for row in rows[1:] if row and row[1] == "gse2-n2n"]) == 6
 
 
+def test_who_plots_a_sweeps_folder_is_told_what_draws_it(gse: Gse, results: Path) -> None:
+    folder = str(sweep_of(results))
+    assert_refused(gse("plot", folder), f"{folder}: a sweep is no folder of runs; got sweep.json", "gse sweep --again")
+
+
 def test_figures_have_the_formats_and_the_width_asked_for(gse: Gse, results: Path, tmp_path: Path) -> None:
     from tests.unit.test_plots import width_of_png
 
