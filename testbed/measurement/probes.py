@@ -206,7 +206,9 @@ class Probes:
             raise WorkloadError(f"the probe from {probe.src} to {probe.dst} arrived at {host}")
         del self._under_way[sequence]
         self.received += 1
-        self._lines.append(self._line(sequence, probe, f"{(stamp_ns - self.offset.ns - probe.sent_ns) / 1e9:.9f}"))
+        # less than nothing where the clock was set forward meanwhile: ``offset`` tells the verdict
+        latency_ns = max(stamp_ns - self.offset.ns - probe.sent_ns, 0)
+        self._lines.append(self._line(sequence, probe, f"{latency_ns / 1e9:.9f}"))
 
     def _line(self, sequence: int, probe: _Sent, latency: str) -> str:
         sent_s = probe.sent_ns / 1e9 - self._config.t0_s

@@ -161,6 +161,19 @@ def test_probe_that_does_not_arrive_has_an_empty_latency(tmp_path: Path) -> None
     assert arrived.dst_host == "h3" and arrived.latency_s is not None and arrived.latency_s > 0
 
 
+def test_a_clock_that_is_set_forward_is_for_the_verdict_and_leaves_rows_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrived before the step and is read after it seems to have arrived before it was sent."""
+    with Probes(config(tmp_path)) as running:
+        monkeypatch.setattr(running.offset, "update", lambda: None)
+        running.send("h1", "h2", 0.0)
+        running.offset.ns += 3_600_000_000_000
+        running.await_stragglers()
+    (row,) = load_rows(tmp_path, ProbeRow)
+    assert row.latency_s == 0.0
+
+
 def test_waiting_for_stragglers_ends_with_the_last_one(tmp_path: Path) -> None:
     with Probes(config(tmp_path, linger_s=30.0)) as running:
         running.send("h1", "h2", 0.0)
