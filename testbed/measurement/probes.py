@@ -280,7 +280,7 @@ def run(config: Config, commands: Commands) -> None:
         schedules = probe_until_stopped(config, probes, commands) if command == START else []
         cpu_cores = (time.process_time() - began_cpu_s) / max(time.monotonic() - began_s, 1e-9)
         probes.await_stragglers()
-    lateness_s = [late_s for schedule in schedules for late_s in schedule.lateness_s]
+    lateness_s = [late_s for schedule in schedules for late_s in schedule.lateness_of_due_s]
     emit(
         "stopped",
         sent=probes.sent,

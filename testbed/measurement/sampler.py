@@ -206,8 +206,9 @@ def run(config: Config, commands: Commands) -> None:
     emit(
         "stopped",
         samples=samples,
+        missed=schedule.missed,
         lateness_max_s=max(schedule.lateness_s, default=None),
-        lateness_p99_s=nearest_rank(schedule.lateness_s, 99),
+        lateness_p99_s=nearest_rank(schedule.lateness_of_due_s, 99),
         cpu_cores=cpu_s / duration_s,
     )
 

@@ -368,6 +368,13 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("very late rank", rank_late(0.06), "rank_lateness", Level.INVALID, "ms late"),
     ("late probes", probes_late(0.02), "probe_lateness", Level.SUSPECT, "more than 20.00 ms late (limit 14.4 ms)"),
     ("very late probes", probes_late(0.2), "probe_lateness", Level.INVALID, "more than 200.00 ms late"),
+    (
+        "probes left out",
+        event("probes_stopped", missed=300, send_lateness_p99_s=0.05),
+        "probe_lateness",
+        Level.SUSPECT,
+        "more than 50.00 ms late (limit 14.4 ms), 300 left out for that",
+    ),
     ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
     (

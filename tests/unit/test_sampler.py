@@ -117,6 +117,20 @@ def test_a_sample_asked_for_is_on_disk_when_it_is_said_to_be(tmp_path: Path) -> 
     assert (stopped["samples"], stopped["lateness_p99_s"]) == (3, None)  # no regular one was due
 
 
+def test_a_pause_is_seen_though_it_is_one_late_sample_among_many(tmp_path: Path) -> None:
+    with sampler(tmp_path, interval_s=0.01) as process:
+        event(process)
+        table = tmp_path / "cpu.csv"
+        wait_until_longer(table, 7 * table.stat().st_size)  # each 0.2 s: more than a hundred samples
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        process.send_signal(signal.SIGCONT)
+        wait_until_longer(table, table.stat().st_size)
+        stopped = stop(process)
+    assert stopped["missed"] >= 40
+    assert 0.3 < stopped["lateness_p99_s"] <= stopped["lateness_max_s"]
+
+
 def test_end_of_stdin_stops_it_as_well(tmp_path: Path) -> None:
     with sampler(tmp_path) as process:
         event(process)
