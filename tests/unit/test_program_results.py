@@ -18,6 +18,7 @@ from testbed.errors import ResultsError
 from testbed.evaluation.program import HostTraffic, ProgramMetrics, _merged, measure_program
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord, cells_from_row, columns
 from testbed.evaluation.usage import usage_during
+from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence, Level, Verdict
 from testbed.results.program_summary import summarise_program
@@ -268,6 +269,31 @@ def test_spoiling_one_thing_trips_one_check(check: str) -> None:
     (finding,) = verdict(spoil(program_run())).findings
     assert (finding.check, finding.level) == (check, level)
     assert text in finding.text
+
+
+@pytest.mark.parametrize(
+    ("path", "after_s", "seen"),
+    [
+        (1, 0.5, True),
+        (2, 0.5, False),  # what the scenario broke
+        (1, -0.9, True),  # before the first rank, and not back when it began
+        (1, -1.5, False),
+        (1, 1000.0, False),
+    ],
+)
+def test_healthy_paths_taken_for_dead_are_a_doubt_beside_faults(path: int, after_s: float, seen: bool) -> None:
+    fault = {"t_s": 0.1, "action": "fail", "target": "l1-s2"}
+    span = measure_program(program_run()).span
+    assert span is not None
+    change = {"gsp": "l2", "t_s": span[0] + after_s, "leaf": 1, "path": path, "up": False}
+    run = replace(program_run(), scheme="gse2-n2n", scenario=scenario_of(workload={"announce": False}, faults=[fault]))
+    for told in (
+        event("fault", action="fail", target="l1-s2"),
+        event("agents", **dict.fromkeys((*ALARMS, *STRANGERS), 0)),
+        event("path_changes", gsps=["l1", "l2"], changes=[change]),
+    ):
+        run = told(run)
+    assert [one.check for one in verdict(run).findings] == (["agents"] if seen else [])
 
 
 def test_ranks_that_poll_leave_no_idle_time_and_that_is_no_doubt() -> None:
