@@ -51,6 +51,13 @@ def gse_bytes(run: RunRecord, packets: float) -> float:
     return data * OVERHEAD_BYTES + (packets - data) * (MIN_FRAME_BYTES - tcp_overhead_bytes(run))
 
 
+def repeated_bytes(run: RunRecord, metrics: Metrics, *, by_agents: bool) -> int:
+    """Return the payload bytes that may have crossed a link again: what TCP sent again, and, ``by_agents``, agents."""
+    said = run.events_named("agents") if by_agents else ()
+    frames = int(said[-1].get("retransmitted", 0)) if said else 0
+    return (frames + (metrics.retransmitted_segments or 0)) * tcp_payload_bytes(run.scenario.fabric.mtu_bytes)
+
+
 def probe_frame_bytes(run: RunRecord) -> int:
     """Return the size of a probe's frame on a plain link."""
     return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES + run.scenario.measure.probe_bytes
@@ -88,10 +95,10 @@ def host_payload(run: RunRecord) -> tuple[HostPayload, ...]:
 def worst_excess(run: RunRecord, metrics: Metrics) -> tuple[HostPayload, float] | None:
     """Return the host whose link's counters are farthest from the formula, and how far, as a fraction of that.
 
-    Segments sent again may have crossed again, and with other traffic only too little is wrong. None where links were
-    not sampled, or nothing is sent.
+    What was sent again may have crossed again (by agents only where these are hosts': a leaf's hands its hosts no frame
+    twice), and with other traffic only too little is wrong. None where links were not sampled, or nothing is sent.
     """
-    repeated = (metrics.retransmitted_segments or 0) * tcp_payload_bytes(run.scenario.fabric.mtu_bytes)
+    repeated = repeated_bytes(run, metrics, by_agents=run.settings.attachment == "host")
     others = run.scenario.has_other_traffic
 
     def off(one: HostPayload) -> float:

@@ -6,7 +6,7 @@ from math import inf
 
 from testbed.evaluation.metrics import enclosing_window, measured
 from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
-from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, tcp_overhead_bytes, worst_excess
+from testbed.evaluation.payload import gse_bytes, probe_frame_bytes, repeated_bytes, tcp_overhead_bytes, worst_excess
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity.faults import broken_intfs
 from testbed.fidelity.grants import shortfall
@@ -14,7 +14,7 @@ from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Findi
 from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.model.oracle import Prediction
 from testbed.model.shaping import largest_burst_bytes
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
+from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
 
 HARMLESS_SHORTFALL = 0.03  # of what grants allow: runs without a doubt fall short by up to 2%
@@ -204,16 +204,16 @@ def _metered_share(evidence: Evidence) -> float:
 def check_uplink_bytes(evidence: Evidence) -> Finding | None:
     """The uplinks carried what the workload moves: payload = bytes - packets x headers, acknowledgements cancel out.
 
-    Retransmitted segments may cross again; with other traffic only too little is wrong.
+    Segments that TCP and frames that agents sent again may cross again; with other traffic only too little is wrong.
     """
     run, load = evidence.run, evidence.metrics.uplinks
     expected = crossing_bytes(run) * len(measured(run.tables.iterations))
     if load is None or not expected:
         return None
-    mtu, overhead = run.scenario.fabric.mtu_bytes, tcp_overhead_bytes(run)
+    overhead = tcp_overhead_bytes(run)
     got = load.wire_bytes - load.packets * overhead - gse_bytes(run, load.packets)
     got -= _probe_surplus_bytes(run, overhead)
-    repeated = (evidence.metrics.retransmitted_segments or 0) * tcp_payload_bytes(mtu)
+    repeated = repeated_bytes(run, evidence.metrics, by_agents=True)
     others = run.scenario.has_other_traffic
     too_much = 0.0 if others else max(got - expected - repeated, 0.0)
     off = max(expected - got, too_much) / expected

@@ -644,6 +644,19 @@ def test_retransmitted_segments_may_cross_an_uplink_again() -> None:
     assert found(sent_again(40, dropped=40)(run)) == {}
 
 
+def test_frames_agents_send_again_may_cross_a_link_again() -> None:
+    """After a fault agents send again what was only late: that is the scheme's doing, and its receiver drops it."""
+    more = uplink_bytes(1.03)(healthy(scenario_of()))  # 43 frames of 1406
+    assert "uplink_bytes" in found(under_gse2(more))
+    assert "uplink_bytes" not in found(under_gse2(more, retransmitted=50))
+    assert "uplink_bytes" in found(under_gse2(uplink_bytes(1.06)(healthy(scenario_of())), retransmitted=50))
+    to_a_host = bytes_to_host("l1-eth1", 1.03)(healthy(scenario_of()))  # 11 frames of 352
+    for scheme, seen in (("gse2-e2e", False), ("gse2-n2n", True)):  # a leaf's agent hands its hosts no frame twice
+        run = replace(under_gse2(to_a_host, retransmitted=15, control_out=0), scheme=scheme)
+        assert ("host_bytes" in found(run)) == seen, scheme
+    assert "host_bytes" in found(replace(under_gse2(to_a_host, control_out=0), scheme="gse2-e2e"))
+
+
 def test_segments_sent_again_are_no_doubt_where_something_of_the_scenario_explains_them() -> None:
     healthy_run = healthy(scenario_of())
     assert found(sent_again(3)(healthy_run)) == {}  # TCP guesses wrong now and then
