@@ -15,6 +15,7 @@ from testbed.evaluation.series import Series, Window, collect, total
 
 SWITCH_ROLE = "vswitchd"
 AGENT_ROLE = "gsp"
+RANK_ROLE = "rank"
 _INTERRUPT = ("irq_s", "softirq_s")
 _BUSY = ("user_s", "system_s", *_INTERRUPT, "steal_s")
 _STATES = (*_BUSY, "idle_s", "iowait_s")
@@ -55,11 +56,16 @@ class MachineUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """CPU while what was measured went on; None: not sampled, or (``switch_thread``) no thread does the switching."""
+    """CPU while what was measured went on; None: not sampled, or no thread does that (``switch_thread``: the kernel).
+
+    ``agent_thread`` and ``rank_thread`` are those of all agents and ranks that ran most.
+    """
 
     roles: dict[str, RoleUsage]
     switch_thread: ThreadUsage | None
     machine: MachineUsage | None
+    agent_thread: ThreadUsage | None
+    rank_thread: ThreadUsage | None
 
 
 def usage(run: RunRecord) -> Usage:
@@ -74,6 +80,8 @@ def usage_during(run: RunRecord, during: Sequence[Window]) -> Usage:
         # The kernel's datapath works in interrupts, on whichever core a frame is sent or a queue's timer fires.
         switch_thread=None if run.switched_by_kernel else busiest_thread(run.tables.threads, during, SWITCH_ROLE),
         machine=machine_usage(run.tables.cpu, during),
+        agent_thread=busiest_thread(run.tables.threads, during, AGENT_ROLE),
+        rank_thread=busiest_thread(run.tables.threads, during, RANK_ROLE),
     )
 
 

@@ -28,12 +28,14 @@ from testbed.fidelity.outcome import (
     check_wrong_elements,
 )
 from testbed.fidelity.pace import (
+    check_agent_core,
     check_agents_wait,
     check_busy_cores,
     check_clock_step,
     check_compute_lateness,
     check_foreign_load,
     check_probe_lateness,
+    check_rank_core,
     check_rank_lateness,
     check_sampler_lateness,
     check_sender_lateness,
@@ -89,6 +91,8 @@ CHECKS: tuple[Check, ...] = (
     check_switch_bound,
     check_switch_wait,
     check_agents_wait,
+    check_agent_core,
+    check_rank_core,
     check_busy_cores,
     check_foreign_load,
     check_steal,

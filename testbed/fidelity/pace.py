@@ -84,6 +84,30 @@ def check_agents_wait(evidence: FabricEvidence) -> Finding | None:
     )
 
 
+def check_agent_core(evidence: FabricEvidence) -> Finding | None:
+    """No agent's thread filled its core, however many cores were idle beside it."""
+    thread = evidence.usage.agent_thread
+    if thread is None:
+        return None
+    return grade(
+        "agent_core",
+        thread.run_fraction,
+        f"an agent's thread fills its core: {thread.run_fraction:.1%} busy ({percent_limits('agent_core')})",
+    )
+
+
+def check_rank_core(evidence: FabricEvidence) -> Finding | None:
+    """No rank's thread filled its core while data moved: what ranks compute is waited for, not computed."""
+    thread = evidence.usage.rank_thread
+    if thread is None:
+        return None
+    return grade(
+        "rank_core",
+        thread.run_fraction,
+        f"a rank's thread fills its core: {thread.run_fraction:.1%} busy ({percent_limits('rank_core')})",
+    )
+
+
 def check_busy_cores(evidence: FabricEvidence) -> Finding | None:
     """The machine had idle time."""
     machine = evidence.usage.machine

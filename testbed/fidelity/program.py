@@ -22,6 +22,7 @@ from testbed.fidelity.outcome import (
     check_stopped,
 )
 from testbed.fidelity.pace import (
+    check_agent_core,
     check_agents_wait,
     check_busy_cores,
     check_clock_step,
@@ -47,6 +48,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_switch_core,
     check_switch_wait,
     check_agents_wait,
+    check_agent_core,
     check_busy_cores,
     check_foreign_load,
     check_steal,

@@ -29,6 +29,8 @@ MACHINE = {
     "switch_core",
     "switch_wait",
     "agents_wait",
+    "agent_core",
+    "rank_core",
     "rank_lateness",
     "compute_lateness",
     "sampler_lateness",

@@ -162,10 +162,30 @@ def switch_thread(run_fraction: float, wait_fraction: float) -> Spoil:
             for row in run.tables.threads
         ]
         # what the switches need more, others use less: the machine is as busy as before
-        rest = 1.23 - run_fraction - 0.03
-        return with_rows(
-            run, threads=[replace(row, run_s=rest * row.t_s) if row.role == "rank" else row for row in rows]
-        )
+        return ranks_use(with_rows(run, threads=rows), 1.23 - run_fraction - 0.03)
+
+    return spoil
+
+
+def ranks_use(run: RunRecord, cores: float) -> RunRecord:
+    """Two ranks take so much of the cores together: no thread takes more than one."""
+    rows = [
+        replace(row, pid=pid, tid=pid, run_s=cores / 2 * row.t_s) if row.role == "rank" else row
+        for row in run.tables.threads
+        for pid in ((row.pid, row.pid + 1) if row.role == "rank" else (row.pid,))
+    ]
+    return with_rows(run, threads=rows)
+
+
+def rank_computes(run_fraction: float) -> Spoil:
+    """A rank runs so much of the time, and the switches less than before: the machine is as busy."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        share = {"rank": run_fraction, "vswitchd": 1.23 - run_fraction - 0.03}
+        rows = [
+            replace(row, run_s=share[row.role] * row.t_s) if row.tid in (10, 20) else row for row in run.tables.threads
+        ]
+        return with_rows(run, threads=rows)
 
     return spoil
 
@@ -175,10 +195,7 @@ def cores_busy(busy: float) -> Spoil:
 
     def spoil(run: RunRecord) -> RunRecord:
         cpu = [replace(row, user_s=busy * row.t_s, idle_s=(1 - busy) * row.t_s) for row in run.tables.cpu]
-        threads = [
-            replace(row, run_s=(2 * busy - 0.85) * row.t_s) if row.role == "rank" else row for row in run.tables.threads
-        ]
-        return with_rows(run, cpu=cpu, threads=threads)
+        return ranks_use(with_rows(run, cpu=cpu), 2 * busy - 0.85)
 
     return spoil
 
@@ -354,6 +371,8 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         "agents waited 66% of their ready time",
     ),
     ("agents starve", with_agent_threads(0.1, 0.3), "agents_wait", Level.INVALID, "(limit 64% / 68%)"),
+    ("an agent's core full", with_agent_threads(0.98, 0.0), "agent_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
+    ("a rank's core full", rank_computes(0.98), "rank_core", Level.SUSPECT, "a rank's thread fills its core: 98.0%"),
     (
         "stalls",
         sent_again(17),
