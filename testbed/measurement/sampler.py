@@ -111,6 +111,7 @@ class Sampler:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+        self._cores = os.sched_getaffinity(0)  # of a larger machine the others are nothing to the run
         self._stack = ExitStack()
         self._find_due_s = 0.0
         self._usage_due_s = 0.0
@@ -170,6 +171,7 @@ class Sampler:
             f"{t_s:.6f},{c.core},{c.user_s:.2f},{c.system_s:.2f},{c.idle_s:.2f},{c.iowait_s:.2f},{c.irq_s:.2f},"
             f"{c.softirq_s:.2f},{c.steal_s:.2f}\n"
             for c in core_times(text, self._ticks_per_s)
+            if c.core in self._cores
         ]
 
 

@@ -79,7 +79,10 @@ def _burn(until_s: float) -> None:
 
 
 def _core_times() -> list[CoreTimes]:
-    return core_times(Path("/proc/stat").read_text(), os.sysconf("SC_CLK_TCK"))
+    """Read /proc/stat: of the cores a run may use, as its verdict is about these."""
+    usable = os.sched_getaffinity(0)
+    found = core_times(Path("/proc/stat").read_text(), os.sysconf("SC_CLK_TCK"))
+    return [core for core in found if core.core in usable]
 
 
 def _busy_s(core: CoreTimes) -> float:

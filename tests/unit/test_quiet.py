@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from testbed.measurement.parsers import CoreTimes
-from testbed.system.quiet import PAUSE_S, Taken, await_quiet, look_around, taken
+from testbed.system.quiet import PAUSE_S, Taken, _core_times, await_quiet, look_around, taken
 
 QUIET, STOLEN, SHARED = Taken(0.0, 0.05), Taken(0.02, 0.0), Taken(0.0, 0.5)
 
@@ -45,6 +47,15 @@ def test_it_is_waited_for_and_not_for_ever(looks: list[Taken], longest_s: float,
 
     assert await_quiet(longest_s, look=lambda: left.pop(0), clock=lambda: now_s[0], sleep=sleep) is found
     assert now_s[0] - 100.0 == pytest.approx(waited_s)
+
+
+def test_only_cores_that_may_be_used_are_looked_at() -> None:
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(usable)})
+    try:
+        assert [core.core for core in _core_times()] == [max(usable)]
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def test_a_look_tells_our_own_work_from_that_of_others() -> None:

@@ -75,9 +75,22 @@ def test_sampling_begins_with_a_sample_on_disk_and_ends_with_one(tmp_path: Path)
     assert 0 <= stopped["lateness_p99_s"] <= stopped["lateness_max_s"]
     assert 0 < stopped["cpu_cores"] < 1
     cores = {row.core for row in rows(tmp_path, CpuRow)}
-    assert len(cores) >= len(os.sched_getaffinity(0))
+    assert cores == os.sched_getaffinity(0)
     own = [row.run_s for row in rows(tmp_path, ThreadRow) if row.pid == process.pid]
     assert own == sorted(own) and own[-1] > own[0] > 0
+
+
+def test_cores_a_run_may_not_use_are_none_of_its_machine(tmp_path: Path) -> None:
+    """In a container with a core of many, all of the machine's would never be busy, and others always use some."""
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(usable)})
+    try:
+        with sampler(tmp_path) as process:
+            event(process)
+            stop(process)
+    finally:
+        os.sched_setaffinity(0, usable)
+    assert {row.core for row in rows(tmp_path, CpuRow)} == {max(usable)}
 
 
 def test_samples_are_taken_at_the_asked_times(tmp_path: Path) -> None:
