@@ -10,7 +10,13 @@ from __future__ import annotations
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import check_missing
 from testbed.fidelity.grants import check_short_of_grants
-from testbed.fidelity.losses import check_interface_drops, check_resent, check_socket_drops, check_unaccounted
+from testbed.fidelity.losses import (
+    check_interface_drops,
+    check_lost_in_switch,
+    check_resent,
+    check_socket_drops,
+    check_unaccounted,
+)
 from testbed.fidelity.outcome import (
     check_beyond_placement,
     check_calibration,
@@ -105,6 +111,7 @@ CHECKS: tuple[Check, ...] = (
     check_socket_drops,
     check_interface_drops,
     check_unaccounted,
+    check_lost_in_switch,
     check_resent,
     check_missing,
 )

@@ -339,6 +339,37 @@ def frames_vanish(run: RunRecord) -> RunRecord:
     return with_rows(run, links=rows)
 
 
+def lost_within_a_spine(run: RunRecord) -> RunRecord:
+    """A tenth of what s1 received for l2 never left it."""
+    column = {"s1-eth2": "tx_packets", "l2-eth3": "rx_packets"}
+    rows = [
+        replace(row, **{column[row.intf]: round(getattr(row, column[row.intf]) * 0.9)}) if row.intf in column else row
+        for row in run.tables.links
+    ]
+    return with_rows(run, links=rows)
+
+
+def lost_before_h1(lost: int, dropped: int) -> Spoil:
+    """The queue into h1 drops some frames, and its leaf loses others of which no queue knows."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        from_s, column = run.tables.iterations[1].end_s, {"l1-eth1": "tx_packets", "h1-eth0": "rx_packets"}
+        kept = 1 - (lost + dropped) / max(row.tx_packets for row in run.tables.links if row.intf == "l1-eth1")
+        links = [
+            replace(row, **{column[row.intf]: round(getattr(row, column[row.intf]) * kept)})
+            if row.intf in column
+            else row
+            for row in run.tables.links
+        ]
+        queues = [
+            replace(row, dropped_packets=dropped) if row.intf == "l1-eth1" and row.t_s >= from_s else row
+            for row in run.tables.queues
+        ]
+        return with_rows(run, links=links, queues=queues)
+
+    return spoil
+
+
 def uncalibrated(run: RunRecord) -> RunRecord:
     return with_rows(run, calibration=[])
 
@@ -451,6 +482,8 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("interface tx", interface_lost("tx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("vanish", frames_vanish, "unaccounted", Level.INVALID, "frames not accounted for on l1-eth3>s1-eth1"),
+    ("within a switch", lost_within_a_spine, "lost_in_switch", Level.INVALID, "frames entered s1 and neither left it"),
+    ("within a leaf", lost_before_h1(20, 0), "lost_in_switch", Level.SUSPECT, "frames entered l1 and neither left it"),
     ("uncalibrated", uncalibrated, "missing", Level.SUSPECT, "not measured: calibration"),
 ]
 
@@ -706,6 +739,25 @@ def test_background_traffic_may_add_bytes_but_not_take_them() -> None:
     background = scenario_of(background=[{"src": "h1", "dst": "h3"}])
     assert found(replace(uplink_bytes(1.5)(healthy(scenario_of())), scenario=background)) == {}
     assert found(replace(uplink_bytes(0.5)(healthy(scenario_of())), scenario=background)) == {"uplink_bytes": "INVALID"}
+
+
+def test_what_a_switch_gives_up_behind_a_dropped_frame_is_no_doubt() -> None:
+    run = healthy(scenario_of())
+    assert found(lost_before_h1(20, 50)(run)) == {}
+    assert found(lost_before_h1(40, 50)(run)) == {"lost_in_switch": "SUSPECT"}
+
+
+def test_frames_lost_in_switches_are_counted_where_nothing_else_explains_them() -> None:
+    lost = lost_before_h1(20, 0)(healthy(scenario_of()))
+    assert "lost_in_switch" not in found(under_gse2(lost))  # a leaf's GSP takes hosts' frames and makes others
+    assert "lost_in_switch" in found(under_gse2(lost_within_a_spine(healthy(scenario_of()))))
+    waits = [
+        replace(row, backlog_packets=20) if row.intf == "l1-eth1" and row.t_s == lost.tables.queues[-1].t_s else row
+        for row in lost.tables.queues
+    ]
+    assert found(with_rows(lost, queues=waits)) == {}  # they are still there
+    broken = scenario_of(faults=[{"t_s": 0.2, "action": "fail", "target": "l1-s1"}])
+    assert "lost_in_switch" not in found(lost_before_h1(20, 0)(healthy(broken)))
 
 
 def test_what_a_broken_link_loses_is_part_of_the_scenario() -> None:
