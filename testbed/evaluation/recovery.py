@@ -46,23 +46,25 @@ def recoveries(run: RunRecord) -> tuple[Recovery, ...]:
 
 def _recovery(run: RunRecord, fault_s: float, action: str, target: str, said: object) -> Recovery:
     assert isinstance(said, dict)
-    links = {
-        (leaf + 1, run.topology.path_id(spine, link) + 1)
-        for leaf, spine, link in fault_targets(run.scenario.fabric)[target]
-    }
+    links = dict.fromkeys(_links_of(run, target), inf)  # when each is mended
+    for event in run.events_named("fault"):
+        if event["action"] == "heal" and float(event["t_s"]) > fault_s:
+            links |= {
+                link: min(links[link], float(event["t_s"]))
+                for link in _links_of(run, str(event["target"])) & links.keys()
+            }
     left_s: dict[_Use, float] = {}
     before: set[_Use] = set()  # uses that had ended when the fault was made, after an earlier one
-    heals_s = (float(event["t_s"]) for event in run.events_named("fault") if event["action"] == "heal")
-    mended_s = min((t_s for t_s in heals_s if t_s > fault_s), default=inf)
     for change in said["changes"]:
         key = (str(change["gsp"]), int(change["leaf"]), int(change["path"]))
-        if key[1:] not in links:
+        mended_s = links.get(key[1:])
+        if mended_s is None:
             continue
         if change["up"] and change["t_s"] < mended_s:
             before.discard(key)  # in use again while it is broken
-        elif not change["up"] and change["t_s"] >= fault_s:
+        elif not change["up"] and fault_s <= change["t_s"] <= mended_s:
             left_s.setdefault(key, float(change["t_s"]) - fault_s)
-        elif not change["up"]:
+        elif not change["up"] and change["t_s"] < fault_s:
             before.add(key)
     wanted = {(str(gsp), *link) for gsp in said["gsps"] for link in links}
     known_s = {**dict.fromkeys(before, 0.0), **left_s}
@@ -74,6 +76,12 @@ def _recovery(run: RunRecord, fault_s: float, action: str, target: str, said: ob
         local_s=_last_s(known_s, {key for key in wanted if _leaf_of(run.topology, key[0]) == key[1]}),
         last_s=_last_s(known_s, wanted),
     )
+
+
+def _links_of(run: RunRecord, target: str) -> set[tuple[int, int]]:
+    """Return leaf and path, both 1-based, of every link of a fault's target. Raises KeyError for what is none."""
+    links = fault_targets(run.scenario.fabric)[target]
+    return {(leaf + 1, run.topology.path_id(spine, link) + 1) for leaf, spine, link in links}
 
 
 def _last_s(left_s: Mapping[_Use, float], wanted: Set[_Use]) -> float | None:

@@ -79,6 +79,29 @@ def test_a_path_that_had_been_left_before_is_no_longer_used_when_it_breaks_once_
         assert one.last_s is None
 
 
+def healed(run: RunRecord, target: str, t_s: float) -> RunRecord:
+    return replace(run, events=(*run.events, {"event": "fault", "t_s": t_s, "action": "heal", "target": target}))
+
+
+def test_a_path_that_is_left_after_it_was_mended_is_left_for_another_reason() -> None:
+    changes = [("l1", 2.04, 1, 2, False), ("l2", 5.0, 1, 2, False)]
+    run = run_with("silence", "l1-s2", changes)
+    (one,) = recoveries(healed(run, "l1-s2", 3.0))
+    assert (one.local_s, one.last_s) == (pytest.approx(0.04), None)
+    (one,) = recoveries(healed(run, "s2", 3.0))
+    assert one.last_s is None
+    for other, t_s in (("l2-s2", 3.0), ("s1", 3.0), ("l1-s2", 1.0)):
+        (one,) = recoveries(healed(run, other, t_s))
+        assert one.last_s == pytest.approx(3.0), other
+
+
+def test_a_link_that_is_mended_elsewhere_does_not_excuse_who_uses_a_broken_one_again() -> None:
+    changes = [("l1", 1.5, 1, 2, False), ("l2", 1.6, 1, 2, False), ("l2", 2.5, 1, 2, True)]
+    run = run_with("fail", "l1-s2", changes)
+    assert [one.last_s for one in recoveries(healed(run, "l2-s1", 2.2))] == [None]
+    assert [one.last_s for one in recoveries(healed(run, "l1-s2", 2.2))] == [0.0]
+
+
 def test_slow_links_and_runs_without_agents_have_no_recovery() -> None:
     assert recoveries(run_with("slow", "l1-s2", [("l1", 2.04, 1, 2, False)])) == ()
     assert recoveries(healthy(scenario_of(faults=[{"t_s": 0.1, "action": "fail", "target": "l1-s2"}]))) == ()
