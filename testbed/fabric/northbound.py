@@ -26,14 +26,17 @@ class Northbound:
             connection = self._connect()
             connection.settimeout(timeout_s)
             connection.sendall(json.dumps({"method": method, "params": params}).encode() + b"\n")
-            line = self._reader.readline()
+            line: bytes = self._reader.readline()
         except TimeoutError:
             self.close()
             raise ControllerError(f"GSOS did not answer {method!r} within {timeout_s:g} s") from None
         except OSError as error:
             self.close()
             raise ControllerError(f"GSOS cannot be asked for {method!r}: {error}") from None
-        if not line:
+        except BaseException:  # interrupted: the answer that still comes would be taken for that to the next request
+            self.close()
+            raise
+        if not line.endswith(b"\n"):  # nothing, or what it had written when it died
             self.close()
             raise ControllerError(f"GSOS closed the connection instead of answering {method!r}")
         answer = json.loads(line)
@@ -57,6 +60,6 @@ class Northbound:
             except OSError:
                 connection.close()
                 raise
-            self._socket = connection
             self._reader = connection.makefile("rb")
+            self._socket = connection
         return self._socket

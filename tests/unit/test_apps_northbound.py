@@ -1,8 +1,10 @@
 import json
 import os
+import signal
 import socket
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,9 @@ def answer(method, params):
         return params
     if method == "big":
         return "x" * params["size"]
+    if method == "slow":
+        time.sleep(params["seconds"])
+        return "late"
     if method == "broken":
         raise RuntimeError("bug")
     raise InputError(Problem("unknown method", "test", method, "echo"))
@@ -55,6 +60,47 @@ def test_refusals_say_why_and_the_connection_lives_on(server):
         client.call("broken")
     assert client.call("echo") == {}
     client.close()
+
+
+def test_an_answer_nobody_waited_for_is_not_taken_for_the_next(server):
+    """Ctrl-C at the prompt while GSOS is asked: what it says later is no answer to the question after that."""
+
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    client = Northbound(server)
+    assert client.call("echo") == {}
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            client.call("slow", seconds=0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert client.call("echo", b=2) == {"b": 2}
+    client.close()
+
+
+@pytest.mark.parametrize("written", [b"", b'{"ok": true, "result": [1, 2'])
+def test_an_answer_that_is_cut_is_the_end_of_gsos(tmp_path, written):
+    """Killed while it answers, GSOS leaves a part of a line."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "gsos.sock"))
+        listener.listen()
+
+        def die_answering():
+            served = listener.accept()[0]
+            with served:
+                served.recv(65536)
+                served.sendall(written)
+
+        dying = threading.Thread(target=die_answering)
+        dying.start()
+        client = Northbound(tmp_path / "gsos.sock")
+        with pytest.raises(ControllerError, match="closed the connection instead of answering 'status'"):
+            client.call("status")
+        dying.join(timeout=10)
 
 
 MALFORMED = [
