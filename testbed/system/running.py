@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ WHAT_OF_MODULE: Final = {
     "testbed.prompt.interactive": "a prompt",
 }
 KINDS: Final = "lsh"  # leaves, spines, hosts; not what stands for the controller
-NODE_MARK: Final = "mininet:"  # how Mininet calls the shells that keep its nodes
+NODE: Final = re.compile(rf"mininet:([{KINDS}]\d+)")  # how Mininet calls the shells that keep its nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +47,33 @@ class Capsule:
         return [name for row in shown if (name := str(row["ifname"])).startswith(f"{node}-")]
 
 
-def running_capsules() -> list[Capsule]:
+def running_capsules(proc: Path = Path("/proc")) -> list[Capsule]:
     """Return every capsule of this project that is going on, whoever started it; needs root."""
     firsts: dict[str, tuple[int, str]] = {}
     shells: dict[str, dict[str, int]] = {}
-    for entry in Path("/proc").iterdir():
+    for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            words = entry.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
+            words = _text(entry / "cmdline").split("\0")
             space = os.readlink(entry / "ns/pid")
-            first = entry.joinpath("status").read_text().split("NSpid:")[1].split("\n")[0].split()[-1] == "1"
-        except (OSError, IndexError):  # gone, or not ours to see
+            status = _text(entry / "status")
+            # behind a line end, which names of processes have not: anybody may call his "Uid: 0"
+            _real, uid, *_others = status.split("\nUid:")[1].split("\n")[0].split()
+            first = status.split("\nNSpid:")[1].split("\n")[0].split()[-1] == "1"
+        except (OSError, IndexError, ValueError):  # gone, or not ours to see
+            continue
+        if uid != "0":  # it looks like one: capsules are root's
             continue
         for module, what in WHAT_OF_MODULE.items():
             if first and module in words:
                 firsts[space] = (int(entry.name), what)
         for word in words:
-            if word.startswith(NODE_MARK) and word[len(NODE_MARK)] in KINDS:
-                shells.setdefault(space, {})[word.removeprefix(NODE_MARK)] = int(entry.name)
+            if (node := NODE.fullmatch(word)) is not None:
+                shells.setdefault(space, {})[node[1]] = int(entry.name)
     return [Capsule(pid, what, shells.get(space, {})) for space, (pid, what) in sorted(firsts.items())]
+
+
+def _text(path: Path) -> str:
+    """Return a file of /proc; processes may have any bytes in their arguments and names."""
+    return path.read_bytes().decode(errors="replace")
