@@ -102,6 +102,7 @@ class GsosController(Controller):  # type: ignore[misc]
                 stdout=log_file,
                 stderr=log_file,
                 env=gsos_env(plan),
+                cwd=_PROJECT,  # -m looks in the current directory first: never in a user's
                 start_new_session=True,  # Ctrl-C belongs to the prompt
             )
         deadline_s = time.monotonic() + START_WITHIN_S

@@ -41,7 +41,7 @@ temporary = Path("/run/tmp")
 temporary.mkdir()
 environment = {{**os.environ, "TMPDIR": str(temporary), "HOME": "/run"}}
 status = subprocess.call(
-    sys.argv[1:], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", env=environment
+    sys.argv[2:], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd=sys.argv[1], env=environment
 )
 
 def gsos():
@@ -74,11 +74,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_mn(mn: Path, checkout: Path, *arguments: str) -> str:
+def run_mn(mn: Path, checkout: Path, *arguments: str, cwd: Path = Path("/")) -> str:
     """Run mn from another directory, in a capsule with userspace switches; return everything it printed."""
     argv = [str(mn), "--custom", str(checkout / "testbed/mn.py"), "--arp", "--switch", "ovs,datapath=user", *arguments]
     done = subprocess.run(
-        capsule_argv([sys.executable, "-c", IN_CAPSULE, *argv]), capture_output=True, text=True, timeout=120
+        capsule_argv([sys.executable, "-c", IN_CAPSULE, str(cwd), *argv]), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -101,6 +101,17 @@ def test_pingall_loses_nothing(which: str, controller: str, checkout: Path) -> N
     said = run_mn(mn, checkout, "--topo", FABRIC, "--controller", controller, "--test", "pingall")
     assert ALL_OF_FOUR in said, said
     assert "GSOS processes left: 0 files left: []" in said, said
+
+
+def test_gsos_is_ours_wherever_mn_is_called(checkout: Path, tmp_path: Path) -> None:
+    """Root may be in anybody's folder: a package of GSOS's name there is not for root to execute."""
+    stranger = tmp_path / "apps"
+    stranger.mkdir()
+    (stranger / "__init__.py").touch()
+    (stranger / "__main__.py").write_text("raise SystemExit('not ours')\n")
+    options = ["--topo", FABRIC, "--controller", "gsos", "--test", "pingall"]
+    said = run_mn(OURS, checkout, *options, cwd=tmp_path)
+    assert ALL_OF_FOUR in said, said
 
 
 def test_ports_of_the_switches_are_those_gsos_expects(checkout: Path, tmp_path: Path) -> None:
