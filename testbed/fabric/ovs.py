@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import sysconfig
@@ -180,9 +181,10 @@ def _packet_sockets(vswitchd_pid: int) -> Iterator[socket.socket]:
                 continue
             copy = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(entry.name), 0)
             if copy < 0:
-                raise NetworkError(
-                    f"pidfd_getfd of ovs-vswitchd's descriptor {entry.name}: {os.strerror(ctypes.get_errno())}"
-                )
+                number = ctypes.get_errno()
+                if number == errno.EBADF:  # closed since it was read: connections to its control socket come and go
+                    continue
+                raise NetworkError(f"pidfd_getfd of ovs-vswitchd's descriptor {entry.name}: {os.strerror(number)}")
             sock = socket.socket(fileno=copy)
             if sock.family == socket.AF_PACKET:
                 yield sock
