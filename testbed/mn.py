@@ -29,7 +29,7 @@ from mininet.node import Controller, Node  # noqa: E402
 from mininet.topo import Topo  # noqa: E402
 
 from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
-from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, write_plan  # noqa: E402
+from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, require_ready, write_plan  # noqa: E402
 from testbed.fabric.northbound import Northbound  # noqa: E402
 from testbed.model.fabric_spec import FabricSpec  # noqa: E402
 from testbed.model.scenario import SCHEMES, GsosSpec  # noqa: E402
@@ -118,11 +118,7 @@ class GsosController(Controller):  # type: ignore[misc]
         gsos = Northbound(self._northbound)
         status = gsos.call("wait_ready", answer_within_s=READY_WITHIN_S + 5, timeout_s=READY_WITHIN_S)
         gsos.close()
-        if not status["ready"]:
-            raise ControllerError(
-                f"GSOS is not ready after {READY_WITHIN_S:g} s: not controlled {status['not_ready']}, "
-                f"refused {status['switch_errors']}"
-            )
+        require_ready(status, READY_WITHIN_S)
 
     def stop(self, *args: Any, **kwargs: Any) -> None:
         """Stop GSOS and Mininet's shell for it."""

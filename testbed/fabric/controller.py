@@ -6,7 +6,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from testbed.errors import ControllerError
 from testbed.fabric.northbound import Northbound
@@ -17,6 +19,7 @@ from testbed.system.supervisor import Supervisor
 
 OPENFLOW_PORT = 6653
 SOCKET_POLL_S = 0.01
+MOST_NAMED = 8  # switches, or refusals, in a message
 SOCKET = Path("/run/gse/gsos.sock")
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -90,8 +93,22 @@ def wait_ready(supervisor: Supervisor, gsos: Northbound, *, timeout_s: float = 3
     """
     _await_socket(supervisor, timeout_s)
     status = gsos.call("wait_ready", answer_within_s=timeout_s + 5, timeout_s=timeout_s)
-    if not status.get("ready"):
-        raise ControllerError(f"GSOS is not ready after {timeout_s:g} s: {json.dumps(status)[:500]}")
+    require_ready(status, timeout_s)
+
+
+def require_ready(status: Mapping[str, Any], timeout_s: float) -> None:
+    """Raise ControllerError with what a switch has refused, or which are missing, unless GSOS says it is ready."""
+    if status["ready"]:
+        return
+    refused, missing = status["switch_errors"], status["not_ready"]
+    if refused:  # GSOS does not wait for anything then
+        raise ControllerError(f"GSOS is not ready, a switch refused its rules: {_first(refused)}")
+    raise ControllerError(f"GSOS is not ready after {timeout_s:g} s, without control of {_first(missing)}")
+
+
+def _first(words: Sequence[str]) -> str:
+    more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return ", ".join(words[:MOST_NAMED]) + more
 
 
 def _await_socket(supervisor: Supervisor, timeout_s: float) -> None:
