@@ -327,4 +327,4 @@ class Core:
         except hub.QueueEmpty:
             with self._lock:
                 self._waiters = [waiter for waiter in self._waiters if waiter[1] is not mailbox]
-            return False
+                return condition()  # it may have become true while the lock was waited for

@@ -259,6 +259,17 @@ def test_wait_ready_gives_up_in_time():
     assert core_of().wait_ready(0.05)["ready"] is False
 
 
+def test_what_has_happened_when_time_is_up_was_not_waited_for_in_vain():
+    looks = []
+
+    def happens_meanwhile():
+        looks.append(time.monotonic())
+        return len(looks) > 1
+
+    assert core_of()._wait(happens_meanwhile, 0.05)
+    assert len(looks) == 2
+
+
 def test_counters_reach_the_policy_once_all_switches_have_answered():
     core = core_of()
     switches = connect_all(core)
