@@ -316,7 +316,9 @@ class Ranks:
                     signal.pidfd_send_signal(rank.pidfd, signal.SIGKILL)
         for rank in self._ranks:
             if rank.pidfd is not None:
-                select.select([rank.pidfd], [], [], max(0.0, deadline_s - time.monotonic()))
+                ends = select.poll()  # select.select takes no descriptor above 1023
+                ends.register(rank.pidfd, select.POLLIN)
+                ends.poll(max(0.0, deadline_s - time.monotonic()) * 1e3)
 
     def _close(self) -> None:
         """Take what is still in the pipes and close them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -210,6 +211,23 @@ def test_an_mpi_program_that_takes_too_long_is_ended(tmp_path: Path, one_name: N
     assert failure is not None
     assert failure.text.startswith("no end within 2 s (--timeout) of rank 0 on h1 (pid ")
     assert sorted(told.lines) == [(rank, "stdout", "here") for rank in range(N)]
+
+
+def test_ranks_under_mpi_are_ended_where_many_descriptors_are_open(tmp_path: Path, one_name: None) -> None:
+    """As in a fabric of some hundred hosts."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 4096:
+        pytest.skip(f"at most {before[1]} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, before[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        failure, _told = run_mpi(tmp_path, WAIT, timeout_s=2.0)
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert failure is not None
+    assert failure.text.startswith("no end within 2 s (--timeout) of rank 0 on h1 (pid ")
 
 
 def test_an_mpirun_that_fails_although_all_ranks_were_well_is_said(tmp_path: Path, one_name: None) -> None:
