@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import islice
-from typing import BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapNgReader, RawPcapReader
@@ -50,7 +50,7 @@ def recorded(file: BinaryIO, most: int) -> Iterator[Recorded]:
     except (Scapy_Exception, EOFError, OSError) as error:
         raise ValueError(f"not a pcap or pcapng file: {error}") from None
     number = 0
-    for number, (data, about) in enumerate(islice(reader, most), start=1):
+    for number, (data, about) in enumerate(islice(_read(reader), whole.frames), start=1):
         if isinstance(reader, RawPcapNgReader):
             link, ticks = about.linktype, ((about.tshigh or 0) << 32) + (about.tslow or 0)
             t_s = ticks / float(about.tsresol or 10**6)
@@ -66,6 +66,14 @@ def recorded(file: BinaryIO, most: int) -> Iterator[Recorded]:
         raise ValueError(f"damaged or cut after frame {good}: expected a whole capture; most_frames={good} takes these")
 
 
+def _read(reader: RawPcapReader) -> Iterator[tuple[bytes, Any]]:
+    """Yield what scapy reads. Raises ValueError for what it does not take for the end of the file."""
+    try:
+        yield from reader
+    except Scapy_Exception as error:
+        raise ValueError(f"damaged: {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """How many frames a file has up to its end, or (``to_the_end`` false) to where it is damaged or cut."""
@@ -75,9 +83,10 @@ class Whole:
 
 
 def whole_frames(file: BinaryIO, most: int) -> Whole:
-    """Walk over at most ``most`` frames by their lengths. A file of neither format has none, to the end.
+    """Walk over at most ``most`` frames by their lengths. Raises ValueError for a file of neither format.
 
-    Formats: draft-ietf-opsawg-pcap and -pcapng.
+    Formats: draft-ietf-opsawg-pcap and -pcapng. scapy reads compressed ones, too, whose end it would have to be
+    believed.
     """
     file.seek(0)
     magic = file.read(4)
@@ -86,7 +95,7 @@ def whole_frames(file: BinaryIO, most: int) -> Whole:
     for order, magics in PCAP_MAGICS.items():
         if magic in magics:
             return _whole_records(file, most, order)
-    return Whole(0, True)
+    raise ValueError(f"not a pcap or pcapng file: begins with {magic!r}")
 
 
 def _whole_records(file: BinaryIO, most: int, order: ByteOrder) -> Whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import deque
 from io import BytesIO
 from pathlib import Path
@@ -209,6 +210,35 @@ def test_a_capture_that_is_damaged_in_the_middle_is_not_read_up_to_there(tmp_pat
         damaged = whole[: length_at - 16] + b"\xff\xff\xff\x7f" + whole[length_at - 12 :]
     with pytest.raises(ValueError, match="damaged or cut after frame 0"):
         list(recorded(BytesIO(damaged), 10))
+
+
+def test_a_compressed_capture_whose_end_nobody_can_tell_is_refused(tmp_path: Path) -> None:
+    """scapy would read one that is cut up to there, and call that its end."""
+    compressed = gzip.compress(three_frames(tmp_path, PcapWriter))
+    for content in (compressed, compressed[:-20]):
+        with pytest.raises(ValueError, match="not a pcap or pcapng file: begins with"):
+            list(recorded(BytesIO(content), 10))
+
+
+@pytest.mark.parametrize("frames", [3, 10])
+def test_a_section_that_is_cut_is_damage_like_any_other(tmp_path: Path, frames: int) -> None:
+    section = b"\x0a\x0d\x0d\x0a" + (1000).to_bytes(4, "little") + b"\x4d\x3c\x2b\x1a\x01\0\0\0" + b"\xff" * 8
+    content = three_frames(tmp_path, PcapNgWriter) + section
+    if frames == 3:
+        assert len(list(recorded(BytesIO(content), frames))) == 3
+        return
+    with pytest.raises(ValueError, match="damaged or cut after frame 3"):
+        list(recorded(BytesIO(content), frames))
+
+
+def test_what_scapy_finds_damaged_where_lengths_are_right_is_said(tmp_path: Path) -> None:
+    """A frame of an interface nobody has described is none for scapy, which then goes on to the damaged section."""
+    whole = three_frames(tmp_path, PcapNgWriter)
+    stranger = whole.index((6).to_bytes(4, "little"), 28) + 8  # of the first frame: its interface
+    section = b"\x0a\x0d\x0d\x0a" + (1000).to_bytes(4, "little") + b"\x4d\x3c\x2b\x1a\x01\0\0\0" + b"\xff" * 8
+    content = whole[:stranger] + (7).to_bytes(4, "little") + whole[stranger + 4 :] + section
+    with pytest.raises(ValueError, match="damaged"):
+        list(recorded(BytesIO(content), 10))
 
 
 def test_a_mark_that_comes_again_is_not_taken_for_a_frame_lost_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
