@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -152,7 +151,6 @@ class Network:
         self._ready_tc: Ready | None = None
 
     def __enter__(self) -> Network:
-        self._raise_file_limit()
         # Mininet.init() would change machine-wide sysctls; the capsule needs none of them.
         Mininet.inited = True
         os.environ["OVS_CTL_TIMEOUT"] = str(OVS_TIMEOUT_S)  # Mininet's ovs-vsctl would wait for a dead daemon for ever
@@ -255,10 +253,6 @@ class Network:
                 slower = replace(setting, rate_bytes_per_s=max(1, round(setting.rate_bytes_per_s * fraction)))
                 lines.append(tc_change_line(end.intf, slower, self.topology.fabric.mtu_bytes))
         tc_batch(lines)
-
-    def _raise_file_limit(self) -> None:
-        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, hard), hard))
 
     def _make_links(self) -> None:
         pids = {host.name: self.pid_of(host.name) for host in self.topology.hosts}

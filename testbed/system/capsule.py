@@ -13,6 +13,7 @@ from pathlib import Path
 
 from testbed.errors import MachineError, Problem
 from testbed.system.command import run
+from testbed.system.limits import raise_open_files
 
 MARK = "GSE_CAPSULE"
 
@@ -31,7 +32,10 @@ def capsule_argv(argv: Sequence[str]) -> list[str]:
 
 
 def enter() -> None:
-    """Furnish the capsule this process is the first of. Raises MachineError outside of one."""
+    """Furnish the capsule this process is the first of. Raises MachineError outside of one.
+
+    Whatever is started in it may have as many files open as the machine allows: vswitchd has several for each port.
+    """
     if os.environ.get(MARK) != "1" or os.getpid() != 1:
         raise MachineError(
             Problem(
@@ -41,6 +45,7 @@ def enter() -> None:
                 "the first process of a capsule",
             )
         )
+    raise_open_files()
     run(["mount", "-t", "tmpfs", "-o", "mode=755,size=512m", "tmpfs", str(Path("/run").resolve())])
     run(["mount", "-t", "sysfs", "sysfs", "/sys"])
     for name in ("openvswitch", "gse", "lock"):

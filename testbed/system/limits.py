@@ -8,6 +8,9 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+MOST_OPEN_FILES: Final = 65_536  # some programs look at as many as they might have
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ def open_files_limit() -> int:
     """Return how many files a process may have open; the soft limit can be raised up to this."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_open_files() -> None:
+    """Let this process and what it starts from now on have as many files open as it may, MOST_OPEN_FILES at most."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def address_space_limit() -> int | None:

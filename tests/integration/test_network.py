@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -77,6 +78,22 @@ def test_every_setting_of_a_fabric_reads_back(tmp_path: Path, fabric: dict[str, 
     settings = json.loads(done.stdout.splitlines()[-1])
     assert settings["read_back"] == "all equal"
     assert settings["mtu_bytes"] == fabric.get("mtu_bytes", 9000)
+
+
+def test_switches_may_have_more_files_open_than_a_shell_allows(tmp_path: Path) -> None:
+    """A login shell's 1024 are too few for a fabric of 12 x 12 x 12: vswitchd has a packet socket for each port."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    done = in_capsule(
+        """
+        said = Path(f"/proc/{daemons.vswitchd_pid}/limits").read_text()
+        print(next(line.split()[3] for line in said.splitlines() if line.startswith("Max open files")))
+        """,
+        tmp_path,
+        {},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
 
 
 @pytest.mark.parametrize(("marking", "ecn"), [(False, "0"), (True, "1")])

@@ -85,3 +85,14 @@ def test_limits_of_this_process_are_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(limits.resource, "getrlimit", told.__getitem__)
     assert limits.open_files_limit() == 300  # the soft one is raised by a run
     assert (limits.address_space_limit(), limits.file_size_limit()) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("hard", "soft"), [(300, 300), (1_048_576, 65_536), (resource.RLIM_INFINITY, 65_536)], ids=["few", "many", "any"]
+)
+def test_open_files_are_raised_as_far_as_allowed(monkeypatch: pytest.MonkeyPatch, hard: int, soft: int) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _which: (20, hard))
+    monkeypatch.setattr(limits.resource, "setrlimit", lambda _which, both: asked.append(both))
+    limits.raise_open_files()
+    assert asked == [(soft, hard)]
