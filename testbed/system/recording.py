@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
+from typing import Final
 
 from testbed.errors import MachineError, Problem
 from testbed.system.running import Capsule
+
+LAST_WORDS_WITHIN_S: Final = 1.0
 
 
 @contextmanager
@@ -73,6 +76,8 @@ def _end_with(fabric: int, over: int, recording: Recording) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         process.terminate()  # it closes its file, and says how many frames there were
-    process.wait()
     if process.stdout is not None:
-        process.stdout.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LAST_WORDS_WITHIN_S)
+        process.stdout.close()  # nobody reads it any more: what it has still to write would keep it for ever
+    process.wait()
