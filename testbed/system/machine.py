@@ -153,13 +153,20 @@ def find_datapath() -> Datapath:
     Asking for the generic netlink family is what ovs-vswitchd itself does, and makes the kernel load the
     module; modprobe is the second try, for kernels built without that alias.
     """
-    if genetlink.family_exists("ovs_datapath"):
+    if _kernel_switches():
         return "kernel"
     if os.geteuid() == 0 and shutil.which("modprobe"):
         loaded = run(["modprobe", "-q", "openvswitch"], check=False).exit_status == 0
-        if loaded and genetlink.family_exists("ovs_datapath"):
+        if loaded and _kernel_switches():
             return "kernel"
     return "userspace"
+
+
+def _kernel_switches() -> bool:
+    try:
+        return genetlink.family_exists("ovs_datapath")
+    except OSError:  # a kernel without generic netlink (gVisor is one) has no switches either
+        return False
 
 
 def check_machine(machine: Machine) -> list[Problem]:

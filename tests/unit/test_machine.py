@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 from machines import GOOD
 
+import testbed.system.machine
 from testbed.errors import Problem
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.system import genetlink
-from testbed.system.machine import Machine, check_machine, check_scenario, inspect_machine
+from testbed.system.machine import Machine, check_machine, check_scenario, find_datapath, inspect_machine
 
 SCENARIO = Scenario(name="x")
 
@@ -119,6 +121,15 @@ def test_versions_are_what_the_programs_say() -> None:
 def test_generic_netlink_knows_its_own_controller_and_nothing_invented() -> None:
     assert genetlink.family_exists("nlctrl")
     assert not genetlink.family_exists("gse_nonsense")
+
+
+def test_a_kernel_without_generic_netlink_has_no_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str) -> bool:
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+    monkeypatch.setattr(genetlink, "family_exists", refuse)
+    monkeypatch.setattr(testbed.system.machine.shutil, "which", lambda _name: None)  # nothing is to be loaded here
+    assert find_datapath() == "userspace"
 
 
 def test_too_few_open_files_are_named_before_the_run() -> None:
