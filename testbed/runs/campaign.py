@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import InputError, printable_lines
+from testbed.errors import InputError, Problem, ResultsError, printable_lines
 from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
@@ -160,6 +160,7 @@ class Campaign:
 
     def _try(self, plan: RunPlan, earlier: Sequence[Mapping[str, Any]]) -> Outcome:
         """Execute one run in a capsule of its own."""
+        _check_place(self.results_dir)
         now_utc = datetime.now(timezone.utc)
         directory = RunDirectory.create(
             self.results_dir,
@@ -325,6 +326,13 @@ class _Capsule:
         self._starter.wait()
         if self._starter.stdin is not None:
             self._starter.stdin.close()
+
+
+def _check_place(results_dir: Path) -> None:
+    """Raise ResultsError where a capsule would not find its run: it has a /run of its own."""
+    hidden, found = os.path.realpath("/run"), os.path.realpath(results_dir)
+    if os.path.commonpath((hidden, found)) == hidden:
+        raise ResultsError(Problem("runs cannot be stored below /run", "results", found, "a folder elsewhere"))
 
 
 def _is_output(line: str) -> bool:

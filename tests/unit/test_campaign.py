@@ -11,6 +11,7 @@ from machines import GOOD
 from synthetic_runs import scenario_of
 
 import testbed.runs.campaign
+from testbed.errors import ResultsError
 from testbed.results.store import list_runs, load
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 
@@ -85,6 +86,16 @@ def test_every_try_is_kept_and_only_the_last_is_a_run_of_the_scenario(
         assert load(path).manifest["status"] == "finished"
     assert load(outcome.run_dir).manifest["earlier_tries"] == [path.name for path in kept]
     assert "earlier_tries" not in load(kept[0]).manifest
+
+
+def test_results_that_a_capsule_could_not_find_are_refused_at_once(tmp_path: Path) -> None:
+    """It covers /run by one of its own: the run failed for a plan that was not there."""
+    link = tmp_path / "results"
+    link.symlink_to("/run/gse-no-such-folder")
+    for folder in (link, Path("/run/gse-no-such-folder")):
+        with pytest.raises(ResultsError, match="runs cannot be stored below /run; got /run/gse-no-such-folder"):
+            Campaign(scenario_of(), folder, GOOD).run_one(PLAN)
+    assert not Path("/run/gse-no-such-folder").exists()
 
 
 def test_a_try_that_will_not_be_made_again_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
