@@ -26,7 +26,12 @@ PROBE_PARTNERS = 2
 
 
 class Instruments:
-    """Measuring processes of one run. ``senders``: name of a program in ``testbed.workload`` -> what it is told."""
+    """Measuring processes of one run.
+
+    ``senders``: name of a program in ``testbed.workload`` -> what it is told. Of that two are heeded here:
+    ``linger_s``, how long it waits at its end for what is under way, and ``prepare_s``, if any, how long it may take to
+    get ready.
+    """
 
     def __init__(
         self,
@@ -78,7 +83,8 @@ class Instruments:
             common = {"run_dir": str(self._directory.path), "t0_s": self._t0_s, "hosts": self._hosts()}
             self._start(name, {**common, **told}, room="workload")
             awaited.append((name, "ready"))
-        self._await(awaited)
+        preparing_s = max((told.get("prepare_s", 0.0) for told in self._workload_senders.values()), default=0.0)
+        self._await(awaited, READY_TIMEOUT_S + preparing_s)
 
     def begin_measured(self) -> None:
         """Mark the start of the measured part: a sample parts it from the warm-up, and probes go out from now on."""
@@ -93,7 +99,8 @@ class Instruments:
         for name in self._senders:
             self._children[name].may_exit = True
             self._children[name].send({"command": "stop"})
-        self._await([(name, "stopped") for name in self._senders])
+        lingering_s = max([linger_s(self._topology), *(told["linger_s"] for told in self._workload_senders.values())])
+        self._await([(name, "stopped") for name in self._senders], READY_TIMEOUT_S + lingering_s)
         self._packet_sockets()
         return {
             name: {key: value for key, value in self._said[name]["stopped"].items() if key != "event"}
@@ -140,9 +147,9 @@ class Instruments:
             on_event=lambda event: said.__setitem__(event["event"], event),
         )
 
-    def _await(self, awaited: list[tuple[str, str]]) -> None:
+    def _await(self, awaited: list[tuple[str, str]], timeout_s: float = READY_TIMEOUT_S) -> None:
         def missing() -> list[str]:
             return [name for name, event in awaited if event not in self._said[name]]
 
         what = ", ".join(f"{name} to say {event!r}" for name, event in awaited)
-        self._supervisor.run_until(lambda: not missing(), READY_TIMEOUT_S, what, missing)
+        self._supervisor.run_until(lambda: not missing(), timeout_s, what, missing)

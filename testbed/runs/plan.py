@@ -28,6 +28,7 @@ from testbed.workload.stall import Patience
 SLOWEST_EFFICIENCY = 0.01
 ITERATION_GRACE_S = 30.0
 CROSS_LINGER_S = 10.0  # for flows that had begun when the measured part ended; what takes longer is told as missing
+PREPARE_FRAME_S = 100e-6  # for reading and rewriting a frame of a capture, however busy the cores are
 TRAINING_HANG_S = 3.5  # asked every third of it, a rank that hangs is named within 5 s
 
 
@@ -137,9 +138,14 @@ class Plan:
     @property
     def replay(self) -> dict[str, Any] | None:
         """What ``testbed.workload.replay`` is told; None where no capture is replayed."""
-        if self.scenario.cross_traffic.replay is None:
+        spec = self.scenario.cross_traffic.replay
+        if spec is None:
             return None
-        return {"scenario": self.scenario.model_dump(mode="json"), "linger_s": linger_s(self.topology)}
+        return {
+            "scenario": self.scenario.model_dump(mode="json"),
+            "linger_s": linger_s(self.topology),
+            "prepare_s": PREPARE_FRAME_S * spec.most_frames,
+        }
 
     @property
     def settings(self) -> SchemeSettings:

@@ -1,0 +1,92 @@
+"""How long a run waits for what sends beside it; that it does what it is told is tested with each of the programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_runs import scenario_of
+
+from testbed.measurement.instruments import READY_TIMEOUT_S, Instruments
+from testbed.measurement.probes import linger_s
+from testbed.model.scenario import Scenario
+from testbed.model.topology import Topology
+from testbed.runs.plan import Plan
+
+ANSWERS = {"sampler": "sampling", "probes": "ready", "crossflows": "ready", "replay": "ready"}
+
+
+class Child:
+    """A program that answers at once."""
+
+    def __init__(self, hear: Callable[[dict[str, Any]], None]) -> None:
+        self.hear = hear
+        self.may_exit = False
+
+    def send(self, command: Mapping[str, Any]) -> None:
+        self.hear({"event": "sampled" if command["command"] == "sample" else "stopped"})
+
+
+class Supervisor:
+    def __init__(self) -> None:
+        self.waits_s: list[float] = []
+
+    def start(self, name: str, _argv: list[str], *, on_event: Callable[[dict[str, Any]], None], **_more: Any) -> Child:
+        on_event({"event": ANSWERS[name]})
+        return Child(on_event)
+
+    def run_until(self, done: Callable[[], bool], timeout_s: float, _what: str, _missing: Any) -> None:
+        assert done()
+        self.waits_s.append(timeout_s)
+
+
+class Network:
+    def host_pids(self) -> dict[str, int]:
+        return {}
+
+    def pid_of(self, _name: str) -> int:
+        return 1
+
+
+class Directory:
+    def __init__(self, path: Path) -> None:
+        self.path = self.raw = path
+
+
+def waits_s(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
+    """Return how long programs may take to be ready, and to end."""
+    plan = Plan(scenario=scenario, scheme="ecmp", seed=1, run_dir=tmp_path, datapath="userspace")
+    supervisor = Supervisor()
+    make: Any = Instruments
+    monkeypatch.setattr(Instruments, "_packet_sockets", lambda _self: None)
+    instruments = make(scenario, plan.topology, Network(), supervisor, Directory(tmp_path), 0.0, plan.senders)
+    instruments.start({})
+    instruments.begin_measured()
+    instruments.end_measured()
+    first_s, *_between, last_s = supervisor.waits_s
+    return first_s, last_s
+
+
+@pytest.mark.parametrize("queue_bytes", ["256K", "64M"])
+def test_the_end_waits_as_long_as_probes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue_bytes: str) -> None:
+    """A way of full queues of 64 MiB takes minutes: the run failed after 30 s for a probe that was lost."""
+    scenario = scenario_of(fabric={"queue_bytes": queue_bytes})
+    ready_s, end_s = waits_s(scenario, tmp_path, monkeypatch)
+    assert ready_s == READY_TIMEOUT_S
+    assert end_s == READY_TIMEOUT_S + linger_s(Topology(scenario.fabric))
+
+
+def test_the_end_waits_for_flows_that_began_just_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = scenario_of(cross_traffic={"poisson": {"load": 0.01}})
+    _ready_s, end_s = waits_s(scenario, tmp_path, monkeypatch)
+    assert end_s == READY_TIMEOUT_S + json.loads((tmp_path / "crossflows.json").read_text())["linger_s"]
+
+
+def test_a_large_capture_may_take_minutes_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for frames, least_s in ((1000, READY_TIMEOUT_S), (2_000_000, 180.0)):
+        scenario = scenario_of(cross_traffic={"replay": {"file": "x.pcap", "most_frames": frames}})
+        ready_s, _end_s = waits_s(scenario, tmp_path, monkeypatch)
+        assert ready_s >= least_s
