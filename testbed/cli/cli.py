@@ -60,12 +60,16 @@ def run(args: argparse.Namespace) -> int:
         "datapath": machine.datapath,
         "cwd": os.getcwd(),
     }
-    argv = capsule_argv([sys.executable, "-m", "testbed.prompt.interactive", json.dumps(plan)])
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the prompt
-    try:
-        return subprocess.call(argv, cwd=PROJECT)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    # by a descriptor: what is read from a trace or a table of sizes is more than an argument may be
+    with open(os.memfd_create("plan"), "w+", encoding="utf-8") as file:
+        json.dump(plan, file)
+        file.seek(0)
+        argv = capsule_argv([sys.executable, "-m", "testbed.prompt.interactive", str(file.fileno())])
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the prompt
+        try:
+            return subprocess.call(argv, cwd=PROJECT, pass_fds=(file.fileno(),))
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
 
 def left_out(scenario: Scenario) -> list[str]:

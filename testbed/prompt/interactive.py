@@ -1,7 +1,7 @@
 """The ``mininet>`` prompt on a fabric controlled by GSOS: Mininet's own commands and this project's.
 
-Runs inside a capsule (``python -m testbed.prompt.interactive PLAN``, the plan as JSON); the capsule ends with the
-prompt, and everything written meanwhile, which is in the capsule's private /run.
+Runs inside a capsule (``python -m testbed.prompt.interactive FD``, a descriptor with the plan as JSON); with the prompt
+ends the capsule, and everything written meanwhile, which is in the capsule's private /run.
 """
 
 from __future__ import annotations
@@ -356,9 +356,10 @@ def _positive(text: str, default: int | None) -> int | None:
     return int(text) if text.isdigit() else 0
 
 
-def main(plan_json: str) -> int:
-    """Build the fabric of the plan, start GSOS, and hand over to the prompt."""
-    value = json.loads(plan_json)
+def main(plan_fd: int) -> int:
+    """Build the fabric of the plan, which a descriptor has, start GSOS, and hand over to the prompt."""
+    with open(plan_fd, encoding="utf-8") as file:
+        value = json.load(file)
     plan = Plan.from_json(value)
     capsule.enter()
     with suppress(OSError):  # a folder below /run is not there any more
@@ -402,7 +403,7 @@ def main(plan_json: str) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(int(sys.argv[1])))
     except TestbedError as failure:
         print(f"gse: {failure}", file=sys.stderr)
         sys.exit(failure.exit_status)

@@ -262,6 +262,15 @@ def test_files_are_where_the_user_is_and_nothing_is_written_there(
 
 
 @pytest.mark.beside
+def test_a_scenario_may_be_larger_than_an_argument(tmp_path: Path) -> None:
+    """As one with a trace, or with a table of sizes; the kernel takes 128 KiB."""
+    table = tmp_path / "sizes.txt"
+    table.write_text("".join(f"{size + 1} {size / 9999!r}\n" for size in range(10_000)))
+    sizes = f"cross_traffic.poisson={{load: 0.01, sizes_file: {table}}}"
+    assert said(["py 6*7"], "--set", sizes)["py 6*7"] == "42"
+
+
+@pytest.mark.beside
 def test_our_commands_are_explained_by_help() -> None:
     ours = ["gsos", "gsp", "util", "queues", "path", "allreduce", "iperf", "iperfudp", "source"]
     ours += ["fail", "silence", "slow", "heal"]
