@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,6 +224,13 @@ class Agents:
     def release_senders(self) -> None:
         """Let every paused sender go on, for good: what was to be measured is over, and settings are read back."""
         self._ask("release", "released")
+
+    def revive(self) -> None:
+        """Have a successor ready for each that has died while nobody waited for events. Raises as ``start`` does."""
+        looked: list[bool] = []
+        self._supervisor.call_at(time.monotonic(), lambda: looked.append(True))
+        self._supervisor.run_until(lambda: bool(looked), ANSWER_TIMEOUT_S, "a look at the agents", list)
+        self._await("ready")
 
     def stats(self, *, forget_waits: bool = False) -> AgentStats:
         """Return what the agents say of themselves now; ``forget_waits``: next time, waits are of later frames only."""

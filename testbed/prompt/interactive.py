@@ -91,6 +91,7 @@ class FabricCLI(CLI):  # type: ignore[misc]
         """Run one command; what goes wrong is said, and the prompt stays."""
         if not sys.stdin.isatty():
             print(f"{self.prompt}{line.rstrip()}", flush=True)
+        self._revive_agents()
         try:
             return super().onecmd(line)
         except (TestbedError, OSError) as error:
@@ -99,6 +100,15 @@ class FabricCLI(CLI):  # type: ignore[misc]
             log.debug("%s", line, exc_info=True)
             print(f"*** {line.strip()}: {type(error).__name__}: {error}")
         return False
+
+    def _revive_agents(self) -> None:
+        """Do between commands what a run does all the time: agents that died are started again, up to three times."""
+        if not self.agents.pids:
+            return
+        try:
+            self.agents.revive()
+        except TestbedError as error:
+            print(f"*** {error}")
 
     def do_source(self, line: str) -> bool:
         """source FILE - run the commands in a file; what follows an exit in it is not run."""
@@ -376,7 +386,7 @@ def main(plan_fd: int) -> int:
             attachment=plan.settings.attachment,
             marking=plan.settings.grants,
         )
-        _child, gsos = start_gsos(
+        gsos_process, gsos = start_gsos(
             supervisor,
             plan.topology,
             scheme=plan.scheme,
@@ -389,6 +399,7 @@ def main(plan_fd: int) -> int:
             if plan.datapath == "userspace":
                 ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
             wait_ready(supervisor, gsos)
+            gsos_process.on_death = "record"  # from here on the fabric forwards without it
             agents = Agents(supervisor, network.pid_of, plan.run_dir)
             agents.start(plan.agent_processes)
             fabric = plan.scenario.fabric

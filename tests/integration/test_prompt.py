@@ -262,6 +262,19 @@ def test_files_are_where_the_user_is_and_nothing_is_written_there(
 
 
 @pytest.mark.beside
+def test_who_dies_while_the_prompt_waits_has_a_successor_or_is_not_needed() -> None:
+    """Brackets: the shell that searches is not to find itself."""
+    commands = ["sh pkill -9 -f 'agent.[g]sp .*gsp-l1.json'", "sh sleep 0.2", "h1 ping -c 10 -i 0.1 h5", "gsp"]
+    commands += ["sh pkill -9 -f '[a]pps gsos'", "sh sleep 0.2", "gsos status", "gsp l9", "h1 ping -c 1 h5"]
+    answers = said(commands, "--scheme", "gse2-n2n")
+    assert number(r"(\d+) received", answers["h1 ping -c 10 -i 0.1 h5"]) >= 5  # the first may meet what it forgot
+    assert list(rows(answers["gsp"])) == ["l1", "l2"]
+    assert answers["gsos status"].startswith("*** GSOS ")
+    assert answers["gsp l9"] == "*** gsp l9: expected one of l1, l2"  # asked, and answered
+    assert "1 received" in answers["h1 ping -c 1 h5"]
+
+
+@pytest.mark.beside
 def test_a_scenario_may_be_larger_than_an_argument(tmp_path: Path) -> None:
     """As one with a trace, or with a table of sizes; the kernel takes 128 KiB."""
     table = tmp_path / "sizes.txt"

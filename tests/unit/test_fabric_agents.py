@@ -38,6 +38,9 @@ class FakeSupervisor:
         self.children.append(FakeChild(told["name"], told["on_event"], told["after_death"]))
         return self.children[-1]
 
+    def call_at(self, _at_s: float, function: Callable[[], None]) -> None:
+        self.acts.append(function)
+
     def run_until(self, done: Callable[[], bool], timeout_s: float, what: str, waiting_for: Any) -> None:
         while not done():
             if not self.acts:
@@ -72,6 +75,20 @@ def test_the_successor_of_one_that_dies_after_it_was_asked_is_asked_again(tmp_pa
     assert agents.stats()["cpu_s"] == [1.0, 0.1]
     assert [len(child.asked) for child in fake.children] == [1, 1, 1]
     assert fake.lives == ["1", "1", "2"]  # from which its epoch comes: newer than its predecessor's
+
+
+def test_who_died_while_nobody_waited_has_a_successor(tmp_path: Path) -> None:
+    """At the prompt nobody waits for events between commands."""
+    fake, agents = started(tmp_path)
+    fake.acts = [fake.children[1].die]
+    with pytest.raises(WorkloadError, match="in vain for 'ready'"):
+        agents.revive()
+    fake.acts = [lambda: fake.children[2].say(READY)]
+    agents.revive()
+    assert fake.lives == ["1", "1", "2"]
+    agents.revive()
+    assert len(fake.children) == 3
+    assert not any(child.asked for child in fake.children)
 
 
 def test_an_old_answer_is_none(tmp_path: Path) -> None:
