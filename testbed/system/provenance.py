@@ -31,9 +31,12 @@ def provenance(machine: Machine) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout, ``-dirty`` when files differ from it, or None outside of one."""
+    """Return the commit of the checkout, ``-dirty`` when files differ from it, or None outside of one.
+
+    git is not to refresh its index by the way: root would own it, and a commit made meanwhile would find it locked.
+    """
     project = Path(__file__).resolve().parents[2]
-    git = ["git", "-c", f"safe.directory={project}", "-C", str(project)]
+    git = ["git", "--no-optional-locks", "-c", f"safe.directory={project}", "-C", str(project)]
     try:
         name = run([*git, "rev-parse", "HEAD"]).stdout.strip()
         changed = run([*git, "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
