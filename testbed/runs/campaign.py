@@ -24,7 +24,7 @@ from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
-from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, take_back
+from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, os_errors, take_back
 from testbed.results.summary import summarise
 from testbed.runs.eventpipe import taken
 from testbed.system.capsule import capsule_argv
@@ -236,19 +236,16 @@ class Campaign:
     def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> _Failure | None:
         """Run the capsule, noting its events in ``manifest``; return None when it finished."""
         plan_path = directory.raw / "plan.json"
-        plan_path.write_text(
-            json.dumps(
-                {
-                    "scenario": self.scenario.model_dump(mode="json"),
-                    "scheme": plan.scheme,
-                    "seed": plan.seed,
-                    "run_dir": str(directory.path.resolve()),
-                    "datapath": self.machine.datapath,
-                    **self.extra,
-                },
-                indent=1,
-            )
-        )
+        told = {
+            "scenario": self.scenario.model_dump(mode="json"),
+            "scheme": plan.scheme,
+            "seed": plan.seed,
+            "run_dir": str(directory.path.resolve()),
+            "datapath": self.machine.datapath,
+            **self.extra,
+        }
+        with os_errors("cannot write", plan_path):
+            plan_path.write_text(json.dumps(told, indent=1))
         log_path = directory.raw / "experiment.log"
         with open(log_path, "wb") as log_file:
             process = subprocess.Popen(

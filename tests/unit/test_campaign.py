@@ -12,7 +12,7 @@ from synthetic_runs import scenario_of
 
 import testbed.runs.campaign
 from testbed.errors import ResultsError
-from testbed.results.store import list_runs, load
+from testbed.results.store import RunDirectory, list_runs, load
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 
 PLAN = RunPlan("ecmp", 1)
@@ -96,6 +96,23 @@ def test_results_that_a_capsule_could_not_find_are_refused_at_once(tmp_path: Pat
         with pytest.raises(ResultsError, match="runs cannot be stored below /run; got /run/gse-no-such-folder"):
             Campaign(scenario_of(), folder, GOOD).run_one(PLAN)
     assert not Path("/run/gse-no-such-folder").exists()
+
+
+def test_a_run_whose_plan_cannot_be_written_asks_for_a_change_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where the disk has just become full; the runs that are over stand in the table all the same."""
+    create = RunDirectory.create
+
+    def blocked(*place: Any, **names: Any) -> RunDirectory:
+        directory = create(*place, **names)
+        (directory.raw / "plan.json").mkdir()
+        return directory
+
+    monkeypatch.setattr(RunDirectory, "create", blocked)
+    outcome = Campaign(scenario_of(), tmp_path, GOOD).run_one(PLAN)
+    assert (outcome.exit_status, outcome.verdict) == (2, "FAILED")
+    assert outcome.error is not None and "plan.json" in outcome.error
 
 
 def test_a_try_that_will_not_be_made_again_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
