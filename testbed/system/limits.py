@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 MOST_OPEN_FILES: Final = 65_536  # some programs look at as many as they might have
+FILES_IN_MEMORY: Final = ("active_file", "inactive_file", "slab_reclaimable")  # memory.stat
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Limits:
     """What control groups allow. None: not limited."""
 
     cores: float | None
-    memory_bytes: int | None
+    memory_bytes: int | None  # beside what others in the group use
     processes: int | None
 
 
@@ -89,11 +90,25 @@ def cgroup_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("
         quota, period = read_text(directory / "cpu.cfs_quota_us"), read_text(directory / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():  # -1: no limit
             cores.append(int(quota) / int(period))
-        for name, found in (("memory.max", memory), ("memory.limit_in_bytes", memory), ("pids.max", processes)):
+        for name in ("memory.max", "memory.limit_in_bytes"):
             text = read_text(directory / name)
             if text.isdigit():
-                found.append(int(text))
+                memory.append(max(0, int(text) - _used_bytes(directory)))
+        text = read_text(directory / "pids.max")
+        if text.isdigit():
+            processes.append(int(text))
     return Limits(min(cores, default=None), min(memory, default=None), min(processes, default=None))
+
+
+def _used_bytes(directory: Path) -> int:
+    """Return the memory a group uses, but for what goes when there is need of it."""
+    used = read_text(directory / "memory.current") or read_text(directory / "memory.usage_in_bytes")
+    if not used.isdigit():
+        return 0
+    words = [line.split() for line in read_text(directory / "memory.stat").splitlines()]
+    stat = {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdigit()}
+    files = sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in FILES_IN_MEMORY)
+    return max(0, int(used) - files)
 
 
 def _directories(root: Path, membership: Path) -> list[Path]:

@@ -50,6 +50,28 @@ def test_no_quota_in_version_1_is_minus_one(tmp_path: Path) -> None:
     assert cgroup_limits(root, membership(tmp_path, "1:cpu:/\n")).cores is None
 
 
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory__current": "600000"}, 400_000),
+        ({"memory__current": "600000", "memory__stat": "anon 9\nactive_file 100000\ninactive_file 150000"}, 650_000),
+        ({"memory__current": "1000001"}, 0),
+        ({"memory__current": "", "memory__stat": "inactive_file soon"}, 1_000_000),
+    ],
+)
+def test_what_a_container_uses_already_is_not_to_be_had(tmp_path: Path, files: dict[str, str], left: int) -> None:
+    root = tmp_path / "fs"
+    group(root, memory__max="1000000", **files)
+    assert cgroup_limits(root, membership(tmp_path, "0::/\n")).memory_bytes == left
+
+
+def test_what_a_container_of_version_1_uses_counts_all_below_it(tmp_path: Path) -> None:
+    root = tmp_path / "fs"
+    stat = "inactive_file 1\nactive_file 2\ntotal_inactive_file 1000\ntotal_active_file 2000"
+    group(root / "memory", memory__limit_in_bytes="10000", memory__usage_in_bytes="5000", memory__stat=stat)
+    assert cgroup_limits(root, membership(tmp_path, "4:memory:/\n")).memory_bytes == 8000
+
+
 def test_container_that_sees_the_host_path_reads_its_own_mount(tmp_path: Path) -> None:
     root = tmp_path / "fs"
     group(root, pids__max="77")
