@@ -81,7 +81,7 @@ def test_every_setting_of_a_fabric_reads_back(tmp_path: Path, fabric: dict[str, 
 
 
 def test_switches_may_have_more_files_open_than_a_shell_allows(tmp_path: Path) -> None:
-    """A login shell's 1024 are too few for a fabric of 12 x 12 x 12: vswitchd has a packet socket for each port."""
+    """A login shell's 1024 are too few for a fabric of a thousand ports: vswitchd has a packet socket for each."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     done = in_capsule(
         """
