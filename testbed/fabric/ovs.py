@@ -59,10 +59,13 @@ def start_daemons(log_dir: Path, wake_interval_s: float | None = None) -> Daemon
 
     With ``wake_interval_s`` the switches look at their ports at most once in as long, where the library for it has
     been built (``testbed.system.preload``). ``--detach`` returns once the daemon answers, so nothing has to be polled.
-    For the main thread only. Raises CommandError (the daemon refused to start) or NetworkError (it left no PID, did
-    not load a library, or the database has died meanwhile).
+    From then on OVS_RUNDIR names these daemons. For the main thread only. Raises CommandError (the daemon refused to
+    start) or NetworkError (it left no PID, did not load a library, or the database has died meanwhile).
     """
-    env = {**os.environ, "OVS_RUNDIR": str(RUN_DIR), "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
+    # for ovs-vsctl, ours and Mininet's, too: one that was built elsewhere, or is told of a sandbox, would else ask the
+    # machine's own daemons, whose socket is not covered by the capsule
+    os.environ["OVS_RUNDIR"] = str(RUN_DIR)
+    env = {**os.environ, "OVS_DBDIR": str(RUN_DIR), "OVS_LOGDIR": str(log_dir)}
     database = RUN_DIR / "conf.db"
     run(["ovsdb-tool", "create", str(database), str(SCHEMA)], env=env)
     run(

@@ -96,6 +96,22 @@ def test_switches_may_have_more_files_open_than_a_shell_allows(tmp_path: Path) -
     assert int(done.stdout.splitlines()[-1]) == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
 
 
+def test_no_other_open_vswitch_is_asked_whatever_the_environment_says(tmp_path: Path) -> None:
+    """As in the shell of a sandbox, or where Open vSwitch has been built to be below /usr/local."""
+    done = in_capsule(
+        """
+        with network:
+            network.verify(raw)
+            print("verified")
+        """,
+        tmp_path,
+        {"leaves": 2, "spines": 1, "hosts_per_leaf": 1},
+        env={**os.environ, "OVS_RUNDIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "verified"
+
+
 @pytest.mark.parametrize(("marking", "ecn"), [(False, "0"), (True, "1")])
 def test_hosts_have_the_queue_and_the_tcp_that_results_depend_on(tmp_path: Path, marking: bool, ecn: str) -> None:
     """Numbers as the kernel says them inside a host: what sets and what reads back follow one function."""
