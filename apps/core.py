@@ -151,6 +151,7 @@ class Core:
             name = self._names[session.channel.dpid] if session is not None else "unknown switch"
             self._errors.append(f"{name}: {text}")
             log.error("%s refused a message: %s", name, text)
+            self._wake()
 
     def _session_of(self, datapath: object) -> Session | None:
         return next((s for s in self._sessions.values() if s.channel.owns(datapath)), None)

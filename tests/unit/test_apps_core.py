@@ -255,6 +255,18 @@ def test_wait_ready_wakes_when_the_last_switch_is_there():
     assert [answer["ready"] for answer in answers] == [True]
 
 
+def test_wait_ready_wakes_when_a_message_is_refused():
+    core = core_of()
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(core.wait_ready(30.0)), daemon=True)
+    waiting.start()
+    while not core._waiters:
+        time.sleep(0.001)
+    core.switch_error(object(), "type 5 code 0")
+    waiting.join(timeout=10)
+    assert [answer["switch_errors"] for answer in answers] == [["unknown switch: type 5 code 0"]]
+
+
 def test_wait_ready_gives_up_in_time():
     assert core_of().wait_ready(0.05)["ready"] is False
 
