@@ -21,6 +21,7 @@ PCAP_MAGICS: Final[dict[ByteOrder, tuple[bytes, ...]]] = {
     "big": (b"\xa1\xb2\xc3\xd4", b"\xa1\xb2\x3c\x4d"),
 }
 PCAPNG_SECTION: Final = b"\x0a\x0d\x0d\x0a"
+GZIP: Final = b"\x1f\x8b"
 PCAPNG_PACKETS: Final = (2, 3, 6)  # obsolete, simple, enhanced packet block
 NO_HEADER: Final = bytes(12) + b"\x08\x00"  # put in front of raw IPv4
 
@@ -95,7 +96,8 @@ def whole_frames(file: BinaryIO, most: int) -> Whole:
     for order, magics in PCAP_MAGICS.items():
         if magic in magics:
             return _whole_records(file, most, order)
-    raise ValueError(f"not a pcap or pcapng file: begins with {magic!r}")
+    what = "it is compressed, unpack it first" if magic[:2] == GZIP else f"begins with {magic!r}"
+    raise ValueError(f"not a pcap or pcapng file: {what}")
 
 
 def _whole_records(file: BinaryIO, most: int, order: ByteOrder) -> Whole:

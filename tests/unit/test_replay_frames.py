@@ -216,7 +216,7 @@ def test_a_compressed_capture_whose_end_nobody_can_tell_is_refused(tmp_path: Pat
     """scapy would read one that is cut up to there, and call that its end."""
     compressed = gzip.compress(three_frames(tmp_path, PcapWriter))
     for content in (compressed, compressed[:-20]):
-        with pytest.raises(ValueError, match="not a pcap or pcapng file: begins with"):
+        with pytest.raises(ValueError, match="not a pcap or pcapng file: it is compressed, unpack it first"):
             list(recorded(BytesIO(content), 10))
 
 
