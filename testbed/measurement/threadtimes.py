@@ -23,6 +23,7 @@ ROLE_OF_MODULE: Final = {
     "apps": "gsos",
     "testbed.agent.gsp": "gsp",
     "testbed.workload.endpoint": "rank",
+    "testbed.workload.nursery": "rank",
     "testbed.runs.experiment": "runner",
     "testbed.runs.program": "runner",
     "testbed.prompt.interactive": "runner",

@@ -65,6 +65,7 @@ def _run(plan: Plan, network: Network, gsos: Northbound, tracer: PathTracer, sup
         t0_s=time.monotonic(),
         python=sys.executable,
         log_dir=plan.run_dir,
+        pid_of=network.pid_of,
     )
     job.start_ranks()
     flows = [flow for pair in plan.flows for flow in pair]

@@ -211,6 +211,7 @@ class Experiment:
             t0_s=self.t0_s,
             python=sys.executable,
             log_dir=self.directory.raw,
+            pid_of=network.pid_of,
             patience=plan.patience,
             # frame by frame where pauses are to be measured, else slice by slice: cheaper
             wake_bytes=tcp_payload_bytes(plan.scenario.fabric.mtu_bytes) if plan.scenario.faults else None,

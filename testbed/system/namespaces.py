@@ -18,6 +18,15 @@ def _setns(fd: int) -> None:
         raise OSError(number, f"setns: {os.strerror(number)}")
 
 
+def enter_network_namespace_of(pid: int) -> None:
+    """Take this thread into the network namespace of process ``pid`` for good. Raises OSError like the one below."""
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(there)
+    finally:
+        os.close(there)
+
+
 @contextmanager
 def network_namespace_of(pid: int) -> Iterator[None]:
     """Run the body with this thread in the network namespace of process ``pid``.
@@ -27,11 +36,7 @@ def network_namespace_of(pid: int) -> Iterator[None]:
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(there)
-        finally:
-            os.close(there)
+        enter_network_namespace_of(pid)
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 from testbed.errors import WorkloadError
+from testbed.system.adopted import Adopted
 from testbed.system.pipes import LineReader, LineWriter
 
 Event = dict[str, Any]
@@ -96,14 +97,14 @@ class Process:
 
 
 class Child(Process):
-    """A process started by ``Supervisor.start``."""
+    """A process started by ``Supervisor.start``, or taken over by ``Supervisor.adopt``."""
 
     def __init__(
         self,
         role: str,
         name: str,
         host: str | None,
-        popen: subprocess.Popen[bytes],
+        popen: subprocess.Popen[bytes] | Adopted,
         on_death: OnDeath,
         log: IO[bytes],
         on_event: OnEvent | None,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from testbed.errors import ControllerError, NetworkError, TestbedError, WorkloadError
+from testbed.system.adopted import Adopted
 from testbed.system.pipes import tail
 from testbed.system.process import GRACE_S, Child, Death, OnDeath, OnEvent, Process, how_it_ended, title
 
@@ -130,6 +131,19 @@ class Supervisor:
                 stdout_file.close()
         child = Child(role, name or role, host, popen, on_death, log, on_event, account, self._watch_stdin)
         child.after_death = after_death
+        return self._take(child)
+
+    def adopt(
+        self, role: str, process: Adopted, *, name: str, host: str | None, log: IO[bytes], on_event: OnEvent
+    ) -> Child:
+        """Watch a process that another has forked for us, as if it were started here. Its death is fatal.
+
+        ``log`` is what it has as stderr; it is closed with the rest.
+        """
+        child = Child(role, name, host, process, "fatal", log, on_event, lambda: None, self._watch_stdin)
+        return self._take(child)
+
+    def _take(self, child: Child) -> Child:
         self._watch(child)
         if child.stdout:
             self._selector.register(child.stdout.fd, selectors.EVENT_READ, lambda: self._read(child))

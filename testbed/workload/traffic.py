@@ -20,6 +20,7 @@ from testbed.model.ranks import FIRST_RANK_PORT, Flow
 from testbed.model.topology import Host
 from testbed.system.process import Child, Event
 from testbed.system.supervisor import Supervisor
+from testbed.workload.forking import Nursery
 from testbed.workload.operations import operation_rows
 from testbed.workload.stall import Patience, RankState, StallWatch
 
@@ -33,6 +34,7 @@ PROGRESS_INTERVAL_S = 2.0
 
 # numpy's linear algebra starts threads when it is imported, which nothing here needs
 ENDPOINT_ENV = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENDPOINT = "testbed.workload.endpoint"
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 COUNTERS = (
     "retransmitted_segments",
@@ -64,9 +66,10 @@ class IterationResult:
 class Job:
     """One rank per host of ``hosts``; pair p of ``pattern`` uses ``flows[p]`` (see ``testbed.model.ranks``).
 
-    ``spawn(host name, argv)`` returns the command line that runs argv inside that host. ``wake_bytes`` sets the
-    resolution of ``max_gap_s`` (None: a slice). ``on_progress`` hears the fraction of an iteration's bytes that
-    has arrived, every PROGRESS_INTERVAL_S.
+    ``spawn(host name, argv)`` returns the command line that runs argv inside that host. With ``pid_of``, which says
+    what process has a host's network namespace, ranks are forked instead, which is quicker; this process has to adopt
+    orphans then, as the first one of a PID namespace does. ``wake_bytes`` sets the resolution of ``max_gap_s`` (None: a
+    slice). ``on_progress`` hears the fraction of an iteration's bytes that has arrived, every PROGRESS_INTERVAL_S.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Job:
         t0_s: float,
         python: str,
         log_dir: Path,
+        pid_of: Callable[[str], int] | None = None,
         wake_bytes: int | None = None,
         patience: Patience | None = None,
         on_progress: Callable[[float], None] = lambda _fraction: None,
@@ -92,6 +96,7 @@ class Job:
         self._t0_s = t0_s
         self._python = python
         self._log_dir = log_dir
+        self._pid_of = pid_of
         self._wake_bytes = wake_bytes
         self._patience = patience or Patience()
         self._on_progress = on_progress
@@ -107,8 +112,9 @@ class Job:
 
     def start_ranks(self) -> None:
         """Start all ranks and wait until each listens. Raises WorkloadError naming the one that does not."""
-        for rank, host in enumerate(self._hosts):
-            self._start_rank(rank, host)
+        with nullcontext() if self._pid_of is None else self._nursery(self._pid_of) as nursery:
+            for rank, host in enumerate(self._hosts):
+                self._start_rank(rank, host, nursery)
         self._await("listening", SET_UP_TIMEOUT_S)
 
     def connect(self) -> None:
@@ -200,17 +206,38 @@ class Job:
 
     # -- conversation -----------------------------------------------------------------------------------------
 
-    def _start_rank(self, rank: int, host: Host) -> None:
+    @property
+    def _env(self) -> dict[str, str]:
         path = os.pathsep.join(filter(None, (str(PROJECT_DIR), os.environ.get("PYTHONPATH"))))
-        child = self._supervisor.start(
-            "rank",
-            self._spawn(host.name, [self._python, "-m", "testbed.workload.endpoint"]),
-            name=f"rank {rank}",
-            host=host.name,
-            env={**os.environ, **ENDPOINT_ENV, "PYTHONPATH": path},
-            log_path=self._log_dir / f"rank-{rank}.log",
-            on_event=lambda event: self._hear(rank, event),
+        return {**os.environ, **ENDPOINT_ENV, "PYTHONPATH": path}
+
+    def _nursery(self, pid_of: Callable[[str], int]) -> Nursery:
+        return Nursery(
+            self._supervisor,
+            pid_of,
+            python=self._python,
+            env=self._env,
+            log_path=self._log_dir / "ranks.log",
         )
+
+    def _start_rank(self, rank: int, host: Host, nursery: Nursery | None) -> None:
+        name, log_path = f"rank {rank}", self._log_dir / f"rank-{rank}.log"
+
+        def hear(event: Event) -> None:
+            self._hear(rank, event)
+
+        if nursery is not None:
+            child = nursery.start(name=name, host=host.name, log_path=log_path, on_event=hear)
+        else:
+            child = self._supervisor.start(
+                "rank",
+                self._spawn(host.name, [self._python, "-m", ENDPOINT]),
+                name=name,
+                host=host.name,
+                env=self._env,
+                log_path=log_path,
+                on_event=hear,
+            )
         self._ranks.append(RankState(rank, host, child))
         child.send(
             {

@@ -64,6 +64,7 @@ class Seen:
     depth: int  # PID namespaces: 1 is the lab's, 2 a capsule's
     pid_inside: int  # in its own namespace
     command: str
+    name: str  # the main thread's: what it calls itself, or its program's
 
 
 class Lab:
@@ -122,7 +123,7 @@ KINDS: dict[str, Callable[[Seen], bool]] = {
     "GSOS": lambda one: "-m apps gsos" in one.command,
     "ovs-vswitchd": lambda one: one.command.startswith("ovs-vswitchd "),
     "ovsdb-server": lambda one: one.command.startswith("ovsdb-server "),
-    "rank": lambda one: "testbed.workload.endpoint" in one.command,
+    "rank": lambda one: one.name.startswith("rank "),
     "sampler": lambda one: "testbed.measurement.sampler" in one.command,
     "probes": lambda one: "testbed.measurement.probes" in one.command,
     "host": lambda one: "mininet:h1" in one.command,
@@ -146,7 +147,8 @@ def seen(pid: int) -> Seen | None:
     except OSError:
         return None
     inside = status["NSpid"].split()
-    return Seen(pid, int(status["PPid"]), status["State"][0], len(inside), int(inside[-1]), command or status["Name"])
+    name = status["Name"].strip()
+    return Seen(pid, int(status["PPid"]), status["State"][0], len(inside), int(inside[-1]), command or name, name)
 
 
 def mounts() -> set[str]:

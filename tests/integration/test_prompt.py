@@ -337,7 +337,7 @@ def ranks_below(pid: int) -> int:
     for one in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with suppress(OSError):  # it has ended meanwhile
             parents[one] = int(Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[1])
-            if b"testbed.workload.endpoint" in Path(f"/proc/{one}/cmdline").read_bytes():
+            if Path(f"/proc/{one}/comm").read_bytes().startswith(b"rank "):
                 ranks.append(one)
 
     def is_below(one: int) -> bool:

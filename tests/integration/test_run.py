@@ -520,3 +520,4 @@ def test_two_campaigns_at_once_do_not_see_each_other(tmp_path: Path) -> None:
             (row["role"], row["name"]) for row in table(run, "threads") if row["role"] in ("rank", "gsos", "vswitchd")
         }
         assert len({row["pid"] for row in table(run, "threads") if row["role"] == "rank"}) == 4, named
+        assert {(*one,) for one in named if one[0] == "rank"} == {("rank", f"rank {number}") for number in range(4)}
