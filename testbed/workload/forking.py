@@ -62,7 +62,7 @@ class Nursery:
             for which, mode in (("stdin", "wb"), ("stdout", "rb")):
                 read, write = os.pipe()
                 ours, its = (write, read) if mode == "wb" else (read, write)
-                ends.append(undo.enter_context(open(ours, mode, 0)))  # type: ignore[arg-type]
+                ends.append(undo.enter_context(open(ours, mode, 0)))
                 theirs.callback(os.close, its)  # not before it is opened there
                 paths[which] = f"/proc/{os.getpid()}/fd/{its}"
             log = undo.enter_context(log_path.open("ab+"))
