@@ -408,8 +408,9 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Run the prompt as if on a machine that has everything; return the plans of the fabrics it would build."""
     plans: list[dict[str, Any]] = []
 
-    def started(argv: list[str], **_options: object) -> int:
-        plans.append(json.loads(argv[-1]))
+    def started(argv: list[str], *, pass_fds: tuple[int, ...], **_options: object) -> int:
+        assert pass_fds == (int(argv[-1]),)
+        plans.append(json.loads(os.pread(pass_fds[0], 1 << 20, 0)))
         return 0
 
     monkeypatch.setattr(testbed.cli.cli, "require_root", lambda _what: None)
