@@ -268,7 +268,7 @@ def test_a_fabric_that_fails_is_not_the_programs_fault(tmp_path: Path) -> None:
 
 def test_iperf3_fills_the_receivers_link(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "iperf3_pairs.py"), "--seconds", "3"]
-    done = gse_exec(tmp_path, command, settings={"workload.kind": "incast"})
+    done = gse_exec(tmp_path, command)
     assert done.status == 0, done.err
     assert [one["rank"] for one in sorted(done.summary["reported"], key=lambda one: one["rank"])] == [1, 2, 3]
     receiver, program = done.summary["program"]["hosts"][0], done.summary["program"]

@@ -280,7 +280,7 @@ def test_a_scenario_may_be_larger_than_an_argument(tmp_path: Path) -> None:
     table = tmp_path / "sizes.txt"
     table.write_text("".join(f"{size + 1} {size / 9999!r}\n" for size in range(10_000)))
     sizes = f"cross_traffic.poisson={{load: 0.01, sizes_file: {table}}}"
-    assert said(["py 6*7"], "--set", sizes)["py 6*7"] == "42"
+    assert said(["py 6*7"], "--set", sizes)["py 6*7"].strip() == "42"
 
 
 @pytest.mark.beside
