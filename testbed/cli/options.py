@@ -90,6 +90,13 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_judge_anew(parser: argparse.ArgumentParser) -> None:
+    """Add ``--judge-anew``."""
+    parser.add_argument(
+        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
+    )
+
+
 def add_repeats(parser: argparse.ArgumentParser) -> None:
     """Add ``--repeat-disturbed``."""
     parser.add_argument(

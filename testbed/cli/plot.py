@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_figures
+from testbed.cli.options import add_figures, add_judge_anew
 from testbed.cli.stored import load_all
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import Run
-from testbed.results.summary import judged_anew
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
@@ -30,16 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="where figures go (default: figures/ beside the runs)")
     add_figures(parser)
     parser.add_argument("--allow-invalid", action="store_true", help="draw runs with verdict INVALID too")
-    parser.add_argument(
-        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
-    )
+    add_judge_anew(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
-    runs = load_all(args.paths)
-    if args.judge_anew:
-        runs = [judged_anew(run) for run in runs]
+    runs = load_all(args.paths, judge_anew=args.judge_anew)
     out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))

@@ -7,6 +7,7 @@ examples:
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
+  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --judge-anew
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
@@ -29,6 +30,7 @@ from typing import Any
 from testbed.cli.console import Console
 from testbed.cli.options import (
     add_figures,
+    add_judge_anew,
     add_repeats,
     add_results,
     add_schemes_and_seeds,
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", metavar="DIR", type=Path, help="make the runs a stored sweep has not, and no others"
     )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
+    add_judge_anew(parser)
     add_figures(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -117,6 +120,9 @@ def _check_request(args: argparse.Namespace) -> None:
             got = "nothing" if not args.over else f"{len(args.over)} fields"
             expected = "one field with its values, e.g. gsp.container_bytes=9K,18K,36K"
             problems.append(Problem("no single field to vary", "--over", got, expected))
+    if args.judge_anew and args.again is None:
+        got, expected = "a sweep that runs", "--again DIR beside it: what runs now is judged by this version"
+        problems.append(Problem("no stored sweep to judge", "--judge-anew", got, expected))
     if problems:
         raise ScenarioError(problems)
 
@@ -226,7 +232,7 @@ def _of(runs: int, all_runs: int) -> str:
 
 def show(stored: StoredSweep, args: argparse.Namespace) -> None:
     """Print the table, draw the figure if there is anything to draw, print the document if asked for."""
-    results = sweep_results(stored)
+    results = sweep_results(stored, judge_anew=args.judge_anew)
     console = Console(stderr=args.json)
     console.print(sweep_table(results))
     written = _draw(results, args)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from testbed.errors import Problem, ResultsError
 from testbed.results.files import write_together
 from testbed.results.store import json_text
-from testbed.views.comparison import Comparison, commits_text, describe, left_out_text
+from testbed.views.comparison import Comparison, code_texts, describe, left_out_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
@@ -63,7 +63,7 @@ def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Fi
 def captioned(comparison: Comparison, text: str) -> str:
     """Return a caption with what was emulated, what lines of faults mean, and which runs are not shown."""
     faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
-    others = (commits_text(comparison.entries), left_out_text(comparison))
+    others = (*code_texts(comparison.entries), left_out_text(comparison))
     more = "".join(f" {other[:1].upper()}{other[1:]}." for other in others if other)
     return f"{text}{faults} {describe(comparison.scenario)}.{more}"
 

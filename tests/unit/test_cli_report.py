@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,35 @@ def test_a_sweeps_tables_come_too(gse: Gse, results: Path) -> None:
     rows = list(csv.reader(io.StringIO(gse("table", str(sweep_of(results)), "--format", "csv").out)))
     assert rows[0][:2] == ["gsp.container_bytes", "scheme"]
     assert len([row for row in rows[1:] if row and row[1] == "gse2-n2n"]) == 6
+
+
+def made_suspect(run: Path) -> None:
+    """Give a stored run the verdict of a check that there is no more."""
+    where = run / "summary.json"
+    changes = {"verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]}
+    where.write_text(json.dumps({**json.loads(where.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", ["runs", "sweep"])
+@pytest.mark.parametrize("command", ["table", "report"])
+def test_runs_and_sweeps_are_judged_anew_when_asked(
+    gse: Gse, results: Path, tmp_path: Path, command: str, kind: str
+) -> None:
+    shutil.copytree(results / kind, tmp_path / kind)
+    scenario = tmp_path / kind / "synthetic"
+    for run in scenario.glob("2*"):
+        made_suspect(run)
+    where = scenario if kind == "runs" else next((scenario / "sweeps").iterdir())
+    out = tmp_path / "page.html"
+
+    def said(*options: str) -> str:
+        answer = gse(command, str(where), *options, *(("--out", str(out)) if command == "report" else ()))
+        assert answer.status == 0, answer
+        return out.read_text() if command == "report" else " ".join(answer.out.split())
+
+    assert "a check of long ago" in (as_stored := said()) and "made anew" not in as_stored
+    assert "made anew by gse-testbed" in (anew := said("--judge-anew")) and "a check of long ago" not in anew
+    assert all("long ago" in (run / "summary.json").read_text() for run in scenario.glob("2*")), "nothing is stored"
 
 
 def test_who_plots_a_sweeps_folder_is_told_what_draws_it(gse: Gse, results: Path) -> None:

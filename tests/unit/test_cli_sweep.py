@@ -106,6 +106,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
             ["--resume: a stored sweep is what it is; got SCENARIO, expected --resume DIR alone"],
         ),
         (["--resume", "x"], ["x/sweep.json: "]),
+        (
+            ["--resume", "x", "--judge-anew"],
+            ["--judge-anew: no stored sweep to judge; got a sweep that runs, expected --again DIR beside it"],
+        ),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
@@ -167,6 +171,20 @@ def test_a_stored_sweep_is_drawn_for_papers(gse: Gse, tmp_path: Path) -> None:
     assert answer.status == 0
     assert {path.name for path in stored.path.glob("curves.*")} == {"curves.pdf", "curves.json"}
     assert "argument --width: got '8', expected" in gse("sweep", "--again", str(stored.path), "--width", "8").err
+
+
+def test_a_stored_sweep_is_judged_anew_when_asked(gse: Gse, tmp_path: Path) -> None:
+    stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
+    for one in stored.runs:
+        where = stored.runs_dir / str(one.name) / "summary.json"
+        old = {"verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]}
+        where.write_text(json.dumps({**json.loads(where.read_text()), **old}))
+    command = ("sweep", "--again", str(stored.path), "--json")
+    assert json.loads(gse(*command).out)["verdicts"] == {"SUSPECT": 2}
+    anew = gse(*command, "--judge-anew")
+    assert json.loads(anew.out)["verdicts"] == {"VALID": 2}
+    assert "made anew by gse-testbed" in " ".join(anew.err.split())
+    assert "made anew by gse-testbed" in json.loads((stored.path / "curves.json").read_text())["caption"]
 
 
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:
