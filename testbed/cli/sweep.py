@@ -13,7 +13,7 @@ Any field that --set can set. Every point is checked before the first run. Runs 
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
 (docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
-missing. Exit status as of 'gse run'.
+missing; it is refused while another process makes them. Exit status as of 'gse run'.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,6 +45,7 @@ from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
+from testbed.results.lock import held
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
 from testbed.runs.scenario_files import builtin_over, load, parse_over, with_trace
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         show(load_sweep(args.again), args)
         return 0
     if args.resume is not None:
-        stored, outcomes = resume_sweep(load_sweep(args.resume), args)
+        stored, outcomes = resume_sweep(args.resume, args)
     else:
         stored, outcomes = run_sweep(sweep_from(args), args)
     for outcome in outcomes:
@@ -153,14 +155,27 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
 def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:
     """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
     machine = _prepared(sweep, args.results, command)
-    return _make(lambda: create_sweep(args.results, sweep, datetime.now(timezone.utc)), sweep, args, machine)
+    return _make(_created(args.results, sweep), sweep, args, machine)
 
 
-def resume_sweep(stored: StoredSweep, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
-    """Do the same for the runs that a stored sweep has not yet, beside those it has. Raises MachineError."""
-    args.results = stored.runs_dir.parent
-    machine = _prepared(stored.sweep, args.results, "sweep")
-    return _make(lambda: stored, stored.sweep, args, machine, stored.pending)
+def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
+    """Do the same for the runs that a stored sweep has not yet, beside those it has.
+
+    Raises MachineError; ResultsError where another process is making them.
+    """
+    with held(load_sweep(path).path):
+        stored = load_sweep(path)  # as it is now: until now another process may have been at it
+        args.results = stored.runs_dir.parent
+        machine = _prepared(stored.sweep, args.results, "sweep")
+        return _make(nullcontext(stored), stored.sweep, args, machine, stored.pending)
+
+
+@contextmanager
+def _created(results_dir: Path, sweep: Sweep) -> Iterator[StoredSweep]:
+    """Make a new sweep's folder and hold it."""
+    stored = create_sweep(results_dir, sweep, datetime.now(timezone.utc))
+    with held(stored.path):
+        yield stored
 
 
 def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
@@ -176,7 +191,7 @@ def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
 
 
 def _make(
-    stored_sweep: Callable[[], StoredSweep],
+    begun: AbstractContextManager[StoredSweep],
     sweep: Sweep,
     args: argparse.Namespace,
     machine: Machine,
@@ -188,8 +203,7 @@ def _make(
         estimates_s = [estimates_s[index] for index in pending]
     print(announcement(sweep, sum(estimates_s), len(estimates_s)), file=sys.stderr)
     outcomes = []
-    with interruptible(), CampaignProgress(estimates_s) as progress:
-        stored = stored_sweep()
+    with interruptible(), CampaignProgress(estimates_s) as progress, begun as stored:
         campaign = SweepCampaign(
             stored, args.results, machine, on_event=progress.on_event, repeats=args.repeat_disturbed
         )

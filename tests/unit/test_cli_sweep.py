@@ -18,6 +18,8 @@ import testbed.cli.run
 import testbed.cli.sweep
 from testbed.cli.sweep import announcement, estimated_s
 from testbed.model.estimate import run_duration_s
+from testbed.results.sweeps import StoredSweep
+from testbed.runs.campaign import Outcome
 
 NAME = "allreduce_ring"
 OVER = "gsp.container_bytes=9K,18K,36K"
@@ -185,6 +187,33 @@ def test_a_stored_sweep_is_judged_anew_when_asked(gse: Gse, tmp_path: Path) -> N
     assert json.loads(anew.out)["verdicts"] == {"VALID": 2}
     assert "made anew by gse-testbed" in " ".join(anew.err.split())
     assert "made anew by gse-testbed" in json.loads((stored.path / "curves.json").read_text())["caption"]
+
+
+def test_a_sweep_is_held_while_its_runs_are_made(
+    gse: Gse, tmp_path: Path, machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    class Held:
+        """Stands in for the campaign: tells whether the sweep is held when runs begin."""
+
+        def __init__(self, stored: StoredSweep, *_others: object, **_more: object) -> None:
+            self.stored = stored
+
+        def run(self) -> Iterator[Outcome]:
+            refused.append(gse("sweep", "--resume", str(self.stored.path)))
+            return iter(())
+
+    monkeypatch.setattr(testbed.cli.sweep, "SweepCampaign", Held)
+    monkeypatch.setattr(testbed.cli.sweep, "prepare_fabric", lambda _schemes: None)
+    command = ("sweep", NAME, "--over", "fabric.spines=2,4", "--seeds", "1,", "--results", str(tmp_path))
+    assert gse(*command).status == 0
+    (folder,) = (tmp_path / NAME / "sweeps").iterdir()
+    assert gse("sweep", "--resume", str(folder)).status == 0
+    assert len(refused) == 2
+    for answer in refused:
+        assert_refused(answer, f"{folder}: its runs are being made already; got ", "expected one at a time")
+    assert {path.name for path in folder.iterdir()} == {"sweep.json"}
 
 
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:
