@@ -13,7 +13,8 @@ Any field that --set can set. Every point is checked before the first run. Runs 
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
 (docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
-missing; it is refused while another process makes them. Exit status as of 'gse run'.
+missing; it is refused while another process makes them. Exit status as of 'gse run'; --fail-on is about all runs of the
+sweep, with --again too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 
 from testbed.cli.console import Console
 from testbed.cli.options import (
+    add_fail_on,
     add_figures,
     add_judge_anew,
     add_repeats,
@@ -37,6 +39,7 @@ from testbed.cli.options import (
     add_schemes_and_seeds,
     add_settings,
     changes_from,
+    fail_on_status,
     refuse_idle,
 )
 from testbed.cli.preparing import prepare_fabric
@@ -73,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_schemes_and_seeds(parser)
     add_repeats(parser)
+    add_fail_on(parser)
     add_results(parser)
     parser.add_argument(
         "--resume", metavar="DIR", type=Path, help="make the runs a stored sweep has not, and no others"
@@ -89,8 +93,7 @@ def run(args: argparse.Namespace) -> int:
     """Run a sweep, or show a stored one, and return the exit status."""
     _check_request(args)
     if args.again is not None:
-        show(load_sweep(args.again), args)
-        return 0
+        return fail_on_status(args, show(load_sweep(args.again), args).counts())
     if args.resume is not None:
         stored, outcomes = resume_sweep(args.resume, args)
     else:
@@ -98,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     for outcome in outcomes:
         if outcome.complaint is not None:
             print(f"gse: {outcome.complaint}", file=sys.stderr)
-    show(stored, args)
-    return max((outcome.exit_status for outcome in outcomes), default=0)
+    failed = fail_on_status(args, show(stored, args).counts())
+    return max((outcome.exit_status for outcome in outcomes), default=0) or failed
 
 
 def _check_request(args: argparse.Namespace) -> None:
@@ -244,8 +247,8 @@ def _of(runs: int, all_runs: int) -> str:
     return f"{all_runs} runs" if runs == all_runs else f"{runs} of {all_runs} runs are missing"
 
 
-def show(stored: StoredSweep, args: argparse.Namespace) -> None:
-    """Print the table, draw the figure if there is anything to draw, print the document if asked for."""
+def show(stored: StoredSweep, args: argparse.Namespace) -> SweepResults:
+    """Print the table, draw the figure if there is anything to draw, print the document if asked for; return all."""
     results = sweep_results(stored, judge_anew=args.judge_anew)
     console = Console(stderr=args.json)
     console.print(sweep_table(results))
@@ -256,6 +259,7 @@ def show(stored: StoredSweep, args: argparse.Namespace) -> None:
         console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
     if args.json:
         print(json.dumps(results.document(), indent=2))
+    return results
 
 
 def _draw(results: SweepResults, args: argparse.Namespace) -> list[Path]:
