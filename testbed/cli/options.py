@@ -78,7 +78,7 @@ def add_schemes_and_seeds(
 
 
 def add_figures(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format`` and ``--width`` of figures."""
+    """Add ``--format``, ``--width`` and ``--no-heading`` of figures."""
     parser.add_argument(
         "--format",
         dest="formats",
@@ -89,6 +89,12 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--width", metavar="8cm", type=_width_cm, help="of every figure (default: one column of 8.5cm or two, 17cm)"
+    )
+    parser.add_argument(
+        "--no-heading",
+        dest="heading",
+        action="store_false",
+        help="without the grey lines above figures that say what was emulated, for papers; captions in .json say it",
     )
 
 

@@ -4,7 +4,7 @@ examples:
   gse plot results/allreduce_ring                 all finished runs of a scenario
   gse plot results/allreduce_ring/2026*seed1*     some runs
   gse plot results/allreduce_ring --out figures --allow-invalid
-  gse plot results/allreduce_ring --format pdf --width 8cm      for one column of a paper
+  gse plot results/allreduce_ring --format pdf --width 8cm --no-heading     for a column of a paper
   gse plot results/reference/allreduce_ring --judge-anew --out /tmp/figures
 """
 
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         for comparison in comparisons:
             line = f"{out / comparison.scenario_hash}: {describe(comparison.scenario)}"
             console.print(printable(line), markup=False, highlight=False)
-    for path in draw(runs, out, allow_invalid=args.allow_invalid, formats=args.formats, width_cm=args.width):
+    invalid, formats, width_cm = args.allow_invalid, args.formats, args.width
+    for path in draw(runs, out, allow_invalid=invalid, formats=formats, width_cm=width_cm, heading=args.heading):
         console.print(printable(f"wrote {path}"), markup=False, highlight=False)
     return 0
 
@@ -66,8 +67,9 @@ def draw(
     allow_invalid: bool,
     formats: Sequence[str] = ("png", "svg"),
     width_cm: float | None = None,
+    heading: bool = True,
 ) -> list[Path]:
     """Draw every figure the runs allow and return the files written. Imports matplotlib only now."""
     from testbed.views.plots import draw_all
 
-    return draw_all(runs, out, allow_invalid=allow_invalid, formats=formats, width_cm=width_cm)
+    return draw_all(runs, out, allow_invalid=allow_invalid, formats=formats, width_cm=width_cm, heading=heading)

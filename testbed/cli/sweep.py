@@ -266,4 +266,4 @@ def _draw(results: SweepResults, args: argparse.Namespace) -> list[Path]:
     """Draw the figure and return the files written. Imports matplotlib only now."""
     from testbed.views.sweep_plot import draw_sweep
 
-    return draw_sweep(results, formats=args.formats, width_cm=args.width)
+    return draw_sweep(results, formats=args.formats, width_cm=args.width, heading=args.heading)

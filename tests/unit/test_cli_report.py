@@ -157,6 +157,17 @@ def test_other_formats_and_widths_are_refused(gse: Gse, results: Path, option: t
     assert f"argument {option[0]}: got '{option[1]}', expected" in answer.err
 
 
+def test_figures_are_without_a_heading_when_asked(gse: Gse, results: Path, tmp_path: Path) -> None:
+    command = ("plot", str(results / "runs" / "synthetic"), "--format", "svg", "--out")
+    for folder, option in (("headed", ()), ("bare", ("--no-heading",))):
+        assert gse(*command, str(tmp_path / folder), *option).status == 0
+    for path in (tmp_path / "headed").glob("*.svg"):
+        assert "leaves x spines" in path.read_text()
+        assert "leaves x spines" not in (tmp_path / "bare" / path.name).read_text()
+    for path in (tmp_path / "headed").glob("*.json"):
+        assert (tmp_path / "bare" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_pdf_of_the_same_runs_is_the_same(gse: Gse, results: Path, tmp_path: Path) -> None:
     runs = str(results / "runs" / "synthetic")
     for folder in ("a", "b"):

@@ -172,6 +172,12 @@ def test_a_stored_sweep_is_drawn_for_papers(gse: Gse, tmp_path: Path) -> None:
     answer = gse("sweep", "--again", str(stored.path), "--format", "pdf", "--width", "8cm")
     assert answer.status == 0
     assert {path.name for path in stored.path.glob("curves.*")} == {"curves.pdf", "curves.json"}
+    said = [json.loads((stored.path / "curves.json").read_text())]
+    for option in ((), ("--no-heading",)):
+        assert gse("sweep", "--again", str(stored.path), "--format", "svg", *option).status == 0
+        said.append(json.loads((stored.path / "curves.json").read_text()))
+        assert ("leaves x spines" in (stored.path / "curves.svg").read_text()) == (option == ())
+    assert said[0] == said[1] == said[2] and "leaves x spines" in said[0]["caption"]
     assert "argument --width: got '8', expected" in gse("sweep", "--again", str(stored.path), "--width", "8").err
 
 
