@@ -8,21 +8,18 @@ records into a summary and a verdict happens outside, when the capsule is gone.
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.errors import ControllerError, TestbedError, WorkloadError
+from testbed.errors import ControllerError, WorkloadError
 from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric, path_changes
 from testbed.evaluation.records import FlowRow
 from testbed.fabric import ovs
@@ -41,17 +38,14 @@ from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
+from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
-from testbed.system import capsule
 from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
 from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
 from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
-
-log = logging.getLogger(__name__)
-Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -363,49 +357,6 @@ class Experiment:
         finally:
             gsos.close()
         return None
-
-
-def _print_event(event: dict[str, Any]) -> None:
-    print(json.dumps(event), flush=True)
-
-
-def end_with_starter() -> None:
-    """End this process, and with it the capsule, when whoever started it closes our stdin by dying."""
-
-    def wait_for_end() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
-
-
-def run_capsule(execute: Callable[[Emit], None]) -> int:
-    """Be the first process of a capsule: furnish it, execute, report failure as an event and by the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    end_with_starter()
-    try:
-        capsule.enter()
-        execute(_print_event)
-    except TestbedError as error:
-        log.error("%s", error)
-        of_workload = isinstance(error, WorkloadError)
-        _print_event(
-            {"event": "failed", "error": str(error), "exit_status": error.exit_status, "of_workload": of_workload}
-        )
-        return error.exit_status
-    except OSError as error:
-        log.exception("failed")
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _print_event({"event": "failed", "error": str(error), "exit_status": 2 if full else 1, "of_workload": False})
-        return 1
-    except Exception as error:  # the last line of defence: the user gets a sentence, the log the traceback
-        log.exception("failed")
-        message = f"{type(error).__name__}: {error}"
-        _print_event({"event": "failed", "error": message, "exit_status": 1, "of_workload": False})
-        return 1
-    _print_event({"event": "finished"})
-    return 0
 
 
 def main(plan_path: str) -> int:

@@ -30,7 +30,8 @@ from testbed.programs.ranks import Ranks
 from testbed.programs.request import Request
 from testbed.programs.streams import Shown
 from testbed.results.checks import parse_json
-from testbed.runs.experiment import Emit, Experiment, Fabric, run_capsule
+from testbed.runs.experiment import Experiment, Fabric
+from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
 from testbed.system.namespaces import network_namespace_of
 from testbed.workload.background import Elephants, plan_elephants
