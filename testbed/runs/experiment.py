@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,9 +22,7 @@ from typing import Any
 from testbed.errors import ControllerError, WorkloadError
 from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric, path_changes
 from testbed.evaluation.records import FlowRow
-from testbed.fabric import ovs
 from testbed.fabric.agents import Agents
-from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
@@ -32,7 +30,6 @@ from testbed.fabric.northbound import Northbound
 from testbed.fabric.readback import differences
 from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
-from testbed.measurement.calibrate import calibrate
 from testbed.measurement.instruments import Instruments
 from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
@@ -40,23 +37,12 @@ from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
 from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
+from testbed.runs.running_fabric import Fabric, enlarge_buffers, running_fabric
 from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
-from testbed.system.vigil import raised_by_end_of
 from testbed.workload.background import Elephants, plan_elephants
 from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
-
-
-@dataclass(frozen=True)
-class Fabric:
-    """A running fabric."""
-
-    daemons: ovs.Daemons
-    gsos_process: Child
-    gsos: Northbound
-    network: Network
-    agents: Agents
 
 
 class Experiment:
@@ -81,9 +67,10 @@ class Experiment:
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError with the reason when it cannot be finished."""
         with self.supervisor:
-            with self._fabric() as fabric:
+            with running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric:
                 job = self._start_ranks(fabric.network, fabric.gsos)
-                self._enlarge_buffers(fabric)  # again: the switches' sending socket exists only now
+                # again: the switches' sending socket exists only now
+                enlarge_buffers(self.plan, fabric.daemons, fabric.network)
                 fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
                 instruments = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
                 self._warm_up(job)
@@ -93,38 +80,6 @@ class Experiment:
                 self.phase("stop")
                 job.stop()
             self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
-
-    @contextmanager
-    def _fabric(self) -> Iterator[Fabric]:
-        """Have a fabric with everything that belongs to it: switches, GSOS, hosts, links of the right rate, agents."""
-        plan, raw = self.plan, self.directory.raw
-        self.phase("switches")
-        daemons = ovs.start_daemons(raw, plan.wake_interval_s)
-        self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
-        self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
-        self.phase("controller")
-        gsos_process, gsos = start_gsos(
-            self.supervisor,
-            plan.topology,
-            scheme=plan.scheme,
-            seed=plan.seed,
-            settings=plan.scenario.gsos,
-            raw_dir=raw,
-        )
-        self.phase("network")
-        with self._network(daemons) as network:
-            for host, pid in network.host_pids().items():
-                self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
-            if plan.datapath == "userspace":
-                ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
-            self.emit("network", settings={**network.settings, "switch_wake_interval_s": daemons.wake_interval_s})
-            wait_ready(self.supervisor, gsos)
-            self._calibrate(network)
-            yield Fabric(daemons, gsos_process, gsos, network, self._start_agents(network))
-
-    def _enlarge_buffers(self, fabric: Fabric) -> None:
-        if self.plan.datapath == "userspace":
-            ovs.enlarge_packet_buffers(fabric.daemons.vswitchd_pid, fabric.network.queue_space_bytes)
 
     def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Instruments:
         """Start what watches the run; ``roles``: of processes that are not the fabric's."""
@@ -152,24 +107,6 @@ class Experiment:
         if silence is not None and not self._gsos_died():
             self.emit("process_died", role="gsos", name="gsos", pid=gsos_process.pid, **silence)
 
-    @contextmanager
-    def _network(self, daemons: ovs.Daemons) -> Iterator[Network]:
-        """Build and verify the network. What it waits for are the daemons: one that dies meanwhile ends the wait."""
-        with ExitStack() as stack:
-            with raised_by_end_of({"ovsdb-server": daemons.ovsdb_pid, "ovs-vswitchd": daemons.vswitchd_pid}):
-                network = stack.enter_context(
-                    Network(
-                        self.plan.topology,
-                        datapath=self.plan.datapath,
-                        attachment=self.plan.settings.attachment,
-                        marking=self.plan.settings.grants,
-                    )
-                )
-                network.verify(self.directory.raw)
-                if any(fault.action == "silence" for fault in self.plan.scenario.faults):
-                    network.prepare_silence()
-            yield network
-
     def _tell_of_one_behind(self, process: Process, t_s: float) -> None:
         message = f"{process} is stopped again and again (SIGSTOP or a debugger): it falls behind"
         self.emit("process_behind", role=process.role, name=str(process), noticed_s=round(t_s, 6), message=message)
@@ -177,21 +114,6 @@ class Experiment:
     def phase(self, name: str) -> None:
         """Tell the user what happens now."""
         self.emit("phase", phase=name)
-
-    def _calibrate(self, network: Network) -> None:
-        if not self.plan.scenario.measure.calibrate:
-            return
-        self.phase("calibration")
-        self.directory.append(calibrate(self.plan.topology, network.host_pids()))
-
-    def _start_agents(self, network: Network) -> Agents:
-        """Start the scheme's GSP agents, if it has any; hosts reach each other from here on."""
-        agents = Agents(self.supervisor, network.pid_of, self.directory.raw)
-        if self.plan.agent_processes:
-            self.phase("agents")
-            agents.start(self.plan.agent_processes)
-            self.emit("agents_started", processes=len(agents.pids), core=agents.core)
-        return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> Job:
         self.phase("ranks")

@@ -30,9 +30,10 @@ from testbed.programs.ranks import Ranks
 from testbed.programs.request import Request
 from testbed.programs.streams import Shown
 from testbed.results.checks import parse_json
-from testbed.runs.experiment import Experiment, Fabric
+from testbed.runs.experiment import Experiment
 from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
+from testbed.runs.running_fabric import Fabric, running_fabric
 from testbed.system.namespaces import network_namespace_of
 from testbed.workload.background import Elephants, plan_elephants
 
@@ -60,7 +61,7 @@ class ProgramExperiment(Experiment):
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError when the fabric fails; the failure of the program is an event."""
         with self.supervisor:
-            with self._fabric() as fabric:
+            with running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric:
                 files = furnish(self.plan.topology, self._everyone, fabric.network.pid_of)
                 self._send_a_frame(fabric)
                 fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
