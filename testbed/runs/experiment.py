@@ -8,7 +8,6 @@ records into a summary and a verdict happens outside, when the capsule is gone.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -16,21 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from testbed.errors import ControllerError, WorkloadError
 from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric, path_changes
 from testbed.evaluation.records import FlowRow
 from testbed.fabric.agents import Agents
-from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
-from testbed.fabric.readback import differences
 from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
-from testbed.measurement.instruments import Instruments
 from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
@@ -38,10 +33,9 @@ from testbed.runs.authority import Authority
 from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
 from testbed.runs.running_fabric import Fabric, enlarge_buffers, running_fabric
+from testbed.runs.surroundings import Surroundings
 from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
-from testbed.workload.background import Elephants, plan_elephants
-from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
 
 
@@ -72,25 +66,20 @@ class Experiment:
                 # again: the switches' sending socket exists only now
                 enlarge_buffers(self.plan, fabric.daemons, fabric.network)
                 fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
-                instruments = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
+                surroundings = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
                 self._warm_up(job)
-                self._measure(job, fabric.network, instruments, fabric.agents, fabric.daemons.vswitchd_pid)
+                self._measure(job, fabric, surroundings)
                 silence = self._keep_gsos_story(fabric.gsos)
                 self.supervisor.look_for_stops()
                 self.phase("stop")
                 job.stop()
             self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
 
-    def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Instruments:
-        """Start what watches the run; ``roles``: of processes that are not the fabric's."""
-        plan, daemons = self.plan, fabric.daemons
-        instruments = Instruments(
-            plan.scenario, plan.topology, fabric.network, self.supervisor, self.directory, self.t0_s, plan.senders
-        )
-        own = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", fabric.gsos_process.pid: "gsos"}
-        own.update(dict.fromkeys(fabric.agents.pids, "gsp"))
-        instruments.start({**own, **roles, os.getpid(): "runner"})
-        return instruments
+    def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Surroundings:
+        """Start what watches the run and return all that is beside it; ``roles``: of the workload's processes."""
+        found = Surroundings(self.plan, fabric, self.supervisor, self.directory, self.t0_s, self.emit)
+        found.start_instruments(roles)
+        return found
 
     def _tell_of_stops_and_deaths(self, gsos_process: Child, silence: dict[str, Any] | None) -> None:
         """Report what the run went on without; ``silence``: how GSOS fell silent, None if it did not."""
@@ -162,45 +151,21 @@ class Experiment:
         for iteration in range(self.plan.scenario.workload.warmup_iterations):
             self._iterate(job, iteration, self.plan.warmup_size_bytes)
 
-    def _measure(self, job: Job, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int) -> None:
+    def _measure(self, job: Job, fabric: Fabric, surroundings: Surroundings) -> None:
         self.phase("measurement")
-        scenario = self.plan.scenario
+        work = self.plan.scenario.workload
         before = job.tcp_info()
-        instruments.begin_measured()
-        planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
-        elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
-        elephants.start()
-        schedule_faults(
-            scenario.faults,
-            start_s=time.monotonic(),
-            network=network,
-            supervisor=self.supervisor,
-            record=self._record_fault,
-        )
-        first = scenario.workload.warmup_iterations
-        for iteration in range(first, first + scenario.workload.iterations):
-            self._iterate(job, iteration, scenario.workload.bulk_bytes, measured_of=agents)
+        surroundings.begin_measured()
+        surroundings.start_background()
+        surroundings.schedule_faults()
+        first = work.warmup_iterations
+        for iteration in range(first, first + work.iterations):
+            self._iterate(job, iteration, work.bulk_bytes, measured_of=fabric.agents)
         self.phase("evaluation")
-        with Unixctl(vswitchd_pid) as unixctl:
+        with Unixctl(fabric.daemons.vswitchd_pid) as unixctl:
             self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
-        self._store_agents(agents.stats())
-        for result in elephants.stop():
-            self.emit("background", **asdict(result))
-        self._end_senders(instruments)
-        self.emit("sampler_stopped", **instruments.stop())
-        agents.release_senders()
-        after = self.directory.raw / "after"
-        after.mkdir()
-        self.emit("read_back", differences=differences(network, after))
-
-    def _end_senders(self, instruments: Instruments) -> None:
-        """End what sends beside the ranks, and tell what each says; of a capture also how much of it was not sent."""
-        for name, said in instruments.end_measured().items():
-            self.emit(f"{name}_stopped", **said)
-            if unmapped := said.get("unmapped"):
-                number, why = said["unmapped_frames"][0]
-                whole = f"raw/{UNMAPPED_FILE} has them all"
-                self.emit("warning", message=f"{unmapped} frames are not sent, e.g. {number}: {why}; {whole}")
+        self._store_agents(fabric.agents.stats())
+        surroundings.end()
 
     def _iterate(self, job: Job, iteration: int, size_bytes: int, *, measured_of: Agents | None = None) -> None:
         """Run an iteration; one that is measured says whose agents' counters are to be of it, others are warm-up."""
@@ -257,10 +222,6 @@ class Experiment:
                 self.emit("path_changes", gsps=[one["name"] for one in after["agents"]], changes=changes)
             for stopped in journals_stopped(after):
                 self.emit("journal_stopped", **stopped)
-
-    def _record_fault(self, done: dict[str, Any]) -> None:
-        began_s, done_s = done.pop("began_s"), done.pop("done_s")
-        self.emit(**{**done, "t_s": round(began_s - self.t0_s, 6), "done_s": round(done_s - self.t0_s, 6)})
 
     def _gsos_died(self) -> bool:
         return any(death.role == "gsos" for death in self.supervisor.deaths)
