@@ -18,7 +18,15 @@ import json
 import sys
 from typing import Any
 
-from testbed.cli.options import add_repeats, add_results, add_schemes_and_seeds, add_settings, changes_from
+from testbed.cli.options import (
+    add_fail_on,
+    add_repeats,
+    add_results,
+    add_schemes_and_seeds,
+    add_settings,
+    changes_from,
+    fail_on_status,
+)
 from testbed.cli.sweep import run_sweep
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.errors import Problem, ScenarioError, printable
@@ -52,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_schemes_and_seeds(parser, schemes=",".join(DEFAULT_SCHEMES), seeds="the one seed 1")
     add_settings(parser)
     add_repeats(parser)
+    add_fail_on(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -73,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(document, indent=2))
     wrong = any(of_scheme["wrong_elements"] for of_scheme in document["schemes"].values())
-    return max([1 if wrong else 0, *(outcome.exit_status for outcome in outcomes)])
+    failed = fail_on_status(args, results.counts())
+    return max([1 if wrong else 0, failed, *(outcome.exit_status for outcome in outcomes)])
 
 
 def sweep_from(args: argparse.Namespace) -> Sweep:

@@ -24,6 +24,7 @@ from testbed.cli.preparing import prepare_fabric
 from testbed.errors import MachineError, Problem, ScenarioError
 from testbed.fabric.controller import PROJECT
 from testbed.model.scenario import SCHEMES, Scenario
+from testbed.runs.plan import Plan
 from testbed.system.capsule import capsule_argv, require_root
 from testbed.system.machine import check_scenario, inspect_machine
 
@@ -52,17 +53,11 @@ def run(args: argparse.Namespace) -> int:
     if names := left_out(scenario):
         print(f"gse: note: at the prompt nothing happens by itself; left out: {', '.join(names)}", file=sys.stderr)
     prepare_fabric([args.scheme])
-    plan = {
-        "scenario": scenario.model_dump(mode="json"),
-        "scheme": args.scheme,
-        "seed": args.seed,
-        "run_dir": str(FOLDER),
-        "datapath": machine.datapath,
-        "cwd": os.getcwd(),
-    }
+    plan = Plan(scenario=scenario, scheme=args.scheme, seed=args.seed, run_dir=FOLDER, datapath=machine.datapath)
+    told = {**plan.to_json(), "cwd": os.getcwd()}
     # by a descriptor: what is read from a trace or a table of sizes is more than an argument may be
     with open(os.memfd_create("plan"), "w+", encoding="utf-8") as file:
-        json.dump(plan, file)
+        json.dump(told, file)
         file.seek(0)
         argv = capsule_argv([sys.executable, "-m", "testbed.prompt.interactive", str(file.fileno())])
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the prompt

@@ -22,6 +22,7 @@ import json
 from dataclasses import replace
 
 from testbed.cli.console import Console
+from testbed.cli.options import add_judge_anew
 from testbed.errors import Problem, ResultsError
 from testbed.results.sets import RunSet, load_set
 from testbed.results.summary import judged_anew
@@ -58,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"quantities to look at, the fewer the sharper: {', '.join(one.key for one in COMPARED)}",
     )
-    parser.add_argument(
-        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
-    )
+    add_judge_anew(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from testbed.runs.scenario_files import load, parse_settings, with_trace
 from testbed.runs.traffic_files import taken_in
 
 MAX_REPEATS = 20
+# What makes a command with --fail-on end with status 1; FAILED has that, or 2, without it.
+FAIL_ON: dict[str, tuple[str, ...]] = {"suspect": ("SUSPECT", "INVALID", "FAILED"), "invalid": ("INVALID", "FAILED")}
 FORMATS = ("png", "svg", "pdf")
 UNITS_CM = {"cm": 1.0, "mm": 0.1, "in": 2.54}
 NARROWEST_CM, WIDEST_CM = 6.0, 40.0  # narrower, words do not fit
@@ -76,7 +78,7 @@ def add_schemes_and_seeds(
 
 
 def add_figures(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format`` and ``--width`` of figures."""
+    """Add ``--format``, ``--width`` and ``--no-heading`` of figures."""
     parser.add_argument(
         "--format",
         dest="formats",
@@ -87,6 +89,39 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--width", metavar="8cm", type=_width_cm, help="of every figure (default: one column of 8.5cm or two, 17cm)"
+    )
+    parser.add_argument(
+        "--no-heading",
+        dest="heading",
+        action="store_false",
+        help="without the grey lines above figures that say what was emulated, for papers; captions in .json say it",
+    )
+
+
+def add_fail_on(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fail-on``."""
+    parser.add_argument(
+        "--fail-on",
+        choices=tuple(FAIL_ON),
+        help="for CI: exit status 1 when the verdict of any run is this or worse (default: verdicts are only told)",
+    )
+
+
+def fail_on_status(args: argparse.Namespace, verdicts: Mapping[str, int]) -> int:
+    """Return 1, and say why on stderr, where a run has the verdict of ``--fail-on`` or a worse one, else 0.
+
+    ``verdicts``: how many of the runs have each.
+    """
+    if not (bad := [f"{verdicts[name]} {name}" for name in FAIL_ON.get(args.fail_on, ()) if verdicts.get(name)]):
+        return 0
+    print(f"gse: --fail-on {args.fail_on}: of {sum(verdicts.values())} run(s) {', '.join(bad)}", file=sys.stderr)
+    return 1
+
+
+def add_judge_anew(parser: argparse.ArgumentParser) -> None:
+    """Add ``--judge-anew``."""
+    parser.add_argument(
+        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
     )
 
 

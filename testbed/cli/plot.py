@@ -4,7 +4,7 @@ examples:
   gse plot results/allreduce_ring                 all finished runs of a scenario
   gse plot results/allreduce_ring/2026*seed1*     some runs
   gse plot results/allreduce_ring --out figures --allow-invalid
-  gse plot results/allreduce_ring --format pdf --width 8cm      for one column of a paper
+  gse plot results/allreduce_ring --format pdf --width 8cm --no-heading     for a column of a paper
   gse plot results/reference/allreduce_ring --judge-anew --out /tmp/figures
 """
 
@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_figures
+from testbed.cli.options import add_figures, add_judge_anew
 from testbed.cli.stored import load_all
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import Run
-from testbed.results.summary import judged_anew
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 
@@ -30,16 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="where figures go (default: figures/ beside the runs)")
     add_figures(parser)
     parser.add_argument("--allow-invalid", action="store_true", help="draw runs with verdict INVALID too")
-    parser.add_argument(
-        "--judge-anew", action="store_true", help="numbers and verdicts by this version, not those stored with the runs"
-    )
+    add_judge_anew(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and return 0. Raises ResultsError."""
-    runs = load_all(args.paths)
-    if args.judge_anew:
-        runs = [judged_anew(run) for run in runs]
+    runs = load_all(args.paths, judge_anew=args.judge_anew)
     out = args.out if args.out is not None else figures_of(runs[0].path.parent)
     console = Console()
     console.print(run_table(runs))
@@ -50,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         for comparison in comparisons:
             line = f"{out / comparison.scenario_hash}: {describe(comparison.scenario)}"
             console.print(printable(line), markup=False, highlight=False)
-    for path in draw(runs, out, allow_invalid=args.allow_invalid, formats=args.formats, width_cm=args.width):
+    invalid, formats, width_cm = args.allow_invalid, args.formats, args.width
+    for path in draw(runs, out, allow_invalid=invalid, formats=formats, width_cm=width_cm, heading=args.heading):
         console.print(printable(f"wrote {path}"), markup=False, highlight=False)
     return 0
 
@@ -71,8 +67,9 @@ def draw(
     allow_invalid: bool,
     formats: Sequence[str] = ("png", "svg"),
     width_cm: float | None = None,
+    heading: bool = True,
 ) -> list[Path]:
     """Draw every figure the runs allow and return the files written. Imports matplotlib only now."""
     from testbed.views.plots import draw_all
 
-    return draw_all(runs, out, allow_invalid=allow_invalid, formats=formats, width_cm=width_cm)
+    return draw_all(runs, out, allow_invalid=allow_invalid, formats=formats, width_cm=width_cm, heading=heading)

@@ -41,6 +41,7 @@ from testbed.fluid.validation import BANDS, BOUNDS, CASES
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import problems_from
+from testbed.results.store import REMEDIES, os_errors
 from testbed.runs.campaign import Campaign, Outcome
 from testbed.runs.scenario_files import parse_settings, read_fields
 from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs
@@ -65,6 +66,7 @@ MOST_SEEDS: Final = 10_000
 MOST_FLOWS: Final = 64
 MOST_US: Final = 1e6
 NCCL: Final = Latencies()
+UNWRITTEN: Final = "cannot write the tables"
 ORDERS: Final[tuple[Order, ...]] = ("scattered", "packed")
 INTRODUCTION: Final = """\
 # The fluid model against emulation
@@ -123,7 +125,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--stored", action="store_true", help="run nothing: what is stored in the results")
     check.add_argument(
-        "--only", metavar="A,B", help=f"cases by name: {', '.join(case.name for case in (*CASES, *BOUNDS))}"
+        "--only",
+        metavar="A,B",
+        help=f"cases by name: {', '.join(case.name for case in (*CASES, *BOUNDS))}; with --full also "
+        f"fabrics and flow counts: {BANDS[0].name} to {BANDS[-1].name}",
     )
     check.add_argument("--write", metavar="FILE", type=Path, help="write the tables as Markdown")
     check.add_argument(
@@ -233,13 +238,16 @@ def predict_training(args: argparse.Namespace) -> int:
 
 def validate(args: argparse.Namespace) -> int:
     """Run what is missing, print the tables, write them where asked; 1 if a run failed or a prediction is off."""
-    names = {case.name for case in (*CASES, *BOUNDS)}
-    wanted = names if args.only is None else set(args.only.split(","))
-    if unknown := sorted(wanted - names):
-        raise ScenarioError(Problem("no such case", "--only", unknown[0][:80], ", ".join(sorted(names))))
+    names = [case.name for case in (*CASES, *BOUNDS)] + [case.name for case in (BANDS if args.full else ())]
+    wanted = set(names if args.only is None else args.only.split(","))
+    wrong = [] if args.write is None else _unwritable(args.write)
+    if unknown := sorted(wanted - set(names)):
+        wrong.append(Problem("no such case", "--only", unknown[0][:80], ", ".join(names)))
+    if wrong:
+        raise ScenarioError(wrong)
     cases = [case for case in CASES if case.name in wanted]
     bounds = [case for case in BOUNDS if case.name in wanted]
-    bands = BANDS if args.full else ()
+    bands = [case for case in BANDS if case.name in wanted]
     failed = 0
     if not args.stored:
         asked = [case.scenario for case in (*cases, *bounds)] + [case.scenario for case in bands]
@@ -259,9 +267,27 @@ def validate(args: argparse.Namespace) -> int:
         grids.append(band_grid(hashed))
     Console().print(rendered(grids))
     if args.write is not None:
-        args.write.write_text("\n".join([INTRODUCTION, *map(markdown, grids)]))
+        with os_errors(UNWRITTEN, args.write):
+            args.write.write_text("\n".join([INTRODUCTION, *map(markdown, grids)]), encoding="utf-8")
     off = any(one.agrees is False for one in (*found, *beyond, *stored)) or any(one.agrees is False for one in hashed)
     return failed or int(off)
+
+
+def _unwritable(path: Path) -> list[Problem]:
+    """Return why the tables could not be written, which is to be known before hours of runs; leaves nothing behind."""
+    try:
+        if path.is_dir():
+            return [Problem(UNWRITTEN, str(path), "a folder", "a file's name, e.g. validation.md")]
+        if path.exists() and not path.is_file():  # whoever reads a pipe is not to see its end yet
+            return []
+        is_new = not path.exists() and not path.is_symlink()
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        expected = REMEDIES.get(error.errno or 0, "a file in a writable folder")
+        return [Problem(UNWRITTEN, str(path), error.strerror or str(error), expected)]
+    return []
 
 
 def _run_missing(scenarios: Sequence[Scenario], args: argparse.Namespace) -> list[Outcome]:

@@ -5,6 +5,7 @@ examples:
   gse report results/allreduce_ring --out ring.html
   gse report results/allreduce_ring results/incast       several questions in one page
   gse report results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
+  gse report results/reference/allreduce_ring --judge-anew --out ring.html
 
 The page works offline: everything is in it, and it loads and runs nothing else (docs/report.md). INVALID runs are
 counted and named, but in no figure unless --allow-invalid. No network, no root.
@@ -16,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from testbed.cli.console import Console
+from testbed.cli.options import add_judge_anew
 from testbed.cli.stored import Stored, load_stored
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.files import write_together
@@ -32,11 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE.html", type=Path, help=f"default: {NAME} beside the runs, in the sweep")
     parser.add_argument("--allow-invalid", action="store_true", help="show runs with verdict INVALID in figures too")
+    add_judge_anew(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and return 0. Raises ResultsError."""
-    stored = load_stored(args.paths)
+    stored = load_stored(args.paths, judge_anew=args.judge_anew)
     out: Path = args.out if args.out is not None else _beside(stored)
     text = page(report(stored.runs, stored.sweeps, allow_invalid=args.allow_invalid))
     if out.is_dir():
@@ -51,4 +54,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _beside(stored: Stored) -> Path:
-    return (stored.runs[0].path.parent if stored.runs else stored.sweeps[0].path) / NAME
+    return (stored.runs[0].path.parent if stored.runs else stored.sweeps[0].stored.path) / NAME

@@ -5,12 +5,14 @@ examples:
   sudo ./gse run allreduce_ring --schemes ecmp,gse1 --seeds 20
   sudo ./gse run allreduce_ring --schemes ecmp,gse1 --until-ci 0.05 --max-seeds 60
   sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
+  sudo ./gse run my.yml --repeat-disturbed 3 --fail-on suspect
 
 --until-ci 0.05 adds seeds until the 95% interval of every scheme's speed-up over the first scheme is within 5% of it
 (10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
-(its verdict is in the table); 1: one has no result; 2: the request, or the machine (a full disk), has to change first.
+(its verdict is in the table); 1: one has no result, or the verdict of --fail-on or a worse one; 2: the request, or the
+machine (a full disk), has to change first.
 """
 
 from __future__ import annotations
@@ -18,10 +20,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
+from testbed.cli.options import (
+    add_fail_on,
+    add_repeats,
+    add_results,
+    add_scenario,
+    add_schemes_and_seeds,
+    fail_on_status,
+    scenario_from,
+)
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
 from testbed.cli.until import add_until, checked_target, max_seeds_of, reached_lines, until_document
@@ -46,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_schemes_and_seeds(parser)
     add_until(parser)
     add_repeats(parser)
+    add_fail_on(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -65,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         found = {**document(scenario, outcomes), "until_ci": until_document(until)} if args.json else {}
     if args.json:
         print(json.dumps(found, indent=2))
-    return max((outcome.exit_status for outcome in outcomes), default=0)
+    failed = fail_on_status(args, Counter(outcome.verdict for outcome in outcomes))
+    return max((outcome.exit_status for outcome in outcomes), default=0) or failed
 
 
 def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: bool) -> list[Outcome]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from testbed.errors import Problem, ResultsError, printable
 from testbed.results.store import DISTURBED, Run, is_run, list_runs, load, os_errors
-from testbed.results.sweeps import FILE, StoredSweep, load_sweep
+from testbed.results.summary import judged_anew
+from testbed.results.sweeps import FILE, load_sweep
+from testbed.views.sweep import SweepResults, sweep_results
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,18 @@ class Stored:
     """What the paths lead to."""
 
     runs: list[Run]
-    sweeps: list[StoredSweep]
+    sweeps: list[SweepResults]
 
 
-def load_stored(paths: list[Path]) -> Stored:
-    """Load sweeps by their folders, and every finished run below the other paths. Raises ResultsError."""
+def load_stored(paths: list[Path], *, judge_anew: bool) -> Stored:
+    """Load sweeps by their folders, and every finished run below the other paths.
+
+    ``judge_anew``: with the summaries this version makes, not those stored. Raises ResultsError.
+    """
     sweeps = [path for path in paths if _is_sweep(path)]
     others = [path for path in paths if path not in sweeps]
-    return Stored(load_all(others) if others else [], [load_sweep(path) for path in sweeps])
+    runs = load_all(others, judge_anew=judge_anew) if others else []
+    return Stored(runs, [sweep_results(load_sweep(path), judge_anew=judge_anew) for path in sweeps])
 
 
 def _is_sweep(path: Path) -> bool:
@@ -31,8 +37,8 @@ def _is_sweep(path: Path) -> bool:
         return (path / FILE).exists()
 
 
-def load_all(paths: list[Path]) -> list[Run]:
-    """Load every finished run below the paths. Raises ResultsError when there is none."""
+def load_all(paths: list[Path], *, judge_anew: bool = False) -> list[Run]:
+    """Load every finished run below the paths, ``judge_anew`` as above. Raises ResultsError when there is none."""
     runs: list[Run] = []
     aside = [path for path in paths if path.name.endswith(DISTURBED)]
     for path in paths:
@@ -42,7 +48,7 @@ def load_all(paths: list[Path]) -> list[Run]:
             runs.append(load(path))
         else:
             runs += _runs_of(path)
-    return runs
+    return [judged_anew(run) for run in runs] if judge_anew else runs
 
 
 def _runs_of(folder: Path) -> list[Run]:

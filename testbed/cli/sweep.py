@@ -7,12 +7,14 @@ examples:
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
+  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --judge-anew
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
 (docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
-missing. Exit status as of 'gse run'.
+missing; it is refused while another process makes them. Exit status as of 'gse run'; --fail-on is about all runs of the
+sweep, with --again too.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,12 +31,15 @@ from typing import Any
 
 from testbed.cli.console import Console
 from testbed.cli.options import (
+    add_fail_on,
     add_figures,
+    add_judge_anew,
     add_repeats,
     add_results,
     add_schemes_and_seeds,
     add_settings,
     changes_from,
+    fail_on_status,
     refuse_idle,
 )
 from testbed.cli.preparing import prepare_fabric
@@ -42,6 +48,7 @@ from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
+from testbed.results.lock import held
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
 from testbed.runs.scenario_files import builtin_over, load, parse_over, with_trace
@@ -69,11 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_schemes_and_seeds(parser)
     add_repeats(parser)
+    add_fail_on(parser)
     add_results(parser)
     parser.add_argument(
         "--resume", metavar="DIR", type=Path, help="make the runs a stored sweep has not, and no others"
     )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
+    add_judge_anew(parser)
     add_figures(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -84,17 +93,16 @@ def run(args: argparse.Namespace) -> int:
     """Run a sweep, or show a stored one, and return the exit status."""
     _check_request(args)
     if args.again is not None:
-        show(load_sweep(args.again), args)
-        return 0
+        return fail_on_status(args, show(load_sweep(args.again), args).counts())
     if args.resume is not None:
-        stored, outcomes = resume_sweep(load_sweep(args.resume), args)
+        stored, outcomes = resume_sweep(args.resume, args)
     else:
         stored, outcomes = run_sweep(sweep_from(args), args)
     for outcome in outcomes:
         if outcome.complaint is not None:
             print(f"gse: {outcome.complaint}", file=sys.stderr)
-    show(stored, args)
-    return max((outcome.exit_status for outcome in outcomes), default=0)
+    failed = fail_on_status(args, show(stored, args).counts())
+    return max((outcome.exit_status for outcome in outcomes), default=0) or failed
 
 
 def _check_request(args: argparse.Namespace) -> None:
@@ -117,6 +125,9 @@ def _check_request(args: argparse.Namespace) -> None:
             got = "nothing" if not args.over else f"{len(args.over)} fields"
             expected = "one field with its values, e.g. gsp.container_bytes=9K,18K,36K"
             problems.append(Problem("no single field to vary", "--over", got, expected))
+    if args.judge_anew and args.again is None:
+        got, expected = "a sweep that runs", "--again DIR beside it: what runs now is judged by this version"
+        problems.append(Problem("no stored sweep to judge", "--judge-anew", got, expected))
     if problems:
         raise ScenarioError(problems)
 
@@ -147,14 +158,27 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
 def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:
     """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
     machine = _prepared(sweep, args.results, command)
-    return _make(lambda: create_sweep(args.results, sweep, datetime.now(timezone.utc)), sweep, args, machine)
+    return _make(_created(args.results, sweep), sweep, args, machine)
 
 
-def resume_sweep(stored: StoredSweep, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
-    """Do the same for the runs that a stored sweep has not yet, beside those it has. Raises MachineError."""
-    args.results = stored.runs_dir.parent
-    machine = _prepared(stored.sweep, args.results, "sweep")
-    return _make(lambda: stored, stored.sweep, args, machine, stored.pending)
+def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
+    """Do the same for the runs that a stored sweep has not yet, beside those it has.
+
+    Raises MachineError; ResultsError where another process is making them.
+    """
+    with held(load_sweep(path).path):
+        stored = load_sweep(path)  # as it is now: until now another process may have been at it
+        args.results = stored.runs_dir.parent
+        machine = _prepared(stored.sweep, args.results, "sweep")
+        return _make(nullcontext(stored), stored.sweep, args, machine, stored.pending)
+
+
+@contextmanager
+def _created(results_dir: Path, sweep: Sweep) -> Iterator[StoredSweep]:
+    """Make a new sweep's folder and hold it."""
+    stored = create_sweep(results_dir, sweep, datetime.now(timezone.utc))
+    with held(stored.path):
+        yield stored
 
 
 def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
@@ -170,7 +194,7 @@ def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
 
 
 def _make(
-    stored_sweep: Callable[[], StoredSweep],
+    begun: AbstractContextManager[StoredSweep],
     sweep: Sweep,
     args: argparse.Namespace,
     machine: Machine,
@@ -182,8 +206,7 @@ def _make(
         estimates_s = [estimates_s[index] for index in pending]
     print(announcement(sweep, sum(estimates_s), len(estimates_s)), file=sys.stderr)
     outcomes = []
-    with interruptible(), CampaignProgress(estimates_s) as progress:
-        stored = stored_sweep()
+    with interruptible(), CampaignProgress(estimates_s) as progress, begun as stored:
         campaign = SweepCampaign(
             stored, args.results, machine, on_event=progress.on_event, repeats=args.repeat_disturbed
         )
@@ -224,9 +247,9 @@ def _of(runs: int, all_runs: int) -> str:
     return f"{all_runs} runs" if runs == all_runs else f"{runs} of {all_runs} runs are missing"
 
 
-def show(stored: StoredSweep, args: argparse.Namespace) -> None:
-    """Print the table, draw the figure if there is anything to draw, print the document if asked for."""
-    results = sweep_results(stored)
+def show(stored: StoredSweep, args: argparse.Namespace) -> SweepResults:
+    """Print the table, draw the figure if there is anything to draw, print the document if asked for; return all."""
+    results = sweep_results(stored, judge_anew=args.judge_anew)
     console = Console(stderr=args.json)
     console.print(sweep_table(results))
     written = _draw(results, args)
@@ -236,10 +259,11 @@ def show(stored: StoredSweep, args: argparse.Namespace) -> None:
         console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
     if args.json:
         print(json.dumps(results.document(), indent=2))
+    return results
 
 
 def _draw(results: SweepResults, args: argparse.Namespace) -> list[Path]:
     """Draw the figure and return the files written. Imports matplotlib only now."""
     from testbed.views.sweep_plot import draw_sweep
 
-    return draw_sweep(results, formats=args.formats, width_cm=args.width)
+    return draw_sweep(results, formats=args.formats, width_cm=args.width, heading=args.heading)

@@ -5,6 +5,7 @@ examples:
   gse table results/allreduce_ring --format markdown      for a document; latex: for a paper (booktabs)
   gse table results/allreduce_ring --only runs --format csv > runs.csv
   gse table results/allreduce_ring/sweeps/2026*           a sweep's tables
+  gse table results/reference/allreduce_ring --judge-anew   by today's checks
 
 'schemes': one column per scheme, mean (smallest..largest) over its runs, INVALID ones left out and said to be. 'runs':
 one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV,
@@ -18,12 +19,12 @@ import sys
 from pathlib import Path
 
 from testbed.cli.console import Console
+from testbed.cli.options import add_judge_anew
 from testbed.cli.stored import load_stored
 from testbed.results.store import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import compare
 from testbed.views.exports import EXPORTS
-from testbed.views.sweep import sweep_results
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import rendered, run_grid, scheme_grid
 
@@ -39,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", choices=KINDS, help="one of the two kinds of table of runs (default: both); a sweep has its own"
     )
+    add_judge_anew(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables and return 0. Raises ResultsError."""
-    stored = load_stored(args.paths)
+    stored = load_stored(args.paths, judge_anew=args.judge_anew)
     grids = [*run_grids(stored.runs, args.only)]
-    for sweep in stored.sweeps:
-        grids += sweep_grids(sweep_results(sweep))
+    for results in stored.sweeps:
+        grids += sweep_grids(results)
     if args.format == "text":
         Console().print(rendered(grids))
     else:

@@ -13,6 +13,7 @@ import numpy as np
 
 from testbed.fluid.cluster import ClusterSpec
 from testbed.fluid.fairness import Ints
+from testbed.gse.fractions import ExpectedLoad
 from testbed.gse.placement import Request, place
 
 Order = Literal["packed", "scattered"]
@@ -101,5 +102,6 @@ def placed_ways(cluster: ClusterSpec, hops: Hops) -> Ways:
 
 def _placed(src: Ints, dst: Ints, paths: int) -> Ints:
     every = tuple(range(paths))
-    requests = [Request(one, other, 1.0) for one, other in zip(src.tolist(), dst.tolist(), strict=True)]
+    whole = ExpectedLoad(1.0)
+    requests = [Request(one, other, whole) for one, other in zip(src.tolist(), dst.tolist(), strict=True)]
     return np.array(place(requests, lambda _src, _dst: every, {}).paths, np.int64)

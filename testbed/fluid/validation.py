@@ -88,12 +88,16 @@ class BandCase:
         return f"{self.leaves}x{self.spines}x{self.hosts_per_leaf}{parallel}"
 
     @property
+    def name(self) -> str:
+        """What it is asked for by, and its scenario is called: ``band_4x2x4_2_16``, of two links per pair, 16 flows."""
+        links = f"_{self.links_per_pair}" if self.links_per_pair > 1 else ""
+        return f"band_{self.leaves}x{self.spines}x{self.hosts_per_leaf}{links}_{self.flows}"
+
+    @property
     def scenario(self) -> Scenario:
         """The scenario; nothing else on the network, a size that takes seconds."""
-        links = f"_{self.links_per_pair}" if self.links_per_pair > 1 else ""
-        name = f"band_{self.leaves}x{self.spines}x{self.hosts_per_leaf}{links}_{self.flows}"
         return override(
-            Scenario(name=name),
+            Scenario(name=self.name),
             {
                 **QUIET,
                 "fabric.leaves": self.leaves,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from testbed.errors import InputError, Problem
+from testbed.gse.fractions import ExpectedLoad
 from testbed.gse.policy import flow_text
 from testbed.model.ranks import Flow
 from testbed.model.topology import Topology
@@ -56,7 +57,7 @@ def check_known(job: str, jobs: Mapping[str, Sequence[Flow]]) -> None:
         raise InputError(Problem("unknown job", "withdraw", job, known))
 
 
-def expected_fractions(topology: Topology, flows: Sequence[Flow]) -> list[float]:
+def expected_fractions(topology: Topology, flows: Sequence[Flow]) -> list[ExpectedLoad]:
     """Return for each flow the fraction of a leaf-spine link it can be expected to want while it sends.
 
     A host's link is shared by its flows in proportion to their demands, at the sending and at the receiving
@@ -72,6 +73,6 @@ def expected_fractions(topology: Topology, flows: Sequence[Flow]) -> list[float]
         received[flow.dst_ip] += demand
     ratio = topology.fabric.host_link_mbps / topology.fabric.uplink_mbps
     return [
-        min(1.0, ratio * demand / max(sent[flow.src_ip], received[flow.dst_ip]))
+        ExpectedLoad(min(1.0, ratio * demand / max(sent[flow.src_ip], received[flow.dst_ip])))
         for flow, demand in zip(flows, demands, strict=True)
     ]

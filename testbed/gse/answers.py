@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from testbed.gse.fractions import MeasuredLoad
 from testbed.gse.liveness import FabricLink, Liveness
 from testbed.gse.pins import Pin
 from testbed.gse.policy import Decision
@@ -24,7 +25,7 @@ def flow_json(flow: Flow) -> dict[str, Any]:
     }
 
 
-def pin_json(topology: Topology, pin: Pin, link_fraction: float | None) -> dict[str, Any]:
+def pin_json(topology: Topology, pin: Pin, link_fraction: MeasuredLoad | None) -> dict[str, Any]:
     """Return where a placed flow is and why; ``link_fraction`` is its measured share of a link, None: unknown."""
     spine, link = topology.path_spine_link(pin.path)
     lower, _upper = topology.link_ends(pin.src_leaf, spine, link)

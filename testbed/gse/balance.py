@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from testbed.gse.fractions import WantedLoad
 from testbed.gse.load import LinkId, LoadMonitor, links_of_path
 from testbed.gse.pins import Pin
 from testbed.gse.policy import FlowKey
@@ -24,14 +25,14 @@ from testbed.model.scenario import GsosSpec
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A flow leaves a hot link; loads are fractions of the link rate, of the worst link of a path."""
+    """A flow leaves a hot link; ``worst_before`` and ``worst_after`` are of the worst link of its path."""
 
     pin: Pin
     path: int
     hot_link: LinkId
-    hot_load: float
-    worst_before: float
-    worst_after: float
+    hot_load: WantedLoad
+    worst_before: WantedLoad
+    worst_after: WantedLoad
 
 
 def _preference(move: Move) -> tuple[float, bool, FlowKey, int]:
@@ -71,7 +72,7 @@ class Balancer:
         live_paths: Callable[[int, int], Sequence[int]],
         now_s: float,
         pins: Iterable[Pin],
-        wants: Mapping[FlowKey, float],
+        wants: Mapping[FlowKey, WantedLoad],
     ) -> None:
         self._loads = loads
         self._wants = wants
@@ -80,21 +81,21 @@ class Balancer:
         self._now_s = now_s
         self._estimate = self._wanted_loads(pins)
 
-    def _wanted_loads(self, pins: Iterable[Pin]) -> dict[LinkId, float]:
+    def _wanted_loads(self, pins: Iterable[Pin]) -> dict[LinkId, WantedLoad]:
         """Return what is wanted of each link: by its placed flows, and by whatever else was measured on it."""
         rates: dict[LinkId, float] = {}
-        wanted: dict[LinkId, float] = {}
+        wanted: dict[LinkId, WantedLoad] = {}
         for pin in pins:
             for flow, src_leaf, dst_leaf in pin.directions():
                 for link in links_of_path(src_leaf, dst_leaf, pin.path):
                     rates[link] = rates.get(link, 0.0) + (self._loads.flow_fraction(flow.key) or 0.0)
-                    wanted[link] = wanted.get(link, 0.0) + self._want(flow)
+                    wanted[link] = WantedLoad(wanted.get(link, 0.0) + self._want(flow))
         for link, load in self._loads.measured().items():
-            wanted[link] = wanted.get(link, 0.0) + max(0.0, load - rates.get(link, 0.0))
+            wanted[link] = WantedLoad(wanted.get(link, 0.0) + max(0.0, load - rates.get(link, 0.0)))
         return wanted
 
-    def _want(self, flow: Flow) -> float:
-        return self._wants.get(flow.key, self._loads.flow_fraction(flow.key) or 0.0)
+    def _want(self, flow: Flow) -> WantedLoad:
+        return self._wants.get(flow.key, WantedLoad(self._loads.flow_fraction(flow.key) or 0.0))
 
     def moves(self, hot: Sequence[LinkId], on_link: Callable[[LinkId], Sequence[Pin]]) -> list[Move]:
         """Return at most one move per hot link, hottest first."""
@@ -118,7 +119,9 @@ class Balancer:
         before = max(self._load(link) for _want, links in self._directions(pin, pin.path) for link in links)
         moves = []
         for path in self._live_paths(pin.src_leaf, pin.dst_leaf):
-            after = max(self._load(link) + want for want, links in self._directions(pin, path) for link in links)
+            after = WantedLoad(
+                max(self._load(link) + want for want, links in self._directions(pin, path) for link in links)
+            )
             if path != pin.path and after < before and before - after >= self._settings.min_gain_fraction:
                 moves.append(Move(pin, path, hot_link, self._load(hot_link), before, after))
         return moves
@@ -130,7 +133,7 @@ class Balancer:
             for want, links in self._directions(pin, pin.path)
         )
 
-    def _directions(self, pin: Pin, path: int) -> list[tuple[float, tuple[LinkId, LinkId]]]:
+    def _directions(self, pin: Pin, path: int) -> list[tuple[WantedLoad, tuple[LinkId, LinkId]]]:
         """Return what each direction of the pin wants and the links it would cross on ``path``."""
         return [(self._want(flow), links_of_path(src, dst, path)) for flow, src, dst in pin.directions()]
 
@@ -141,9 +144,9 @@ class Balancer:
             want = self._want(flow)
             for path, change in ((move.pin.path, -want), (move.path, want)):
                 for link in links_of_path(src_leaf, dst_leaf, path):
-                    self._estimate[link] = self._load(link) + change
+                    self._estimate[link] = WantedLoad(self._load(link) + change)
                     touched.add(link)
         return touched
 
-    def _load(self, link: LinkId) -> float:
-        return self._estimate.get(link, 0.0)
+    def _load(self, link: LinkId) -> WantedLoad:
+        return self._estimate.get(link, WantedLoad(0.0))

@@ -20,6 +20,7 @@ from testbed.gse.announced import check_announcement, check_known, expected_frac
 from testbed.gse.answers import failed_json, flow_json, link_decision, paths_json, pin_json
 from testbed.gse.authorise import Routed, authorised_rates
 from testbed.gse.balance import Balancer, HotLinks, Move
+from testbed.gse.fractions import ExpectedLoad, WantedLoad
 from testbed.gse.liveness import Liveness
 from testbed.gse.load import LinkId, LoadMonitor, links_of_path
 from testbed.gse.pins import Pin, PinTable, pin_from_json
@@ -238,7 +239,7 @@ class Gse1Policy:
             dst_leaf=dst.leaf,
             path=0,
             home=0,
-            weight=0.0,
+            weight=ExpectedLoad(0.0),
             job=None,
             both_ways=flow.proto == TCP,
             turn=len(self._pins),
@@ -287,23 +288,23 @@ class Gse1Policy:
         )
         return tuple(self._apply_move(move, now_s) for move in balancer.moves(hot, self._pins.on_link))
 
-    def _wants(self) -> dict[FlowKey, float]:
+    def _wants(self) -> dict[FlowKey, WantedLoad]:
         """Return the fraction of a link that each flow would take if nothing but its hosts held it back.
 
         Announced flows want what their job expects of them until the job is withdrawn; an unannounced flow that
         takes a good part of a link is an elephant and wants its share of its hosts' links. All others want what they
         take. A flow that was just moved has no measured rate yet and is still what it was.
         """
-        wants: dict[FlowKey, float] = {}
+        wants: dict[FlowKey, WantedLoad] = {}
         elephants = []
         for pin in self._pins:
             for flow, _src_leaf, _dst_leaf in pin.directions():
                 if pin.job is not None and flow == pin.flow:
-                    wants[flow.key] = max(pin.weight, self._load.flow_fraction(flow.key) or 0.0)
+                    wants[flow.key] = WantedLoad(max(pin.weight, self._load.flow_fraction(flow.key) or 0.0))
                 elif pin.job is None and self._is_elephant(flow.key):
                     elephants.append(flow)
         for flow, share in zip(elephants, expected_fractions(self._topology, elephants), strict=True):
-            wants[flow.key] = max(share, self._load.flow_fraction(flow.key) or 0.0)
+            wants[flow.key] = WantedLoad(max(share, self._load.flow_fraction(flow.key) or 0.0))
         return wants
 
     def _is_elephant(self, key: FlowKey) -> bool:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from testbed.gse.fractions import MeasuredLoad
 from testbed.gse.policy import FlowKey, PortCounter
 from testbed.model.topology import Topology
 from testbed.units import mbps_to_bytes_per_s
@@ -47,7 +48,7 @@ class LoadMonitor:
                 self._link_of_port[topology.spines[spine].dpid, upper.port] = down
                 self._names[up], self._names[down] = f"{lower.intf}>{upper.intf}", f"{upper.intf}>{lower.intf}"
         self._counters: dict[LinkId, PortCounter] = {}
-        self._utilization: dict[LinkId, float] = {}
+        self._utilization: dict[LinkId, MeasuredLoad] = {}
         self._flows: dict[FlowKey, deque[tuple[float, int]]] = {}
 
     def record(
@@ -73,13 +74,13 @@ class LoadMonitor:
             self._utilization.pop(link, None)
             return
         rate = (counter.tx_bytes - before.tx_bytes) / (counter.age_s - before.age_s)
-        self._utilization[link] = rate / self._rate_bytes_per_s
+        self._utilization[link] = MeasuredLoad(rate / self._rate_bytes_per_s)
 
-    def utilization(self, link: LinkId) -> float:
+    def utilization(self, link: LinkId) -> MeasuredLoad:
         """Return the link's load as a fraction of its rate; 0 until two polls have seen it."""
-        return self._utilization.get(link, 0.0)
+        return self._utilization.get(link, MeasuredLoad(0.0))
 
-    def measured(self) -> dict[LinkId, float]:
+    def measured(self) -> dict[LinkId, MeasuredLoad]:
         """Return the utilisation of every link measured so far."""
         return dict(self._utilization)
 
@@ -87,13 +88,13 @@ class LoadMonitor:
         """Return ``measured`` by direction name, e.g. ``l1-eth5>s1-eth1``."""
         return {self._names[link]: round(value, 4) for link, value in sorted(self._utilization.items())}
 
-    def flow_fraction(self, key: FlowKey) -> float | None:
+    def flow_fraction(self, key: FlowKey) -> MeasuredLoad | None:
         """Return a flow's rate as a fraction of a leaf-spine link's; None before two polls ``FLOW_WINDOW_S`` apart."""
         samples = self._flows.get(key)
         if not samples or samples[-1][0] - samples[0][0] < FLOW_WINDOW_S * 0.9:
             return None
         (first_s, first_bytes), (last_s, last_bytes) = samples[0], samples[-1]
-        return (last_bytes - first_bytes) / (last_s - first_s) / self._rate_bytes_per_s
+        return MeasuredLoad((last_bytes - first_bytes) / (last_s - first_s) / self._rate_bytes_per_s)
 
     def forget_flow(self, key: FlowKey) -> None:
         """Drop what is known about a flow that is gone."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from testbed.gse.fractions import ExpectedLoad
 from testbed.gse.load import LinkId, links_of_path
 from testbed.gse.policy import PRIORITY_PINNED, FlowKey
 from testbed.gse.rulebook import RuleBook, flow_match, reverse_of
@@ -27,7 +28,7 @@ class Pin:
     dst_leaf: int
     path: int  # where it is
     home: int  # where it belongs while every link is well
-    weight: float  # fraction of a leaf-spine link it is expected to want
+    weight: ExpectedLoad
     job: str | None  # None: nobody announced it
     both_ways: bool
     turn: int  # where its list of alternative paths begins, so that a failure spreads flows
@@ -78,9 +79,10 @@ class PinTable:
         """Return the pins one of whose directions crosses a link direction."""
         return tuple(self._on_link.get(link, {}).values())
 
-    def expected(self, link: LinkId) -> float:
+    def expected(self, link: LinkId) -> ExpectedLoad:
         """Return the sum of the weights on a link direction (reverse directions are not expected to weigh)."""
-        return sum(pin.weight for key, pin in self._on_link.get(link, {}).items() if key == pin.flow.key)
+        weights = (pin.weight for key, pin in self._on_link.get(link, {}).items() if key == pin.flow.key)
+        return ExpectedLoad(sum(weights))
 
     def put(self, pin: Pin) -> None:
         """Add a pin, or replace the one of the same flow."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.gse.colouring import colour_edges, highest_degree
+from testbed.gse.fractions import ExpectedLoad
 from testbed.gse.load import LinkId, links_of_path
 
 # Changes tried by local improvement at most, a few tenths of a second's worth: GSOS decides nothing else meanwhile.
@@ -31,11 +32,11 @@ Loads = dict[LinkId, float]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A flow to be placed; ``weight`` is the fraction of a leaf-spine link it is expected to want."""
+    """A flow to be placed; ``weight`` is the load it is expected to be."""
 
     src_leaf: int
     dst_leaf: int
-    weight: float
+    weight: ExpectedLoad
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,7 @@ class Run:
     path: Path
     manifest: Mapping[str, Any]
     summary: Mapping[str, Any] | None
+    judged_anew: bool = False  # the summary is not the one stored, but made by this version
 
     @cached_property
     def scenario(self) -> Scenario:

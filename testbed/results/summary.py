@@ -34,7 +34,7 @@ def summarise(run: Run) -> dict[str, Any]:
 
 def judged_anew(run: Run) -> Run:
     """Return a run with the summary this version makes of it; one of a user's program as it is. Raises ResultsError."""
-    return run if run.program is not None else replace(run, summary=summarise(run))
+    return run if run.program is not None else replace(run, summary=summarise(run), judged_anew=True)
 
 
 def _summary(run: Run) -> dict[str, Any]:

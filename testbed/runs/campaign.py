@@ -27,6 +27,7 @@ from testbed.model.scenario import Scenario
 from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, os_errors, take_back
 from testbed.results.summary import summarise
 from testbed.runs.eventpipe import taken
+from testbed.runs.plan import Plan
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
 from testbed.system.provenance import commit, provenance
@@ -236,16 +237,15 @@ class Campaign:
     def _execute(self, plan: RunPlan, directory: RunDirectory, manifest: dict[str, Any]) -> _Failure | None:
         """Run the capsule, noting its events in ``manifest``; return None when it finished."""
         plan_path = directory.raw / "plan.json"
-        told = {
-            "scenario": self.scenario.model_dump(mode="json"),
-            "scheme": plan.scheme,
-            "seed": plan.seed,
-            "run_dir": str(directory.path.resolve()),
-            "datapath": self.machine.datapath,
-            **self.extra,
-        }
+        told = Plan(
+            scenario=self.scenario,
+            scheme=plan.scheme,
+            seed=plan.seed,
+            run_dir=directory.path.resolve(),
+            datapath=self.machine.datapath,
+        )
         with os_errors("cannot write", plan_path):
-            plan_path.write_text(json.dumps(told, indent=1))
+            told.write(plan_path, self.extra)
         log_path = directory.raw / "experiment.log"
         with open(log_path, "wb") as log_file:
             process = subprocess.Popen(

@@ -8,61 +8,35 @@ records into a summary and a verdict happens outside, when the capsule is gone.
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from testbed.errors import ControllerError, TestbedError, WorkloadError
+from testbed.errors import ControllerError, WorkloadError
 from testbed.evaluation.agents import AgentStats, agent_totals, journals_stopped, lost_in_fabric, path_changes
 from testbed.evaluation.records import FlowRow
-from testbed.fabric import ovs
 from testbed.fabric.agents import Agents
-from testbed.fabric.controller import start_gsos, wait_ready
-from testbed.fabric.faults import schedule_faults
 from testbed.fabric.flowpath import PathTracer
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
-from testbed.fabric.readback import differences
 from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
-from testbed.measurement.calibrate import calibrate
-from testbed.measurement.instruments import Instruments
 from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
+from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
-from testbed.system import capsule
+from testbed.runs.running_fabric import Fabric, enlarge_buffers, running_fabric
+from testbed.runs.surroundings import Surroundings
 from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
-from testbed.system.vigil import raised_by_end_of
-from testbed.workload.background import Elephants, plan_elephants
-from testbed.workload.replay_files import UNMAPPED_FILE
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
-
-log = logging.getLogger(__name__)
-Emit = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Fabric:
-    """A running fabric."""
-
-    daemons: ovs.Daemons
-    gsos_process: Child
-    gsos: Northbound
-    network: Network
-    agents: Agents
 
 
 class Experiment:
@@ -87,61 +61,25 @@ class Experiment:
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError with the reason when it cannot be finished."""
         with self.supervisor:
-            with self._fabric() as fabric:
+            with running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric:
                 job = self._start_ranks(fabric.network, fabric.gsos)
-                self._enlarge_buffers(fabric)  # again: the switches' sending socket exists only now
+                # again: the switches' sending socket exists only now
+                enlarge_buffers(self.plan, fabric.daemons, fabric.network)
                 fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
-                instruments = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
+                surroundings = self._start_instruments(fabric, dict.fromkeys(job.pids.values(), "rank"))
                 self._warm_up(job)
-                self._measure(job, fabric.network, instruments, fabric.agents, fabric.daemons.vswitchd_pid)
+                self._measure(job, fabric, surroundings)
                 silence = self._keep_gsos_story(fabric.gsos)
                 self.supervisor.look_for_stops()
                 self.phase("stop")
                 job.stop()
             self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
 
-    @contextmanager
-    def _fabric(self) -> Iterator[Fabric]:
-        """Have a fabric with everything that belongs to it: switches, GSOS, hosts, links of the right rate, agents."""
-        plan, raw = self.plan, self.directory.raw
-        self.phase("switches")
-        daemons = ovs.start_daemons(raw, plan.wake_interval_s)
-        self.supervisor.watch_pid("ovsdb", daemons.ovsdb_pid, name="ovsdb-server")
-        self.supervisor.watch_pid("vswitchd", daemons.vswitchd_pid, name="ovs-vswitchd")
-        self.phase("controller")
-        gsos_process, gsos = start_gsos(
-            self.supervisor,
-            plan.topology,
-            scheme=plan.scheme,
-            seed=plan.seed,
-            settings=plan.scenario.gsos,
-            raw_dir=raw,
-        )
-        self.phase("network")
-        with self._network(daemons) as network:
-            for host, pid in network.host_pids().items():
-                self.supervisor.watch_pid("host", pid, name=f"the shell that keeps {host}")
-            if plan.datapath == "userspace":
-                ovs.enlarge_packet_buffers(daemons.vswitchd_pid, network.queue_space_bytes)
-            self.emit("network", settings={**network.settings, "switch_wake_interval_s": daemons.wake_interval_s})
-            wait_ready(self.supervisor, gsos)
-            self._calibrate(network)
-            yield Fabric(daemons, gsos_process, gsos, network, self._start_agents(network))
-
-    def _enlarge_buffers(self, fabric: Fabric) -> None:
-        if self.plan.datapath == "userspace":
-            ovs.enlarge_packet_buffers(fabric.daemons.vswitchd_pid, fabric.network.queue_space_bytes)
-
-    def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Instruments:
-        """Start what watches the run; ``roles``: of processes that are not the fabric's."""
-        plan, daemons = self.plan, fabric.daemons
-        instruments = Instruments(
-            plan.scenario, plan.topology, fabric.network, self.supervisor, self.directory, self.t0_s, plan.senders
-        )
-        own = {daemons.vswitchd_pid: "vswitchd", daemons.ovsdb_pid: "ovsdb", fabric.gsos_process.pid: "gsos"}
-        own.update(dict.fromkeys(fabric.agents.pids, "gsp"))
-        instruments.start({**own, **roles, os.getpid(): "runner"})
-        return instruments
+    def _start_instruments(self, fabric: Fabric, roles: Mapping[int, str]) -> Surroundings:
+        """Start what watches the run and return all that is beside it; ``roles``: of the workload's processes."""
+        found = Surroundings(self.plan, fabric, self.supervisor, self.directory, self.t0_s, self.emit)
+        found.start_instruments(roles)
+        return found
 
     def _tell_of_stops_and_deaths(self, gsos_process: Child, silence: dict[str, Any] | None) -> None:
         """Report what the run went on without; ``silence``: how GSOS fell silent, None if it did not."""
@@ -158,24 +96,6 @@ class Experiment:
         if silence is not None and not self._gsos_died():
             self.emit("process_died", role="gsos", name="gsos", pid=gsos_process.pid, **silence)
 
-    @contextmanager
-    def _network(self, daemons: ovs.Daemons) -> Iterator[Network]:
-        """Build and verify the network. What it waits for are the daemons: one that dies meanwhile ends the wait."""
-        with ExitStack() as stack:
-            with raised_by_end_of({"ovsdb-server": daemons.ovsdb_pid, "ovs-vswitchd": daemons.vswitchd_pid}):
-                network = stack.enter_context(
-                    Network(
-                        self.plan.topology,
-                        datapath=self.plan.datapath,
-                        attachment=self.plan.settings.attachment,
-                        marking=self.plan.settings.grants,
-                    )
-                )
-                network.verify(self.directory.raw)
-                if any(fault.action == "silence" for fault in self.plan.scenario.faults):
-                    network.prepare_silence()
-            yield network
-
     def _tell_of_one_behind(self, process: Process, t_s: float) -> None:
         message = f"{process} is stopped again and again (SIGSTOP or a debugger): it falls behind"
         self.emit("process_behind", role=process.role, name=str(process), noticed_s=round(t_s, 6), message=message)
@@ -183,21 +103,6 @@ class Experiment:
     def phase(self, name: str) -> None:
         """Tell the user what happens now."""
         self.emit("phase", phase=name)
-
-    def _calibrate(self, network: Network) -> None:
-        if not self.plan.scenario.measure.calibrate:
-            return
-        self.phase("calibration")
-        self.directory.append(calibrate(self.plan.topology, network.host_pids()))
-
-    def _start_agents(self, network: Network) -> Agents:
-        """Start the scheme's GSP agents, if it has any; hosts reach each other from here on."""
-        agents = Agents(self.supervisor, network.pid_of, self.directory.raw)
-        if self.plan.agent_processes:
-            self.phase("agents")
-            agents.start(self.plan.agent_processes)
-            self.emit("agents_started", processes=len(agents.pids), core=agents.core)
-        return agents
 
     def _start_ranks(self, network: Network, gsos: Northbound) -> Job:
         self.phase("ranks")
@@ -246,45 +151,21 @@ class Experiment:
         for iteration in range(self.plan.scenario.workload.warmup_iterations):
             self._iterate(job, iteration, self.plan.warmup_size_bytes)
 
-    def _measure(self, job: Job, network: Network, instruments: Instruments, agents: Agents, vswitchd_pid: int) -> None:
+    def _measure(self, job: Job, fabric: Fabric, surroundings: Surroundings) -> None:
         self.phase("measurement")
-        scenario = self.plan.scenario
+        work = self.plan.scenario.workload
         before = job.tcp_info()
-        instruments.begin_measured()
-        planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
-        elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
-        elephants.start()
-        schedule_faults(
-            scenario.faults,
-            start_s=time.monotonic(),
-            network=network,
-            supervisor=self.supervisor,
-            record=self._record_fault,
-        )
-        first = scenario.workload.warmup_iterations
-        for iteration in range(first, first + scenario.workload.iterations):
-            self._iterate(job, iteration, scenario.workload.bulk_bytes, measured_of=agents)
+        surroundings.begin_measured()
+        surroundings.start_background()
+        surroundings.schedule_faults()
+        first = work.warmup_iterations
+        for iteration in range(first, first + work.iterations):
+            self._iterate(job, iteration, work.bulk_bytes, measured_of=fabric.agents)
         self.phase("evaluation")
-        with Unixctl(vswitchd_pid) as unixctl:
+        with Unixctl(fabric.daemons.vswitchd_pid) as unixctl:
             self._store_flows(flows_between(before, job.tcp_info()), PathTracer(self.plan.topology, unixctl))
-        self._store_agents(agents.stats())
-        for result in elephants.stop():
-            self.emit("background", **asdict(result))
-        self._end_senders(instruments)
-        self.emit("sampler_stopped", **instruments.stop())
-        agents.release_senders()
-        after = self.directory.raw / "after"
-        after.mkdir()
-        self.emit("read_back", differences=differences(network, after))
-
-    def _end_senders(self, instruments: Instruments) -> None:
-        """End what sends beside the ranks, and tell what each says; of a capture also how much of it was not sent."""
-        for name, said in instruments.end_measured().items():
-            self.emit(f"{name}_stopped", **said)
-            if unmapped := said.get("unmapped"):
-                number, why = said["unmapped_frames"][0]
-                whole = f"raw/{UNMAPPED_FILE} has them all"
-                self.emit("warning", message=f"{unmapped} frames are not sent, e.g. {number}: {why}; {whole}")
+        self._store_agents(fabric.agents.stats())
+        surroundings.end()
 
     def _iterate(self, job: Job, iteration: int, size_bytes: int, *, measured_of: Agents | None = None) -> None:
         """Run an iteration; one that is measured says whose agents' counters are to be of it, others are warm-up."""
@@ -342,10 +223,6 @@ class Experiment:
             for stopped in journals_stopped(after):
                 self.emit("journal_stopped", **stopped)
 
-    def _record_fault(self, done: dict[str, Any]) -> None:
-        began_s, done_s = done.pop("began_s"), done.pop("done_s")
-        self.emit(**{**done, "t_s": round(began_s - self.t0_s, 6), "done_s": round(done_s - self.t0_s, 6)})
-
     def _gsos_died(self) -> bool:
         return any(death.role == "gsos" for death in self.supervisor.deaths)
 
@@ -363,49 +240,6 @@ class Experiment:
         finally:
             gsos.close()
         return None
-
-
-def _print_event(event: dict[str, Any]) -> None:
-    print(json.dumps(event), flush=True)
-
-
-def end_with_starter() -> None:
-    """End this process, and with it the capsule, when whoever started it closes our stdin by dying."""
-
-    def wait_for_end() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
-
-
-def run_capsule(execute: Callable[[Emit], None]) -> int:
-    """Be the first process of a capsule: furnish it, execute, report failure as an event and by the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    end_with_starter()
-    try:
-        capsule.enter()
-        execute(_print_event)
-    except TestbedError as error:
-        log.error("%s", error)
-        of_workload = isinstance(error, WorkloadError)
-        _print_event(
-            {"event": "failed", "error": str(error), "exit_status": error.exit_status, "of_workload": of_workload}
-        )
-        return error.exit_status
-    except OSError as error:
-        log.exception("failed")
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _print_event({"event": "failed", "error": str(error), "exit_status": 2 if full else 1, "of_workload": False})
-        return 1
-    except Exception as error:  # the last line of defence: the user gets a sentence, the log the traceback
-        log.exception("failed")
-        message = f"{type(error).__name__}: {error}"
-        _print_event({"event": "failed", "error": message, "exit_status": 1, "of_workload": False})
-        return 1
-    _print_event({"event": "finished"})
-    return 0
 
 
 def main(plan_path: str) -> int:

@@ -1,4 +1,4 @@
-"""What one capsule has to do, and what follows from it: ranks, flows, sizes, patience. No I/O but reading the plan."""
+"""What one capsule has to do, and what follows from it: ranks, flows, sizes, patience. No I/O but of the plan."""
 
 from __future__ import annotations
 
@@ -44,8 +44,12 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Read a plan written by ``testbed.runs.campaign``."""
+        """Read what ``write`` has written."""
         return cls.from_json(json.loads(path.read_text()))
+
+    def write(self, path: Path, extra: Mapping[str, Any]) -> None:
+        """Write it for the capsule, with what else its first process is to know. Raises OSError."""
+        path.write_text(json.dumps({**self.to_json(), **extra}, indent=1))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -57,6 +61,16 @@ class Plan:
             run_dir=Path(value["run_dir"]),
             datapath=value["datapath"],
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document ``from_json`` reads."""
+        return {
+            "scenario": self.scenario.model_dump(mode="json"),
+            "scheme": self.scheme,
+            "seed": self.seed,
+            "run_dir": str(self.run_dir),
+            "datapath": self.datapath,
+        }
 
     @cached_property
     def topology(self) -> Topology:

@@ -13,16 +13,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from socket import AF_INET, SOCK_DGRAM, socket
 from typing import Any, Final
 
 from testbed.fabric import ovs
-from testbed.fabric.faults import schedule_faults
-from testbed.fabric.readback import differences
-from testbed.measurement.instruments import Instruments
 from testbed.measurement.tcpstat import host_counters
 from testbed.programs.environment import Place, places
 from testbed.programs.furniture import furnish
@@ -30,10 +25,12 @@ from testbed.programs.ranks import Ranks
 from testbed.programs.request import Request
 from testbed.programs.streams import Shown
 from testbed.results.checks import parse_json
-from testbed.runs.experiment import Emit, Experiment, Fabric, run_capsule
+from testbed.runs.experiment import Experiment
+from testbed.runs.first_process import Emit, run_capsule
 from testbed.runs.plan import Plan
+from testbed.runs.running_fabric import Fabric, running_fabric
+from testbed.runs.surroundings import Surroundings
 from testbed.system.namespaces import network_namespace_of
-from testbed.workload.background import Elephants, plan_elephants
 
 DISCARD_PORT: Final = 9
 FIRST_FRAME_TIMEOUT_S: Final = 10.0
@@ -51,7 +48,7 @@ class ProgramExperiment(Experiment):
         super().__init__(plan, emit)
         self._request = request
         self._everyone = places(plan.rank_hosts, plan.settings.attachment)
-        self._instruments: Instruments | None = None
+        self._surroundings: Surroundings | None = None
         self._started = 0
         self._reported = 0
         self._shown: dict[tuple[int, str], tuple[Place, Shown]] = {}  # by rank and stream
@@ -59,11 +56,11 @@ class ProgramExperiment(Experiment):
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError when the fabric fails; the failure of the program is an event."""
         with self.supervisor:
-            with self._fabric() as fabric:
+            with running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric:
                 files = furnish(self.plan.topology, self._everyone, fabric.network.pid_of)
                 self._send_a_frame(fabric)
                 fabric.gsos_process.on_death = "record"  # from here on the fabric forwards without it
-                instruments = self._start_instruments(fabric, {})
+                surroundings = self._start_instruments(fabric, {})
                 ranks = Ranks(
                     self.supervisor,
                     self._request,
@@ -74,29 +71,20 @@ class ProgramExperiment(Experiment):
                     on_line=self._hear_line,
                     tell=self._hear_event,
                 )
-                self._run(ranks, fabric, instruments)
+                self._run(ranks, fabric, surroundings)
                 silence = self._keep_gsos_story(fabric.gsos)
                 self.supervisor.look_for_stops()
                 self.phase("stop")
             self._tell_of_stops_and_deaths(fabric.gsos_process, silence)
 
-    def _run(self, ranks: Ranks, fabric: Fabric, instruments: Instruments) -> None:
+    def _run(self, ranks: Ranks, fabric: Fabric, surroundings: Surroundings) -> None:
         """Let the program run, with everything that is to be measured or to happen beside it."""
-        network, scenario = fabric.network, self.plan.scenario
-        self._instruments = instruments
-        instruments.begin_measured()
+        self._surroundings = surroundings
+        surroundings.begin_measured()
         counted_before = self._count(fabric)
-        planned = plan_elephants(scenario.background, self.plan.topology.hosts, Random(f"{self.plan.seed}/background"))
-        elephants = Elephants(self.supervisor, network.enter_argv, planned, self.directory.raw)
-        elephants.start()
+        surroundings.start_background()
         self.phase("program")
-        schedule_faults(
-            scenario.faults,
-            start_s=time.monotonic(),
-            network=network,
-            supervisor=self.supervisor,
-            record=self._record_fault,
-        )
+        surroundings.schedule_faults()
         with self._counted(fabric.agents):
             ranks.run()
         for (_rank, stream), (place, shown) in self._shown.items():
@@ -104,14 +92,7 @@ class ProgramExperiment(Experiment):
         self.phase("evaluation")
         self.emit("tcp", hosts=_growth(counted_before, self._count(fabric)))
         self._store_agents(fabric.agents.stats())
-        for result in elephants.stop():
-            self.emit("background", **asdict(result))
-        self._end_senders(instruments)
-        self.emit("sampler_stopped", **instruments.stop())
-        fabric.agents.release_senders()
-        after = self.directory.raw / "after"
-        after.mkdir()
-        self.emit("read_back", differences=differences(network, after))
+        surroundings.end()
 
     def _count(self, fabric: Fabric) -> Counted:
         return {place.host.name: host_counters(fabric.network.pid_of(place.host.name)) for place in self._everyone}
@@ -136,8 +117,8 @@ class ProgramExperiment(Experiment):
     def _hear_event(self, event: str, **fields: Any) -> None:
         self.emit(event, **fields)
         self._started += event == "rank_started"
-        if event == "rank_started" and self._started == len(self._everyone) and self._instruments is not None:
-            self._instruments.note_beginning()  # what ranks do in their first second is not somebody else's doing
+        if event == "rank_started" and self._started == len(self._everyone) and self._surroundings is not None:
+            self._surroundings.note_beginning()  # what ranks do in their first second is not somebody else's doing
 
     def _hear_line(self, place: Place, stream: str, text: str) -> None:
         shown = self._shown.setdefault((place.rank, stream), (place, Shown(time.monotonic())))[1]

@@ -12,6 +12,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from testbed import __version__
 from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.records import LEAST_S, MOST
@@ -28,6 +29,7 @@ from testbed.views.cross import cross_words
 INVALID = "INVALID"
 MAX_REASON_CHARACTERS = 1000
 MAX_COMMITS = 4  # that are named
+ANEW = f"numbers and verdicts made anew by gse-testbed {__version__}, not those stored with the runs"
 # What one iteration of a workload is called, and what its flows belong to.
 OPERATION_NAMES: dict[ProgramOperation, str] = {
     "allreduce": "all-reduce",
@@ -260,6 +262,13 @@ def _bulk(scenario: Scenario) -> str:
         f"{iteration_name(scenario)} of {bytes_to_text(work.size_bytes)} over {scenario.ranks} ranks{jobs}, "
         f"{work.placement}, {flows}"
     )
+
+
+def code_texts(entries: Sequence[Entry]) -> list[str]:
+    """Return what has to be said of the code that made runs and numbers: nothing where each run is as it was stored."""
+    commits = commits_text(entries)
+    anew = any(entry.run.judged_anew for entry in entries)
+    return [*([commits] if commits else []), *([ANEW] if anew else [])]
 
 
 def commits_text(entries: Iterable[Entry]) -> str:

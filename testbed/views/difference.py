@@ -1,49 +1,30 @@
 """Two sets of stored runs: what was asked differently, what came out differently, and what of that is more than chance.
 
-Statistics are ``testbed.inference``'s; here is which runs answer the same question, which numbers are looked at, and
-what is said about it. How it looks is ``difference_table``'s.
+Statistics are ``testbed.inference``'s; which runs answer the same question is ``difference_cells``', what was asked of
+them ``difference_settings``'. Here is which numbers are looked at, and what is said about them. How it looks is
+``difference_table``'s.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Final, Literal
 
 from testbed.errors import Problem, ResultsError
 from testbed.inference.contrast import LEAST_RUNS, holm
 from testbed.inference.pairing import NOTHING_TO_TEST, Found, Measured, contrasted
 from testbed.inference.words import size_word
-from testbed.results.sets import RunSet, commit_of, flatten
-from testbed.results.store import Run
+from testbed.results.sets import RunSet
 from testbed.results.summary import summarise
-from testbed.views.comparison import INVALID, VERDICTS, Entry, describe
+from testbed.views.comparison import INVALID, Entry
+from testbed.views.difference_cells import Cell, matched
+from testbed.views.difference_settings import Setting, different_settings
+from testbed.views.difference_sides import Side
 from testbed.views.quantities import COMPARED, Quantity
 
 FORMAT_VERSION: Final = 1
-WORDS: Final = frozenset({"question", "expectation"})
-NOT_SETTINGS: Final = ("schemes.", "seeds.")
-# What of the machine and the versions is different at every run, and says nothing.
-VOLATILE: Final = frozenset(
-    {
-        *("machine.memory_available_bytes", "machine.results_dir", "machine.results_free_bytes", "machine.uid"),
-        *("machine.processes_available", "machine.open_files", "machine.ceiling_crossings_per_s"),
-        *("machine.capsule_tried", "machine.kernel", "machine.python"),  # the last two are among the versions
-    }
-)
 Outcome = Literal["better", "worse", "within margin", "undecided", "not tested"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Something that is not the same in both sets: value -> in how many runs, as texts."""
-
-    name: str
-    a: str
-    b: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +59,6 @@ class Row:
     def is_constant(self) -> bool:
         """Whether all runs of both sets have the same number."""
         return self.found.untested == NOTHING_TO_TEST
-
-
-@dataclass(frozen=True)
-class Side:
-    """The runs of one set that have counterparts in the other: those used, and those INVALID."""
-
-    name: str
-    used: tuple[Entry, ...]
-    invalid: tuple[Entry, ...]
-    others: tuple[str, ...]
-
-    def verdicts(self) -> dict[str, int]:
-        """Return verdict -> runs."""
-        found = Counter(entry.verdict for entry in (*self.used, *self.invalid))
-        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
-
-    @cached_property
-    def commits(self) -> dict[str, int]:
-        """Commit -> used runs."""
-        return dict(Counter(commit_of(entry.run) for entry in self.used))
-
-    @cached_property
-    def span_utc(self) -> tuple[str, str]:
-        """When the first and the last used run began."""
-        times = sorted(str(entry.run.manifest.get("started_utc", "")) for entry in self.used)
-        return times[0], times[-1]
 
 
 @dataclass(frozen=True)
@@ -198,8 +153,8 @@ class Difference:
             "format_version": FORMAT_VERSION,
             "alpha": self.alpha,
             "margin": self.margin,
-            "a": _side_document(self.a),
-            "b": _side_document(self.b),
+            "a": self.a.document(),
+            "b": self.b.document(),
             "settings": [asdict(setting) for setting in self.settings],
             "results": [self._row_document(row) for row in self.rows],
             "tested": len(self.tested),
@@ -233,29 +188,6 @@ class Difference:
         }
 
 
-def _side_document(side: Side) -> dict[str, Any]:
-    first, last = side.span_utc
-    return {
-        "name": side.name,
-        "runs": [str(entry.run.path) for entry in side.used],
-        "invalid": [str(entry.run.path) for entry in side.invalid],
-        "verdicts": side.verdicts(),
-        "commits": side.commits,
-        "first_started_utc": first,
-        "last_started_utc": last,
-    }
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Runs of A and of B that answer the same question under the schemes compared."""
-
-    question: str
-    scheme: str
-    a: tuple[Entry, ...]
-    b: tuple[Entry, ...]
-
-
 def difference(
     a: RunSet,
     b: RunSet,
@@ -272,7 +204,7 @@ def difference(
     Raises ResultsError when nothing of them can be compared.
     """
     entries = [_entries(one) for one in (a, b)]
-    cells, unmatched = _cells(*entries)
+    cells, unmatched = matched(*entries)
     if not cells:
         got = "; ".join(unmatched) or "nothing in common"
         raise ResultsError(Problem("nothing to compare", f"{a.name} and {b.name}", got, "runs of the same questions"))
@@ -287,7 +219,7 @@ def difference(
     ]
     if problems:
         raise ResultsError(problems)
-    kept = [_Cell(cell.question, cell.scheme, *both) for cell, both in zip(cells, used, strict=True)]
+    kept = [Cell(cell.question, cell.scheme, *both) for cell, both in zip(cells, used, strict=True)]
     rows = _rows(kept, margin, only)
     if not any(row.p is not None for row in rows) and not _all_the_same(rows):
         got = "; ".join(sorted({_why_untested(row) for row in rows})) or "not measured in any run"
@@ -302,7 +234,7 @@ def difference(
         )
         for index, one in enumerate((a, b))
     ]
-    return Difference(sides[0], sides[1], _settings(kept), rows, tuple(unmatched), alpha, margin, judged_anew)
+    return Difference(sides[0], sides[1], different_settings(kept), rows, tuple(unmatched), alpha, margin, judged_anew)
 
 
 def _all_the_same(rows: Sequence[Row]) -> bool:
@@ -331,120 +263,7 @@ def _entries(one: RunSet) -> list[Entry]:
     return [Entry(run, run.summary or summarise(run)) for run in one.runs]
 
 
-# --- which runs answer the same question -----------------------------------------------------------------------
-
-
-def _cells(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[_Cell], list[str]]:
-    """Return the cells both sets have, and in words what only one of them has.
-
-    What varies within a set (the field of a sweep, several scenarios) tells its questions apart; what differs only
-    between the sets is what is compared.
-    """
-    fields = {id(entry.run): question_fields(entry.run) for entry in (*a, *b)}
-    varying = sorted(_varying([fields[id(entry.run)] for entry in a]) | _varying([fields[id(e.run)] for e in b]))
-
-    def grouped(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-        groups: dict[str, list[Entry]] = {}
-        for entry in entries:
-            own = fields[id(entry.run)]
-            groups.setdefault(json.dumps([own.get(name) for name in varying]), []).append(entry)
-        return groups
-
-    ours, theirs = grouped(a), grouped(b)
-    cells: list[_Cell] = []
-    words: list[str] = []
-    for key in dict.fromkeys((*ours, *theirs)):
-        values = [f"{name}={value}" for name, value in zip(varying, json.loads(key), strict=True)]
-        question = ", ".join(values[:3]) + (", ..." if len(values) > 3 else "")
-        if key not in ours or key not in theirs:
-            letter, other = ("A", "B") if key in ours else ("B", "A")
-            words.append(f"only in {letter}: {question or 'all of it'}; {other} has no such runs")
-            continue
-        more, unmatched = _by_scheme(question, ours[key], theirs[key])
-        cells += more
-        words += unmatched
-    return cells, words
-
-
-def _by_scheme(question: str, a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[_Cell], list[str]]:
-    """Return a cell per scheme; two sets of one scheme each are compared even where the schemes differ."""
-    order = dict.fromkeys(entry.scheme for entry in (*a, *b))
-    ours, theirs = ({name: tuple(e for e in side if e.scheme == name) for name in order} for side in (a, b))
-    alone = [[name for name in order if side[name]] for side in (ours, theirs)]
-    if len(alone[0]) == len(alone[1]) == 1 and alone[0] != alone[1]:
-        (first,), (second,) = alone
-        return [_Cell(question, f"{first} -> {second}", ours[first], theirs[second])], []
-    both = [name for name in order if ours[name] and theirs[name]]
-    words = [
-        f"only in {'A' if ours[name] else 'B'}: {name}{' with ' + question if question else ''}"
-        for name in order
-        if name not in both
-    ]
-    return [_Cell(question, name, ours[name], theirs[name]) for name in both], words
-
-
-def question_fields(run: Run) -> dict[str, Any]:
-    """Return the scenario's fields as dotted names, without words, schemes and seeds."""
-    found = flatten(run.scenario.model_dump(mode="json", exclude=set(WORDS)))
-    return {name: value for name, value in found.items() if not name.startswith(NOT_SETTINGS)}
-
-
-def _varying(found: Sequence[dict[str, Any]]) -> set[str]:
-    """Return the names that do not have the same value everywhere."""
-    names = {name for one in found for name in one}
-    return {name for name in names if len({json.dumps(one.get(name)) for one in found}) > 1}
-
-
-# --- what was asked, and with what ------------------------------------------------------------------------------
-
-
-def _settings(cells: Sequence[_Cell]) -> tuple[Setting, ...]:
-    """Return what differs between the sets, over the runs that are compared."""
-    sides = [[entry.run for cell in cells for entry in (cell.a, cell.b)[index]] for index in (0, 1)]
-    counts = [_counted(runs) for runs in sides]
-    names = dict.fromkeys(name for one in counts for name in one)
-    settings = []
-    for name in names:
-        a, b = (one.get(name, Counter()) for one in counts)
-        if set(a) != set(b):
-            settings.append(Setting(name, _values_text(a), _values_text(b)))
-    return tuple(settings)
-
-
-def _counted(runs: Sequence[Run]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for run in runs:
-        for name, value in _settings_of(run).items():
-            found.setdefault(name, Counter())[value] += 1
-    return found
-
-
-def _settings_of(run: Run) -> dict[str, str]:
-    manifest = run.manifest
-    named = {
-        "scheme": run.scheme,
-        **question_fields(run),
-        **flatten(manifest["versions"], "versions"),
-        **flatten(manifest.get("machine") or {}, "machine"),
-        **flatten(manifest["network"], "network"),
-    }
-    left = {
-        name: value for name, value in named.items() if name not in VOLATILE and not name.startswith("machine.tools")
-    }
-    return {name: "none" if value is None else str(value) for name, value in left.items()}
-
-
-def _values_text(counts: Counter[str]) -> str:
-    """Return ``10.0``, or ``10.0 (3 runs), 9.5 (1 run)`` where a set has several values."""
-    if len(counts) <= 1:
-        return next(iter(counts), "not there")
-    return ", ".join(f"{value} ({number} run{'s' if number > 1 else ''})" for value, number in counts.most_common(3))
-
-
-# --- what came out ------------------------------------------------------------------------------------------------
-
-
-def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> tuple[Row, ...]:
+def _rows(cells: Sequence[Cell], margin: float | None, only: Sequence[str]) -> tuple[Row, ...]:
     """Return a row per cell and quantity any run has, p-values adjusted over all of them."""
     wanted = [one for one in COMPARED if not only or one.key in only]
     found = []
@@ -471,22 +290,3 @@ def _rows(cells: Sequence[_Cell], margin: float | None, only: Sequence[str]) -> 
         )
         for cell, one, result in found
     )
-
-
-def heading(side: Side) -> str:
-    """Return a set in a line: its name, runs and verdicts, what was emulated, with which commits, when."""
-    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in side.verdicts().items())
-    commits = ", ".join(_short(name) for name in side.commits)
-    first, last = side.span_utc
-    when = first if first == last else f"{first} to {last}"
-    return f"{side.name}: {verdicts}; commit {commits}; {when}"
-
-
-def _short(commit: str) -> str:
-    name, dash, dirty = commit.partition("-")
-    return name[:7] + dash + dirty
-
-
-def emulated(side: Side) -> str:
-    """Return what was emulated, of several questions the first."""
-    return describe(side.used[0].run.scenario)

@@ -11,7 +11,8 @@ from rich.text import Text
 from testbed.errors import printable
 from testbed.inference.words import SIZES_TEXT, change_text, changes_text, size_word
 from testbed.views.cells import NOT_MEASURED, Grid
-from testbed.views.difference import Difference, Row, emulated, heading
+from testbed.views.difference import Difference, Row
+from testbed.views.difference_sides import emulated, heading
 from testbed.views.tables import rendered
 
 MOST_SETTING_CHARACTERS: Final = 60

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from testbed.errors import Problem, ResultsError
 from testbed.results.files import write_together
 from testbed.results.store import json_text
-from testbed.views.comparison import Comparison, commits_text, describe, left_out_text
+from testbed.views.comparison import Comparison, code_texts, describe, left_out_text
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
 STACKED_BELOW_CM = 12.0  # narrower figures have their panels below each other
+HEADING_LINE_CM = 0.28
 # What can be written, without what would change from time to time.
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -55,21 +56,33 @@ def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Fi
     """Return an empty figure with small texts above it, for which it is higher."""
     characters = round(width_cm * 9)
     heading = [line for text in texts for line in wrap(text, characters, break_on_hyphens=False)]
-    figure = Figure(figsize=(width_cm * CM, (height_cm + 0.28 * len(heading)) * CM))
+    figure = Figure(figsize=(width_cm * CM, (height_cm + HEADING_LINE_CM * len(heading)) * CM))
     figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
     return figure
+
+
+def without_heading(figure: Figure) -> None:
+    """Take the texts above a figure off, and the height they had: in papers its caption says the same."""
+    heading = figure.get_suptitle()
+    for text in [text for text in figure.texts if text.get_text() == heading]:
+        text.remove()
+        figure.set_figheight(figure.get_figheight() - HEADING_LINE_CM * CM * len(heading.split("\n")))
 
 
 def captioned(comparison: Comparison, text: str) -> str:
     """Return a caption with what was emulated, what lines of faults mean, and which runs are not shown."""
     faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
-    others = (commits_text(comparison.entries), left_out_text(comparison))
+    others = (*code_texts(comparison.entries), left_out_text(comparison))
     more = "".join(f" {other[:1].upper()}{other[1:]}." for other in others if other)
     return f"{text}{faults} {describe(comparison.scenario)}.{more}"
 
 
-def figure_files(figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS) -> dict[str, bytes]:
-    """Return suffix -> content of the files of one figure."""
+def figure_files(
+    figure: Figure, sidecar: dict[str, Any], formats: Sequence[str] = USUAL_FORMATS, *, heading: bool = True
+) -> dict[str, bytes]:
+    """Return suffix -> content of the files of one figure, on whose picture there may be no ``heading``."""
+    if not heading:
+        without_heading(figure)
     files = {}
     for suffix in formats:
         buffer = BytesIO()

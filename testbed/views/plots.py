@@ -44,10 +44,12 @@ def draw_all(
     allow_invalid: bool,
     formats: Sequence[str] = USUAL_FORMATS,
     width_cm: float | None = None,
+    heading: bool = True,
 ) -> list[Path]:
     """Draw every figure the runs allow into ``out_dir`` and return the files written.
 
-    ``width_cm`` is that of every figure; None: one or two columns, as each needs.
+    ``width_cm`` is that of every figure; None: one or two columns, as each needs. ``heading``: say above it what was
+    emulated and which runs are not shown.
 
     Runs of different questions get a folder each, named by the hash of their scenario. INVALID runs are left
     out unless ``allow_invalid``. Raises ResultsError when no run is left or a file cannot be written.
@@ -67,7 +69,8 @@ def draw_all(
                 drawn = draw(comparison) if width_cm is None else draw(comparison, width_cm)
                 if drawn is not None:
                     other = BESIDE[name](comparison) if name in BESIDE else None
-                    files = figure_files(drawn[0], provenance(comparison, drawn[1], other), formats)
+                    sidecar = provenance(comparison, drawn[1], other)
+                    files = figure_files(drawn[0], sidecar, formats, heading=heading)
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
     return write_figures(out_dir, contents)
 

@@ -17,10 +17,10 @@ from testbed.errors import Problem, ResultsError
 from testbed.model.effects import why_not
 from testbed.model.sweep import Value
 from testbed.results.store import FAILED, load
-from testbed.results.summary import summarise
+from testbed.results.summary import judged_anew, summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
-from testbed.views.comparison import INVALID, VERDICTS, Entry, commits_text, describe
+from testbed.views.comparison import INVALID, VERDICTS, Entry, code_texts, describe
 from testbed.views.quantities import QUANTITIES
 
 FORMAT_VERSION: Final = 1
@@ -147,8 +147,7 @@ class SweepResults:
         for state, words in ((RUN_FAILED, "failed and have no numbers"), (NOT_RUN, "were not made")):
             if counts.get(state):
                 notes.append(f"{counts[state]} of {len(self.stored.runs)} runs {words}")
-        if commits := commits_text(member.entry for member in self.members if member.entry is not None):
-            notes.append(commits)
+        notes += code_texts([member.entry for member in self.members if member.entry is not None])
         if schemes := sweep.untouched():
             why = why_not(sweep.field, schemes)
             notes.append(f"{', '.join(schemes)}: {why}, so {sweep.field} changes nothing there")
@@ -202,10 +201,13 @@ def _point(group: Group) -> dict[str, Any]:
     }
 
 
-def sweep_results(stored: StoredSweep) -> SweepResults:
-    """Load the runs of a sweep. Raises ResultsError when one is gone, damaged or of another question."""
+def sweep_results(stored: StoredSweep, *, judge_anew: bool = False) -> SweepResults:
+    """Load the runs of a sweep, ``judge_anew``: with the summaries this version makes, not those stored.
+
+    Raises ResultsError when one is gone, damaged or of another question.
+    """
     sweep = stored.sweep
-    members = {one.run: Member(one, _entry(stored, one)) for one in stored.runs}
+    members = {one.run: Member(one, _entry(stored, one, judge_anew)) for one in stored.runs}
     groups = [
         Group(
             point,
@@ -224,7 +226,7 @@ def sweep_results(stored: StoredSweep) -> SweepResults:
     return SweepResults(stored, tuple(groups))
 
 
-def _entry(stored: StoredSweep, one: StoredRun) -> Entry | None:
+def _entry(stored: StoredSweep, one: StoredRun, judge_anew: bool) -> Entry | None:
     if one.name is None or one.error is not None or one.name.endswith(FAILED):
         return None
     path, wanted = stored.runs_dir / one.name, one.run
@@ -233,6 +235,8 @@ def _entry(stored: StoredSweep, one: StoredRun) -> Entry | None:
         got = f"{run.scheme}, seed {run.seed}, of another value or scenario"
         expected = f"{wanted.scheme}, seed {wanted.seed}, {stored.sweep.field}={stored.sweep.texts[wanted.point]}"
         raise ResultsError(Problem("not a run of this sweep", str(path), got, expected))
+    if judge_anew:
+        run = judged_anew(run)
     return Entry(run, run.summary or summarise(run))
 
 

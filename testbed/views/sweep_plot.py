@@ -49,7 +49,11 @@ MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
 
 
 def draw_sweep(
-    results: SweepResults, *, formats: Sequence[str] = USUAL_FORMATS, width_cm: float | None = None
+    results: SweepResults,
+    *,
+    formats: Sequence[str] = USUAL_FORMATS,
+    width_cm: float | None = None,
+    heading: bool = True,
 ) -> list[Path]:
     """Draw the figure into the sweep's folder and return the files written; none where no usable run has a number.
 
@@ -60,7 +64,7 @@ def draw_sweep(
         if drawn is None:
             return []
         figure, caption = drawn
-        files = figure_files(figure, provenance(results, caption), formats)
+        files = figure_files(figure, provenance(results, caption), formats, heading=heading)
     return write_figures(results.stored.path, {f"{NAME}.{suffix}": content for suffix, content in files.items()})
 
 

@@ -17,7 +17,7 @@ from testbed.views.comparison import (
     Comparison,
     Entry,
     Spread,
-    commits_text,
+    code_texts,
     compare,
     describe,
     iteration_name,
@@ -270,8 +270,7 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "
             f"from {PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)"
         )
-    if commits := commits_text(comparison.entries):
-        yield commits
+    yield from code_texts(comparison.entries)
     if left_out := left_out_text(comparison):
         yield left_out
 

@@ -14,6 +14,7 @@ from gse_runs import ENV, PROJECT, events, gse_argv, gse_run, most_flows, table,
 
 from testbed.collectives.collective import Collective
 from testbed.model.scenario_input import parse_scenario
+from testbed.runs.plan import Plan
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import inspect_machine
 
@@ -155,15 +156,15 @@ def test_random_collectives_one_after_the_other_are_all_right(
         source="test",
     )
     (tmp_path / "run" / "raw").mkdir(parents=True)
-    plan = {
-        "scenario": scenario.model_dump(mode="json"),
-        "scheme": scheme,
-        "seed": 1,
-        "run_dir": str(tmp_path / "run"),
-        "datapath": inspect_machine().datapath,
-    }
+    plan = Plan(
+        scenario=scenario,
+        scheme=scheme,
+        seed=1,
+        run_dir=tmp_path / "run",
+        datapath=inspect_machine().datapath,
+    )
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(plan))
+    plan.write(path, {})
     script = str(PROJECT / "tests" / "integration" / "collective_fabric.py")
     argv = capsule_argv([sys.executable, script, str(path), str(seed), str(count)])
     done = subprocess.run(argv, cwd=PROJECT, env=ENV, capture_output=True, text=True, timeout=200, check=False)

@@ -60,6 +60,29 @@ def test_certificates_that_do_not_exist_are_noticed(tmp_path: Path) -> None:
     assert "nothing.crt" in done.stdout + done.stderr
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_the_copy_in_the_vm_will_know_its_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        argv = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(checkout), *arguments]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    shutil.copy(PROJECT / "Vagrantfile", checkout)
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    head = git("rev-parse", "HEAD")
+    (checkout / "COMMIT").write_text("an older one\n")
+    done = validate(checkout, tmp_path, "libvirt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / "COMMIT").read_text() == f"{head}\n"
+    with (checkout / "Vagrantfile").open("a") as file:
+        file.write("# changed\n")
+    assert validate(checkout, tmp_path, "libvirt").returncode == 0
+    assert (checkout / "COMMIT").read_text() == f"{head}-dirty\n"
+
+
 @pytest.mark.parametrize(("provider", "setting"), [("libvirt", "lv.cpus"), ("virtualbox", "vb.cpus")])
 def test_a_wrong_setting_would_be_noticed(tmp_path: Path, provider: str, setting: str) -> None:
     text = (PROJECT / "Vagrantfile").read_text()

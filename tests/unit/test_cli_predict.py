@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from gse_command import Gse, assert_refused
 from synthetic_runs import healthy, store
 
+import testbed.cli.predict
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
-from testbed.fluid.validation import CASES, WITHIN
+from testbed.fluid.validation import BANDS, CASES, WITHIN
+from testbed.model.scenario import Scenario
 
 SMALL = ("--set", "fabric.leaves=2", "--set", "fabric.spines=2", "--set", "workload.size_bytes=256K")
 RING = next(case for case in CASES if case.name == "ring_gse1")
@@ -127,3 +131,43 @@ def test_predictions_beside_stored_runs(gse: Gse, tmp_path: Path) -> None:
     answer = gse(*command, "--write", str(page))
     assert answer.status == int(abs(off) > WITHIN)
     assert f"{off:+.1%}" in page.read_text() and "| ring, 4x4x4 | gse1 | 1 |" in page.read_text()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stand in for all runs; what would have been run, each time."""
+    names: list[list[str]] = []
+
+    def run_missing(scenarios: Sequence[Scenario], args: Namespace) -> list[object]:
+        assert args.write is None or not args.write.exists()
+        names.append([scenario.name for scenario in scenarios])
+        return []
+
+    monkeypatch.setattr(testbed.cli.predict, "_run_missing", run_missing)
+    return names
+
+
+def test_what_was_not_asked_for_is_not_run(gse: Gse, tmp_path: Path, asked: list[list[str]]) -> None:
+    command = ("predict", "validate", "--results", str(tmp_path), "--reference", "none", "--only")
+    band = BANDS[0].name
+    assert gse(*command, "ring_gse1", "--full").status == 0
+    assert gse(*command, f"ring_gse1,{band}", "--full").status == 0
+    assert_refused(gse(*command, band), f"--only: no such case; got {band}, expected ring_ecmp, ")
+    assert asked == [["validation_ring_gse1"], ["validation_ring_gse1", band]]
+
+
+def test_tables_that_cannot_be_written_are_refused_before_anything_runs(
+    gse: Gse, tmp_path: Path, asked: list[list[str]]
+) -> None:
+    command = ("predict", "validate", "--results", str(tmp_path), "--reference", "none", "--only", "ring_gse1")
+    what = "cannot write the tables"
+    assert_refused(gse(*command, "--write", str(tmp_path)), f"{tmp_path}: {what}; got a folder, expected a file's name")
+    (tmp_path / "file").touch()
+    for name, why in (("no/page.md", "No such file or directory"), ("file/page.md", "Not a directory")):
+        assert_refused(gse(*command, "--write", str(tmp_path / name)), f"{name}: {what}; got {why}")
+    answer = gse(*command[:-1], "nothing", "--write", str(tmp_path / "no/page.md"))
+    assert_refused(answer, what, "no such case; got nothing")
+    assert asked == []
+    assert gse(*command, "--write", str(tmp_path / "page.md")).status == 0
+    assert asked == [["validation_ring_gse1"]]  # and until then there was no such file
+    assert "| ring, 4x4x4 | gse1 | 1 |" in (tmp_path / "page.md").read_text()

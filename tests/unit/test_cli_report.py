@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,35 @@ def test_a_sweeps_tables_come_too(gse: Gse, results: Path) -> None:
     assert len([row for row in rows[1:] if row and row[1] == "gse2-n2n"]) == 6
 
 
+def made_suspect(run: Path) -> None:
+    """Give a stored run the verdict of a check that there is no more."""
+    where = run / "summary.json"
+    changes = {"verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]}
+    where.write_text(json.dumps({**json.loads(where.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", ["runs", "sweep"])
+@pytest.mark.parametrize("command", ["table", "report"])
+def test_runs_and_sweeps_are_judged_anew_when_asked(
+    gse: Gse, results: Path, tmp_path: Path, command: str, kind: str
+) -> None:
+    shutil.copytree(results / kind, tmp_path / kind)
+    scenario = tmp_path / kind / "synthetic"
+    for run in scenario.glob("2*"):
+        made_suspect(run)
+    where = scenario if kind == "runs" else next((scenario / "sweeps").iterdir())
+    out = tmp_path / "page.html"
+
+    def said(*options: str) -> str:
+        answer = gse(command, str(where), *options, *(("--out", str(out)) if command == "report" else ()))
+        assert answer.status == 0, answer
+        return out.read_text() if command == "report" else " ".join(answer.out.split())
+
+    assert "a check of long ago" in (as_stored := said()) and "made anew" not in as_stored
+    assert "made anew by gse-testbed" in (anew := said("--judge-anew")) and "a check of long ago" not in anew
+    assert all("long ago" in (run / "summary.json").read_text() for run in scenario.glob("2*")), "nothing is stored"
+
+
 def test_who_plots_a_sweeps_folder_is_told_what_draws_it(gse: Gse, results: Path) -> None:
     folder = str(sweep_of(results))
     assert_refused(gse("plot", folder), f"{folder}: a sweep is no folder of runs; got sweep.json", "gse sweep --again")
@@ -125,6 +155,17 @@ def test_other_formats_and_widths_are_refused(gse: Gse, results: Path, option: t
     answer = gse("plot", str(results / "runs" / "synthetic"), *option)
     assert answer.status == 2
     assert f"argument {option[0]}: got '{option[1]}', expected" in answer.err
+
+
+def test_figures_are_without_a_heading_when_asked(gse: Gse, results: Path, tmp_path: Path) -> None:
+    command = ("plot", str(results / "runs" / "synthetic"), "--format", "svg", "--out")
+    for folder, option in (("headed", ()), ("bare", ("--no-heading",))):
+        assert gse(*command, str(tmp_path / folder), *option).status == 0
+    for path in (tmp_path / "headed").glob("*.svg"):
+        assert "leaves x spines" in path.read_text()
+        assert "leaves x spines" not in (tmp_path / "bare" / path.name).read_text()
+    for path in (tmp_path / "headed").glob("*.json"):
+        assert (tmp_path / "bare" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_pdf_of_the_same_runs_is_the_same(gse: Gse, results: Path, tmp_path: Path) -> None:

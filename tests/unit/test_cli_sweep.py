@@ -18,6 +18,8 @@ import testbed.cli.run
 import testbed.cli.sweep
 from testbed.cli.sweep import announcement, estimated_s
 from testbed.model.estimate import run_duration_s
+from testbed.results.sweeps import StoredSweep
+from testbed.runs.campaign import Outcome
 
 NAME = "allreduce_ring"
 OVER = "gsp.container_bytes=9K,18K,36K"
@@ -106,6 +108,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
             ["--resume: a stored sweep is what it is; got SCENARIO, expected --resume DIR alone"],
         ),
         (["--resume", "x"], ["x/sweep.json: "]),
+        (
+            ["--resume", "x", "--judge-anew"],
+            ["--judge-anew: no stored sweep to judge; got a sweep that runs, expected --again DIR beside it"],
+        ),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
@@ -166,7 +172,54 @@ def test_a_stored_sweep_is_drawn_for_papers(gse: Gse, tmp_path: Path) -> None:
     answer = gse("sweep", "--again", str(stored.path), "--format", "pdf", "--width", "8cm")
     assert answer.status == 0
     assert {path.name for path in stored.path.glob("curves.*")} == {"curves.pdf", "curves.json"}
+    said = [json.loads((stored.path / "curves.json").read_text())]
+    for option in ((), ("--no-heading",)):
+        assert gse("sweep", "--again", str(stored.path), "--format", "svg", *option).status == 0
+        said.append(json.loads((stored.path / "curves.json").read_text()))
+        assert ("leaves x spines" in (stored.path / "curves.svg").read_text()) == (option == ())
+    assert said[0] == said[1] == said[2] and "leaves x spines" in said[0]["caption"]
     assert "argument --width: got '8', expected" in gse("sweep", "--again", str(stored.path), "--width", "8").err
+
+
+def test_a_stored_sweep_is_judged_anew_when_asked(gse: Gse, tmp_path: Path) -> None:
+    stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
+    for one in stored.runs:
+        where = stored.runs_dir / str(one.name) / "summary.json"
+        old = {"verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]}
+        where.write_text(json.dumps({**json.loads(where.read_text()), **old}))
+    command = ("sweep", "--again", str(stored.path), "--json")
+    assert json.loads(gse(*command).out)["verdicts"] == {"SUSPECT": 2}
+    anew = gse(*command, "--judge-anew")
+    assert json.loads(anew.out)["verdicts"] == {"VALID": 2}
+    assert "made anew by gse-testbed" in " ".join(anew.err.split())
+    assert "made anew by gse-testbed" in json.loads((stored.path / "curves.json").read_text())["caption"]
+
+
+def test_a_sweep_is_held_while_its_runs_are_made(
+    gse: Gse, tmp_path: Path, machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    class Held:
+        """Stands in for the campaign: tells whether the sweep is held when runs begin."""
+
+        def __init__(self, stored: StoredSweep, *_others: object, **_more: object) -> None:
+            self.stored = stored
+
+        def run(self) -> Iterator[Outcome]:
+            refused.append(gse("sweep", "--resume", str(self.stored.path)))
+            return iter(())
+
+    monkeypatch.setattr(testbed.cli.sweep, "SweepCampaign", Held)
+    monkeypatch.setattr(testbed.cli.sweep, "prepare_fabric", lambda _schemes: None)
+    command = ("sweep", NAME, "--over", "fabric.spines=2,4", "--seeds", "1,", "--results", str(tmp_path))
+    assert gse(*command).status == 0
+    (folder,) = (tmp_path / NAME / "sweeps").iterdir()
+    assert gse("sweep", "--resume", str(folder)).status == 0
+    assert len(refused) == 2
+    for answer in refused:
+        assert_refused(answer, f"{folder}: its runs are being made already; got ", "expected one at a time")
+    assert {path.name for path in folder.iterdir()} == {"sweep.json"}
 
 
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:

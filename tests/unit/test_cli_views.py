@@ -176,6 +176,10 @@ def test_stored_runs_are_judged_anew_when_asked(gse: Gse, stored: Path, tmp_path
     assert (as_stored.status, anew.status) == (0, 0)
     assert "a check of long ago" in as_stored.out
     assert "SUSPECT" not in anew.out
+    assert "made anew by gse-testbed" in " ".join(anew.out.split())
+    assert "made anew" not in as_stored.out
+    caption = json.loads((tmp_path / "figures" / "completion.json").read_text())["caption"]
+    assert "Numbers and verdicts made anew by gse-testbed" in caption
     assert json.loads((spoilt / "summary.json").read_text())["checks"] == ["old"]  # nothing is stored
 
 

@@ -110,7 +110,7 @@ def sweep(tmp_path: Path) -> dict[str, Any]:
     made = stored_sweep(tmp_path, sweep_over())
     drawn = curves(sweep_results(made))
     assert drawn is not None
-    (lines,) = report([], [made], allow_invalid=True).sections[0].lines
+    (lines,) = report([], [sweep_results(made)], allow_invalid=True).sections[0].lines
     return {
         "paper": of_paper(*drawn),
         "page": {

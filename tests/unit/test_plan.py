@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def test_a_seed_gives_a_ring_the_flows_it_always_gave(path: Path) -> None:
     assert sum(flow.demand_bytes for pair in made.flows for flow in pair) == sum(
         row.bytes_received or 0 for row in run.tables.flows
     )
+
+
+def test_a_plan_is_read_as_it_was_written_whatever_is_beside_it(tmp_path: Path) -> None:
+    made, path = plan(seed=7, kind="permutation", mice_interval_ms=100.0), tmp_path / "plan.json"
+    made.write(path, {"program": {"argv": ["true"]}})
+    assert Plan.read(path) == made
+    assert json.loads(path.read_text()) == {**made.to_json(), "program": {"argv": ["true"]}}
 
 
 @pytest.mark.parametrize("kind", ["all_to_all", "incast", "permutation"])

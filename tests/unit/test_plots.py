@@ -17,6 +17,7 @@ from testbed.results.store import Run, load
 from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.comparison import compare
 from testbed.views.fault_lines import lines_of
+from testbed.views.paper import CM, HEADING_LINE_CM, without_heading
 from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline
 from testbed.views.report.figures import line_figures
 from testbed.views.tables import scheme_grid
@@ -51,6 +52,10 @@ def width_of_png(path: Path) -> int:
     return int(struct.unpack(">I", data[16:20])[0])
 
 
+def height_of_png(path: Path) -> int:
+    return int(struct.unpack(">I", path.read_bytes()[20:24])[0])
+
+
 def test_every_figure_is_drawn_at_paper_size(tmp_path: Path) -> None:
     paths = draw_all(three_seeds(tmp_path), tmp_path / "figures", allow_invalid=False)
     assert sorted(path.name for path in paths) == EVERYTHING
@@ -65,6 +70,33 @@ def test_the_same_runs_make_the_same_bytes(tmp_path: Path) -> None:
         draw_all(runs, tmp_path / folder, allow_invalid=False)
     for name in EVERYTHING:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_the_heading_can_be_left_out_and_is_in_the_file_beside(tmp_path: Path) -> None:
+    runs = three_seeds(tmp_path)
+    for folder in ("headed", "bare"):
+        draw_all(runs, tmp_path / folder, allow_invalid=False, heading=folder == "headed")
+    for path in (tmp_path / "headed").glob("*.png"):
+        other = tmp_path / "bare" / path.name
+        assert width_of_png(other) == width_of_png(path)
+        assert height_of_png(other) < height_of_png(path)
+        sidecar = path.with_suffix(".json").read_text()
+        assert other.with_suffix(".json").read_text() == sidecar and "leaves x spines" in json.loads(sidecar)["caption"]
+        svg = path.with_suffix(".svg").read_text()  # texts are comments beside their outlines
+        assert "leaves x spines" in svg and "leaves x spines" not in other.with_suffix(".svg").read_text()
+
+
+def test_without_its_heading_a_figure_is_as_much_lower(tmp_path: Path) -> None:
+    (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
+    drawn = completion(comparison, 8.0)
+    assert drawn is not None
+    figure, _caption = drawn
+    lines, height = figure.get_suptitle().count("\n") + 1, figure.get_figheight()
+    assert lines > 1
+    for _ in range(2):  # there is nothing to take off the second time
+        without_heading(figure)
+        assert (figure.get_suptitle(), figure.texts) == ("", [])
+        assert figure.get_figheight() == pytest.approx(height - lines * HEADING_LINE_CM * CM)
 
 
 def test_a_figure_says_from_what_it_was_made(tmp_path: Path) -> None:

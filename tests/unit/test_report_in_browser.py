@@ -18,6 +18,7 @@ import pytest
 from testbed.results.store import Run
 from testbed.views.report.document import report
 from testbed.views.report.page import page as html_page
+from testbed.views.sweep import sweep_results
 from tests.unit.synthetic_runs import healthy, scenario_of
 from tests.unit.synthetic_sweeps import stored_sweep, sweep_over
 from tests.unit.test_plots import FAULTS, with_faults
@@ -64,11 +65,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs = stored(folder / "runs", *records)
     reports = {
         "faults": report(runs, [], allow_invalid=True),
-        "sweep": report([], [stored_sweep(folder / "sweep", sweep_over())], allow_invalid=True),
+        "sweep": report([], [sweep_results(stored_sweep(folder / "sweep", sweep_over()))], allow_invalid=True),
         "reference": report(_reference(), [], allow_invalid=False),
         "cross-traffic": report(cross_traffic(folder / "cross"), [], allow_invalid=True),
         "training": report(training(folder / "training"), [], allow_invalid=True),
-        "training-sweep": report([], [training_sweep(folder / "training-sweep")], allow_invalid=True),
+        "training-sweep": report([], [sweep_results(training_sweep(folder / "training-sweep"))], allow_invalid=True),
     }
     paths = {name: folder / f"{name}.html" for name in reports}
     for name, made in reports.items():

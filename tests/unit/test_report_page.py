@@ -23,6 +23,7 @@ from testbed.views.report.figures import QUANTITIES, bar_figures
 from testbed.views.report.markup import document_text, element, json_for_script, preformatted
 from testbed.views.report.page import page
 from testbed.views.report.svg import LEVELS, level
+from testbed.views.sweep import sweep_results
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.synthetic_sweeps import stored_sweep, sweep_over
 from tests.unit.test_plots import FAULTS, with_faults
@@ -205,7 +206,7 @@ def test_several_questions_have_a_section_each(tmp_path: Path) -> None:
 
 
 def test_a_sweep_has_its_figure_with_every_run_and_its_tables(tmp_path: Path) -> None:
-    made = report([], [stored_sweep(tmp_path, sweep_over())], allow_invalid=False)
+    made = report([], [sweep_results(stored_sweep(tmp_path, sweep_over()))], allow_invalid=False)
     text = page(made)
     (chart,) = charts_of(text)
     assert chart["x_log"] and [tick["text"] for tick in chart["ticks"]] == ["16", "32", "256"]

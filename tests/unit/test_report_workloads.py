@@ -131,7 +131,7 @@ def test_a_report_says_what_probes_pass(tmp_path: Path) -> None:
 
 
 def test_a_report_of_a_training_sweep_has_shares_times_and_speeds(tmp_path: Path) -> None:
-    made = report([], [training_sweep(tmp_path)], allow_invalid=True)
+    made = report([], [sweep_results(training_sweep(tmp_path))], allow_invalid=True)
     (section,) = made.sections
     (lines,) = section.lines
     labels = [panel.y_label for panel in lines.panels]
@@ -152,7 +152,7 @@ def test_a_report_of_a_training_sweep_has_shares_times_and_speeds(tmp_path: Path
 
 def test_medians_of_many_runs_have_their_interval_on_pages_too(tmp_path: Path) -> None:
     sweep = stored_sweep(tmp_path, sweep_over(values=("16K", "32K"), seeds=range(1, 7)))
-    (lines,) = report([], [sweep], allow_invalid=True).sections[0].lines
+    (lines,) = report([], [sweep_results(sweep)], allow_invalid=True).sections[0].lines
     group = sweep_results(sweep).groups[0]
     reach = group.interval("efficiency")
     series = lines.panels[0].series[0]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.results.store import Run
-from testbed.results.sweeps import StoredSweep
 from testbed.views.cells import Grid
-from testbed.views.comparison import VERDICTS, Comparison, Entry, commits_text, compare, describe, left_out_text
+from testbed.views.comparison import VERDICTS, Comparison, Entry, code_texts, compare, describe, left_out_text
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
 from testbed.views.report.figures import bar_figures, line_figures, without_figure
@@ -21,7 +20,7 @@ from testbed.views.report.settings import (
     sweep_reproduction,
 )
 from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
-from testbed.views.sweep import SweepResults, sweep_results
+from testbed.views.sweep import SweepResults
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import run_grid, scheme_grid
 from testbed.views.words import spread_text
@@ -66,12 +65,12 @@ class Report:
         return ", ".join(dict.fromkeys(section.name for section in self.sections))
 
 
-def report(runs: Sequence[Run], sweeps: Sequence[StoredSweep], *, allow_invalid: bool) -> Report:
-    """Return the report of stored runs and sweeps. Raises ResultsError when one cannot be used."""
+def report(runs: Sequence[Run], sweeps: Sequence[SweepResults], *, allow_invalid: bool) -> Report:
+    """Return the report of stored runs and of sweeps with theirs. Raises ResultsError when one cannot be used."""
     compared = compare(runs, allow_invalid=allow_invalid) if runs else ()
     complete = compare(runs, allow_invalid=True) if runs else ()
     questions = [_question(used, all_runs) for used, all_runs in zip(compared, complete, strict=True)]
-    return Report((*questions, *(_sweep(sweep_results(stored)) for stored in sweeps)))
+    return Report((*questions, *map(_sweep, sweeps)))
 
 
 def _question(comparison: Comparison, complete: Comparison) -> Section:
@@ -114,7 +113,7 @@ def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:
     if not comparison.entries:
         return ["There is no usable run: every one is INVALID. The reasons are below."]
     said = [sentence for scheme in comparison.schemes if (sentence := _scheme_sentence(comparison, bars, scheme))]
-    said += [_sentence(text) for text in (commits_text(comparison.entries), left_out_text(comparison)) if text]
+    said += [_sentence(text) for text in (*code_texts(comparison.entries), left_out_text(comparison)) if text]
     return said
 
 
