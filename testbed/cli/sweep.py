@@ -6,6 +6,7 @@ examples:
   sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
+  sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --repeat-disturbed 1
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --judge-anew
 
@@ -13,7 +14,8 @@ Any field that --set can set. Every point is checked before the first run. Runs 
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
 (docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
-missing; it is refused while another process makes them. Exit status as of 'gse run'; --fail-on is about all runs of the
+missing; with --repeat-disturbed it also makes runs again that others disturbed, e.g. when the machine has become quiet.
+It is refused while another process makes them. Exit status as of 'gse run'; --fail-on is about all runs of the
 sweep, with --again too.
 """
 
@@ -79,7 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fail_on(parser)
     add_results(parser)
     parser.add_argument(
-        "--resume", metavar="DIR", type=Path, help="make the runs a stored sweep has not, and no others"
+        "--resume",
+        metavar="DIR",
+        type=Path,
+        help="make the runs a stored sweep has not; with --repeat-disturbed also those that were disturbed, again",
     )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
     add_judge_anew(parser)
@@ -162,7 +167,7 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep")
 
 
 def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
-    """Do the same for the runs that a stored sweep has not yet, beside those it has.
+    """Do the same for the runs a stored sweep has not yet, and again for those that others disturbed, if wanted.
 
     Raises MachineError; ResultsError where another process is making them.
     """
@@ -170,7 +175,7 @@ def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, lis
         stored = load_sweep(path)  # as it is now: until now another process may have been at it
         args.results = stored.runs_dir.parent
         machine = _prepared(stored.sweep, args.results, "sweep")
-        return _make(nullcontext(stored), stored.sweep, args, machine, stored.pending)
+        return _make(nullcontext(stored), stored.sweep, args, machine, stored.to_make(args.repeat_disturbed))
 
 
 @contextmanager
@@ -198,12 +203,12 @@ def _make(
     sweep: Sweep,
     args: argparse.Namespace,
     machine: Machine,
-    pending: Sequence[int] | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> tuple[StoredSweep, list[Outcome]]:
-    """Say how long it will take and make the runs, all of them or those that are ``pending``."""
+    """Say how long it will take and make the runs, all of them or those that are ``chosen``."""
     estimates_s = estimated_s(sweep)
-    if pending is not None:
-        estimates_s = [estimates_s[index] for index in pending]
+    if chosen is not None:
+        estimates_s = [estimates_s[index] for index in chosen]
     print(announcement(sweep, sum(estimates_s), len(estimates_s)), file=sys.stderr)
     outcomes = []
     with interruptible(), CampaignProgress(estimates_s) as progress, begun as stored:
@@ -244,7 +249,7 @@ def announcement(sweep: Sweep, duration_s: float, runs: int) -> str:
 
 
 def _of(runs: int, all_runs: int) -> str:
-    return f"{all_runs} runs" if runs == all_runs else f"{runs} of {all_runs} runs are missing"
+    return f"{all_runs} runs" if runs == all_runs else f"{runs} of {all_runs} runs are to be made"
 
 
 def show(stored: StoredSweep, args: argparse.Namespace) -> SweepResults:

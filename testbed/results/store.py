@@ -160,6 +160,16 @@ class RunDirectory:
         return target
 
 
+def put_aside(path: Path) -> Path:
+    """Keep a finished run, which is to be made again, as ``<run>.disturbed``; return its path. Raises ResultsError."""
+    target = path.with_name(path.name + DISTURBED)
+    summary = read_json(path / "summary.json")
+    write_json(path / "summary.json", {**summary, "run_dir": str(target)})
+    with os_errors("cannot rename the run directory", path):
+        path.rename(target)
+    return target
+
+
 def take_back(path: Path) -> Path:
     """Make a run that was set aside one that counts, for it will not be made again; return its path."""
     target = path.with_name(path.name.removesuffix(DISTURBED))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from testbed.errors import Problem, ResultsError, ScenarioError
+from testbed.fidelity.verdict import OUTSIDE
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
 from testbed.results.files import give_to_caller
@@ -75,8 +76,31 @@ class StoredSweep:
         """How many runs were made, finished or failed."""
         return sum(run.name is not None for run in self.runs)
 
-    def with_run(self, index: int, name: str, error: str | None) -> StoredSweep:
-        """Return the sweep once run ``index`` was made."""
+    def to_make(self, repeats: int = 0) -> tuple[int, ...]:
+        """Return which runs are to be made: the ``pending``, then again those whose verdicts name what others did.
+
+        Of the latter those that were not made again ``repeats`` times. Raises ResultsError where a run cannot be read.
+        """
+        if not repeats:
+            return self.pending
+        again = (index for index in range(len(self.runs)) if self._was_disturbed(index, repeats))
+        return (*self.pending, *again)
+
+    def _was_disturbed(self, index: int, repeats: int) -> bool:
+        one = self.runs[index]
+        if one.name is None or one.error is not None:
+            return False
+        checks = read_json(self.runs_dir / one.name / "summary.json").get("checks", {})
+        return bool(OUTSIDE.intersection(checks)) and len(self.earlier_tries(index)) < repeats
+
+    def earlier_tries(self, index: int) -> tuple[str, ...]:
+        """Return the folders of a run's tries that were disturbed and set aside. Raises ResultsError."""
+        name = self.runs[index].name
+        assert name is not None, "a run that was made"
+        return tuple(read_json(self.runs_dir / name / "manifest.json").get("earlier_tries", ()))
+
+    def with_run(self, index: int, name: str | None, error: str | None) -> StoredSweep:
+        """Return the sweep once run ``index`` was made; without a ``name`` it is yet to be."""
         made = StoredRun(self.runs[index].run, name, error)
         return replace(self, runs=(*self.runs[:index], made, *self.runs[index + 1 :]))
 

@@ -138,21 +138,25 @@ class Campaign:
         for plan in self.plans():
             yield self.run_one(plan)
 
-    def run_one(self, plan: RunPlan) -> Outcome:
-        """Execute one run, again where others disturbed it. Raises ResultsError when nothing can be stored."""
-        set_aside: list[dict[str, Any]] = []
+    def run_one(self, plan: RunPlan, earlier: Sequence[dict[str, Any]] = ()) -> Outcome:
+        """Execute one run, again where others disturbed it. Raises ResultsError when nothing can be stored.
+
+        ``earlier``: summaries of tries that were disturbed before, and set aside.
+        """
+        set_aside = list(earlier)
         while True:
+            if set_aside:
+                try:
+                    self._await_quiet()
+                except BaseException:  # interrupted: there will be no other try, so this one counts
+                    path = take_back(Path(set_aside[-1]["run_dir"]))
+                    self._tell("warning", message=f"not made again: the disturbed run counts, {path}")
+                    raise
             outcome = self._try(plan, set_aside)
             if outcome.is_final:
                 return replace(outcome, set_aside=tuple(set_aside))
             assert outcome.summary is not None
             set_aside.append(outcome.summary)
-            try:
-                self._await_quiet()
-            except BaseException:  # interrupted: there will be no other try, so this one counts
-                path = take_back(outcome.run_dir)
-                self._tell("warning", message=f"not made again: the disturbed run counts, {path}")
-                raise
 
     def _await_quiet(self) -> None:
         self._tell("warning", message=f"waiting until nobody else uses the machine, {QUIET_LONGEST_S:g} s at most")
@@ -185,7 +189,7 @@ class Campaign:
             directory.write_json("manifest.json", manifest)
             if failure is None:
                 summary = self.summarise(load(directory.path))
-                is_final = len(earlier) == self.repeats or not OUTSIDE.intersection(summary["checks"])
+                is_final = len(earlier) >= self.repeats or not OUTSIDE.intersection(summary["checks"])
                 summary["run_dir"] = str(directory.final_path if is_final else directory.disturbed_path)
                 directory.write_json("summary.json", summary)
         except InputError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import ResultsError
+from testbed.results.store import put_aside, read_json
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.campaign import Campaign, OnEvent, Outcome, RunPlan
 from testbed.system.machine import Machine
@@ -25,12 +26,12 @@ class SweepCampaign:
     repeats: int = 0  # as a campaign's
 
     def run(self) -> Iterator[Outcome]:
-        """Execute every run that is to be made yet, in order, and yield its outcome; a failed one stops no others.
+        """Execute every run that is to be made, in order, and yield its outcome; a failed one stops no others.
 
         One that asks for a change first (exit status 2, e.g. the disk is full) does: the next would fail alike. However
         this ends, ``sweep.json`` says what was done. Raises ResultsError when nothing can be stored.
         """
-        finished, pending = False, self.stored.pending
+        finished, pending = False, self.stored.to_make(self.repeats)
         self.stored = replace(self.stored, status="running")
         try:
             for index in pending:
@@ -59,7 +60,26 @@ class SweepCampaign:
         campaign = Campaign(
             sweep.points[run.point], self.results_dir, self.machine, on_event=on_event, repeats=self.repeats
         )
-        return campaign.run_one(RunPlan(run.scheme, run.seed))
+        plan, earlier = RunPlan(run.scheme, run.seed), self.stored.runs[index]
+        if earlier.name is None or earlier.error is not None:
+            return campaign.run_one(plan)
+        try:
+            return campaign.run_one(plan, self._set_aside(index, earlier.name))
+        except BaseException:  # interrupted: the earlier try counts where it was taken back, else none does
+            taken_back = (self.stored.runs_dir / earlier.name).exists()
+            self.stored = self.stored.with_run(index, earlier.name if taken_back else None, None)
+            raise
+
+    def _set_aside(self, index: int, name: str) -> tuple[dict[str, Any], ...]:
+        """Set a finished run aside that is to be made again; return the summaries of it and of tries before it.
+
+        The sweep forgets it first: whatever happens then, it is one that is to be made.
+        """
+        runs_dir, before = self.stored.runs_dir, self.stored.earlier_tries(index)
+        self.stored = self.stored.with_run(index, None, None)
+        self.stored.write()
+        folders = (*(runs_dir / one for one in before), put_aside(runs_dir / name))
+        return tuple(read_json(folder / "summary.json") for folder in folders)
 
     def _note(self, index: int, run_dir: str, error: str | None) -> None:
         self.stored = self.stored.with_run(index, Path(run_dir).name, error)

@@ -147,7 +147,7 @@ def test_what_is_going_to_happen_is_said_with_the_time_it_takes() -> None:
     assert estimates_s == [run_duration_s(sweep.points[run.point], run.scheme) for run in sweep.order()]
     said = announcement(sweep, 187.0, 6)
     assert said == "sweep over fabric.spines: 3 values x 2 schemes x 1 seed, 6 runs, about 3 min 07 s"
-    assert announcement(sweep, 30.0, 1).endswith("1 seed, 1 of 6 runs are missing, about 30 s")
+    assert announcement(sweep, 30.0, 1).endswith("1 seed, 1 of 6 runs are to be made, about 30 s")
 
 
 def test_a_scenario_may_have_a_sweep_of_its_own(gse: Gse, folder: Path, machine: None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from synthetic_sweeps import NOW_UTC, stored_sweep, sweep_over, with_agents
 import testbed.runs.sweep
 from testbed.errors import InputError, ResultsError
 from testbed.model.scenario import Scenario
+from testbed.results.store import take_back
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome, RunPlan
 from testbed.runs.sweep import SweepCampaign
@@ -37,7 +38,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
         on_event: Callable[[dict[str, Any]], None]
         repeats: int
 
-        def run_one(self, plan: RunPlan) -> Outcome:
+        def run_one(self, plan: RunPlan, earlier: Sequence[dict[str, Any]] = ()) -> Outcome:
+            TRIES[len(asked)] = [Path(one["run_dir"]).name for one in earlier]
             number = len(asked)
             asked.append((self.scenario.gsp.container_bytes, plan.scheme, plan.seed))
             self.on_event({"event": "run", "scheme": plan.scheme, "seed": plan.seed, "run_dir": "x.partial"})
@@ -58,6 +60,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
 
 
 FATES: dict[int, str | BaseException] = {}
+TRIES: dict[int, list[str]] = {}  # of run number n: what was set aside before
 
 
 def campaign(tmp_path: Path, events: list[dict[str, Any]] | None = None) -> SweepCampaign:
@@ -138,6 +141,77 @@ def test_a_killed_sweep_goes_on_with_the_run_it_was_in(tmp_path: Path, made: lis
     for _ in range(3):
         next(runs)
     assert load_sweep(one.stored.path).pending == tuple(range(3, 12))
+
+
+def finished_with(
+    tmp_path: Path, checks: dict[int, list[str]], tries: dict[int, list[str]] | None = None
+) -> StoredSweep:
+    """Return a sweep with all runs made, whose verdicts say so."""
+    one = campaign(tmp_path)
+    list(one.run())
+    for number in range(12):
+        folder = tmp_path / "synthetic" / f"run{number}"
+        folder.mkdir()
+        (folder / "summary.json").write_text(
+            json.dumps({"checks": checks.get(number, []), "run_dir": str(folder), "mark": number})
+        )
+        (folder / "manifest.json").write_text(json.dumps({"earlier_tries": (tries or {}).get(number, [])}))
+    return load_sweep(one.stored.path)
+
+
+def test_runs_that_others_disturbed_are_made_again_when_asked(tmp_path: Path, made: list[Any]) -> None:
+    stored = finished_with(tmp_path, {3: ["steal"], 5: ["sender_lateness"], 7: ["foreign_load", "agents"]})
+    assert stored.to_make() == ()
+    assert stored.to_make(1) == (3, 7)
+    again = SweepCampaign(stored, tmp_path, GOOD, repeats=1)
+    assert len(list(again.run())) == 2
+    order = [(stored.sweep.values[run.point], run.scheme, run.seed) for run in stored.sweep.order()]
+    assert made[12:] == [order[3], order[7]]
+    assert (TRIES[12], TRIES[13]) == (["run3.disturbed"], ["run7.disturbed"])
+    found = load_sweep(stored.path)
+    assert [one.name for one in found.runs] == [{3: "run12", 7: "run13"}.get(n, f"run{n}") for n in range(12)]
+    kept = tmp_path / "synthetic" / "run3.disturbed"
+    assert json.loads((kept / "summary.json").read_text())["run_dir"] == str(kept)
+    assert not (tmp_path / "synthetic" / "run3").exists()
+
+
+def test_a_run_without_tries_left_is_not_made_again(tmp_path: Path, made: list[Any]) -> None:
+    before = tmp_path / "synthetic" / "run0a.disturbed"
+    stored = finished_with(tmp_path, {3: ["steal"]}, {3: [before.name]})
+    before.mkdir()
+    (before / "summary.json").write_text(json.dumps({"run_dir": str(before)}))
+    assert stored.to_make(1) == ()
+    assert stored.to_make(2) == (3,)
+    list(SweepCampaign(stored, tmp_path, GOOD, repeats=2).run())
+    assert TRIES[12] == ["run0a.disturbed", "run3.disturbed"]
+
+
+def test_a_run_interrupted_while_made_again_is_yet_to_be_made(tmp_path: Path, made: list[Any]) -> None:
+    stored = finished_with(tmp_path, {3: ["steal"], 7: ["steal"]})
+    FATES[12] = KeyboardInterrupt("interrupted by SIGINT")
+    with pytest.raises(KeyboardInterrupt):
+        list(SweepCampaign(stored, tmp_path, GOOD, repeats=1).run())
+    found = load_sweep(stored.path)
+    assert (found.runs[3].name, found.runs[7].name) == (None, "run7")
+    assert (found.pending, found.to_make(1)) == ((3,), (3, 7))
+
+
+def test_a_run_that_was_taken_back_while_waiting_counts(
+    tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = finished_with(tmp_path, {3: ["steal"]})
+
+    def interrupted_while_waiting(plan: RunPlan, earlier: Sequence[dict[str, Any]]) -> Outcome:
+        take_back(Path(earlier[-1]["run_dir"]))
+        raise KeyboardInterrupt
+
+    one = SweepCampaign(stored, tmp_path, GOOD, repeats=1)
+    monkeypatch.setattr(testbed.runs.sweep.Campaign, "run_one", lambda _self, *args: interrupted_while_waiting(*args))
+    with pytest.raises(KeyboardInterrupt):
+        list(one.run())
+    found = load_sweep(stored.path)
+    assert found.runs[3].name == "run3"
+    assert json.loads((tmp_path / "synthetic" / "run3" / "summary.json").read_text())["mark"] == 3
 
 
 def test_what_was_done_is_known_while_it_goes_on(tmp_path: Path, made: list[Any]) -> None:
