@@ -72,6 +72,7 @@ class SourceQueue:
             self._heard_s = now_s
             if now_s - self._empty_since_s > self._age_s / 2:
                 self._ahead_bytes = 0  # the destination does not grant it ahead any more
+                self._turn_s, self._granted_s = 0.0, now_s  # nothing was wanted: that was no wait for a turn
             self.head_bytes = len(frame)
         self._frames.append((frame, now_s))
         self.demand += len(frame)
@@ -134,11 +135,13 @@ class SourceQueue:
     def _one_of_many(self) -> bool:
         """Return whether the destination will soon grant what the frame in front needs, unasked.
 
-        A port that grants little more than a frame ahead, and seldom, has many queues. It has been told of the frame
-        that used that up, will grant the same again, and not sooner if asked. One with few queues is asked for more.
+        A port that grants little more than a frame ahead, and seldom, has many queues. Told of frames that used up half
+        of that, it will grant the same again, and not sooner if asked. One with few queues is asked for more.
         """
-        head = self.head_bytes
-        return head <= self._ahead_bytes < 2 * head and self._turn_s > self._request_retry_s / 2
+        head, ahead = self.head_bytes, self._ahead_bytes
+        if not head <= ahead < 2 * head or self._turn_s <= self._request_retry_s / 2:
+            return False
+        return 2 * (self._told + ahead - self.grant) >= ahead  # else it has been told too little (``GrantScheduler``)
 
     def asked(self, now_s: float) -> None:
         """A request with the present demand leaves now."""

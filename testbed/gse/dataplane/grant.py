@@ -166,6 +166,11 @@ class GrantScheduler:
         queue = self._queues.get(key)
         return None if queue is None or not queue.grant else Issued(key, queue.epoch, wrap(queue.grant), True)
 
+    def will_grant(self, key: QueueKey) -> bool:
+        """Return whether a queue waits for its turn to be granted more."""
+        queue = self._queues.get(key)
+        return queue is not None and queue.waiting
+
     # -- what is granted --------------------------------------------------------------------------------------
 
     def issue(self, now_s: float, *, early: bool = False) -> list[Issued]:
@@ -230,7 +235,7 @@ class GrantScheduler:
         """Return the grant a queue gets on its turn: a quantum, or all it needs; 0 when its window has no room."""
         need = queue.demand + queue.ahead - queue.grant
         if need <= 0 or (queue.demand <= queue.grant and need * 2 < queue.ahead):
-            return 0  # credit is left: no frame for a few bytes
+            return 0  # credit is left: no frame for a few bytes; ``SourceQueue`` counts on the rule
         amount = min(need, self._quantum_bytes)
         window = self._window(self._window_bytes, self.reach.get(queue.leaf, 1.0))
         return amount if queue.outstanding + queue.parked + amount <= window else 0

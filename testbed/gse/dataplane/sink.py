@@ -117,7 +117,9 @@ class SinkSide:
             self._report(key, inbound, inbound.behind(message.psn), final=False, now_s=now_s)
         if unfulfilled_s > self._gap_s:
             scheduler.received(key, inbound.believe())
-        current = None if news else scheduler.current(key)
+        # A grant that is due says more than one that was lost. Where none is, e.g. because the lost one fills the
+        # queue's window, that one has to be said again.
+        current = None if news and scheduler.will_grant(key) else scheduler.current(key)
         if current is not None and unwrap(current.grant, message.granted) > message.granted:
             self._answer(current, now_s)
 
