@@ -97,6 +97,38 @@ def test_one_of_many_waits_for_what_is_granted_ahead(
     assert max(due_s - now_s, 0.0) == pytest.approx(asks_after_s)
 
 
+def test_what_was_told_is_too_little_to_be_granted_the_same_again() -> None:
+    """A destination grants ahead once half of what it had granted so is used up: of less it has to be asked."""
+    assert used_up_by(bytes(USEFUL // 2 - 100)).ask_due_s() == 1.1
+    due_s = used_up_by(bytes(USEFUL // 2 + 100)).ask_due_s()
+    assert due_s is not None and due_s >= 1.1 + PROFILE.request_retry_s
+
+
+def used_up_by(frame: bytes) -> SourceQueue:
+    """Return a queue of many that has sent ``frame`` of what it was granted ahead, and has a full frame to send."""
+    waiting, _now_s = used_up(USEFUL, every_s=0.1)
+    waiting.asked(1.0)
+    waiting.granted(waiting.demand + USEFUL, 1.0)
+    waiting.take(1.0)
+    waiting.offer(frame, 1.1)
+    waiting.take(1.1)
+    waiting.offer(bytes(FRAME), 1.1)
+    return waiting
+
+
+def test_a_pause_is_no_wait_for_a_turn() -> None:
+    """Messages of two segments, one after the other, a pause before each ten: no frame waits for a request's retry."""
+    fabric, number = Fabric(PROFILE, leaves=2, hosts=1, paths=1), 0
+    for burst in range(8):
+        for message in range(10):
+            for size in (4162, 2638):
+                fabric.send(1.1 * burst + 0.03 * message, H11, H21, number, size)
+                number += 1
+    fabric.run(10.0)
+    assert fabric.numbers(H21, H11) == list(range(number))
+    assert max(fabric.edges[L1].source.waits_s) < 0.05
+
+
 def test_a_queue_that_is_closed_forgets_what_was_usual() -> None:
     waiting = granted_every(0.2, 3)
     waiting.drop_all(1.0)
@@ -162,6 +194,23 @@ def answered(granted: int) -> int:
 )
 def test_only_who_has_not_heard_of_his_grant_is_told_again(granted: int, answers: int) -> None:
     assert answered(granted) == answers
+
+
+def test_who_brings_news_is_told_of_a_lost_grant_that_fills_its_window() -> None:
+    """Nothing more will be granted to it, so nothing else would say what it may send."""
+    fabric = Fabric(PROFILE, leaves=2, hosts=1, paths=1)
+    edge, demand, now_s = fabric.edges[L1], 40 * FRAME, 100.0
+    edge.from_fabric(wire.control_frame(wire.Request(L2, L1, 1, 5, 1, 1, demand, 0, 0, 0), 1), now_s)
+    for _ in range(60):
+        edge.advance(now_s)  # all its grants are lost
+        now_s += 0.01
+    edge.outlet.to_fabric.clear()
+    news = wire.Request(L2, L1, 1, 5, 1, 1, demand + FRAME, 0, 0, 0)
+    edge.from_fabric(wire.control_frame(news, 1), now_s)
+    edge.advance(now_s)
+    grants = [m for head, _inner in edge.outlet.to_fabric if isinstance(m := wire.parse_control(head), wire.Grant)]
+    assert [one.entries[0].grant for one in grants] == [edge.sink.schedulers[1].outstanding_bytes]
+    assert PROFILE.window_bytes - PROFILE.quantum_bytes < grants[0].entries[0].grant <= PROFILE.window_bytes
 
 
 # -- credit ---------------------------------------------------------------------------------------------------
