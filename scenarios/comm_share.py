@@ -15,17 +15,19 @@ SCENARIO = Scenario(
         "Under ECMP with two flows on the fullest link communication takes twice its time, with three thrice: a share "
         "f of the ideal network's iteration becomes 2f/(1+f) or 3f/(1+2f). gse1 and GSE2.0 bring it back to nearly f. "
         "Seeds differ in their collisions; the last panel sorts them. "
-        "'gse sweep comm_share': 5 rates x 3 schemes x 10 seeds, about half an hour."
+        "'gse sweep comm_share': 5 rates x 3 schemes x 10 seeds, about 40 minutes."
     ),
     workload=WorkloadSpec(
         kind="training",
-        size_bytes=1_200_000,
-        warmup_size_bytes=262_144,
+        size_bytes=2_400_000,
+        warmup_size_bytes=524_288,
         iterations=1,
         placement="cross_leaf",
         training=TrainingSpec(
             model="llama2-13b",
-            layout=Layout(data=64, zero=3, global_batch=64, nics_per_node=1, overlap=False, bucket_bytes=6_600_000_000),
+            layout=Layout(
+                data=64, zero=3, global_batch=64, nics_per_node=1, overlap=False, bucket_bytes=27_000_000_000
+            ),
             nic_mbps=200_000,
         ),
     ),

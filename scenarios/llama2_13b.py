@@ -13,13 +13,13 @@ SCENARIO = Scenario(
         "64 A100 at 45% MFU, nothing overlapped: on an ideal network 5%, 28%, 13% and 54% of an iteration are exposed "
         "communication. Hashing 16 flows onto 4 spines runs a ring at about 0.4 of its limit, so against ECMP at most "
         "7%, 43%, 19% and 82% are to be gained. +50% takes ZeRO-3 and one NIC for eight accelerators. "
-        "'gse sweep llama2_13b': 4 jobs x 3 schemes x 10 seeds, about half an hour, most of it the job that computes "
+        "'gse sweep llama2_13b': 4 jobs x 3 schemes x 10 seeds, about 50 minutes, most of it the job that computes "
         "longest."
     ),
     workload=WorkloadSpec(
         kind="training",
-        size_bytes=1_200_000,
-        warmup_size_bytes=262_144,
+        size_bytes=2_400_000,
+        warmup_size_bytes=524_288,
         iterations=1,
         placement="cross_leaf",
         training=TrainingSpec(preset="llama2-13b/zero3/1-nic"),

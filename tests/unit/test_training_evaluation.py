@@ -57,8 +57,8 @@ def test_the_numbers_of_a_run_are_those_of_its_rehearsal() -> None:
     assert metrics.algbw_mbps is None and metrics.busbw_mbps is None
     assert metrics.training.exposed_share == pytest.approx(1 - job.compute_s / metrics.completion_s)
     gather, scatter = metrics.training.kinds
-    assert (gather.name, gather.times) == ("all_gather dp", 8)
-    assert (scatter.name, scatter.times) == ("reduce_scatter dp", 4)
+    assert (gather.name, gather.times) == ("all_gather dp", 2)
+    assert (scatter.name, scatter.times) == ("reduce_scatter dp", 1)
     for kind in (gather, scatter):
         assert kind.seconds == pytest.approx(kind.ideal_s / PACE)
     assert gather.ideal_s + scatter.ideal_s == pytest.approx(communication_s)

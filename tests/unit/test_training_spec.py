@@ -128,7 +128,7 @@ def test_several_mistakes_are_told_at_once() -> None:
 
 
 def test_too_few_bytes_are_told_by_the_name_of_the_field() -> None:
-    assert "workload.size_bytes=" in problems({"preset": "llama2-13b/zero3/1-nic"}, size_bytes=40_000)
+    assert "workload.size_bytes=" in problems({"preset": "llama2-13b/zero3/1-nic"}, size_bytes=10_000)
 
 
 def scenario_on(fabric: dict[str, int], preset: str = "llama2-13b/dp/1-nic") -> Scenario:
@@ -150,8 +150,8 @@ def test_too_many_hosts_are_refused_before_they_are_rehearsed(monkeypatch: pytes
     monkeypatch.setattr(training_job, "execute", execute)
     with pytest.raises(ScenarioError, match="260 hosts a stage, expected at most 256"):
         scenario_on({"hosts_per_leaf": 65})
-    monkeypatch.setattr(training_job, "MAX_REHEARSED", 12 * 20 - 1)
-    with pytest.raises(ScenarioError, match="12 operations of each of 20 hosts, expected at most 239 together"):
+    monkeypatch.setattr(training_job, "MAX_REHEARSED", 3 * 20 - 1)
+    with pytest.raises(ScenarioError, match="3 operations of each of 20 hosts, expected at most 59 together"):
         scenario_on({"hosts_per_leaf": 5}, "llama2-13b/zero3/1-nic")
 
 
