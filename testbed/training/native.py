@@ -47,7 +47,10 @@ def native_iteration(spec: TrainingSpec) -> NativeIteration:
 
 def _check_work(model: Transformer, layout: Layout) -> None:
     """Raise ``Mistakes`` for iterations of so many parts that making them would take minutes."""
-    buckets = -(-model.parameters * layout.gradient_element_bytes // layout.bucket_bytes)
+    n_experts = (model.layers - model.dense_layers) * (model.experts.count if model.experts else 0)
+    shared_out = n_experts * model.expert_parameters
+    own = model.parameters - shared_out + shared_out // layout.expert  # of a rank of every stage, but for its part of t
+    buckets = -(-own * layout.gradient_element_bytes // (layout.tensor * layout.bucket_bytes))
     parts = layout.micro_batches * (PARTS_OF_A_LAYER * model.layers + PARTS_OF_A_BUCKET * buckets)
     if parts > MAX_PARTS:
         raise Mistakes(

@@ -14,8 +14,10 @@ from testbed.model.scenario_input import override, parse_scenario
 from testbed.runs.scenario_files import with_trace
 from testbed.training import job as training_job
 from testbed.training.iteration import Communicate, Compute, Iteration
+from testbed.training.layout import Layout
 from testbed.training.named import NAMED
 from testbed.training.native import native_iteration, spread_computing
+from testbed.training.spec import TrainingSpec
 from testbed.training.volume import sent_per_byte
 
 TRACES = Path(__file__).resolve().parents[1] / "data" / "traces"
@@ -360,3 +362,12 @@ def test_what_hosts_do_beside_accelerators_is_counted_and_not_kept(tmp_path: Pat
     assert (len(recorded.records), recorded.n_host) == (1, 20_001)
     assert loaded.job is not None
     assert "left out of the trace: 20,001 records of the host's part" in " ".join(loaded.job.rule())
+
+
+def test_a_ranks_buckets_are_counted_and_not_those_of_its_whole_tensor_group() -> None:
+    """70B in eight parts: 3449 buckets of 5 MB a rank. Counted as 27,590 they were too many for two micro-batches."""
+    layout = Layout(tensor=8, data=8, global_batch=16, bucket_bytes=5_000_000)
+    (stage,) = native_iteration(TrainingSpec(model="llama2-70b", layout=layout)).stages
+    reduced = [op for op in stage.communications if op.operation == "allreduce"]
+    assert 3449 <= len(reduced) <= 3451  # a section's elements are rounded up
+    assert sum(op.size_bytes for op in reduced) == pytest.approx(68_976_648_192 * 2 / 8)
