@@ -94,7 +94,12 @@ def _traced_stage(recorded: Recorded, spec: TrainingSpec) -> tuple[Iteration, li
     if chosen >= len(found.iterations):
         raise Mistakes([f"trace_iteration={chosen}; expected one of 0..{len(found.iterations) - 1}"])
     iteration = found.iterations[chosen]
-    notes = [f"iteration {chosen} of {len(found.iterations)} in {recorded.source} ({recorded.format})"]
+    # a row of SimAI's is a layer of one iteration; other files may be of many steps, and only AICB's say where one ends
+    whole = recorded.format != "simai" and all(said.kind != "mark" for said in recorded.records)
+    notes = [
+        f"iteration {chosen} of {len(found.iterations)} in {recorded.source} ({recorded.format})"
+        + (": it has no marks, all of it is taken for one iteration" if whole else "")
+    ]
     if iteration.local:
         notes.append(f"inside a node, without bytes or time here: {_local_text(iteration.local)}")
     if recorded.n_host:

@@ -303,6 +303,7 @@ def test_computing_of_a_model_says_of_what_sequences_and_that_all_is_waited_for(
     behind = with_trace(scenario(SIMAI)).job  # gradients of layers go on behind the computing, as in its simulator
     assert behind is not None
     assert "2 of 2 operations go on behind the computing" in " ".join(behind.rule())
+    assert not any("no marks" in line for one in (job, behind) for line in one.rule())  # AICB's has, SimAI's needs none
 
 
 def test_what_stays_inside_a_node_is_told_with_its_bytes() -> None:
@@ -344,6 +345,7 @@ def test_operations_of_no_group_are_replayed_once_it_is_said_whose_they_are(tmp_
     job = with_trace(scenario({**training, "trace_groups": ["none=dp"]})).job
     assert job is not None
     assert [(op.operation, op.group) for op in job.stages[0].communications] == [("allreduce", "dp")] * 2
+    assert "no marks, all of it is taken for one iteration" in " ".join(job.rule())
     eight = {**training, "layout": {**training["layout"], "data": 8, "global_batch": 8}, "trace_groups": ["none=dp"]}
     assert "group dp of 4 ranks, expected 8" in problems(eight)
 
