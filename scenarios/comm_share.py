@@ -11,7 +11,7 @@ SCENARIO = Scenario(
         "the network is for the job, and on how badly flows collide under ECMP?"
     ),
     expectation=(
-        "LLaMA2-13B with ZeRO-3, one NIC for eight A100, from 1.6 Tbit/s (ideally 13% exposed) to 100 Gbit/s (70%). "
+        "LLaMA2-13B with ZeRO-3, one NIC for eight A100, from 1.6 Tbit/s (ideally 13% exposed) to 100 Gbit/s (71%). "
         "Under ECMP with two flows on the fullest link communication takes twice its time, with three thrice: a share "
         "f of the ideal network's iteration becomes 2f/(1+f) or 3f/(1+2f). gse1 and GSE2.0 bring it back to nearly f. "
         "Seeds differ in their collisions; the last panel sorts them. "

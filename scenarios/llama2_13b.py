@@ -12,7 +12,7 @@ SCENARIO = Scenario(
     expectation=(
         "64 A100 at 45% MFU, nothing overlapped: on an ideal network 5%, 28%, 13% and 54% of an iteration are exposed "
         "communication. Hashing 16 flows onto 4 spines runs a ring at about 0.4 of its limit, so against ECMP at most "
-        "7%, 43%, 19% and 82% are to be gained. +50% takes ZeRO-3 and one NIC for eight accelerators. "
+        "7%, 43%, 20% and 82% are to be gained. +50% takes ZeRO-3 and one NIC for eight accelerators. "
         "'gse sweep llama2_13b': 4 jobs x 3 schemes x 10 seeds, about 50 minutes, most of it the job that computes "
         "longest."
     ),

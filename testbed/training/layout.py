@@ -107,9 +107,7 @@ class Layout(Spec):
 
 def check_fit(model: Transformer, layout: Layout) -> None:
     """Raise ``Mistakes`` with everything that keeps ``model`` from being trained as ``layout`` says."""
-    mistakes = []
-    if layout.sequence > model.context:
-        mistakes.append(f"sequence={layout.sequence}; expected at most context={model.context} of {model.name}")
+    mistakes = sequence_mistakes(model, layout)
     if model.layers % layout.pipeline:
         mistakes.append(f"pipeline={layout.pipeline}; expected a divisor of layers={model.layers} of {model.name}")
     if model.tied_embeddings and layout.pipeline > 1:  # both ends have the matrix, and add up its gradients
@@ -125,6 +123,13 @@ def check_fit(model: Transformer, layout: Layout) -> None:
     mistakes += _expert_mistakes(model, layout)
     if mistakes:
         raise Mistakes(mistakes)
+
+
+def sequence_mistakes(model: Transformer, layout: Layout) -> list[str]:
+    """Return that sequences are longer than the model takes, where they are."""
+    if layout.sequence <= model.context:
+        return []
+    return [f"sequence={layout.sequence}; expected at most context={model.context} of {model.name}"]
 
 
 def _expert_mistakes(model: Transformer, layout: Layout) -> list[str]:

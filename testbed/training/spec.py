@@ -25,6 +25,7 @@ from testbed.training.presets import MODELS
 MAX_RECORDS: Final = 20_000  # of a trace; a rank goes through all of them
 MAX_UNKNOWN: Final = 20
 STAGE: Final = "pp_stage{}"  # what AICB calls those whose rows follow, in a file of all stages
+NO_GROUP: Final = "none"  # what trace_groups calls the group of records that name none
 MAX_GPUS: Final = 1 << 16  # of a job that is to be scaled down: all its groups are gone through
 AcceleratorName = Literal["a100", "h100"]
 # zero and micro_batch change as little beside a trace, but say what the file is of
@@ -71,6 +72,7 @@ class Recorded(Spec):
     records: tuple[Said, ...] = Field(max_length=MAX_RECORDS)
     unknown: tuple[NotUnderstood, ...] = Field((), max_length=MAX_UNKNOWN)
     n_unknown: Count = Field(0, ge=0)
+    n_host: Count = Field(0, ge=0, description="records of the host's part, which are not kept")
     group_sizes: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -87,7 +89,8 @@ class Recorded(Spec):
             raise Mistakes([f"trace has records of {len(names)} ranks; expected trace_rank to be one of {shown}"])
         if rank is not None and rank not in names:
             raise Mistakes([f"trace_rank={rank}; expected one of {shown}, or unset where the trace names none"])
-        own = [record for record in trace.records if rank is None or record.rank == rank]
+        every = [record for record in trace.records if rank is None or record.rank == rank]
+        own = [record for record in every if record.kind != "host"]  # in a trace of PyTorch most are, and none is done
         if len(own) > MAX_RECORDS:
             raise Mistakes([f"trace has {len(own)} records of the rank; expected at most {MAX_RECORDS}"])
         return cls(
@@ -98,11 +101,12 @@ class Recorded(Spec):
             records=tuple(Said(**{name: getattr(record, name) for name in Said._fields}) for record in own),
             unknown=tuple(NotUnderstood(one.place, one.text, one.why) for one in trace.unknown[:MAX_UNKNOWN]),
             n_unknown=trace.n_unknown,
+            n_host=len(every) - len(own),
             group_sizes=trace.group_sizes,
         )
 
     def trace(self, regroup: dict[str, Group]) -> Trace:
-        """Return the trace again; records that ``regroup`` names, or whose groups it does, are of its groups."""
+        """Return the trace again, as far as it is kept; what ``regroup`` names, records or groups, is of its groups."""
         records = (Record(**said._asdict()) for said in self.records)
         return Trace(
             source=self.source,
@@ -121,7 +125,7 @@ def _regrouped(record: Record, regroup: dict[str, Group]) -> Record:
         return record
     if (group := regroup.get(record.name or "")) is not None:
         return replace(record, group=group, group_size=None)  # how many ranks it had says nothing of the other group
-    return replace(record, group=regroup.get(record.group or "", record.group))
+    return replace(record, group=regroup.get(record.group or NO_GROUP, record.group))
 
 
 Name = Annotated[str, Field(max_length=200)]
@@ -151,7 +155,8 @@ class TrainingSpec(Spec):
     trace_groups: tuple[Name, ...] = Field(
         (),
         max_length=100,
-        description="NAME=GROUP: records of this name, or of what the trace calls a group, are of this one",
+        description="NAME=GROUP: records of this name, or of what the trace calls a group, are of this one; none: "
+        "those that name no group",
     )
     recorded: tuple[Recorded, ...] = Field(
         (), max_length=1024, description="what the traces say, by stage; put in when the scenario is loaded"

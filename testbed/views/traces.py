@@ -46,7 +46,7 @@ def operation_grid(trace: Trace) -> Grid:
         title=printable(f"{trace.source}: {trace.format}, {len(trace.records):,} records"),
         headers=("operation", "group", "ranks", "count", "bytes", "share", "measured\ns"),
         rows=(*shown, ("all", "", "", *_amounts(whole, whole.size_bytes))),
-        notes=(*_more(len(found)), *_ranks(trace)),
+        notes=(*_more(len(found)), *_ranks(trace), *_marks(trace)),
         labels=2,
     )
 
@@ -82,6 +82,7 @@ def trace_json(trace: Trace) -> dict[str, Any]:
         "source": trace.source,
         "format": trace.format,
         "records": len(trace.records),
+        "marks": _n_marks(trace),
         "n_ranks": trace.n_ranks,
         "group_sizes": {name: list(sizes[name]) for name in list(sizes)[:MOST_IN_JSON]},
         "ranks_in_file": names[:MOST_IN_JSON],
@@ -179,6 +180,16 @@ def _ranks(trace: Trace) -> tuple[str, ...]:
         printable(said + (f"; groups of {', '.join(groups)}" if groups else "")),
         *(several if len(names) > 1 else ()),
     )
+
+
+def _n_marks(trace: Trace) -> int:
+    return sum(record.kind == "mark" for record in trace.records)
+
+
+def _marks(trace: Trace) -> tuple[str, ...]:
+    """Say that sums are over more than an iteration; a scenario replays one, ``trace_iteration``."""
+    marks = _n_marks(trace)
+    return (f"iterations end at {marks:,} marks; sums are over all of them, initialisation too",) if marks else ()
 
 
 def _computing(trace: Trace) -> str:

@@ -42,9 +42,10 @@ def training_notes(comparison: Comparison) -> Iterator[str]:
         return
     yield from map(printable, job.rule())
     exposed = 1 - job.compute_s / job.ideal.duration_s
+    stages = " and waiting for other stages" if len(job.stages) > 1 else ""  # a pipeline's bubble is no communication
     yield (
         f"on an ideal network (hosts' links always full): {time_text(job.ideal.duration_s)} s an iteration, "
-        f"{exposed:.1%} of it exposed communication; {job.n_operations} operations of a rank"
+        f"{exposed:.1%} of it exposed communication{stages}; {job.n_operations} operations of a rank"
     )
 
 

@@ -125,6 +125,9 @@ def test_inspect_lists_totals_and_what_is_unknown_with_its_line(gse: Gse) -> Non
     assert "all 8 120,880 100.0% -" in lines
     assert "8 ranks; groups of all 8, dp 4, pp 1, tp 2" in out
     assert "computing: 0.0015 s in 1 records; 1 more do not say how long" in out
+    assert "iterations end at 2 marks; sums are over all of them" in " ".join(out.split())
+    assert json.loads(gse("workload", "inspect", str(OURS / "aicb-workload.csv"), "--json").out)[0]["marks"] == 2
+    assert "marks" not in gse("workload", "inspect", str(OURS / "simai.txt")).out
     assert "unknown: 1" in lines
     assert "line 12: no operation we know: CommType.scan,CommGroup.dp_group,4,64" in " ".join(out.split())
 

@@ -20,11 +20,12 @@ from testbed.fidelity import Evidence, Level, judge
 from testbed.model.scenario import Scenario
 from testbed.model.sweep import sweep_of
 from testbed.results.store import load
-from testbed.views.comparison import compare
+from testbed.views.comparison import Comparison, compare
 from testbed.views.sweep import sweep_results
 from testbed.views.sweep_plot import draw_sweep
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import run_grid, run_table, scheme_grid
+from testbed.views.training import training_notes
 
 ZERO3 = "llama2-13b/zero3/1-nic"
 TRAINING = {"kind": "training", "size_bytes": 1_000_000, "training": {"preset": ZERO3}}
@@ -162,3 +163,13 @@ def test_the_figure_of_a_sweep_has_intervals_and_its_numbers_beside_it(tmp_path:
     # of three seeds an interval holds the truth too seldom (docs/compare.md): the range
     assert shown["speed"] == f"{slow['mean']:.3f} ({slow['smallest']:.3f}..{slow['largest']:.3f})"
     assert any("scaled down" in note for note in grid.notes)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "said"), [({"data": 16}, "exposed communication;"), ({"data": 8, "pipeline": 2}, "waiting for other")]
+)
+def test_what_stages_wait_for_each_other_is_not_called_communication(degrees: dict[str, int], said: str) -> None:
+    layout = {**degrees, "global_batch": degrees["data"], "gpus_per_node": 1, "nics_per_node": 1}
+    about = {"model": "llama2-7b", "layout": {**layout, "bucket_bytes": 6_600_000_000}}
+    *_rule, ideal = training_notes(Comparison(scenario(size_bytes=8_000_000, training=about), "x", (), ()))
+    assert said in ideal

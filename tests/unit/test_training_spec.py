@@ -14,8 +14,10 @@ from testbed.model.scenario_input import override, parse_scenario
 from testbed.runs.scenario_files import with_trace
 from testbed.training import job as training_job
 from testbed.training.iteration import Communicate, Compute, Iteration
+from testbed.training.layout import Layout
 from testbed.training.named import NAMED
-from testbed.training.native import spread_computing
+from testbed.training.native import native_iteration, spread_computing
+from testbed.training.spec import TrainingSpec
 from testbed.training.volume import sent_per_byte
 
 TRACES = Path(__file__).resolve().parents[1] / "data" / "traces"
@@ -94,6 +96,17 @@ def test_a_smaller_iteration_is_the_same_without_computing() -> None:
         ({**AICB, "trace_groups": ["norm=xx"]}, "trace_groups has norm=xx"),
         ({**SIMAI, "trace_groups": ["norms=dp"]}, "trace_groups names norms"),
         ({**SIMAI, "model": "gpt3-13b"}, "a trace that has computing of its own"),
+        # GPT-3 13B takes sequences of 2048, and a layout has 4096 unless it is told: twice the computing
+        ({**AICB, "model": "gpt3-13b"}, "layout.sequence=4096, expected at most context=2048 of gpt3-13b"),
+        ({**SIMAI, "trace_groups": ["none=dp"]}, "trace_groups names none"),
+        (
+            {
+                "trace": str(TRACES / "nccl.log"),
+                "trace_rank": "node1:101 [1]",
+                "layout": {"data": 2, "global_batch": 2},
+            },
+            "has no iteration (left out of the trace: 6: allreduce (group commId 0xc0ffee, expected dp",
+        ),
         (
             {**AICB, "model": "llama2-7b", "layout": {"data": 16, "global_batch": 16, "gpus_per_node": 16}},
             "no operation uses the fabric",
@@ -279,3 +292,84 @@ def test_traces_whose_groups_are_numbered_are_replayed_once_these_are_named(
     assert job is not None
     assert {op.operation for op in job.stages[0].communications} == operations
     assert "left out of the trace" in " ".join(job.rule())
+
+
+def test_computing_of_a_model_says_of_what_sequences_and_that_all_is_waited_for() -> None:
+    job = with_trace(scenario({**AICB, "model": "llama2-7b", "nic_mbps": 0.1})).job
+    assert job is not None
+    text = " ".join(job.rule())
+    assert "of llama2-7b with 16 sequences of 4096 tokens" in text
+    assert "every operation is waited for" in text
+    behind = with_trace(scenario(SIMAI)).job  # gradients of layers go on behind the computing, as in its simulator
+    assert behind is not None
+    assert "2 of 2 operations go on behind the computing" in " ".join(behind.rule())
+    assert not any("no marks" in line for one in (job, behind) for line in one.rule())  # AICB's has, SimAI's needs none
+
+
+def test_what_stays_inside_a_node_is_told_with_its_bytes() -> None:
+    job = with_trace(scenario(SIMAI)).job
+    assert job is not None
+    local = native_iteration(with_trace(scenario(SIMAI)).workload.training).stages[0].local  # type: ignore[arg-type]
+    reduced = [op.size_bytes for op in local if op.operation == "allreduce"]
+    assert f"{len(reduced)} allreduce (tp) of {sum(reduced):,} bytes" in " ".join(job.rule())
+
+
+def aicb_file(folder: Path, *rows: str) -> str:
+    path = folder / "aicb.csv"
+    path.write_text("\n".join(["comm_type,comm_group,msg_size,stage", *rows]))
+    return str(path)
+
+
+def test_what_is_left_out_is_told_by_reason_with_most_bytes_first(tmp_path: Path) -> None:
+    """Twenty barriers do not hide the one operation that is large."""
+    rows = ["barrier,all,0,step"] * 20 + ["all_gather,embedding_group,5000000,step", "all_reduce,dp_group,8000000,step"]
+    training = {"trace": aicb_file(tmp_path, *rows), "layout": {"data": 16, "global_batch": 16}}
+    job = with_trace(scenario(training)).job
+    assert job is not None
+    (said,) = (line for line in job.rule() if line.startswith("left out of the trace"))
+    other = "group embedding, expected dp, tp, pp, ep, dp_ep, ep_dp"
+    assert said == (
+        f"left out of the trace: 22: all_gather ({other}), 5,000,000 bytes; "
+        "2: barrier (moves no bytes) and 19 more like it"
+    )
+
+
+def test_operations_of_no_group_are_replayed_once_it_is_said_whose_they_are(tmp_path: Path) -> None:
+    """PARAM's and Chakra's of the whole job often name none."""
+    path = tmp_path / "param.json"
+    entry = {"comms": "all_reduce", "in_msg_size": 2_000_000, "out_msg_size": 2_000_000, "dtype": "float32"}
+    path.write_text(json.dumps([{**entry, "world_size": 4}] * 2))
+    training: dict[str, Any] = {"trace": str(path), "layout": {"data": 4, "global_batch": 4, "gpus_per_node": 1}}
+    training["layout"]["nics_per_node"] = 1
+    assert "none=dp" in problems(training)
+    job = with_trace(scenario({**training, "trace_groups": ["none=dp"]})).job
+    assert job is not None
+    assert [(op.operation, op.group) for op in job.stages[0].communications] == [("allreduce", "dp")] * 2
+    assert "no marks, all of it is taken for one iteration" in " ".join(job.rule())
+    eight = {**training, "layout": {**training["layout"], "data": 8, "global_batch": 8}, "trace_groups": ["none=dp"]}
+    assert "group dp of 4 ranks, expected 8" in problems(eight)
+
+
+def test_what_hosts_do_beside_accelerators_is_counted_and_not_kept(tmp_path: Path) -> None:
+    """A trace of PyTorch has tens of thousands of such nodes, more than records that can be replayed."""
+    path = tmp_path / "chakra.json"
+    host = {"Name": "aten::mm", "NodeType": 4, "runtime": 90, "is_cpu_op": True}
+    own = {"Name": "ncclKernel_AllReduce", "NodeType": 7, "is_cpu_op": False, "comm_size": 8_000_000, "pg_name": "0"}
+    nodes = [{"Id": number, **host} for number in range(20_001)] + [{"Id": 20_001, **own}]
+    path.write_text(json.dumps({"workload_graph": nodes}))
+    training = {"trace": str(path), "trace_groups": ["pg 0=dp"], "layout": {"data": 16, "global_batch": 16}}
+    loaded = with_trace(scenario(training))
+    assert loaded.workload.training is not None
+    (recorded,) = loaded.workload.training.recorded
+    assert (len(recorded.records), recorded.n_host) == (1, 20_001)
+    assert loaded.job is not None
+    assert "left out of the trace: 20,001 records of the host's part" in " ".join(loaded.job.rule())
+
+
+def test_a_ranks_buckets_are_counted_and_not_those_of_its_whole_tensor_group() -> None:
+    """70B in eight parts: 3449 buckets of 5 MB a rank. Counted as 27,590 they were too many for two micro-batches."""
+    layout = Layout(tensor=8, data=8, global_batch=16, bucket_bytes=5_000_000)
+    (stage,) = native_iteration(TrainingSpec(model="llama2-70b", layout=layout)).stages
+    reduced = [op for op in stage.communications if op.operation == "allreduce"]
+    assert 3449 <= len(reduced) <= 3451  # a section's elements are rounded up
+    assert sum(op.size_bytes for op in reduced) == pytest.approx(68_976_648_192 * 2 / 8)
