@@ -79,7 +79,8 @@ class CampaignProgress:
             if kind == "run_failed":
                 self._show_failure(event)
         elif kind in ("warning", "fault", "process_behind"):
-            self._say(f"  {event.get('message') or event.get('action', '') + ' ' + event.get('target', '')}")
+            # on a terminal, too: the bar does not say it, and no table will before the run is over
+            self._print(f"  {event.get('message') or event.get('action', '') + ' ' + event.get('target', '')}")
         if self._task is not None:
             self._update()
 
