@@ -184,8 +184,15 @@ def cross_fields(metrics: Metrics, run: Run) -> dict[str, Any]:
         found["replay"] = {
             **(asdict(sent) if sent else dict.fromkeys(field.name for field in fields(Replayed))),
             "lost": sent.sent - sent.received if sent else None,
+            **_left_out(run),
         }
     return found
+
+
+def _left_out(run: Run) -> dict[str, int | None]:
+    """Return how many frames of a capture were not sent: the run was over before, or nobody can send them."""
+    said = run.record.events_named("replay_stopped")
+    return {name: said[-1].get(name) if said else None for name in ("unsent", "unmapped")}
 
 
 def latency_fields(latency: Latency | None) -> dict[str, float | int | None]:

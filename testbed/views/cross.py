@@ -61,6 +61,8 @@ def cross_lines(scenario: Scenario) -> Iterator[tuple[str, int, tuple[str, ...]]
     if cross.replay is not None:
         yield "replayed frames", 0, ("replay", "sent")
         yield "  lost", 0, ("replay", "lost")
+        yield "  not sent: the run was over", 0, ("replay", "unsent")
+        yield "  not sent: cannot be", 0, ("replay", "unmapped")
         yield "  p50, ms", 2, ("replay", "p50_ms")
         yield "  p99, ms", 2, ("replay", "p99_ms")
         yield "  sent late p99, ms", 2, ("replay", "lateness_p99_ms")
