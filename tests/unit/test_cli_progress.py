@@ -13,6 +13,7 @@ TOLD_AT_ONCE: list[tuple[dict[str, Any], str]] = [
     ({"event": "process_behind", "message": "rank 3 on h4 falls behind"}, "rank 3 on h4 falls behind"),
     ({"event": "warning", "message": "12 frames are not sent"}, "12 frames are not sent"),
     ({"event": "fault", "action": "link_down", "target": "l1-s1"}, "link_down l1-s1"),
+    ({"event": "workload_failed", "message": "rank 3 on h4 was killed"}, "rank 3 on h4 was killed; taking all down"),
 ]
 
 
