@@ -49,6 +49,7 @@ def cross_lines(scenario: Scenario) -> Iterator[tuple[str, int, tuple[str, ...]]
     cross = scenario.cross_traffic
     if cross.poisson is not None:
         yield "Poisson flows", 0, ("flow_times", ALL, "count")
+        yield "  load they offered", 3, ("poisson_load",)
         yield "  not arrived at the end", 0, ("flow_times", ALL, "missing")
         for name in bin_names():
             yield f"  {name}: slowdown p50", 2, ("flow_times", name, "slowdown_p50")
