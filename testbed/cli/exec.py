@@ -237,6 +237,8 @@ class _Teller:
             self._say(f"  {event['phase']}")
         elif kind == "program_failed":
             self._say(f"gse: {printable(event['message'])}; ending the others")
+        elif kind in ("warning", "process_behind"):
+            self._say(f"gse: {printable(event['message'])}")
         elif kind == "fault":
             self._say(f"  {event['action']} {event['target']}")
 

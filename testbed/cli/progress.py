@@ -78,8 +78,11 @@ class CampaignProgress:
             self._spent_s += time.monotonic() - self._run_began_s
             if kind == "run_failed":
                 self._show_failure(event)
+        elif kind == "workload_failed":
+            self._print(f"  {event['message']}; taking all down")
         elif kind in ("warning", "fault", "process_behind"):
-            self._say(f"  {event.get('message') or event.get('action', '') + ' ' + event.get('target', '')}")
+            # on a terminal, too: the bar does not say it, and no table will before the run is over
+            self._print(f"  {event.get('message') or event.get('action', '') + ' ' + event.get('target', '')}")
         if self._task is not None:
             self._update()
 

@@ -12,13 +12,15 @@ from itertools import groupby
 from math import inf, isinf
 from statistics import fmean
 
+from testbed.evaluation.pairs import rank_hosts
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord
 from testbed.evaluation.series import Window
-from testbed.model.cross_flows import ideal_s
+from testbed.model.cross_flows import chosen, ideal_s
 from testbed.model.cross_spec import SIZE_BINS_BYTES
 from testbed.model.oracle import ideal
+from testbed.model.wire import tcp_payload_fraction
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
-from testbed.units import bytes_to_text
+from testbed.units import bytes_to_text, mbps_to_bytes_per_s
 
 ALL = "all"
 
@@ -80,6 +82,22 @@ def flow_times(run: RunRecord, during: Sequence[Window]) -> dict[str, FlowTimes]
     rows = [row for row in run.tables.cross_flows if row.kind == "poisson" and _within(row.start_s, during)]
     bins = {name: [row for row in rows if bin_of(row.size_bytes) == name] for name in bin_names()}
     return {name: _times(run, own) for name, own in {ALL: rows, **bins}.items()}
+
+
+def offered_load(run: RunRecord, during: Sequence[Window]) -> float | None:
+    """Return what Poisson flows that began in ``during`` put on their hosts' links: full frames over the links' rate.
+
+    That is ``load`` on average. Published sizes have their mean from few large flows, of which a short run sees none.
+    None where there are no such flows, or no time.
+    """
+    spec, fabric = run.scenario.cross_traffic.poisson, run.scenario.fabric
+    seconds = sum(end - start for start, end in during)
+    if spec is None or not seconds:
+        return None
+    hosts = len(chosen(spec.hosts, run.topology.hosts, rank_hosts(run)))
+    rows = (row for row in run.tables.cross_flows if row.kind == "poisson" and _within(row.start_s, during))
+    room_bytes_per_s = mbps_to_bytes_per_s(fabric.host_link_mbps) * tcp_payload_fraction(fabric.mtu_bytes)
+    return sum(row.size_bytes for row in rows) / (hosts * room_bytes_per_s * seconds)
 
 
 def _within(t_s: float, during: Iterable[Window]) -> bool:

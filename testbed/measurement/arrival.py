@@ -5,6 +5,10 @@ against the moment before the send call: 6 us at the median, 16 us at p99 (39 us
 most of it the send call itself. A program that reads the clock when it gets the datagram is 14 us and 35 us (65 us)
 late, and by as much more as its wake-up is late. The stamps count from another epoch than the monotonic clock;
 ``ClockOffset`` follows the difference and says how well it is known.
+
+What is read from a TCP connection at once has the stamp of the segment that stands last in the stream, however many are
+read (``tcp_recvmsg_locked``, ``tcp_try_coalesce`` of the kernel). Where one that stands before it was lost and sent
+again, all of it was there for the program only when that had come, later than the stamp says.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Final
 
 from testbed.errors import WorkloadError
 from testbed.system.namespaces import network_namespace_of
+from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters
 
 STAMPING_TIMEOUT_S: Final = 5.0  # it takes the kernel milliseconds; a busy machine's kernel worker may come late
 SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; the control message has the same number
@@ -102,3 +107,12 @@ def arrival_ns(control: Sequence[tuple[int, int, bytes]]) -> int:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
             return int(seconds * 1_000_000_000 + nanoseconds)
     raise WorkloadError("the kernel gave no time of arrival with a datagram, expected SO_TIMESTAMPNS to work")
+
+
+def segments_out_of_order(sock: socket.socket) -> int:
+    """Return how many segments have come to a TCP socket before one that stands ahead of them in the stream.
+
+    0: stamps of what is read are those of its latest segment; or the kernel does not say (before Linux 5.4).
+    """
+    raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    return received_counters(raw)["out_of_order_packets"] or 0

@@ -110,10 +110,15 @@ class CrossTrafficSpec(Spec):
 SIZE_BINS_BYTES: Final = (10 * KIB, 100 * KIB, MIB)  # borders of the bins flow completion times are told by
 
 
-def cross_mistakes(cross: CrossTrafficSpec, hosts: int, leaves: int, ranks: int) -> Iterator[str]:
-    """Yield why this traffic cannot be sent on a fabric of so many hosts and leaves, beside so many ranks."""
+def cross_mistakes(
+    cross: CrossTrafficSpec, hosts: int, leaves: int, ranks: int, *, leaf_by_leaf: bool = False
+) -> Iterator[str]:
+    """Yield why this traffic cannot be sent on a fabric of so many hosts and leaves, beside so many ranks.
+
+    ``leaf_by_leaf``: ranks fill a leaf before the next.
+    """
     if cross.poisson is not None:
-        yield from _poisson_mistakes(cross.poisson, hosts, leaves, ranks)
+        yield from _poisson_mistakes(cross.poisson, hosts, leaves, ranks, leaf_by_leaf)
     if cross.bursts is not None:
         yield from _burst_mistakes(cross.bursts, hosts, ranks)
     for where, name in _named(cross):
@@ -121,7 +126,7 @@ def cross_mistakes(cross: CrossTrafficSpec, hosts: int, leaves: int, ranks: int)
             yield f"cross_traffic.{where}={name}; expected a host h1..h{hosts}"
 
 
-def _poisson_mistakes(poisson: PoissonSpec, hosts: int, leaves: int, ranks: int) -> Iterator[str]:
+def _poisson_mistakes(poisson: PoissonSpec, hosts: int, leaves: int, ranks: int, leaf_by_leaf: bool) -> Iterator[str]:
     number = max({"all": hosts, "ranks": ranks, "others": hosts - ranks}[poisson.hosts], 0)
     if number < 2:
         yield (
@@ -130,6 +135,14 @@ def _poisson_mistakes(poisson: PoissonSpec, hosts: int, leaves: int, ranks: int)
         )
     if poisson.partners == "other_leaf" and leaves < 2:
         yield "cross_traffic.poisson.partners=other_leaf; expected fabric.leaves >= 2, or any"
+    elif poisson.partners == "other_leaf" and leaf_by_leaf and number >= 2:
+        per_leaf = hosts // leaves
+        with_ranks, full = -(-ranks // per_leaf), ranks // per_leaf
+        if {"all": leaves, "ranks": with_ranks, "others": leaves - full}[poisson.hosts] < 2:
+            yield (
+                f"cross_traffic.poisson.partners=other_leaf, but the {number} {poisson.hosts} are all on one leaf; "
+                "expected any, or another workload.placement"
+            )
 
 
 def _burst_mistakes(bursts: BurstSpec, hosts: int, ranks: int) -> Iterator[str]:

@@ -143,7 +143,13 @@ class Scenario(Spec):
         mistakes = [
             *self._rank_mistakes(),
             *self._host_mistakes(),
-            *cross_mistakes(self.cross_traffic, self.fabric.hosts, self.fabric.leaves, self.ranks),
+            *cross_mistakes(
+                self.cross_traffic,
+                self.fabric.hosts,
+                self.fabric.leaves,
+                self.ranks,
+                leaf_by_leaf=self.workload.placement == "leaf_local",
+            ),
             *self._fault_mistakes(),
             *self._agent_mistakes(),
             *repair_mistakes(self.gsos.repair, self.schemes, self.fabric),

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from testbed.errors import Problem, ResultsError
-from testbed.evaluation.crossflows import Replayed
-from testbed.evaluation.metrics import Latency, Metrics, measure
+from testbed.evaluation.crossflows import Replayed, offered_load
+from testbed.evaluation.metrics import Latency, Metrics, measure, measured, windows
 from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
@@ -169,6 +169,7 @@ def cross_fields(metrics: Metrics, run: Run) -> dict[str, Any]:
     cross, found = run.scenario.cross_traffic, dict[str, Any]()
     if cross.poisson is not None:
         found["flow_times"] = {name: asdict(times) for name, times in metrics.flow_times.items()}
+        found["poisson_load"] = offered_load(run.record, windows(measured(run.record.tables.iterations)))
     if cross.bursts is not None:
         times_s = [one.completion_s for one in metrics.bursts if one.completion_s is not None]
         found["bursts"] = {
@@ -184,8 +185,15 @@ def cross_fields(metrics: Metrics, run: Run) -> dict[str, Any]:
         found["replay"] = {
             **(asdict(sent) if sent else dict.fromkeys(field.name for field in fields(Replayed))),
             "lost": sent.sent - sent.received if sent else None,
+            **_left_out(run),
         }
     return found
+
+
+def _left_out(run: Run) -> dict[str, int | None]:
+    """Return how many frames of a capture were not sent: the run was over before, or nobody can send them."""
+    said = run.record.events_named("replay_stopped")
+    return {name: said[-1].get(name) if said else None for name in ("unsent", "unmapped")}
 
 
 def latency_fields(latency: Latency | None) -> dict[str, float | int | None]:

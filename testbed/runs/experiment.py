@@ -30,7 +30,7 @@ from testbed.model.oracle import path_name
 from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
-from testbed.runs.first_process import Emit, run_capsule
+from testbed.runs.first_process import Emit, run_capsule, told_at_once
 from testbed.runs.plan import Plan
 from testbed.runs.running_fabric import Fabric, enlarge_buffers, running_fabric
 from testbed.runs.surroundings import Surroundings
@@ -61,7 +61,10 @@ class Experiment:
     def execute(self) -> None:
         """Do the whole run. Raises TestbedError with the reason when it cannot be finished."""
         with self.supervisor:
-            with running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric:
+            with (
+                running_fabric(self.plan, self.supervisor, self.directory, self.emit) as fabric,
+                told_at_once(self.emit),
+            ):
                 job = self._start_ranks(fabric.network, fabric.gsos)
                 # again: the switches' sending socket exists only now
                 enlarge_buffers(self.plan, fabric.daemons, fabric.network)

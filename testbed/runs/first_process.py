@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from testbed.errors import TestbedError, WorkloadError
@@ -47,6 +48,16 @@ def run_capsule(execute: Callable[[Emit], None]) -> int:
         return 1
     _print_event({"event": "finished"})
     return 0
+
+
+@contextmanager
+def told_at_once(tell: Callable[..., None]) -> Iterator[None]:
+    """Tell of a workload that fails inside when it does: ``failed`` comes when all is taken down, seconds later."""
+    try:
+        yield
+    except WorkloadError as error:
+        tell("workload_failed", message=str(error).partition("\n")[0])
+        raise
 
 
 def _print_event(event: dict[str, Any]) -> None:

@@ -86,6 +86,9 @@ class Surroundings:
                 number, why = said["unmapped_frames"][0]
                 whole = f"raw/{UNMAPPED_FILE} has them all"
                 self._tell("warning", message=f"{unmapped} frames are not sent, e.g. {number}: {why}; {whole}")
+            if unsent := said.get("unsent"):
+                when = f"the run was over before they were due ({unsent + said['sent']} were to be sent)"
+                self._tell("warning", message=f"{unsent} frames of the capture were not sent: {when}")
 
     def _record_fault(self, done: dict[str, Any]) -> None:
         began_s, done_s = done.pop("began_s"), done.pop("done_s")

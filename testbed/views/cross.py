@@ -49,6 +49,7 @@ def cross_lines(scenario: Scenario) -> Iterator[tuple[str, int, tuple[str, ...]]
     cross = scenario.cross_traffic
     if cross.poisson is not None:
         yield "Poisson flows", 0, ("flow_times", ALL, "count")
+        yield "  load they offered", 3, ("poisson_load",)
         yield "  not arrived at the end", 0, ("flow_times", ALL, "missing")
         for name in bin_names():
             yield f"  {name}: slowdown p50", 2, ("flow_times", name, "slowdown_p50")
@@ -61,6 +62,8 @@ def cross_lines(scenario: Scenario) -> Iterator[tuple[str, int, tuple[str, ...]]
     if cross.replay is not None:
         yield "replayed frames", 0, ("replay", "sent")
         yield "  lost", 0, ("replay", "lost")
+        yield "  not sent: the run was over", 0, ("replay", "unsent")
+        yield "  not sent: cannot be", 0, ("replay", "unmapped")
         yield "  p50, ms", 2, ("replay", "p50_ms")
         yield "  p99, ms", 2, ("replay", "p99_ms")
         yield "  sent late p99, ms", 2, ("replay", "lateness_p99_ms")

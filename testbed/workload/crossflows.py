@@ -8,7 +8,8 @@ and exit status 1.
 
 A flow's completion time counts from just before its connection is begun until its last byte was there for the
 receiver, by the kernel's stamps of arriving frames (``testbed.measurement.arrival``): so the handshake is in it, and
-this process waking up late is not.
+this process waking up late is not. Where segments came out of order, as they do when one was lost, stamps are too early
+and it counts until this process had the last byte.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, Final
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import CrossFlowRow, cells_from_row
-from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns
+from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns, segments_out_of_order
 from testbed.measurement.besides import Beside, beside_from, check_known
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
@@ -237,9 +238,11 @@ class CrossFlows:
             raise WorkloadError(f"crossflows: {one} ended {one.missing_bytes} bytes early")
         one.stamp_ns = max(one.stamp_ns, arrival_ns(control) - self.offset.ns)
         one.missing_bytes -= size
+        if 0 < one.missing_bytes < WAKE_BYTES:  # else the rest would be waited for until the sender's end has come, too
+            one.into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, one.missing_bytes)
         if not one.missing_bytes:
             self.completed += 1
-            self._note(one, max(one.stamp_ns - one.began_ns, 0) / 1e9)
+            self._note(one, max(_arrived_ns(one.into, one.stamp_ns) - one.began_ns, 0) / 1e9)
             self._close(one)
 
     def _close(self, one: _Flow) -> None:
@@ -267,6 +270,11 @@ class CrossFlows:
             self._note(one, None)
         self.store()
         return len(late)
+
+
+def _arrived_ns(into: socket.socket, stamp_ns: int) -> int:
+    """Return when all of a flow was there (monotonic), of which the last byte has just been read; see ``arrival``."""
+    return time.monotonic_ns() if segments_out_of_order(into) else stamp_ns
 
 
 def send_until_stopped(config: Config, cross: CrossFlows, commands: Commands) -> None:

@@ -9,7 +9,8 @@ and exit status 1.
 
 Latency counts from just before the message is handed to the kernel until its last byte was there for the receiver,
 by the kernel's stamps of arriving frames (``testbed.measurement.arrival``): this process waking up late does not
-count. TCP hands bytes over in order, so a message is never there before the one sent ahead of it.
+count. TCP hands bytes over in order, so a message is never there before the one sent ahead of it. Where segments came
+out of order, as they do when one was lost, stamps are too early and it counts until this process had the last byte.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any, Final
 
 from testbed.errors import WorkloadError
 from testbed.evaluation.records import MessageRow
-from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns
+from testbed.measurement.arrival import SO_TIMESTAMPNS, ClockOffset, arrival_ns, segments_out_of_order
 from testbed.measurement.besides import Beside, beside_from, check_beat, check_known
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
@@ -105,6 +106,7 @@ class Connection:
         self.under_way: deque[_Sent] = deque()
         self._received = bytearray()  # of the message now arriving
         self._stamp_ns = 0  # of the latest frame any message so far needed
+        self._out_of_order = (0, 0)  # segments so far, at the last two readings
         self.sent = 0
         self.due_s = 0.0
         self.lateness_s: list[float] = []
@@ -136,6 +138,7 @@ class Connection:
 
     def receive(self, offset: ClockOffset) -> list[str]:
         """Take what has arrived; return the lines of the messages that are complete."""
+        too_early = self._stamps_are_too_early()
         lines: list[str] = []
         while True:
             left = self._config.message_bytes - len(self._received)
@@ -147,10 +150,21 @@ class Connection:
                 raise WorkloadError(f"mice: {self.mouse.dst} cannot hear {self.mouse.src}: {error}") from None
             if not data:
                 raise WorkloadError(f"mice: the connection from {self.mouse.src} to {self.mouse.dst} was closed")
-            self._stamp_ns = max(self._stamp_ns, arrival_ns(control) - offset.ns)
+            stamp_ns = time.monotonic_ns() if too_early else arrival_ns(control) - offset.ns
+            self._stamp_ns = max(self._stamp_ns, stamp_ns)
             self._received += data
             if len(self._received) == self._config.message_bytes:
                 lines.append(self._complete())
+
+    def _stamps_are_too_early(self) -> bool:
+        """Return whether what is read now may have been there later than its stamps say (``arrival``).
+
+        That is so when segments have come out of order since the reading before, and at the next one: what had come
+        may still have waited for what was missing.
+        """
+        count, (before, last) = segments_out_of_order(self.into), self._out_of_order
+        self._out_of_order = (last, count)
+        return count != before
 
     def _complete(self) -> str:
         (number,) = HEADER.unpack_from(self._received)

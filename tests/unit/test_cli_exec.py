@@ -14,7 +14,7 @@ from gse_command import Gse, assert_refused
 
 import testbed.cli.exec
 from testbed.cli.console import Console
-from testbed.cli.exec import _show, add_arguments, asked_for, summary_lines
+from testbed.cli.exec import _show, _Teller, add_arguments, asked_for, summary_lines
 from testbed.errors import InputError
 from testbed.model.capacity import need
 from testbed.system.command import CommandResult
@@ -171,3 +171,11 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert lines["sent by all hosts, MB"] == "-"
     assert lines["dropped / resent / reordered"] == "- / - / -"
     assert lines["reported by rank 1"] == "busbw_mbps 9.251, program x, wrong 0, sizes [1, 2]"
+
+
+@pytest.mark.parametrize("kind", ["process_behind", "warning"])
+def test_what_is_to_be_known_at_once_is_said_while_the_program_runs(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _Teller(json_only=False)({"event": kind, "message": "rank 3 on h4 falls behind"})
+    assert capsys.readouterr().err == "gse: rank 3 on h4 falls behind\n"

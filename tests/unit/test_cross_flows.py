@@ -118,6 +118,16 @@ def test_the_ideal_is_the_rate_of_the_slowest_link_and_the_way() -> None:
             {"fabric": {"leaves": 1}, "workload": {"placement": "leaf_local"}},
             "leaves >= 2",
         ),
+        (
+            {"poisson": {"load": 0.2, "hosts": "ranks", "partners": "other_leaf"}},
+            {"workload": {"placement": "leaf_local", "ranks": 4}},
+            "the 4 ranks are all on one leaf",
+        ),
+        (
+            {"poisson": {"load": 0.2, "hosts": "others", "partners": "other_leaf"}},
+            {"workload": {"placement": "leaf_local", "ranks": 13}},
+            "the 3 others are all on one leaf",
+        ),
         ({"bursts": {"storage": []}}, {}, "storage"),
         ({"bursts": {"storage": ["h17"]}}, {}, "expected a host h1..h16"),
         ({"bursts": {"storage": ["h1", "h1"]}}, {}, "a host twice"),
@@ -149,3 +159,12 @@ def test_flows_have_no_end() -> None:
     of = scenario({"bursts": {"storage": ["h16"], "period_s": 0.001}})
     topology = Topology(of.fabric)
     assert len(list(islice(seeded_flows(of, topology.hosts, topology.hosts, 1), 10_000))) == 10_000
+
+
+@pytest.mark.parametrize(("hosts", "ranks"), [("ranks", 5), ("others", 11), ("all", 4)])
+def test_hosts_of_two_leaves_have_partners_on_another(hosts: str, ranks: int) -> None:
+    poisson = {"load": 0.2, "hosts": hosts, "partners": "other_leaf"}
+    of = scenario({"poisson": poisson}, workload={"placement": "leaf_local", "ranks": ranks})
+    topology = Topology(of.fabric)
+    placed = place_ranks(topology, ranks, "leaf_local", None)  # type: ignore[arg-type]
+    assert len(list(islice(seeded_flows(of, topology.hosts, placed, 1), 10))) == 10

@@ -163,3 +163,29 @@ def test_the_figure_is_drawn_where_there_are_flows(runs: list[Run], tmp_path: Pa
     assert {"flows.png", "flows.svg", "flows.json"} <= drawn
     alone = load(store(tmp_path / "other", healthy(scenario_of())))
     assert "flows.png" not in {path.name for path in draw_all([alone], tmp_path / "more", allow_invalid=True)}
+
+
+def test_frames_of_a_capture_that_were_not_sent_are_told(tmp_path: Path) -> None:
+    run = run_with({"replay": {"file": "x.pcap"}})
+    said = {"event": "replay_stopped", "t_s": 1.0, "unsent": 7, "unmapped": 2}
+    stored = load(store(tmp_path / "results", replace(run, events=(*run.events, said))))
+    found = summarise(stored)["replay"]
+    assert (found["unsent"], found["unmapped"]) == (7, 2)
+    (comparison,) = compare([stored], allow_invalid=True)
+    lines = {row[0]: row[1] for row in scheme_grid(comparison).rows}
+    assert (lines["  not sent: the run was over"], lines["  not sent: cannot be"]) == ("7", "2")
+
+
+def test_the_load_that_was_offered_is_what_the_flows_of_measured_iterations_have(tmp_path: Path) -> None:
+    run = run_with({"poisson": POISSON})
+    seconds = sum(row.completion_s for row in run.tables.iterations if not row.warmup)
+    within = [(row.start_s, row.end_s) for row in run.tables.iterations if not row.warmup]
+    sizes = [
+        row.size_bytes for row in run.tables.cross_flows if any(start <= row.start_s <= end for start, end in within)
+    ]
+    stored = load(store(tmp_path / "results", run))
+    link_mbps, hosts = run.scenario.fabric.host_link_mbps, len(run.topology.hosts)
+    offered = sum(sizes) / (link_mbps * 1e6 / 8 * 8948 / 9014) / hosts / seconds
+    assert summarise(stored)["poisson_load"] == pytest.approx(offered)
+    assert offered == pytest.approx(POISSON["load"], rel=0.5)
+    assert "poisson_load" not in summarise(load(store(tmp_path / "other", run_with({"bursts": BURSTS}))))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beside_program import Program, needs_namespaces
+from beside_program import Program, StampedSocket, needs_namespaces
 from loopback import loopback_hosts
 
-from testbed.evaluation.records import CrossFlowRow
+from testbed.evaluation.records import CrossFlowRow, columns
+from testbed.model.cross_flows import CrossFlow
 from testbed.model.scenario_input import parse_scenario
 from testbed.results.store import load_rows
-from testbed.workload.crossflows import Config
+from testbed.workload.crossflows import Config, CrossFlows, _Flow
 
 PROJECT = Path(__file__).resolve().parents[2]
 FABRIC = {"leaves": 2, "spines": 1, "hosts_per_leaf": 2}
@@ -120,3 +122,17 @@ def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, changes: dict
 def test_a_scenario_without_flows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no flows"):
         Config.from_json(config(tmp_path, {}))
+
+
+@pytest.mark.parametrize(("out_of_order", "completion_s"), [(0, 0.1), (3, 0.5)])
+def test_a_flow_is_over_when_what_was_lost_has_come(tmp_path: Path, out_of_order: int, completion_s: float) -> None:
+    """What is read at once has the stamp of its last segment, which came before the one that was sent again."""
+    cross = CrossFlows(Config.from_json(config(tmp_path, {"poisson": POISSON})))
+    one = _Flow(CrossFlow(0.0, "poisson", None, "h1", "h3", 1000), 0, 25_000, socket.socket(), 0.0)
+    one.began_ns = time.monotonic_ns() - 500_000_000
+    one.into = StampedSocket(bytes(1000), ago_s=0.4, out_of_order=out_of_order)  # type: ignore[assignment]
+    cross._receive(one)
+    assert cross.completed == 1
+    (line,) = cross._lines
+    cells = dict(zip(columns(CrossFlowRow), line.strip().split(","), strict=True))
+    assert float(cells["completion_s"]) == pytest.approx(completion_s, abs=0.05)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beside_program import Program, needs_namespaces
+from beside_program import Program, StampedSocket, needs_namespaces
 from loopback import loopback_hosts
 
-from testbed.evaluation.records import MessageRow
+from testbed.evaluation.records import MessageRow, columns
+from testbed.measurement.arrival import ClockOffset
 from testbed.results.store import load_rows
-from testbed.workload.mice import Config, Mice
+from testbed.workload.mice import HEADER, Config, Connection, Mice, _Sent
 
 PROJECT = Path(__file__).resolve().parents[2]
 T0_S = 100.0
@@ -104,3 +105,17 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Config.from_json(config(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(("out_of_order", "latency_s"), [(0, 0.1), (3, 0.5)])
+def test_a_message_has_arrived_when_what_was_lost_of_it_has(
+    tmp_path: Path, out_of_order: int, latency_s: float
+) -> None:
+    """What is read at once has the stamp of its last segment, which came before the one that was sent again."""
+    told = Config.from_json(config(tmp_path))
+    into = StampedSocket(HEADER.pack(0) + bytes(2048 - HEADER.size), ago_s=0.4, out_of_order=out_of_order)
+    one = Connection(told.mice[0], None, into, told)  # type: ignore[arg-type]
+    one.under_way.append(_Sent(0, time.monotonic_ns() - 500_000_000, 0.0))
+    (line,) = one.receive(ClockOffset())
+    cells = dict(zip(columns(MessageRow), line.strip().split(","), strict=True))
+    assert float(cells["latency_s"]) == pytest.approx(latency_s, abs=0.05)
