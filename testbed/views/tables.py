@@ -17,11 +17,12 @@ from testbed.views.comparison import (
     Comparison,
     Entry,
     Spread,
-    code_texts,
     compare,
     describe,
+    failed_text,
     iteration_name,
     left_out_text,
+    origin_texts,
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
@@ -270,9 +271,8 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "
             f"from {PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)"
         )
-    yield from code_texts(comparison.entries)
-    if left_out := left_out_text(comparison):
-        yield left_out
+    yield from origin_texts(comparison.entries)
+    yield from filter(None, (left_out_text(comparison), failed_text(comparison)))
 
 
 def _runs(comparison: Comparison, scheme: str) -> str:

@@ -15,9 +15,11 @@ from rich.console import Console
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
-from testbed.results.store import Run, load
+from testbed.results.store import FAILED, Run, load
 from testbed.views.comparison import compare, describe, left_out_text
 from testbed.views.completion_plot import completion
+from testbed.views.latency_plot import latency
+from testbed.views.paper import provenance
 from testbed.views.report.document import report
 from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
@@ -136,6 +138,65 @@ def test_runs_of_several_commits_are_not_put_together_without_a_word(tmp_path: P
     assert drawn is not None and f" R{said}" in drawn[1]
     (section,) = report([first, other], [], allow_invalid=False).sections
     assert any(answer.startswith(f"R{said}") for answer in section.answers)
+
+
+def failed(tmp_path: Path, run: RunRecord, error: str, *, verdict: str, second: int) -> None:
+    """Store a run as one that came to no end is stored."""
+    path = store(tmp_path, run, second=second)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest |= {"status": "failed", "verdict": verdict, "error": error}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    path.rename(path.with_name(path.name + FAILED))
+
+
+def test_runs_that_failed_are_told_beside_those_that_did_not(tmp_path: Path) -> None:
+    """Who shows those alone that came to an end flatters a scheme under which others did not."""
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    died = "rank 3 on h4 died: SIGKILL\nand more"
+    failed(tmp_path, healthy(scenario_of(), seed=2), died, verdict="INVALID", second=30)
+    failed(tmp_path, healthy(scenario_of(), seed=1), "Ctrl-C", verdict="FAILED", second=31)  # and made again
+    failed(tmp_path, healthy(scenario_of(fabric={"spines": 3})), died, verdict="INVALID", second=32)
+    (runs[0].path.parent / "nothing-in-it.failed").mkdir()
+    (comparison,) = compare(runs, allow_invalid=False)
+    said = "1 failed run has no numbers (gse1 seed 2: rank 3 on h4 died: SIGKILL)"
+    assert said in scheme_grid(comparison).notes
+    drawn = completion(comparison)
+    assert drawn is not None and drawn[1].endswith(f" {said}.") and said in " ".join(drawn[0].get_suptitle().split())
+    assert provenance(comparison, "")["failed"] == [comparison.failed[0].path.name]
+    (section,) = report(runs, [], allow_invalid=False).sections
+    assert f"{said}." in section.answers
+    (chosen,) = compare(runs[:1], allow_invalid=False)  # what somebody chose of a folder is all there is
+    assert chosen.failed == ()
+    failed(tmp_path, healthy(scenario_of(), seed=7), "disk full", verdict="FAILED", second=33)
+    (more,) = compare(runs, allow_invalid=False)
+    assert any(note.startswith("2 failed runs have no numbers (gse1 seed 2: ") for note in scheme_grid(more).notes)
+
+
+def test_runs_of_several_places_and_those_made_again_are_told(tmp_path: Path) -> None:
+    first, second = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    elsewhere = {"network": {"datapath": "kernel"}, "machine": {"cores": 8, "cpu": "a\x1b[31mCPU"}}
+    other = replace(second, manifest={**second.manifest, **elsewhere, "earlier_tries": ["one.disturbed"]})
+    (comparison,) = compare([first, other], allow_invalid=False)
+    notes = scheme_grid(comparison).notes
+    places = "runs of 2 machines or datapaths (userspace datapath; kernel datapath, 8 cores, a\\x1b[31mCPU)"
+    assert any(note.startswith(places) for note in notes)
+    assert "1 of 2 runs was made again, for others had disturbed it (*.disturbed)" in notes
+    assert provenance(comparison, "")["made_again"] == [other.path.name]
+    (alike,) = compare([first, second], allow_invalid=False)
+    assert not [note for note in scheme_grid(alike).notes if "datapath" in note or "again" in note]
+
+
+def test_captions_say_which_runs_are_in_doubt(tmp_path: Path) -> None:
+    """A curve of all runs of a scheme together has nothing else to say it by."""
+    runs = stored(
+        tmp_path, with_rate_error(healthy(scenario_of(), scheme="ecmp"), 0.04), healthy(scenario_of(), scheme="gse1")
+    )
+    (comparison,) = compare(runs, allow_invalid=False)
+    drawn = latency(comparison)
+    assert drawn is not None and drawn[1].endswith(" 1 of these 2 runs is not VALID: ecmp seed 1 (SUSPECT).")
+    (sound,) = compare(runs[1:], allow_invalid=False)
+    told = latency(sound)
+    assert told is not None and "not VALID" not in told[1]
 
 
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from typing import Final
 
 from testbed.results.store import Run
 from testbed.views.cells import Grid
-from testbed.views.comparison import VERDICTS, Comparison, Entry, code_texts, compare, describe, left_out_text
+from testbed.views.comparison import (
+    VERDICTS,
+    Comparison,
+    Entry,
+    compare,
+    describe,
+    failed_text,
+    left_out_text,
+    origin_texts,
+)
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
 from testbed.views.report.figures import bar_figures, line_figures, without_figure
@@ -110,11 +119,13 @@ def verdict_grid(comparison: Comparison, entries: Sequence[Entry]) -> Grid:
 
 def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:
     """Return what was found, one sentence each, with the numbers."""
+    failed = failed_text(comparison)
     if not comparison.entries:
-        return ["There is no usable run: every one is INVALID. The reasons are below."]
+        said = ["There is no usable run: every one is INVALID. The reasons are below."]
+        return [*said, *([_sentence(failed)] if failed else [])]
     said = [sentence for scheme in comparison.schemes if (sentence := _scheme_sentence(comparison, bars, scheme))]
-    said += [_sentence(text) for text in (*code_texts(comparison.entries), left_out_text(comparison)) if text]
-    return said
+    notes = (*origin_texts(comparison.entries), left_out_text(comparison), failed)
+    return [*said, *(_sentence(note) for note in notes if note)]
 
 
 def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) -> str:
