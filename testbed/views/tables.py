@@ -269,7 +269,7 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
     if len(comparison.schemes) > 1:
         yield (
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "
-            f"from {PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)"
+            f"from {PAIRS_FOR_AN_INTERVAL} pairs on 95% confidence interval of the mean; how many where seeds lack one)"
         )
     yield from origin_texts(comparison.entries)
     yield from filter(None, (left_out_text(comparison), failed_text(comparison)))
@@ -294,7 +294,15 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
         return f"{ratio.mean:.2f} (one pair)"
     enough = ratio.pairs >= PAIRS_FOR_AN_INTERVAL
     low, high = (ratio.low, ratio.high) if enough else (ratio.smallest, ratio.largest)
-    return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"
+    few = f"; {ratio.pairs} pairs" if ratio.pairs < _seeds_asked(comparison, scheme) else ""
+    return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f}{few})"
+
+
+def _seeds_asked(comparison: Comparison, scheme: str) -> int:
+    """Return how many seeds the first scheme or this one was run with, whatever became of it."""
+    both = (comparison.schemes[0], scheme)
+    seeds = {entry.seed for entry in (*comparison.entries, *comparison.left_out) if entry.scheme in both}
+    return len(seeds | {one.seed for one in comparison.failed if one.scheme in both})
 
 
 def _over_expected(comparison: Comparison, scheme: str) -> str:

@@ -115,6 +115,20 @@ def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_i
         assert shown == ["-", f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"]
 
 
+def test_of_how_many_pairs_a_speedup_is_stands_beside_it_where_seeds_lack_one(tmp_path: Path) -> None:
+    """Ten seeds of which one is INVALID have the range beside them, not the interval that ten would have."""
+    spoilt = with_rate_error(healthy(scenario_of(), scheme="ecmp", seed=4), -0.2)
+    records = [healthy(scenario_of(), scheme=scheme, seed=seed) for seed in range(1, 11) for scheme in ("ecmp", "gse1")]
+    records = [spoilt if (one.scheme, one.seed) == ("ecmp", 4) else one for one in records]
+    runs = stored(tmp_path, *records)
+    (comparison,) = compare(runs, allow_invalid=False)
+    ratio = comparison.speedup("gse1")
+    assert ratio is not None and ratio.pairs == 9
+    range_of_nine = f"{ratio.mean:.2f} ({ratio.smallest:.2f}..{ratio.largest:.2f}"
+    assert cells(runs, "speed-up over ecmp") == ["-", f"{range_of_nine}; 9 pairs)"]
+    assert cells([run for run in runs if run.seed != 4], "speed-up over ecmp") == ["-", f"{range_of_nine})"]
+
+
 def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
     bad = with_rate_error(healthy(scenario_of(), seed=2), -0.12)
     runs = stored(tmp_path, healthy(scenario_of()), bad)
