@@ -18,7 +18,7 @@ from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.records import LEAST_S, MOST
 from testbed.inference.speedup import Speedup, paired_speedup
-from testbed.model.oracle import Expectation, scenario_expectation
+from testbed.model.oracle import ALIKE_FRACTION, Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.sets import commit_of
 from testbed.results.store import FailedRun, Run, failed_runs, list_runs
@@ -59,6 +59,11 @@ class Spread:
     mean: float
     smallest: float
     largest: float
+
+    @property
+    def only(self) -> float | None:
+        """The one value all have; None where they differ."""
+        return self.mean if self.smallest == self.largest else None
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,18 @@ class Comparison:
         """Return mean and range of a number over a scheme's runs, None when no run has it."""
         numbers = [number for entry in self.of(scheme) if (number := entry.number(*keys)) is not None]
         return Spread(fmean(numbers), min(numbers), max(numbers)) if numbers else None
+
+    def limit(self, *keys: str) -> Spread | None:
+        """Return a limit that runs have, None when none has it; with a range where it depends on the seed.
+
+        It does where ranks or partners are drawn and cuts of the fabric decide, not hosts' links.
+        """
+        found = [number for entry in self.entries if (number := entry.number(*keys)) is not None]
+        if not found:
+            return None
+        if max(found) <= min(found) * (1 + ALIKE_FRACTION):
+            return Spread(found[0], found[0], found[0])
+        return Spread(fmean(found), min(found), max(found))
 
     def speedup(self, scheme: str) -> Speedup | None:
         """Return how many times faster than the first scheme, paired by seed (the latest run of each)."""

@@ -38,6 +38,7 @@ SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the c
 # By Monte Carlo of hashing's three outcomes Student's interval covers 79% with three seeds, 91% with five, 94% with
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
+MOST_BOTTLENECKS = 3  # that are named
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
 
 
@@ -57,15 +58,16 @@ def run_grid(comparison: Comparison) -> Grid:
         return training_run_grid(comparison)
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
     faults, mice = bool(comparison.scenario.faults), bool(comparison.scenario.workload.mice_interval_ms)
-    ideal_s = time_text(entries[0].number("ideal_s"))
-    limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
-    details = entries[0].summary.get("details")
-    bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
+    ideal, limit_mbps = comparison.limit("ideal_s"), comparison.limit("busbw_limit_mbps")
+    varies = limit_mbps is not None and limit_mbps.only is None
+    bottlenecks = list(dict.fromkeys(map(_bottleneck, entries if varies else entries[:1])))
     disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     waits = comparison.waits_at_source
     name = iteration_name(comparison.scenario)
     notes = (
-        f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
+        f"time: median {name}, ideally {_limit_text(ideal, time_text)} s; limit of busbw: "
+        f"{_limit_text(limit_mbps, lambda mbps: number_text(mbps, 2))} Mbit/s, set by "
+        f"{' or '.join(bottlenecks[:MOST_BOTTLENECKS])}{': by seed' if varies else ''}",
         "paths allow: share of that limit with the flows on the paths they took at the end"
         + ("; with faults or other traffic no bound" if disturbed else ""),
         "uplinks used: what the uplinks that carried anything carried, of their rate",
@@ -93,6 +95,18 @@ def run_grid(comparison: Comparison) -> Grid:
         notes=(*notes, *reasons),
         labels=3,
     )
+
+
+def _bottleneck(entry: Entry) -> str:
+    details = entry.summary.get("details")
+    return printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
+
+
+def _limit_text(limit: Spread | None, text: Callable[[float | None], str]) -> str:
+    """Return a limit; where it depends on the seed, from the least to the most."""
+    if limit is None or limit.only is not None:
+        return text(None if limit is None else limit.only)
+    return f"{text(limit.smallest)} to {text(limit.largest)}"
 
 
 def _is_above_one(entry: Entry) -> bool:

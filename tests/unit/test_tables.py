@@ -213,6 +213,33 @@ def test_captions_say_which_runs_are_in_doubt(tmp_path: Path) -> None:
     assert told is not None and "not VALID" not in told[1]
 
 
+def test_a_limit_that_depends_on_the_seed_is_not_drawn_as_one_for_all(tmp_path: Path) -> None:
+    """Random placements on a fabric with few uplinks have one each: runs would stand beyond the first one's."""
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    summary = runs[1].summary
+    assert summary is not None
+    narrower = {"ideal_s": 2 * summary["ideal_s"], "busbw_limit_mbps": summary["busbw_limit_mbps"] / 2}
+    narrower["details"] = {**summary["details"], "bottleneck": "uplinks of l2"}
+    mixed = [runs[0], replace(runs[1], summary={**summary, **narrower})]
+    for these, is_one in ((runs, True), (mixed, False)):
+        (comparison,) = compare(these, allow_invalid=False)
+        drawn = completion(comparison)
+        assert drawn is not None
+        figure, caption = drawn
+        assert ("physical limit" in [text.get_text() for text in figure.legends[0].get_texts()]) == is_one
+        assert any(line.get_linestyle() == "--" for axes in figure.axes for line in axes.lines) == is_one
+        assert ("; the physical limit depends on the seed: 1.268 to 2.535 s." in caption) != is_one
+        (section,) = report(these, [], allow_invalid=False).sections
+        (bars,) = [bars for bars in section.bars if bars.key == "completion_s"]
+        assert (bars.limit is not None) == is_one
+        assert ("The physical limit (ideal time) depends on the seed: 1.268 to 2.535 s." in bars.caption) != is_one
+        ideal = (
+            "ideally 1.268 s; limit of busbw: 9.93 " if is_one else "ideally 1.268 to 2.535 s; limit of busbw: 4.96 to "
+        )
+        assert ideal in run_grid(comparison).notes[0]
+        assert run_grid(comparison).notes[0].endswith(" or uplinks of l2: by seed") != is_one
+
+
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:
     runs = stored(tmp_path, with_rate_error(healthy(scenario_of()), 0.2))
     assert cells(runs, "efficiency") == ["-"]
