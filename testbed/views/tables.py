@@ -26,7 +26,7 @@ from testbed.views.comparison import (
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
-from testbed.views.words import left_text, spread_text
+from testbed.views.words import left_text, of_runs, spread_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -150,10 +150,10 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
     """Return the lines of a comparison: a name, and the cell of a scheme."""
 
     def times(*keys: str) -> Callable[[Comparison, str], str]:
-        return lambda c, scheme: _times(c.spread(scheme, *keys))
+        return lambda c, scheme: of_runs(c, scheme, keys, _times(c.spread(scheme, *keys)))
 
     def numbers(digits: int, *keys: str) -> Callable[[Comparison, str], str]:
-        return lambda c, scheme: _spread(c.spread(scheme, *keys), digits)
+        return lambda c, scheme: of_runs(c, scheme, keys, _spread(c.spread(scheme, *keys), digits))
 
     scenario = comparison.scenario
     if scenario.workload.training is not None:

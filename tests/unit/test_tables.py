@@ -325,6 +325,12 @@ def test_outage_is_shown_when_there_are_faults(tmp_path: Path) -> None:
     event = {"event": "fault", "t_s": start_s + 0.5, "action": "fail", "target": "l1-s1"}
     runs = stored(tmp_path, replace(with_rows(run, ranks=ranks), events=(*run.events, event)))
     assert cells(runs, "outage, ms") == ["250"]
+    two = [*runs, *stored(tmp_path / "other", replace(healthy(scenario, seed=2), events=(*run.events, event)))]
+    assert two[1].summary is not None and two[1].summary["outage_ms"] is None
+    assert cells(two, "outage, ms") == ["250 in 1 of 2 runs"]  # its longest pause was another one
+    (section,) = report(two, [], allow_invalid=True).sections
+    (lines,) = [lines for lines in section.lines if lines.key == "fault"]
+    assert lines.table.rows[0][-1] == "250 in 1 of 2 runs"
 
 
 @pytest.mark.parametrize(

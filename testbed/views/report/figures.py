@@ -29,7 +29,7 @@ from testbed.views.drawn import (
 from testbed.views.fault_lines import AFTER_S, BEFORE_S, lines_of
 from testbed.views.report.charts import Bar, Bars, Lines, Panel, Point, Series
 from testbed.views.waits import waits_caption
-from testbed.views.words import arrived_percentile, left_text, number, scheme_texts, spread_text
+from testbed.views.words import arrived_percentile, left_text, number, of_runs, scheme_texts, spread_text
 
 MOST_STEPS: Final = 300  # of a curve; more are not told apart on a page
 MOST_SAMPLES: Final = 400  # of a line over time; of more the largest of each bin is kept
@@ -443,7 +443,7 @@ def _fault_row(comparison: Comparison, scheme: str) -> tuple[str, ...]:
         scheme,
         str(len(comparison.of(scheme))),
         left_text(comparison, scheme, "recovery_ms"),
-        NOT_MEASURED if pause is None else spread_text(pause, 0),
+        NOT_MEASURED if pause is None else of_runs(comparison, scheme, ("outage_ms",), spread_text(pause, 0)),
     )
 
 
