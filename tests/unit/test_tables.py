@@ -113,6 +113,10 @@ def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_i
         low, high = (ratio.smallest, ratio.largest) if seeds == 3 else (ratio.low, ratio.high)
         shown = cells(runs, "speed-up over gse1")
         assert shown == ["-", f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"]
+        (section,) = report(runs, [], allow_invalid=False).sections
+        what = "" if seeds == 3 else "95% interval "
+        said = f"{ratio.mean:.2f} times as fast as gse1 ({what}{low:.2f}..{high:.2f}, {seeds} pairs of runs)"
+        assert any(said in answer for answer in section.answers)
 
 
 def test_of_how_many_pairs_a_speedup_is_stands_beside_it_where_seeds_lack_one(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from testbed.views.report.settings import (
 from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults
 from testbed.views.sweep_table import sweep_grids
-from testbed.views.tables import run_grid, scheme_grid
+from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, run_grid, scheme_grid
 from testbed.views.words import spread_text
 
 NO_DOUBT: Final = "no run gave a reason for doubt"
@@ -143,6 +143,8 @@ def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) 
     ratio = comparison.speedup(scheme)
     if ratio is not None and scheme != comparison.schemes[0]:
         spread = "" if ratio.pairs == 1 else f"{ratio.smallest:.2f}..{ratio.largest:.2f}, "
+        if ratio.pairs >= PAIRS_FOR_AN_INTERVAL:  # as the tables have it
+            spread = f"95% interval {ratio.low:.2f}..{ratio.high:.2f}, "
         pairs = f"{spread}{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''} of runs"
         parts.append(f"{ratio.mean:.2f} times as fast as {comparison.schemes[0]} ({pairs})")
     return "; ".join(parts) + "."
