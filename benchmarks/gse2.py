@@ -273,7 +273,8 @@ def _cell(column: Column, found: Sequence[float | None]) -> str:
     if not values:
         return "-"
     least, middle, most = (column.form.format(value) for value in (min(values), median(values), max(values)))
-    return middle if least == most else f"{middle} ({least} to {most})"
+    text = middle if least == most else f"{middle} ({least} to {most})"
+    return text if len(values) == len(found) else f"{text}, {len(values)} of {len(found)} runs"
 
 
 def _doubts(case: Case, runs: Sequence[Summary]) -> Iterator[str]:

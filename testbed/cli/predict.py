@@ -71,8 +71,8 @@ ORDERS: Final[tuple[Order, ...]] = ("scattered", "packed")
 INTRODUCTION: Final = """\
 # The fluid model against emulation
 
-Made by `sudo ./gse predict validate --full --write docs/validation.md` (without `--full`: all but hashing over twenty
-seeds; with `--stored`: from what is stored, nothing is run). No number in [the model](fluid.md) is fitted to them.
+Made by `sudo ./gse predict validate --write docs/validation.md` (with `--full`: hashing over twenty seeds, too; with
+`--stored`: from what is stored, nothing is run). No number in [the model](fluid.md) is fitted to them.
 A double tree under gse1 and a hierarchical all-reduce under ecmp were among the small cases at first and missed by 19%
 and 27%: since then they stand where the model claims to be a bound only.
 """

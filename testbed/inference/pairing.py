@@ -67,7 +67,7 @@ def _contrast(
     if not is_count and min(x for _, x in (*a, *b)) <= 0:
         return None, "0 in some run: no ratio"
     pairs = pairs_of(a, b)
-    if len(pairs) >= LEAST_RUNS and 2 * len(pairs) >= min(len(a), len(b)):
+    if len(pairs) >= LEAST_RUNS and 2 * len(pairs) >= min(len(a), len(b)) and not _has_better_than_pairs(a, b):
         floor = math.sqrt(fmean(_noise(x) + _noise(y) for x, y in pairs)) if is_count else REPEATABILITY
         return paired(_log_ratios(a, b, is_count), floor=floor), ""
     if min(len(a), len(b)) < LEAST_RUNS:
@@ -77,6 +77,15 @@ def _contrast(
         return None, f"too few seeds: {len(logs[0])} and {len(logs[1])}"
     floor = math.sqrt(fmean(_noise(x) for _, x in (*a, *b))) if is_count else REPEATABILITY
     return unpaired(logs[0], logs[1], floor=floor), ""
+
+
+def _has_better_than_pairs(a: Sequence[tuple[int, float]], b: Sequence[tuple[int, float]]) -> bool:
+    """Whether both sets have seeds enough to be compared as a whole, but too few in common.
+
+    Pairs of one or two seeds, repeated, would be taken for what the sets say of all their seeds.
+    """
+    ours, theirs = _by_seed(a), _by_seed(b)
+    return len(ours.keys() & theirs.keys()) < LEAST_RUNS <= min(len(ours), len(theirs))
 
 
 def _log_ratios(a: Sequence[tuple[int, float]], b: Sequence[tuple[int, float]], is_count: bool) -> list[float]:

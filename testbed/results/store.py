@@ -49,7 +49,7 @@ from testbed.evaluation.records import (
     columns,
     rows_from_columns,
 )
-from testbed.model.scenario import Scenario
+from testbed.model.scenario import SCHEMES, Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.results.checks import FORMAT_VERSION as FORMAT_VERSION  # part of what this module tells
 from testbed.results.checks import manifest_problems, parse_json, summary_problems, table_problems
@@ -292,6 +292,44 @@ def list_runs(results_dir: Path, scenario: str) -> RunListing:
         failed=sum(name.endswith(FAILED) for name in names),
         disturbed=sum(name.endswith(DISTURBED) for name in names),
     )
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that came to no end: what it was to answer, and why there is no result.
+
+    ``verdict``: INVALID where its workload went wrong, FAILED where the testbed or its machine did, or was interrupted.
+    """
+
+    path: Path
+    scenario_hash: str
+    scheme: str
+    seed: int
+    verdict: str
+    error: str
+
+
+def failed_runs(folder: Path) -> tuple[FailedRun, ...]:
+    """Return the failed runs of a scenario's folder, oldest first, but those whose manifest does not say of what."""
+    with os_errors("cannot list runs", folder):
+        found = sorted(path for path in folder.iterdir() if path.name.endswith(FAILED)) if folder.is_dir() else []
+    return tuple(run for path in found if (run := _failed_run(path)) is not None)
+
+
+def _failed_run(path: Path) -> FailedRun | None:
+    """Return a failed run; None of a user's program, and where a full disk or a stranger left no manifest to go by."""
+    try:
+        manifest = read_json(path / "manifest.json")
+        scheme, seed = manifest.get("scheme"), manifest.get("seed")
+        if scheme not in SCHEMES or isinstance(seed, bool) or not isinstance(seed, int) or "program" in manifest:
+            return None
+        if not isinstance(manifest.get("scenario"), dict):
+            return None
+        asked = Run(path, manifest, None).scenario_hash
+    except (ResultsError, ScenarioError):
+        return None
+    verdict, error = manifest.get("verdict", "FAILED"), manifest.get("error", "")
+    return FailedRun(path, asked, str(scheme), seed, str(verdict), str(error))
 
 
 def is_run(path: Path) -> bool:

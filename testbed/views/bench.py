@@ -130,9 +130,8 @@ def _table(results: SweepResults, scheme: str) -> Iterator[str]:
             UNKNOWN if row.wrong_elements is None else str(row.wrong_elements),
             ", ".join(state if len(seeds) == 1 else f"{n} {state}" for state, n in row.verdicts.items()),
         )
-    mean = _mean_busbw(rows)
     yield f"# Out of bounds values : {_out_of_bounds(rows)}"
-    yield f"# Avg bus bandwidth    : {UNKNOWN if mean is None else f'{mean:.3f} Mbit/s'}"
+    yield f"# Avg bus bandwidth    : {_average(rows)}"
 
 
 def _line(*cells: str, comment: bool = False) -> str:
@@ -179,6 +178,14 @@ def _out_of_bounds(rows: Sequence[BenchRow]) -> str:
         return f"{wrong} FAILED"
     unchecked = sum(row.wrong_elements is None for row in rows)
     return f"0, {unchecked} of {len(rows)} sizes not checked" if unchecked else "0 OK"
+
+
+def _average(rows: Sequence[BenchRow]) -> str:
+    """Return the mean with its unit; of how many sizes where some have none, for small ones would pull it down."""
+    mean, known = _mean_busbw(rows), sum(row.busbw_mbps is not None for row in rows)
+    if mean is None:
+        return UNKNOWN
+    return f"{mean:.3f} Mbit/s" + (f", of {known} of {len(rows)} sizes" if known < len(rows) else "")
 
 
 def _mean_busbw(rows: Sequence[BenchRow]) -> float | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -17,18 +18,19 @@ from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.records import LEAST_S, MOST
 from testbed.inference.speedup import Speedup, paired_speedup
-from testbed.model.oracle import Expectation, scenario_expectation
+from testbed.model.oracle import ALIKE_FRACTION, Expectation, scenario_expectation
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.sets import commit_of
-from testbed.results.store import Run
+from testbed.results.store import FailedRun, Run, failed_runs, list_runs
 from testbed.results.summary import summarise
 from testbed.training.job import training_text
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words
 
-INVALID = "INVALID"
+VALID, INVALID = "VALID", "INVALID"
 MAX_REASON_CHARACTERS = 1000
-MAX_COMMITS = 4  # that are named
+MAX_PLACE_CHARACTERS = 80
+MAX_NAMED = 4  # commits, places, runs
 ANEW = f"numbers and verdicts made anew by gse-testbed {__version__}, not those stored with the runs"
 # What one iteration of a workload is called, and what its flows belong to.
 OPERATION_NAMES: dict[ProgramOperation, str] = {
@@ -47,7 +49,7 @@ ITERATION_NAMES: dict[WorkloadKind, str] = {
     "collective": "collective",
     "training": "training iteration",
 }
-VERDICTS = ("VALID", "SUSPECT", INVALID)
+VERDICTS = (VALID, "SUSPECT", INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class Spread:
     mean: float
     smallest: float
     largest: float
+
+    @property
+    def only(self) -> float | None:
+        """The one value all have; None where they differ."""
+        return self.mean if self.smallest == self.largest else None
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,21 @@ class Entry:
             raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
         return value
 
+    @property
+    def tries(self) -> int:
+        """How often it was made: again where others had disturbed the run before."""
+        earlier = self.run.manifest.get("earlier_tries")
+        return 1 + (len(earlier) if isinstance(earlier, list) else 0)
+
+    @property
+    def place(self) -> str:
+        """Which switches forwarded, and on what machine; empty where the manifest does not say."""
+        network, machine = (self.run.manifest.get(name) for name in ("network", "machine"))
+        datapath = network.get("datapath") if isinstance(network, Mapping) else None
+        cores, cpu = (machine.get(name) if isinstance(machine, Mapping) else None for name in ("cores", "cpu"))
+        said = (datapath and f"{datapath} datapath", cores and f"{cores} cores", cpu)
+        return printable(", ".join(str(part) for part in said if part)[:MAX_PLACE_CHARACTERS])
+
     def never_left(self, key: str) -> bool:
         """Whether a GSP used a broken path on, so that ``key``, a time until all had left it, is none at all."""
         return key in self.summary and self.number(key) is None
@@ -121,6 +143,7 @@ class Comparison:
     """All runs of one question. ``entries`` are used, ``left_out`` are INVALID and not; schemes in scenario order.
 
     ``other_repair``: the runs of the same question under the other ``gsos.repair``, where there are some to be used.
+    ``failed``: runs of the same question that came to no end, so that nothing is known of how they would have done.
     """
 
     scenario: Scenario
@@ -128,6 +151,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     left_out: tuple[Entry, ...]
     other_repair: Comparison | None = None
+    failed: tuple[FailedRun, ...] = ()
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -150,6 +174,18 @@ class Comparison:
         """Return mean and range of a number over a scheme's runs, None when no run has it."""
         numbers = [number for entry in self.of(scheme) if (number := entry.number(*keys)) is not None]
         return Spread(fmean(numbers), min(numbers), max(numbers)) if numbers else None
+
+    def limit(self, *keys: str) -> Spread | None:
+        """Return a limit that runs have, None when none has it; with a range where it depends on the seed.
+
+        It does where ranks or partners are drawn and cuts of the fabric decide, not hosts' links.
+        """
+        found = [number for entry in self.entries if (number := entry.number(*keys)) is not None]
+        if not found:
+            return None
+        if max(found) <= min(found) * (1 + ALIKE_FRACTION):
+            return Spread(found[0], found[0], found[0])
+        return Spread(fmean(found), min(found), max(found))
 
     def speedup(self, scheme: str) -> Speedup | None:
         """Return how many times faster than the first scheme, paired by seed (the latest run of each)."""
@@ -190,7 +226,11 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
     groups: dict[str, list[Entry]] = {}
     for run in runs:
         groups.setdefault(run.scenario_hash, []).append(Entry(run, run.summary or summarise(run)))
-    found = tuple(_comparison(name, entries, allow_invalid) for name, entries in groups.items())
+    failed = _failed_beside(runs)
+    found = tuple(
+        _comparison(entries, allow_invalid, tuple(one for one in failed if one.scenario_hash == name))
+        for name, entries in groups.items()
+    )
     questions = [_but_for_repair(one.scenario) for one in found]
     return tuple(
         replace(
@@ -209,10 +249,30 @@ def _but_for_repair(scenario: Scenario) -> dict[str, Any]:
     return scenario.model_dump(exclude={**words, "gsos": {"repair"}})
 
 
-def _comparison(name: str, entries: Sequence[Entry], allow_invalid: bool) -> Comparison:
+def _failed_beside(runs: Sequence[Run]) -> tuple[FailedRun, ...]:
+    """Return the failed runs of folders whose finished runs are all here: of some runs that were chosen there are none.
+
+    Leaving out runs that did not come to their end would flatter. One that was made again is no loss, unless it was its
+    workload that failed: that is a result.
+    """
+    given: dict[Path, set[str]] = {}
+    for run in runs:
+        given.setdefault(run.path.parent, set()).add(run.path.name)
+    made = {(run.scenario_hash, run.scheme, run.seed) for run in runs}
+    return tuple(
+        one
+        for folder, names in given.items()
+        if {path.name for path in list_runs(folder.parent, folder.name).finished} <= names
+        for one in failed_runs(folder)
+        if one.verdict == INVALID or (one.scenario_hash, one.scheme, one.seed) not in made
+    )
+
+
+def _comparison(entries: Sequence[Entry], allow_invalid: bool, failed: tuple[FailedRun, ...]) -> Comparison:
     left_out = tuple(entry for entry in entries if entry.verdict == INVALID and not allow_invalid)
     used = tuple(entry for entry in entries if entry not in left_out)
-    return Comparison(entries[0].run.scenario, name, used, left_out)
+    run = entries[0].run
+    return Comparison(run.scenario, run.scenario_hash, used, left_out, failed=failed)
 
 
 def iteration_name(scenario: Scenario) -> str:
@@ -264,11 +324,11 @@ def _bulk(scenario: Scenario) -> str:
     )
 
 
-def code_texts(entries: Sequence[Entry]) -> list[str]:
-    """Return what has to be said of the code that made runs and numbers: nothing where each run is as it was stored."""
-    commits = commits_text(entries)
+def origin_texts(entries: Sequence[Entry]) -> list[str]:
+    """Return what is to be said of where runs and numbers come from: nothing where all is of one place, as stored."""
     anew = any(entry.run.judged_anew for entry in entries)
-    return [*([commits] if commits else []), *([ANEW] if anew else [])]
+    found = (commits_text(entries), places_text(entries), tries_text(entries), ANEW if anew else "")
+    return [text for text in found if text]
 
 
 def commits_text(entries: Iterable[Entry]) -> str:
@@ -276,9 +336,51 @@ def commits_text(entries: Iterable[Entry]) -> str:
     names = list(dict.fromkeys(commit_of(entry.run) for entry in entries))
     if len(names) < 2:
         return ""
-    short = [printable(name[:7]) + ("-dirty" if name.endswith("-dirty") else "") for name in names[:MAX_COMMITS]]
-    shown = ", ".join([*short, *(["..."] if len(names) > MAX_COMMITS else [])])
+    short = [printable(name[:7]) + ("-dirty" if name.endswith("-dirty") else "") for name in names[:MAX_NAMED]]
+    shown = ", ".join([*short, *(["..."] if len(names) > MAX_NAMED else [])])
     return f"runs of {len(names)} commits ({shown}): what changed between these is among their differences"
+
+
+def places_text(entries: Iterable[Entry]) -> str:
+    """Return on which machines and datapaths the runs were made, empty where it was one."""
+    places = list(dict.fromkeys(entry.place for entry in entries if entry.place))
+    if len(places) < 2:
+        return ""
+    shown = "; ".join([*places[:MAX_NAMED], *(["..."] if len(places) > MAX_NAMED else [])])
+    return (
+        f"runs of {len(places)} machines or datapaths ({shown}): what these do differently is among their differences"
+    )
+
+
+def tries_text(entries: Sequence[Entry]) -> str:
+    """Return how many runs are not their first try, empty where all are."""
+    again = sum(entry.tries > 1 for entry in entries)
+    if not again:
+        return ""
+    was, it = ("was", "it") if again == 1 else ("were", "them")
+    return f"{again} of {len(entries)} runs {was} made again, for others had disturbed {it} (*.disturbed)"
+
+
+def doubts_text(comparison: Comparison) -> str:
+    """Return which of the runs that are used are not VALID, empty when all are."""
+    used = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
+    doubted = [f"{entry.scheme} seed {entry.seed} ({entry.verdict})" for entry in used if entry.verdict != VALID]
+    if not doubted:
+        return ""
+    more = [f"{len(doubted) - MAX_NAMED} more"] if len(doubted) > MAX_NAMED else []
+    verb = "is" if len(doubted) == 1 else "are"
+    return f"{len(doubted)} of these {len(used)} runs {verb} not VALID: {', '.join([*doubted[:MAX_NAMED], *more])}"
+
+
+def failed_text(comparison: Comparison) -> str:
+    """Return how many runs came to no end and why the first did not, empty when none."""
+    if not comparison.failed:
+        return ""
+    first, number = comparison.failed[0], len(comparison.failed)
+    why = next(iter(first.error[:MAX_REASON_CHARACTERS].splitlines()), "") or "no reason given"
+    example = printable(f"{first.scheme} seed {first.seed}: {why}")
+    what = "run has" if number == 1 else "runs have"
+    return f"{number} failed {what} no numbers ({example}{', ...' if number > 1 else ''})"
 
 
 def left_out_text(comparison: Comparison) -> str:

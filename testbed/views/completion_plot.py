@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from testbed.model.oracle import Band, Expectation
 from testbed.views.colours import scheme_colour
-from testbed.views.comparison import Comparison, iteration_name
+from testbed.views.comparison import Comparison, Spread, iteration_name
 from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, captioned, framed
 from testbed.views.words import scheme_texts, spread_text
 
@@ -27,23 +27,23 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
     entries = comparison.entries
     if all(entry.number("completion_s") is None for entry in entries):
         return None
-    ideal_s, limit_mbps = entries[0].number("ideal_s"), entries[0].number("busbw_limit_mbps")
+    ideal, limit_mbps = comparison.limit("ideal_s"), comparison.limit("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
     stacked = width_cm < STACKED_BELOW_CM
     figure = framed(comparison, width_cm, 12.5 if stacked else 6.5)
     left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     training = comparison.scenario.workload.training is not None
-    _bars(left, comparison, ("completion_s",), ideal_s, expected.slowdown if expected else None)
+    _bars(left, comparison, ("completion_s",), ideal, expected.slowdown if expected else None)
     if training:
         label = "exposed communication (share of an iteration)"
-        _bars(right, comparison, EXPOSED, entries[0].number("training", "ideal_exposed_share"), None)
+        _bars(right, comparison, EXPOSED, comparison.limit("training", "ideal_exposed_share"), None)
     else:
         label = "bus bandwidth (Mbit/s)"
         _bars(right, comparison, ("busbw_mbps",), limit_mbps, expected.efficiency if expected else None)
     for axes, text in ((left, f"completion time of one {iteration_name(comparison.scenario)} (s)"), (right, label)):
         axes.set_ylabel("\n".join(wrap(text, LABEL_CHARACTERS)) if stacked else text)
     limit = "ideal network" if training else "physical limit"
-    handles = _bar_legend(comparison, limit, expected)
+    handles = _bar_legend(comparison, limit if ideal is not None and ideal.only is not None else None, expected)
     figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
@@ -52,7 +52,10 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
         if expected
         else ""
     )
-    points = f"mean over runs (bars) and every run (points; runs: {runs}); dashed: {'an ' if training else ''}{limit}"
+    dashed = f"; dashed: {'an ' if training else ''}{limit}"
+    if ideal is not None and ideal.only is None:
+        dashed = f"; the {limit} depends on the seed: {ideal.smallest:.4g} to {ideal.largest:.4g} s"
+    points = f"mean over runs (bars) and every run (points; runs: {runs}){dashed}"
     words = f"{_workload_words(comparison)}: {points}.{band} {_completion_numbers(comparison)}"
     return figure, captioned(comparison, words)
 
@@ -82,8 +85,9 @@ def _workload_words(comparison: Comparison) -> str:
 
 
 def _bars(
-    axes: Axes, comparison: Comparison, keys: tuple[str, ...], limit: float | None, expected: Band | None
+    axes: Axes, comparison: Comparison, keys: tuple[str, ...], limits: Spread | None, expected: Band | None
 ) -> None:
+    limit = None if limits is None else limits.only
     for x, scheme in enumerate(comparison.schemes):
         spread = comparison.spread(scheme, *keys)
         if spread is None:
@@ -118,12 +122,11 @@ def _bars(
     axes.set_ylim(bottom=0)
 
 
-def _bar_legend(comparison: Comparison, limit: str, expected: Expectation | None) -> list[Any]:
+def _bar_legend(comparison: Comparison, limit: str | None, expected: Expectation | None) -> list[Any]:
     verdicts = {entry.verdict for entry in comparison.entries}
-    handles: list[Any] = [
-        Patch(fc="0.6", label="mean of the runs"),
-        Line2D([], [], color="black", ls="--", lw=0.8, label=limit),
-    ]
+    handles: list[Any] = [Patch(fc="0.6", label="mean of the runs")]
+    if limit is not None:
+        handles.append(Line2D([], [], color="black", ls="--", lw=0.8, label=limit))
     if expected is not None:
         seeds = expected.efficiency.runs
         label = (

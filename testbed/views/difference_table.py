@@ -84,6 +84,9 @@ def conclusion(found: Difference, *, allow_better: bool) -> Iterator[str]:
         yield f"DIFFERENT in {len(counting)} of {family}: {_named(counting, found)}"
     else:
         yield f"no significant difference in {family}"
+    if found.unmatched:
+        more = f"; and {len(found.unmatched) - MOST_NAMED} more" if len(found.unmatched) > MOST_NAMED else ""
+        yield f"NOT compared: {'; '.join(found.unmatched[:MOST_NAMED])}{more}"
     passed = [row for row in found.significant if row not in counting]
     if passed:
         why = "better, which is allowed, or shown to be within the margin" if allow_better else "within the margin"

@@ -269,14 +269,16 @@ def training_json(found: Sequence[tuple[TrainingCase, Sequence[Trained]]]) -> di
 
 
 def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
-    """Return a line per run; ``what`` they are together."""
+    """Return a line per run; ``what`` they are together. Cases that were not run are no agreement, and are counted."""
     measured = [one for one in found if one.agrees is not None]
     good = sum(bool(one.agrees) for one in measured)
     claim = f"predicted within {WITHIN:.0%}"
     if any(one.is_bound for one in found):
         claim = f"not faster than the bound (by more than {WITHIN:.0%})"
+    missing = len(found) - len(measured)
+    unknown = f"; {missing} without a run that counts" if missing else ""
     return Grid(
-        title=f"{what}: {good} of {len(measured)} measured runs {claim}",
+        title=f"{what}: {good} of {len(measured)} measured runs {claim}{unknown}",
         headers=(
             "case",
             "scheme",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from testbed.errors import Problem, ResultsError
 from testbed.results.files import write_together
 from testbed.results.store import json_text
-from testbed.views.comparison import Comparison, code_texts, describe, left_out_text
+from testbed.views.comparison import Comparison, describe, doubts_text, failed_text, left_out_text, origin_texts
 
 CM = 1 / 2.54
 ONE_COLUMN_CM, TWO_COLUMNS_CM = 8.5, 17.0
@@ -49,7 +49,12 @@ FAULT_LEGEND = "Vertical lines: dashed where something failed, dotted where it w
 
 def framed(comparison: Comparison, width_cm: float, height_cm: float) -> Figure:
     """Return an empty figure headed by what was emulated (its scale included) and which runs are not shown."""
-    return headed_figure((describe(comparison.scenario), left_out_text(comparison)), width_cm, height_cm)
+    return headed_figure((describe(comparison.scenario), *_without(comparison)), width_cm, height_cm)
+
+
+def _without(comparison: Comparison) -> tuple[str, str]:
+    """Return which runs are not shown, for their verdict or for want of an end; empty where there are none."""
+    return left_out_text(comparison), failed_text(comparison)
 
 
 def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Figure:
@@ -70,9 +75,9 @@ def without_heading(figure: Figure) -> None:
 
 
 def captioned(comparison: Comparison, text: str) -> str:
-    """Return a caption with what was emulated, what lines of faults mean, and which runs are not shown."""
+    """Return a caption with what was emulated, what lines of faults mean, which runs are in doubt, which not shown."""
     faults = f" {FAULT_LEGEND}." if comparison.scenario.faults else ""
-    others = (*code_texts(comparison.entries), left_out_text(comparison))
+    others = (*origin_texts(comparison.entries), doubts_text(comparison), *_without(comparison))
     more = "".join(f" {other[:1].upper()}{other[1:]}." for other in others if other)
     return f"{text}{faults} {describe(comparison.scenario)}.{more}"
 
@@ -106,6 +111,8 @@ def _made_from(comparison: Comparison) -> dict[str, Any]:
         "seeds": {scheme: [entry.seed for entry in comparison.of(scheme)] for scheme in comparison.schemes},
         "runs": [entry.run.path.name for entry in entries],
         "left_out": [entry.run.path.name for entry in comparison.left_out],
+        "failed": [one.path.name for one in comparison.failed],
+        "made_again": [entry.run.path.name for entry in entries if entry.tries > 1],
         "commits": distinct([(entry.run.manifest.get("versions") or {}).get("commit") for entry in entries]),
         "versions": distinct([entry.run.manifest.get("versions") for entry in entries]),
     }

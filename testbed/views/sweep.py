@@ -20,7 +20,7 @@ from testbed.results.store import FAILED, load
 from testbed.results.summary import judged_anew, summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
-from testbed.views.comparison import INVALID, VERDICTS, Entry, code_texts, describe
+from testbed.views.comparison import INVALID, VERDICTS, Entry, describe, origin_texts
 from testbed.views.quantities import QUANTITIES
 
 FORMAT_VERSION: Final = 1
@@ -147,7 +147,7 @@ class SweepResults:
         for state, words in ((RUN_FAILED, "failed and have no numbers"), (NOT_RUN, "were not made")):
             if counts.get(state):
                 notes.append(f"{counts[state]} of {len(self.stored.runs)} runs {words}")
-        notes += code_texts([member.entry for member in self.members if member.entry is not None])
+        notes += origin_texts([member.entry for member in self.members if member.entry is not None])
         if schemes := sweep.untouched():
             why = why_not(sweep.field, schemes)
             notes.append(f"{', '.join(schemes)}: {why}, so {sweep.field} changes nothing there")

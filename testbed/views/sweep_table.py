@@ -45,7 +45,9 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         ("exposed", _percent("exposed_share")),
         (
             "speed",
-            lambda group: _gain(None if group.scheme == first else gains.get((group.point, group.scheme))),
+            lambda group: _gain(
+                None if group.scheme == first else gains.get((group.point, group.scheme)), len(group.members)
+            ),
         ),
     ]
     training = is_training(results)
@@ -86,19 +88,24 @@ def _pace_notes(results: SweepResults) -> tuple[str, ...]:
     return (
         "median over seeds, in brackets smallest..largest; exposed: what of an iteration a rank does not compute; "
         f"speed: over {sweep.schemes[0]}, geometric mean of ratios paired by seed (smallest..largest; from "
-        f"{PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)",
+        f"{PAIRS_FOR_AN_INTERVAL} pairs on 95% confidence interval of the mean; how many where seeds lack one)",
         *(printable(f"{text}: {line}") for text, job in jobs if job is not None for line in job.rule()),
     )
 
 
-def _gain(ratio: Speedup | None) -> str:
-    """Return a ratio with its range; with its interval where there are pairs enough for one to hold."""
+def _gain(ratio: Speedup | None, seeds: int) -> str:
+    """Return a ratio with its range; with its interval where there are pairs enough for one to hold.
+
+    With the number of pairs where they are fewer than the ``seeds`` there were to be.
+    """
     if ratio is None or ratio.pairs == 1:
-        return number_text(None if ratio is None else ratio.mean, 3)
+        alone = " (one pair)" if ratio is not None and seeds > 1 else ""
+        return number_text(None if ratio is None else ratio.mean, 3) + alone
     low, high = ratio.smallest, ratio.largest
     if ratio.pairs >= PAIRS_FOR_AN_INTERVAL and ratio.low is not None and ratio.high is not None:
         low, high = ratio.low, ratio.high
-    return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f})"
+    few = f"; {ratio.pairs} pairs" if ratio.pairs < seeds else ""
+    return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f}{few})"
 
 
 def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:

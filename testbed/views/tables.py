@@ -17,15 +17,16 @@ from testbed.views.comparison import (
     Comparison,
     Entry,
     Spread,
-    code_texts,
     compare,
     describe,
+    failed_text,
     iteration_name,
     left_out_text,
+    origin_texts,
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
-from testbed.views.words import left_text, spread_text
+from testbed.views.words import left_text, of_runs, spread_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -37,6 +38,7 @@ SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the c
 # By Monte Carlo of hashing's three outcomes Student's interval covers 79% with three seeds, 91% with five, 94% with
 # ten.
 PAIRS_FOR_AN_INTERVAL = 10
+MOST_BOTTLENECKS = 3  # that are named
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
 
 
@@ -56,15 +58,16 @@ def run_grid(comparison: Comparison) -> Grid:
         return training_run_grid(comparison)
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
     faults, mice = bool(comparison.scenario.faults), bool(comparison.scenario.workload.mice_interval_ms)
-    ideal_s = time_text(entries[0].number("ideal_s"))
-    limit_mbps = number_text(entries[0].number("busbw_limit_mbps"), 2)
-    details = entries[0].summary.get("details")
-    bottleneck = printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
+    ideal, limit_mbps = comparison.limit("ideal_s"), comparison.limit("busbw_limit_mbps")
+    varies = limit_mbps is not None and limit_mbps.only is None
+    bottlenecks = list(dict.fromkeys(map(_bottleneck, entries if varies else entries[:1])))
     disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     waits = comparison.waits_at_source
     name = iteration_name(comparison.scenario)
     notes = (
-        f"time: median {name}, ideally {ideal_s} s; limit of busbw: {limit_mbps} Mbit/s, set by {bottleneck}",
+        f"time: median {name}, ideally {_limit_text(ideal, time_text)} s; limit of busbw: "
+        f"{_limit_text(limit_mbps, lambda mbps: number_text(mbps, 2))} Mbit/s, set by "
+        f"{' or '.join(bottlenecks[:MOST_BOTTLENECKS])}{': by seed' if varies else ''}",
         "paths allow: share of that limit with the flows on the paths they took at the end"
         + ("; with faults or other traffic no bound" if disturbed else ""),
         "uplinks used: what the uplinks that carried anything carried, of their rate",
@@ -92,6 +95,18 @@ def run_grid(comparison: Comparison) -> Grid:
         notes=(*notes, *reasons),
         labels=3,
     )
+
+
+def _bottleneck(entry: Entry) -> str:
+    details = entry.summary.get("details")
+    return printable(str(details.get("bottleneck"))[:80]) if isinstance(details, Mapping) else "unknown"
+
+
+def _limit_text(limit: Spread | None, text: Callable[[float | None], str]) -> str:
+    """Return a limit; where it depends on the seed, from the least to the most."""
+    if limit is None or limit.only is not None:
+        return text(None if limit is None else limit.only)
+    return f"{text(limit.smallest)} to {text(limit.largest)}"
 
 
 def _is_above_one(entry: Entry) -> bool:
@@ -135,10 +150,10 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
     """Return the lines of a comparison: a name, and the cell of a scheme."""
 
     def times(*keys: str) -> Callable[[Comparison, str], str]:
-        return lambda c, scheme: _times(c.spread(scheme, *keys))
+        return lambda c, scheme: of_runs(c, scheme, keys, _times(c.spread(scheme, *keys)))
 
     def numbers(digits: int, *keys: str) -> Callable[[Comparison, str], str]:
-        return lambda c, scheme: _spread(c.spread(scheme, *keys), digits)
+        return lambda c, scheme: of_runs(c, scheme, keys, _spread(c.spread(scheme, *keys), digits))
 
     scenario = comparison.scenario
     if scenario.workload.training is not None:
@@ -268,11 +283,10 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
     if len(comparison.schemes) > 1:
         yield (
             "speed-up: geometric mean of time ratios paired by seed (smallest..largest; "
-            f"from {PAIRS_FOR_AN_INTERVAL} seeds on 95% confidence interval of the mean)"
+            f"from {PAIRS_FOR_AN_INTERVAL} pairs on 95% confidence interval of the mean; how many where seeds lack one)"
         )
-    yield from code_texts(comparison.entries)
-    if left_out := left_out_text(comparison):
-        yield left_out
+    yield from origin_texts(comparison.entries)
+    yield from filter(None, (left_out_text(comparison), failed_text(comparison)))
 
 
 def _runs(comparison: Comparison, scheme: str) -> str:
@@ -294,7 +308,15 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
         return f"{ratio.mean:.2f} (one pair)"
     enough = ratio.pairs >= PAIRS_FOR_AN_INTERVAL
     low, high = (ratio.low, ratio.high) if enough else (ratio.smallest, ratio.largest)
-    return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"
+    few = f"; {ratio.pairs} pairs" if ratio.pairs < _seeds_asked(comparison, scheme) else ""
+    return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f}{few})"
+
+
+def _seeds_asked(comparison: Comparison, scheme: str) -> int:
+    """Return how many seeds the first scheme or this one was run with, whatever became of it."""
+    both = (comparison.schemes[0], scheme)
+    seeds = {entry.seed for entry in (*comparison.entries, *comparison.left_out) if entry.scheme in both}
+    return len(seeds | {one.seed for one in comparison.failed if one.scheme in both})
 
 
 def _over_expected(comparison: Comparison, scheme: str) -> str:

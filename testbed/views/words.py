@@ -32,6 +32,16 @@ def left_text(comparison: Comparison, scheme: str, key: str) -> str:
     return ", ".join([*known, *([f"never in {never} run{'s' if never > 1 else ''}"] if never else [])]) or NOT_MEASURED
 
 
+def of_runs(comparison: Comparison, scheme: str, keys: Sequence[str], text: str) -> str:
+    """Return what is said of a number, with how many runs have it where others of the scheme have none.
+
+    Those may be the best (no pause because of a fault) or the worst (no p99, for most was lost).
+    """
+    runs = comparison.of(scheme)
+    known = sum(entry.number(*keys) is not None for entry in runs)
+    return f"{text} in {known} of {len(runs)} runs" if 0 < known < len(runs) else text
+
+
 def scheme_texts(comparison: Comparison, texts: Mapping[str, str]) -> str:
     """Return ``ecmp ..., gse1 ...`` in the scenario's order."""
     return "; ".join(f"{scheme} {texts[scheme]}" for scheme in comparison.schemes if scheme in texts)

@@ -150,6 +150,10 @@ def test_what_is_wrong_invalid_or_missing_is_seen(tmp_path: Path) -> None:
     assert "# Out of bounds values : 14 FAILED" in text
     assert "1 MiB gse1 seed 1 FAILED: a rank died" in text
     assert "INVALID: 7 elements" in text
+    averages = [line.partition(" : ")[2] for line in text.splitlines() if line.startswith("# Avg bus bandwidth")]
+    assert averages[0].endswith(" Mbit/s")
+    assert partly.busbw_mbps is not None
+    assert averages[1] == f"{partly.busbw_mbps:.3f} Mbit/s, of 1 of 2 sizes"  # not to be held against that of two
 
 
 def test_what_nobody_checked_is_not_called_right(tmp_path: Path) -> None:

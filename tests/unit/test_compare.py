@@ -187,6 +187,15 @@ def test_fields_that_vary_within_the_sets_tell_questions_apart(gse: Gse, base: P
     assert {one["question"] for one in document["results"]} == {"fabric.link_rate_mbps=10.0"}
 
 
+def test_what_only_one_set_has_is_part_of_the_answer(gse: Gse, base: Path) -> None:
+    """A scheme all of whose runs failed is not there: no difference found is no word of it."""
+    a, b = base / "a" / "synthetic", base / "b" / "synthetic"
+    text = gse("compare", str(a), f"{b}@scheme=gse1").out
+    assert "NOT compared: only in A: ecmp" in text
+    assert text.index("family-wise error rate") < text.index("NOT compared")
+    assert "NOT compared" not in gse("compare", str(a), str(b)).out
+
+
 # --- verdicts, commits, times --------------------------------------------------------------------------------------
 
 

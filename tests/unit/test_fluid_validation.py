@@ -7,8 +7,23 @@ from dataclasses import replace
 import pytest
 
 from testbed.fluid.validation import BANDS, Agreement, BandAgreement
+from testbed.views.fluid import agreement_grid
 
 PREDICTED_S = 10.0
+
+
+def agreement(measured_s: float | None, *, is_bound: bool = False) -> Agreement:
+    return Agreement(
+        what="ring",
+        scheme="gse1",
+        seed=1,
+        predicted_s=PREDICTED_S,
+        predicted_efficiency=0.9,
+        measured_s=measured_s,
+        measured_efficiency=None,
+        verdict=None,
+        is_bound=is_bound,
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,19 +43,15 @@ PREDICTED_S = 10.0
 def test_a_prediction_is_off_either_way_and_a_bound_one_way(
     measured_s: float | None, is_bound: bool, agrees: bool | None
 ) -> None:
-    found = Agreement(
-        what="ring",
-        scheme="gse1",
-        seed=1,
-        predicted_s=PREDICTED_S,
-        predicted_efficiency=0.9,
-        measured_s=measured_s,
-        measured_efficiency=None,
-        verdict=None,
-        is_bound=is_bound,
-    )
+    found = agreement(measured_s, is_bound=is_bound)
     assert found.agrees is agrees
     assert found.off == (None if measured_s is None else pytest.approx(PREDICTED_S / measured_s - 1))
+
+
+def test_what_was_not_run_is_counted_beside_what_agrees() -> None:
+    some = agreement_grid([agreement(9.6), agreement(None), agreement(None), agreement(9.4)], "cases")
+    assert some.title == "cases: 1 of 2 measured runs predicted within 5%; 2 without a run that counts"
+    assert agreement_grid([agreement(9.6)], "cases").title == "cases: 1 of 1 measured runs predicted within 5%"
 
 
 def test_a_mean_agrees_inside_its_band() -> None:

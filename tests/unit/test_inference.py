@@ -191,6 +191,15 @@ def test_few_seeds_in_common_among_many_are_no_pairs_to_go_by() -> None:
         assert found.contrast.runs == (len(common) if is_paired else 10)
 
 
+def test_a_seed_in_common_that_was_repeated_does_not_speak_for_seeds_that_are_not() -> None:
+    """Three pairs of seed 1, all alike, would make what happened to it certain of sets of three seeds each."""
+    a = measured((1, 2.0), (1, 2.0), (1, 2.01), (2, 1.0), (3, 1.0))
+    found = contrasted(a, measured((1, 1.0), (1, 1.0), (1, 1.0), (4, 1.0), (5, 2.0)), "x", is_count=False)
+    assert found is not None and found.contrast is not None
+    assert (found.contrast.is_paired, found.contrast.runs) == (False, 3)
+    assert found.contrast.p_equal() > 0.5  # next to nothing by the pairs
+
+
 @pytest.mark.parametrize(
     ("a", "b", "is_count", "why"),
     [

@@ -147,6 +147,7 @@ def test_a_report_of_a_training_sweep_has_shares_times_and_speeds(tmp_path: Path
         "gse1: iteration speed over ecmp",
     ]
     assert "efficiency" not in lines.caption and "paired by seed" in lines.caption
+    assert "95% interval, which of fewer than 10 pairs holds the truth less often" in lines.caption
     assert len(charts_of(page(made))[0]["panels"]) == len(labels)
 
 

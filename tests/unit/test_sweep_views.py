@@ -18,6 +18,7 @@ from synthetic_sweeps import CONTAINERS, NOW_UTC, stored_sweep, sweep_over, with
 from testbed.evaluation.records import RunRecord
 from testbed.model.sweep import SweepRun
 from testbed.results.sweeps import create_sweep
+from testbed.views.report.sweep_figures import sweep_lines
 from testbed.views.sweep import SweepResults, axis_of, sweep_results
 from testbed.views.sweep_plot import curves, draw_sweep
 from testbed.views.sweep_table import sweep_grids, sweep_table
@@ -226,6 +227,14 @@ def test_many_words_have_a_panel_per_scheme_and_a_line_each(tmp_path: Path) -> N
     assert wrong["bytes off"] == "-", "wrong sums make a run INVALID, and such runs are in no median"
     assert float(cells(results, "sendrecv", "ecmp")["bytes off"].removesuffix("%")) < 1
     assert len(draw_sweep(results)) == 3
+
+
+def test_a_page_says_what_the_crosses_of_a_sweep_are(results: SweepResults, tmp_path: Path) -> None:
+    lines = sweep_lines(results, sweep_grids(results)[0])
+    assert lines is not None and "INVALID ones are crosses, in no median." in lines.caption
+    sound = sweep_results(stored_sweep(tmp_path, sweep_over()))
+    told = sweep_lines(sound, sweep_grids(sound)[0])
+    assert told is not None and "INVALID" not in told.caption
 
 
 def test_many_words_show_the_interval_their_caption_names(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from rich.console import Console
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
-from testbed.results.store import Run, load
+from testbed.results.store import FAILED, Run, load
 from testbed.views.comparison import compare, describe, left_out_text
 from testbed.views.completion_plot import completion
+from testbed.views.latency_plot import latency
+from testbed.views.paper import provenance
 from testbed.views.report.document import report
 from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
@@ -111,6 +113,24 @@ def test_speedup_is_over_the_first_scheme_with_its_range_and_from_ten_seeds_on_i
         low, high = (ratio.smallest, ratio.largest) if seeds == 3 else (ratio.low, ratio.high)
         shown = cells(runs, "speed-up over gse1")
         assert shown == ["-", f"{ratio.mean:.2f} ({low:.2f}..{high:.2f})"]
+        (section,) = report(runs, [], allow_invalid=False).sections
+        what = "" if seeds == 3 else "95% interval "
+        said = f"{ratio.mean:.2f} times as fast as gse1 ({what}{low:.2f}..{high:.2f}, {seeds} pairs of runs)"
+        assert any(said in answer for answer in section.answers)
+
+
+def test_of_how_many_pairs_a_speedup_is_stands_beside_it_where_seeds_lack_one(tmp_path: Path) -> None:
+    """Ten seeds of which one is INVALID have the range beside them, not the interval that ten would have."""
+    spoilt = with_rate_error(healthy(scenario_of(), scheme="ecmp", seed=4), -0.2)
+    records = [healthy(scenario_of(), scheme=scheme, seed=seed) for seed in range(1, 11) for scheme in ("ecmp", "gse1")]
+    records = [spoilt if (one.scheme, one.seed) == ("ecmp", 4) else one for one in records]
+    runs = stored(tmp_path, *records)
+    (comparison,) = compare(runs, allow_invalid=False)
+    ratio = comparison.speedup("gse1")
+    assert ratio is not None and ratio.pairs == 9
+    range_of_nine = f"{ratio.mean:.2f} ({ratio.smallest:.2f}..{ratio.largest:.2f}"
+    assert cells(runs, "speed-up over ecmp") == ["-", f"{range_of_nine}; 9 pairs)"]
+    assert cells([run for run in runs if run.seed != 4], "speed-up over ecmp") == ["-", f"{range_of_nine})"]
 
 
 def test_invalid_runs_are_listed_but_not_compared(tmp_path: Path) -> None:
@@ -136,6 +156,92 @@ def test_runs_of_several_commits_are_not_put_together_without_a_word(tmp_path: P
     assert drawn is not None and f" R{said}" in drawn[1]
     (section,) = report([first, other], [], allow_invalid=False).sections
     assert any(answer.startswith(f"R{said}") for answer in section.answers)
+
+
+def failed(tmp_path: Path, run: RunRecord, error: str, *, verdict: str, second: int) -> None:
+    """Store a run as one that came to no end is stored."""
+    path = store(tmp_path, run, second=second)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest |= {"status": "failed", "verdict": verdict, "error": error}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    path.rename(path.with_name(path.name + FAILED))
+
+
+def test_runs_that_failed_are_told_beside_those_that_did_not(tmp_path: Path) -> None:
+    """Who shows those alone that came to an end flatters a scheme under which others did not."""
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    died = "rank 3 on h4 died: SIGKILL\nand more"
+    failed(tmp_path, healthy(scenario_of(), seed=2), died, verdict="INVALID", second=30)
+    failed(tmp_path, healthy(scenario_of(), seed=1), "Ctrl-C", verdict="FAILED", second=31)  # and made again
+    failed(tmp_path, healthy(scenario_of(fabric={"spines": 3})), died, verdict="INVALID", second=32)
+    (runs[0].path.parent / "nothing-in-it.failed").mkdir()
+    (comparison,) = compare(runs, allow_invalid=False)
+    said = "1 failed run has no numbers (gse1 seed 2: rank 3 on h4 died: SIGKILL)"
+    assert said in scheme_grid(comparison).notes
+    drawn = completion(comparison)
+    assert drawn is not None and drawn[1].endswith(f" {said}.") and said in " ".join(drawn[0].get_suptitle().split())
+    assert provenance(comparison, "")["failed"] == [comparison.failed[0].path.name]
+    (section,) = report(runs, [], allow_invalid=False).sections
+    assert f"{said}." in section.answers
+    (chosen,) = compare(runs[:1], allow_invalid=False)  # what somebody chose of a folder is all there is
+    assert chosen.failed == ()
+    failed(tmp_path, healthy(scenario_of(), seed=7), "disk full", verdict="FAILED", second=33)
+    (more,) = compare(runs, allow_invalid=False)
+    assert any(note.startswith("2 failed runs have no numbers (gse1 seed 2: ") for note in scheme_grid(more).notes)
+
+
+def test_runs_of_several_places_and_those_made_again_are_told(tmp_path: Path) -> None:
+    first, second = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    elsewhere = {"network": {"datapath": "kernel"}, "machine": {"cores": 8, "cpu": "a\x1b[31mCPU"}}
+    other = replace(second, manifest={**second.manifest, **elsewhere, "earlier_tries": ["one.disturbed"]})
+    (comparison,) = compare([first, other], allow_invalid=False)
+    notes = scheme_grid(comparison).notes
+    places = "runs of 2 machines or datapaths (userspace datapath; kernel datapath, 8 cores, a\\x1b[31mCPU)"
+    assert any(note.startswith(places) for note in notes)
+    assert "1 of 2 runs was made again, for others had disturbed it (*.disturbed)" in notes
+    assert provenance(comparison, "")["made_again"] == [other.path.name]
+    (alike,) = compare([first, second], allow_invalid=False)
+    assert not [note for note in scheme_grid(alike).notes if "datapath" in note or "again" in note]
+
+
+def test_captions_say_which_runs_are_in_doubt(tmp_path: Path) -> None:
+    """A curve of all runs of a scheme together has nothing else to say it by."""
+    runs = stored(
+        tmp_path, with_rate_error(healthy(scenario_of(), scheme="ecmp"), 0.04), healthy(scenario_of(), scheme="gse1")
+    )
+    (comparison,) = compare(runs, allow_invalid=False)
+    drawn = latency(comparison)
+    assert drawn is not None and drawn[1].endswith(" 1 of these 2 runs is not VALID: ecmp seed 1 (SUSPECT).")
+    (sound,) = compare(runs[1:], allow_invalid=False)
+    told = latency(sound)
+    assert told is not None and "not VALID" not in told[1]
+
+
+def test_a_limit_that_depends_on_the_seed_is_not_drawn_as_one_for_all(tmp_path: Path) -> None:
+    """Random placements on a fabric with few uplinks have one each: runs would stand beyond the first one's."""
+    runs = stored(tmp_path, healthy(scenario_of()), healthy(scenario_of(), seed=2))
+    summary = runs[1].summary
+    assert summary is not None
+    narrower = {"ideal_s": 2 * summary["ideal_s"], "busbw_limit_mbps": summary["busbw_limit_mbps"] / 2}
+    narrower["details"] = {**summary["details"], "bottleneck": "uplinks of l2"}
+    mixed = [runs[0], replace(runs[1], summary={**summary, **narrower})]
+    for these, is_one in ((runs, True), (mixed, False)):
+        (comparison,) = compare(these, allow_invalid=False)
+        drawn = completion(comparison)
+        assert drawn is not None
+        figure, caption = drawn
+        assert ("physical limit" in [text.get_text() for text in figure.legends[0].get_texts()]) == is_one
+        assert any(line.get_linestyle() == "--" for axes in figure.axes for line in axes.lines) == is_one
+        assert ("; the physical limit depends on the seed: 1.268 to 2.535 s." in caption) != is_one
+        (section,) = report(these, [], allow_invalid=False).sections
+        (bars,) = [bars for bars in section.bars if bars.key == "completion_s"]
+        assert (bars.limit is not None) == is_one
+        assert ("The physical limit (ideal time) depends on the seed: 1.268 to 2.535 s." in bars.caption) != is_one
+        ideal = (
+            "ideally 1.268 s; limit of busbw: 9.93 " if is_one else "ideally 1.268 to 2.535 s; limit of busbw: 4.96 to "
+        )
+        assert ideal in run_grid(comparison).notes[0]
+        assert run_grid(comparison).notes[0].endswith(" or uplinks of l2: by seed") != is_one
 
 
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:
@@ -223,6 +329,12 @@ def test_outage_is_shown_when_there_are_faults(tmp_path: Path) -> None:
     event = {"event": "fault", "t_s": start_s + 0.5, "action": "fail", "target": "l1-s1"}
     runs = stored(tmp_path, replace(with_rows(run, ranks=ranks), events=(*run.events, event)))
     assert cells(runs, "outage, ms") == ["250"]
+    two = [*runs, *stored(tmp_path / "other", replace(healthy(scenario, seed=2), events=(*run.events, event)))]
+    assert two[1].summary is not None and two[1].summary["outage_ms"] is None
+    assert cells(two, "outage, ms") == ["250 in 1 of 2 runs"]  # its longest pause was another one
+    (section,) = report(two, [], allow_invalid=True).sections
+    (lines,) = [lines for lines in section.lines if lines.key == "fault"]
+    assert lines.table.rows[0][-1] == "250 in 1 of 2 runs"
 
 
 @pytest.mark.parametrize(

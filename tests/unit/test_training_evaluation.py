@@ -18,7 +18,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.evaluation.usage import usage
 from testbed.fidelity import Evidence, Level, judge
 from testbed.model.scenario import Scenario
-from testbed.model.sweep import sweep_of
+from testbed.model.sweep import SweepRun, sweep_of
 from testbed.results.store import load
 from testbed.views.comparison import Comparison, compare
 from testbed.views.sweep import sweep_results
@@ -173,3 +173,17 @@ def test_what_stages_wait_for_each_other_is_not_called_communication(degrees: di
     about = {"model": "llama2-7b", "layout": {**layout, "bucket_bytes": 6_600_000_000}}
     *_rule, ideal = training_notes(Comparison(scenario(size_bytes=8_000_000, training=about), "x", (), ()))
     assert said in ideal
+
+
+def test_a_speed_of_fewer_pairs_than_seeds_says_of_how_many(tmp_path: Path) -> None:
+    asked = {**TRAINING, "iterations": 1, "training": {"model": "llama2-13b", "layout": LAYOUT}}
+    base = scenario_of(workload=asked, schemes=["ecmp", "gse1"], seeds=[1, 2, 3])
+    sweep = sweep_of(base, "workload.training.nic_mbps", [100_000, 400_000])
+
+    def make(run: SweepRun, record: RunRecord) -> RunRecord:
+        spoilt = run.scheme == "ecmp" and run.seed > (2 if run.point == 0 else 1)
+        return with_rate_error(record, -0.2) if spoilt else record
+
+    grid = sweep_grids(sweep_results(stored_sweep(tmp_path, sweep, make)))[0]
+    two, one = (dict(zip(grid.headers, row, strict=True))["speed"] for row in grid.rows if row[1] == "gse1")
+    assert two.endswith("; 2 pairs)") and one.endswith(" (one pair)")

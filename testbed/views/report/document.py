@@ -8,7 +8,16 @@ from typing import Final
 
 from testbed.results.store import Run
 from testbed.views.cells import Grid
-from testbed.views.comparison import VERDICTS, Comparison, Entry, code_texts, compare, describe, left_out_text
+from testbed.views.comparison import (
+    VERDICTS,
+    Comparison,
+    Entry,
+    compare,
+    describe,
+    failed_text,
+    left_out_text,
+    origin_texts,
+)
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
 from testbed.views.report.figures import bar_figures, line_figures, without_figure
@@ -22,7 +31,7 @@ from testbed.views.report.settings import (
 from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults
 from testbed.views.sweep_table import sweep_grids
-from testbed.views.tables import run_grid, scheme_grid
+from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, run_grid, scheme_grid
 from testbed.views.words import spread_text
 
 NO_DOUBT: Final = "no run gave a reason for doubt"
@@ -110,11 +119,13 @@ def verdict_grid(comparison: Comparison, entries: Sequence[Entry]) -> Grid:
 
 def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:
     """Return what was found, one sentence each, with the numbers."""
+    failed = failed_text(comparison)
     if not comparison.entries:
-        return ["There is no usable run: every one is INVALID. The reasons are below."]
+        said = ["There is no usable run: every one is INVALID. The reasons are below."]
+        return [*said, *([_sentence(failed)] if failed else [])]
     said = [sentence for scheme in comparison.schemes if (sentence := _scheme_sentence(comparison, bars, scheme))]
-    said += [_sentence(text) for text in (*code_texts(comparison.entries), left_out_text(comparison)) if text]
-    return said
+    notes = (*origin_texts(comparison.entries), left_out_text(comparison), failed)
+    return [*said, *(_sentence(note) for note in notes if note)]
 
 
 def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) -> str:
@@ -132,6 +143,8 @@ def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) 
     ratio = comparison.speedup(scheme)
     if ratio is not None and scheme != comparison.schemes[0]:
         spread = "" if ratio.pairs == 1 else f"{ratio.smallest:.2f}..{ratio.largest:.2f}, "
+        if ratio.pairs >= PAIRS_FOR_AN_INTERVAL:  # as the tables have it
+            spread = f"95% interval {ratio.low:.2f}..{ratio.high:.2f}, "
         pairs = f"{spread}{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''} of runs"
         parts.append(f"{ratio.mean:.2f} times as fast as {comparison.schemes[0]} ({pairs})")
     return "; ".join(parts) + "."

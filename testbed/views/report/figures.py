@@ -14,7 +14,7 @@ from testbed.model.oracle import Band, Expectation
 from testbed.model.scenario import Scenario
 from testbed.units import KIB
 from testbed.views.cells import NOT_MEASURED, Grid, number_text
-from testbed.views.comparison import Comparison, Entry, iteration_name
+from testbed.views.comparison import Comparison, Entry, Spread, iteration_name
 from testbed.views.drawn import (
     QUEUE_TIERS,
     began_s,
@@ -29,7 +29,7 @@ from testbed.views.drawn import (
 from testbed.views.fault_lines import AFTER_S, BEFORE_S, lines_of
 from testbed.views.report.charts import Bar, Bars, Lines, Panel, Point, Series
 from testbed.views.waits import waits_caption
-from testbed.views.words import arrived_percentile, left_text, number, scheme_texts, spread_text
+from testbed.views.words import arrived_percentile, left_text, number, of_runs, scheme_texts, spread_text
 
 MOST_STEPS: Final = 300  # of a curve; more are not told apart on a page
 MOST_SAMPLES: Final = 400  # of a line over time; of more the largest of each bin is kept
@@ -46,7 +46,7 @@ class Quantity:
     title: str
     unit: str
     digits: int
-    limit: Callable[[Entry], float | None] = lambda _entry: None
+    limit: Callable[[Comparison], Spread | None] = lambda _comparison: None
     limit_name: str = "physical limit"
     limit_remark: str = ""
     expected: Callable[[Expectation], Band] | None = None
@@ -63,7 +63,7 @@ BESIDE_THE_BULK: Final = (
         "Time of a burst, median",
         "s",
         2,
-        lambda entry: entry.number("bursts", "ideal_s"),
+        lambda comparison: comparison.limit("bursts", "ideal_s"),
         "ideal",
         "bytes over the slowest cut",
     ),
@@ -75,7 +75,7 @@ QUANTITIES: Final = (
         "Bus bandwidth as a share of the physical limit",
         "",
         3,
-        lambda _entry: 1.0,
+        lambda _comparison: Spread(1.0, 1.0, 1.0),
         expected=lambda found: found.efficiency,
     ),
     Quantity(
@@ -83,7 +83,7 @@ QUANTITIES: Final = (
         "Completion time",
         "s",
         2,
-        lambda entry: entry.number("ideal_s"),
+        lambda comparison: comparison.limit("ideal_s"),
         limit_remark="ideal time",
     ),
     *BESIDE_THE_BULK,
@@ -94,7 +94,7 @@ TRAINING_QUANTITIES: Final = (
         "Time of one training iteration",
         "s",
         2,
-        lambda entry: entry.number("ideal_s"),
+        lambda comparison: comparison.limit("ideal_s"),
         "ideal network",
     ),
     Quantity(
@@ -102,10 +102,17 @@ TRAINING_QUANTITIES: Final = (
         "Exposed communication as a share of an iteration",
         "",
         3,
-        lambda entry: entry.number("training", "ideal_exposed_share"),
+        lambda comparison: comparison.limit("training", "ideal_exposed_share"),
         "ideal network",
     ),
-    Quantity(("efficiency",), "Share of the speed on an ideal network", "", 3, lambda _entry: 1.0, "ideal network"),
+    Quantity(
+        ("efficiency",),
+        "Share of the speed on an ideal network",
+        "",
+        3,
+        lambda _comparison: Spread(1.0, 1.0, 1.0),
+        "ideal network",
+    ),
     *BESIDE_THE_BULK,
 )
 
@@ -127,7 +134,7 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
     ]
     if not bars:
         return None
-    limit = quantity.limit(comparison.entries[0])
+    limit = quantity.limit(comparison)
     texts = {bar.scheme: spread_text(bar.spread, quantity.digits, quantity.unit) for bar in bars}
     return Bars(
         key="-".join(quantity.keys),
@@ -135,7 +142,7 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
         unit=quantity.unit,
         digits=quantity.digits,
         bars=tuple(bars),
-        limit=limit,
+        limit=None if limit is None else limit.only,
         limit_name=quantity.limit_name,
         caption=" ".join(
             filter(
@@ -151,12 +158,15 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
     )
 
 
-def _limit_text(quantity: Quantity, limit: float | None) -> str:
+def _limit_text(quantity: Quantity, limit: Spread | None) -> str:
     if limit is None:
         return ""
     unit = f" {quantity.unit}" if quantity.unit else ""
     remark = f" ({quantity.limit_remark})" if quantity.limit_remark else ""
-    return f"Dashed line: {quantity.limit_name}{remark}, {number(limit)}{unit}."
+    if limit.only is None:
+        ends = f"{number(limit.smallest)} to {number(limit.largest)}{unit}"
+        return f"The {quantity.limit_name}{remark} depends on the seed: {ends}."
+    return f"Dashed line: {quantity.limit_name}{remark}, {number(limit.only)}{unit}."
 
 
 def _expected_text(expected: Band | None) -> str:
@@ -433,7 +443,7 @@ def _fault_row(comparison: Comparison, scheme: str) -> tuple[str, ...]:
         scheme,
         str(len(comparison.of(scheme))),
         left_text(comparison, scheme, "recovery_ms"),
-        NOT_MEASURED if pause is None else spread_text(pause, 0),
+        NOT_MEASURED if pause is None else of_runs(comparison, scheme, ("outage_ms",), spread_text(pause, 0)),
     )
 
 

@@ -92,7 +92,7 @@ def provenance_grids(entries: Sequence[Entry], scenario_hash: str) -> tuple[Grid
             entry.verdict,
             _at(entry.run.manifest, ("started_utc",)) or "-",
             _short_commit(entry),
-            str(_tries(entry)),
+            str(entry.tries),
             entry.run.path.name,
         )
         for entry in sorted(entries, key=lambda entry: entry.run.path.name)
@@ -111,11 +111,6 @@ def _at(manifest: Mapping[str, Any], keys: Sequence[str]) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items())
     return "" if value is None else str(value)[:MOST_VALUE_CHARACTERS]
-
-
-def _tries(entry: Entry) -> int:
-    earlier = entry.run.manifest.get("earlier_tries")
-    return 1 + (len(earlier) if isinstance(earlier, list) else 0)
 
 
 def commit_of(entry: Entry) -> re.Match[str] | None:

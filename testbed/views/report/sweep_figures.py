@@ -7,9 +7,11 @@ from math import floor
 from typing import Any, Final
 
 from testbed.views.cells import Grid
+from testbed.views.comparison import INVALID
 from testbed.views.report.charts import Lines, Panel, Series
 from testbed.views.sweep import INTERVAL_WORDS, Axis, Group, Member, SweepResults, axis_of
 from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels, is_training
+from testbed.views.tables import PAIRS_FOR_AN_INTERVAL
 from testbed.views.training_gain import speed_gains
 from testbed.views.words import number
 
@@ -158,8 +160,13 @@ def _caption(results: SweepResults, choices: list[Shown]) -> str:
     labels = ", ".join(label for _key, label, _factor in choices)
     medians = " ".join(_median_texts(results))
     points = f"Points: single runs ({counts}); lines: medians over seeds."
+    if results.counts().get(INVALID):
+        points += " INVALID ones are crosses, in no median."
     if any(group.interval(key) is not None for group in results.groups for key, _label, _factor in choices):
         points += f" Bands: {INTERVAL_WORDS}."
     if is_training(results):
-        points += " Speed: geometric mean of ratios of iteration times paired by seed, with its 95% interval."
+        points += (
+            " Speed: geometric mean of ratios of iteration times paired by seed, with its 95% interval, which of fewer "
+            f"than {PAIRS_FOR_AN_INTERVAL} pairs holds the truth less often."
+        )
     return f"{labels[:1].upper()}{labels[1:]}. Medians: {medians} {points}"
