@@ -1,0 +1,27 @@
+"""What programs that are started again and again do not import: every run and every ``gse`` pays for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the modules a fresh interpreter has loaded after ``code``."""
+    script = f"{code}\nimport sys\nprint()\nprint(*sys.modules)"
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("program", ["measurement.sampler", "measurement.probes", "workload.mice", "workload.nursery"])
+def test_what_runs_beside_a_run_knows_no_specifications(program: str) -> None:
+    loaded = loaded_by(f"import testbed.{program}")
+    assert f"testbed.{program}" in loaded
+    assert not loaded & {"pydantic", "yaml", "testbed.model.scenario"}
