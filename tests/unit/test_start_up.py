@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli.main import COMMANDS
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -25,3 +27,10 @@ def test_what_runs_beside_a_run_knows_no_specifications(program: str) -> None:
     loaded = loaded_by(f"import testbed.{program}")
     assert f"testbed.{program}" in loaded
     assert not loaded & {"pydantic", "yaml", "testbed.model.scenario"}
+
+
+@pytest.mark.parametrize(("arguments", "command"), [("list", "list"), ("run --help", "run"), ("--help", None)])
+def test_a_command_does_not_wait_for_what_others_import(arguments: str, command: str | None) -> None:
+    code = f"from testbed.cli.main import main\nmain({arguments.split()!r})"
+    commands = {name.removeprefix("testbed.cli.") for name in loaded_by(code) if name.startswith("testbed.cli.")}
+    assert commands & COMMANDS.keys() == ({command} if command else set())
