@@ -34,3 +34,9 @@ def test_a_command_does_not_wait_for_what_others_import(arguments: str, command:
     code = f"from testbed.cli.main import main\nmain({arguments.split()!r})"
     commands = {name.removeprefix("testbed.cli.") for name in loaded_by(code) if name.startswith("testbed.cli.")}
     assert commands & COMMANDS.keys() == ({command} if command else set())
+
+
+def test_gsos_knows_nothing_of_workloads() -> None:
+    loaded = loaded_by("import apps.gsos")
+    assert "testbed.gse.schemes" in loaded
+    assert not loaded & {"testbed.model.scenario", "testbed.model.workload_spec", "testbed.training.spec", "numpy"}
