@@ -67,6 +67,7 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
         argv += ["-n", "auto"]  # on all cores
     elif part == BESIDE:
         argv += ["-n", str(1 + (os.cpu_count() or 1))]  # each waits for something now and then
+        argv += ["--dist", "worksteal"]  # they take 1 to 40 s: nobody is idle while another has several left
     marks = [] if full else ["not full"]
     if part != UNIT:
         marks.append("beside" if part == BESIDE else "not beside")
