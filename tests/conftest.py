@@ -12,13 +12,17 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-if os.environ.get("GSE_TEST_COMPILED") == "1":  # before anything of the data plane is imported
+COMPILED = os.environ.get("GSE_TEST_COMPILED") == "1"
+if COMPILED:  # before anything of the data plane is imported
     from testbed.agent.compiled import use
 
     assert use() == "compiled", "the data plane of these sources has not been compiled"
 
 # The machine may be busy with something else: how long an example takes says nothing about the code.
-settings.register_profile("testbed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Compiled modules are shown to do what the sources do, for which the search for counterexamples has been made.
+settings.register_profile(
+    "testbed", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25 if COMPILED else 100
+)
 settings.load_profile("testbed")
 
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
