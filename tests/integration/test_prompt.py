@@ -48,6 +48,7 @@ def said(commands: Sequence[str], *options: str, fabric: Sequence[str] = FABRIC)
     return answers
 
 
+@pytest.mark.beside
 def test_every_command_of_the_prompt_does_what_it_says() -> None:
     # Mininet's own
     commands = [
