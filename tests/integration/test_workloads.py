@@ -96,6 +96,7 @@ def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
     assert not [reason for reason in run["reasons"] if reason.startswith("jobs ")]
 
 
+@pytest.mark.beside
 def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "permutation", "gse1", size_bytes=524_288, mice_interval_ms=10.0, mice_bytes=64)
     for run in runs.values():
