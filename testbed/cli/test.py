@@ -79,7 +79,7 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
         marks.append("beside" if part == BESIDE else "not beside")
     if marks:
         argv += ["-m", " and ".join(marks)]
-    argv += ["--durations=12", "--durations-min=2" if part == UNIT else "--durations-min=5"]
+    argv += ["--durations=30", "--durations-min=2" if part == UNIT else "--durations-min=5"]
     if expression is not None:
         argv += ["-k", expression]
     return argv
