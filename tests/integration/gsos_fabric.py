@@ -27,7 +27,7 @@ from testbed.fabric.ovs import start_daemons
 from testbed.fabric.unixctl import Unixctl
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, Flow
-from testbed.model.scenario import GsosSpec
+from testbed.model.scheme_spec import GsosSpec
 from testbed.model.topology import Topology
 from testbed.system import capsule
 

@@ -36,7 +36,8 @@ def test_a_command_does_not_wait_for_what_others_import(arguments: str, command:
     assert commands & COMMANDS.keys() == ({command} if command else set())
 
 
-def test_gsos_knows_nothing_of_workloads() -> None:
-    loaded = loaded_by("import apps.gsos")
-    assert "testbed.gse.schemes" in loaded
+@pytest.mark.parametrize("module", ["apps.gsos", "testbed.mn", "testbed.fabric.network"])
+def test_gsos_and_networks_know_nothing_of_workloads(module: str) -> None:
+    loaded = loaded_by(f"import {module}")
+    assert {module, "testbed.model.topology"} <= loaded
     assert not loaded & {"testbed.model.scenario", "testbed.model.workload_spec", "testbed.training.spec", "numpy"}
