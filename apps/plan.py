@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from testbed.errors import Problem, ScenarioError
-from testbed.model.scenario import SCHEMES, GsosSpec
+from testbed.model.scheme_spec import SCHEMES, GsosSpec
 from testbed.model.topology import Topology
 
 PLAN_VARIABLE = "GSE_GSOS_PLAN"

@@ -32,7 +32,7 @@ from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
 from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, require_ready, write_plan  # noqa: E402
 from testbed.fabric.northbound import Northbound  # noqa: E402
 from testbed.model.fabric_spec import FabricSpec  # noqa: E402
-from testbed.model.scenario import SCHEMES, GsosSpec  # noqa: E402
+from testbed.model.scheme_spec import SCHEMES, GsosSpec  # noqa: E402
 from testbed.model.schemes import SETTINGS  # noqa: E402
 from testbed.model.topology import Topology  # noqa: E402
 

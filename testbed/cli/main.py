@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from testbed import __version__
 from testbed.cli import streams
@@ -63,8 +63,11 @@ examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def build_parser(complete: Container[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; of commands that are not in ``complete`` it knows the name only.
+
+    What a command needs is imported with it: all of them take longer than most of what is asked of any.
+    """
     parser = argparse.ArgumentParser(
         prog="gse",
         description="Emulate Global Scheduling Ethernet: real switches, a real controller, real packets, one machine.",
@@ -74,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gse-testbed {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
+        if name not in complete:
+            subparsers.add_parser(name, help=summary)
+            continue
         module = importlib.import_module(f"testbed.cli.{name}")
         sub = subparsers.add_parser(
             name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -103,7 +109,9 @@ def _run(argv: Sequence[str] | None) -> int:
     """Do what ``argv`` says; return the exit status once problems have been explained."""
     try:
         _require_directory()
-        args = build_parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        command = next((word for word in words if not word.startswith("-")), "")
+        args = build_parser({command}).parse_args(words)
         logging.basicConfig(
             level=logging.DEBUG if args.verbose else logging.WARNING,
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",

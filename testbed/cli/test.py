@@ -1,9 +1,9 @@
 """The whole test suite a change must pass: unit tests, then tests on real networks (root).
 
 examples:
-  sudo ./gse test              everything, 20 to 30 minutes on 2 cores
+  sudo ./gse test              everything, 20 to 25 minutes on 2 cores
   ./gse test --unit            no root, some minutes
-  sudo ./gse test --full       also the long campaigns
+  sudo ./gse test --full       also the long campaigns, and more examples of properties
   sudo ./gse test -k failure   only tests whose name matches
 """
 
@@ -29,12 +29,15 @@ ALONE: Final = "tests on real networks, one by one"
 PARTS: Final = (UNIT, BESIDE, ALONE)
 NO_TESTS_COLLECTED: Final = 5  # pytest's exit status when -k leaves nothing
 INTERRUPTED: Final = 2
+FULL_EXAMPLES: Final = "200"  # of each property with --full, where its test does not say how many (tests/conftest.py)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--unit", action="store_true", help="unit tests only (no root needed)")
-    parser.add_argument("--full", action="store_true", help="add the long campaigns")
+    parser.add_argument(
+        "--full", action="store_true", help="add the long campaigns, and four times the examples of properties"
+    )
     parser.add_argument("-k", dest="expression", metavar="EXPR", help="only tests matching EXPR (as in pytest)")
 
 
@@ -52,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"== {part}", flush=True)
         started_s = time.monotonic()
         statuses[part] = subprocess.run(
-            pytest_argv(part, full=args.full, expression=args.expression), cwd=PROJECT, env=_environment(), check=False
+            pytest_argv(part, full=args.full, expression=args.expression),
+            cwd=PROJECT,
+            env=_environment(full=args.full),
+            check=False,
         ).returncode
         print(f"== {part}: {_outcome(statuses[part])} in {time.monotonic() - started_s:.0f} s", flush=True)
         if statuses[part] == INTERRUPTED:
@@ -67,12 +73,13 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
         argv += ["-n", "auto"]  # on all cores
     elif part == BESIDE:
         argv += ["-n", str(1 + (os.cpu_count() or 1))]  # each waits for something now and then
+        argv += ["--dist", "worksteal"]  # they take 1 to 40 s: nobody is idle while another has several left
     marks = [] if full else ["not full"]
     if part != UNIT:
         marks.append("beside" if part == BESIDE else "not beside")
     if marks:
         argv += ["-m", " and ".join(marks)]
-    argv += ["--durations=12", "--durations-min=2" if part == UNIT else "--durations-min=5"]
+    argv += ["--durations=30", "--durations-min=2" if part == UNIT else "--durations-min=5"]
     if expression is not None:
         argv += ["-k", expression]
     return argv
@@ -88,7 +95,8 @@ def _outcome(status: int) -> str:
     return {0: "passed", NO_TESTS_COLLECTED: "nothing matched"}.get(status, f"FAILED (pytest exit status {status})")
 
 
-def _environment() -> dict[str, str]:
+def _environment(*, full: bool) -> dict[str, str]:
     """Return the environment of pytest: programs in sbin found even where su left them out of PATH."""
     path = os.environ.get("PATH", "")
-    return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin"}
+    more = {"GSE_TEST_EXAMPLES": FULL_EXAMPLES} if full else {}
+    return {**os.environ, **more, "PATH": f"{path}:/usr/sbin:/sbin"}

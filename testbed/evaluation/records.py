@@ -11,11 +11,14 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from testbed.model.scenario import Scenario
-from testbed.model.schemes import SETTINGS, SchemeSettings
-from testbed.model.topology import Topology
+# The programs that write rows start in every run: pydantic and all specifications would take each of them longer than
+# everything else it imports.
+if TYPE_CHECKING:
+    from testbed.model.scenario import Scenario
+    from testbed.model.schemes import SchemeSettings
+    from testbed.model.topology import Topology
 
 MOST = 1e18  # beyond every count and every time a run can have; sums of such numbers are still finite
 LEAST_S = 1e-9  # what takes less has not been measured
@@ -328,6 +331,8 @@ class RunRecord:
     @property
     def topology(self) -> Topology:
         """The fabric the run was made on."""
+        from testbed.model.topology import Topology
+
         return Topology(self.scenario.fabric)
 
     @property
@@ -338,6 +343,8 @@ class RunRecord:
     @property
     def settings(self) -> SchemeSettings:
         """What the run's scheme is."""
+        from testbed.model.schemes import SETTINGS
+
         return SETTINGS[self.scheme]
 
     def events_named(self, event: str) -> tuple[Mapping[str, Any], ...]:

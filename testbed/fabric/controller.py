@@ -12,7 +12,7 @@ from typing import Any
 
 from testbed.errors import ControllerError
 from testbed.fabric.northbound import Northbound
-from testbed.model.scenario import GsosSpec
+from testbed.model.scheme_spec import GsosSpec
 from testbed.model.topology import Topology
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor

@@ -19,7 +19,7 @@ from mininet.net import Mininet
 from mininet.node import Controller, Host, OVSSwitch
 
 from testbed.errors import NetworkError
-from testbed.fabric import nic as offloads
+from testbed.fabric import offloads
 from testbed.fabric.batch import Ready, ip_batch, tc_batch
 from testbed.fabric.linkstate import set_interfaces
 from testbed.fabric.readback import differences

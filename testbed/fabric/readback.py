@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.fabric import nic as offloads
+from testbed.fabric import offloads
 from testbed.fabric.settings import CONGESTION_CONTROL, OPENFLOW_VERSION, SWITCH_SYSCTLS
 from testbed.model.shaping import tc_mismatches
 from testbed.system.command import run

@@ -20,7 +20,7 @@ from testbed.gse.load import LinkId, LoadMonitor, links_of_path
 from testbed.gse.pins import Pin
 from testbed.gse.policy import FlowKey
 from testbed.model.ranks import Flow
-from testbed.model.scenario import GsosSpec
+from testbed.model.scheme_spec import GsosSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from testbed.gse.rulebook import host_rules
 from testbed.gse.spread import leaf_spread_rules, spine_hash_rules
 from testbed.gse.static import StaticPolicy
 from testbed.model.attachment import Attachment
-from testbed.model.scenario import Repair
+from testbed.model.scheme_spec import Repair
 from testbed.model.topology import Topology
 
 

@@ -30,7 +30,7 @@ from testbed.gse.rulebook import Identity, RuleBook, host_rules, reverse_of
 from testbed.gse.spread import leaf_first_packet_rules, leaf_spread_rules, spine_lane_rules
 from testbed.model.ranks import TCP, Flow
 from testbed.model.rules import Rule
-from testbed.model.scenario import GsosSpec
+from testbed.model.scheme_spec import GsosSpec
 from testbed.model.topology import Topology
 
 # Measured loads closer than this count as equal: what decides then is how many flows a path has.

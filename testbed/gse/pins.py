@@ -12,7 +12,7 @@ from testbed.gse.policy import PRIORITY_PINNED, FlowKey
 from testbed.gse.rulebook import RuleBook, flow_match, reverse_of
 from testbed.model.ranks import Flow
 from testbed.model.rules import FirstLive, Output, Rule
-from testbed.model.scenario import Repair
+from testbed.model.scheme_spec import Repair
 from testbed.model.topology import Topology
 
 # An unannounced flow that is silent for this long is forgotten; if it resumes, it goes by hash.

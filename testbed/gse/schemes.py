@@ -7,7 +7,7 @@ from testbed.gse.ecmp import EcmpPolicy
 from testbed.gse.gse1 import Gse1Policy
 from testbed.gse.gse2 import Gse2Policy
 from testbed.gse.policy import Policy
-from testbed.model.scenario import SCHEMES, GsosSpec, repair_mistakes
+from testbed.model.scheme_spec import SCHEMES, GsosSpec, repair_mistakes
 from testbed.model.schemes import SETTINGS
 from testbed.model.topology import Topology
 

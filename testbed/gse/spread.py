@@ -28,7 +28,7 @@ from testbed.model.rules import (
     PacketIn,
     Rule,
 )
-from testbed.model.scenario import Repair
+from testbed.model.scheme_spec import Repair
 from testbed.model.topology import Topology
 
 UsablePaths = Callable[[int, int], tuple[int, ...]]

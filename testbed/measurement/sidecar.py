@@ -70,8 +70,8 @@ def read_config(path: Path, make: Callable[[Mapping[str, Any]], C]) -> C:
 
 
 def main(name: str, make: Callable[[Mapping[str, Any]], C], run: Callable[[C, Commands], None]) -> int:
-    """Run as the program ``testbed.<name> --config FILE``; return its exit status. A failure is an event, too."""
-    parser = argparse.ArgumentParser(prog=f"testbed.measurement.{name}")
+    """Be a program that is called with ``--config FILE``; return its exit status. A failure is an event, too."""
+    parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see Config")
     path = parser.parse_args().config
     try:

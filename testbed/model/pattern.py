@@ -11,7 +11,7 @@ permutation    what it sends its partner                size                1 ("
 incast         what it sends rank 0; rank 0 only gets   size                n-1 ("gather" divides n x size by n)
 ============== ======================================== =================== ==================================
 
-Bus factors follow nccl-tests PERFORMANCE.md (``testbed.collectives.algorithms.bus_factor``). For a ring, an all-to-all,
+Bus factors follow nccl-tests PERFORMANCE.md (``testbed.collectives.operation.bus_factor``). For a ring, an all-to-all,
 a permutation and an incast busbw is what the busiest host link carries, and can be held against the hardware; an
 algorithm whose busiest rank moves more than the least possible has a lower limit (``testbed.model.oracle``).
 """

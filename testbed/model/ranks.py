@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from random import Random
+from typing import TYPE_CHECKING
 
-from testbed.model.scenario import Placement
 from testbed.model.topology import Host, Topology
+
+if TYPE_CHECKING:  # GSOS needs flows and nothing of workloads
+    from testbed.model.workload_spec import Placement
 
 TCP = 6
 UDP = 17

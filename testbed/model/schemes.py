@@ -16,7 +16,7 @@ from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.attachment import Attachment
 from testbed.model.delay import LINKS_PER_PATH, SOFTWARE_S, frame_time_s, round_trip_s
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.scenario import GspSpec
+from testbed.model.scheme_spec import GspSpec
 from testbed.model.wire import frame_bytes
 from testbed.units import KIB, MIB, mbps_to_bytes_per_s
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from testbed.errors import NetworkError, ParseError
-from testbed.fabric import nic, ovs
+from testbed.fabric import offloads, ovs
 from testbed.model.capacity import Datapath
 from testbed.model.wire import ETHERNET_HEADER_BYTES, frame_bytes
 from testbed.system import capsule
@@ -51,7 +51,7 @@ def _build(datapath: Datapath) -> tuple[str, str]:
     names = [name for pair in ends for name in pair]
     lines = [f"link add {left} mtu {MTU_BYTES} type veth peer name {right} mtu {MTU_BYTES}" for left, right in ends]
     run(["ip", "-batch", "-"], stdin="\n".join([*lines, *(f"link set {name} up" for name in names)]) + "\n")
-    nic.disable_offloads(names)
+    offloads.disable_offloads(names)
     vsctl = ["ovs-vsctl"]
     for number in range(SWITCHES):
         bridge, left, right = f"br{number}", ends[number][1], ends[number + 1][0]

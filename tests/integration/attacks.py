@@ -25,6 +25,8 @@ SMALL = [
     *("--set", "workload.size_bytes=256K", "--set", "workload.iterations=3"),
 ]
 ELEPHANT = ["--set", 'background=[{"src": "h1", "dst": "h3", "rate_mbps": 1}]']
+UNCALIBRATED = ["--set", "measure.calibrate=false"]  # where a later point of a run is what matters
+BEFORE_RANKS = ("run", "switches", "controller", "network", "calibration")
 
 
 class Run:
@@ -155,7 +157,7 @@ def strike(
     lab: Lab, *, kind: str, point: str, delay_s: float, signal_number: int, timeout_s: float, arguments: list[str]
 ) -> dict[str, Any]:
     """Send one process of a run a signal ``delay_s`` after an event, and report."""
-    run = Run([*SMALL, *arguments])
+    run = Run([*SMALL, *([] if point in BEFORE_RANKS else UNCALIBRATED), *arguments])
     assert run.await_event(point), f"the run ended before {point!r}:\n{run.text}"
     run.lives_for(delay_s)
     while (pid := await_process(lab, kind, run)) is not None:
@@ -168,7 +170,7 @@ def strike(
 
 def pause(lab: Lab, *, kind: str, pause_s: float) -> dict[str, Any]:
     """Stop one process of a run for a moment while it is measured, and report."""
-    run = Run([*SMALL, "--set", "workload.iterations=8"])
+    run = Run([*SMALL, *UNCALIBRATED, "--set", "workload.iterations=8"])
     assert run.await_event("measurement"), run.text
     pid = await_process(lab, kind, run)
     assert pid is not None, run.text
@@ -180,7 +182,7 @@ def pause(lab: Lab, *, kind: str, pause_s: float) -> dict[str, Any]:
 
 def limp(lab: Lab, *, kind: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Stop one process of a run and let it go on, again and again while it is measured, and report."""
-    run = Run([*SMALL, "--set", "workload.iterations=8", *arguments])
+    run = Run([*SMALL, *UNCALIBRATED, "--set", "workload.iterations=8", *arguments])
     assert run.await_event("measurement"), run.text
     pid = await_process(lab, kind, run)
     assert pid is not None, run.text
@@ -198,7 +200,7 @@ def limp(lab: Lab, *, kind: str, arguments: Sequence[str] = ()) -> dict[str, Any
 
 def withdraw_job(lab: Lab) -> dict[str, Any]:
     """Take the job of a run from GSOS while it is measured, and report."""
-    run = Run([*SMALL, "--set", "workload.iterations=8"])
+    run = Run([*SMALL, *UNCALIBRATED, "--set", "workload.iterations=8"])
     assert run.await_event("measurement"), run.text
     path = f"/proc/{lab.find('GSOS')}/root/run/gse/gsos.sock"
     answer = ask(path, b'{"method": "withdraw", "params": {"job": "allreduce"}}')
@@ -207,7 +209,7 @@ def withdraw_job(lab: Lab) -> dict[str, Any]:
 
 def interrupt(lab: Lab, *, point: str, number: int, whole_group: bool, times: int = 1) -> dict[str, Any]:
     """Ask a run to end by a signal to the program, or like a terminal to its process group."""
-    run = Run(SMALL)
+    run = Run([*SMALL, *([] if point in BEFORE_RANKS else UNCALIBRATED)])
     assert run.await_event(point), f"the run ended before {point!r}:\n{run.text}"
     for _ in range(times):
         with contextlib.suppress(ProcessLookupError):
@@ -238,7 +240,7 @@ def strike_prompt(lab: Lab, *, number: int) -> dict[str, Any]:
 
 def close_stdout(lab: Lab) -> dict[str, Any]:
     """Run with a reader of stdout that has gone, one of both that leaves after a line, and with closed streams."""
-    small = [*SMALL, "--set", "measure.calibrate=false"]
+    small = [*SMALL, *UNCALIBRATED, "--set", "workload.iterations=1"]
     command = [
         sys.executable,
         "-m",

@@ -27,7 +27,7 @@ from testbed.fabric.ovs import start_daemons
 from testbed.fabric.unixctl import Unixctl
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import TCP, Flow
-from testbed.model.scenario import GsosSpec
+from testbed.model.scheme_spec import GsosSpec
 from testbed.model.topology import Topology
 from testbed.system import capsule
 
@@ -168,9 +168,10 @@ class Fabric:
 
     def paths_of(self, flows: list[Flow]) -> list[int | None]:
         """Return the path each flow would take now, according to the switches."""
-        return [self._path_of(flow) for flow in flows]
+        ports = self.unixctl.call("dpif/show")  # which of the datapath is which of a switch does not change
+        return [self._path_of(flow, ports) for flow in flows]
 
-    def _path_of(self, flow: Flow) -> int | None:
+    def _path_of(self, flow: Flow, datapath_ports: str) -> int | None:
         src, dst = self.topology.host_by_ip(flow.src_ip), self.topology.host_by_ip(flow.dst_ip)
         assert src and dst
         leaf, name = self.topology.leaves[src.leaf].name, "tcp" if flow.proto == TCP else "udp"
@@ -184,7 +185,7 @@ class Fabric:
         ports = [action for action in actions.split(",") if action.isdigit()]
         if not ports:
             return None
-        shown = re.search(rf"{leaf}-eth(\d+) \d+/{ports[-1]}:", self.unixctl.call("dpif/show"))
+        shown = re.search(rf"{leaf}-eth(\d+) \d+/{ports[-1]}:", datapath_ports)
         assert shown, actions
         return int(shown[1]) - self.topology.uplink_port(0)
 

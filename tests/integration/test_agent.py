@@ -33,6 +33,7 @@ def sockets() -> dict[str, Any]:
     return bench("sockets", timeout_s=60)
 
 
+@pytest.mark.beside
 def test_carrier_of_an_uplink_is_heard_of_and_its_path_left(sockets: dict[str, Any]) -> None:
     result = sockets["carrier_of_uplinks"]
     assert [1, False] in result["missed"]  # the message was lost, and asked for anew
@@ -44,6 +45,7 @@ def test_carrier_of_an_uplink_is_heard_of_and_its_path_left(sockets: dict[str, A
     assert [1, True] in result["came"]
 
 
+@pytest.mark.beside
 def test_frames_others_send_out_by_the_agents_interfaces_are_not_taken(sockets: dict[str, Any]) -> None:
     result = sockets["frames_others_send"]
     assert result["out"] == 1
@@ -52,6 +54,7 @@ def test_frames_others_send_out_by_the_agents_interfaces_are_not_taken(sockets: 
     assert result["moves_frames"]
 
 
+@pytest.mark.beside
 def test_frames_the_agent_does_not_read_in_time_are_counted(sockets: dict[str, Any]) -> None:
     result = sockets["frames_not_read_in_time"]
     assert result["dropped"] > 0
@@ -60,6 +63,7 @@ def test_frames_the_agent_does_not_read_in_time_are_counted(sockets: dict[str, A
     assert result["moves_frames"]
 
 
+@pytest.mark.beside
 def test_frames_an_interface_refuses_are_counted_and_the_agent_goes_on(sockets: dict[str, Any]) -> None:
     result = sockets["frames_an_interface_refuses"]
     assert list(result["full"]) == ["l1-gsp"]
@@ -81,6 +85,7 @@ def check(result: dict[str, Any], frames: int) -> None:
     assert late <= early * 1.25 + 8e6, result["rss_bytes"]
 
 
+@pytest.mark.beside
 def test_twenty_thousand_hostile_frames_do_no_harm() -> None:
     check(fuzz(20_000, 250), 20_000)
 

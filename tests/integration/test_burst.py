@@ -13,7 +13,7 @@ from testbed.errors import CommandError
 from testbed.system.burst import measure_crossings_per_s
 from testbed.system.machine import check_machine, find_datapath, inspect_machine
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.beside]
 
 
 def interfaces() -> set[str]:
@@ -26,7 +26,6 @@ def test_burst_passes_frames_and_leaves_the_machine_as_it_was() -> None:
     assert interfaces() == before
 
 
-@pytest.mark.beside
 def test_burst_outside_of_a_capsule_refuses_to_touch_the_machine() -> None:
     before = interfaces()
     done = subprocess.run(
@@ -37,7 +36,6 @@ def test_burst_outside_of_a_capsule_refuses_to_touch_the_machine() -> None:
     assert interfaces() == before
 
 
-@pytest.mark.beside
 def test_broken_switch_program_is_an_error_with_its_words(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     broken = f"{tmp_path}/ovs-vswitchd"
     with open(broken, "w") as program:

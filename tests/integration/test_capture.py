@@ -92,30 +92,27 @@ def test_running_fabric_can_be_captured_and_read(fabric: Fabric, tmp_path: Path)
     assert "no such node; got l9, expected one of l1, l2" in said[2][1]
 
 
-@pytest.mark.parametrize("to_file", [True, False])
-def test_a_capture_ends_with_its_fabric(fabric: Fabric, tmp_path: Path, to_file: bool) -> None:
+def test_captures_end_with_their_fabric(fabric: Fabric, tmp_path: Path) -> None:
     pcap = tmp_path / "l1.pcap"
-    capture = fabric.capture("l1", "l1-eth3", *(["-w", str(pcap)] if to_file else []), cwd=tmp_path)
-    await_recorder(capture)
+    to_file, shown = (fabric.capture("l1", "l1-eth3", *more, cwd=tmp_path) for more in (["-w", str(pcap)], []))
+    for capture in (to_file, shown):
+        await_recorder(capture)
     fabric.terminal.run("h1 ping -c 3 h3")
     fabric.end()
-    said, complaints = capture.communicate(timeout=ENDS_WITHIN_S)
-    assert capture.returncode == 0, complaints
-    assert f"a prompt {fabric.pid} has ended, and the capture with it" in complaints
-    assert "HELLO" in ("\n".join(read(pcap)) if to_file else said)
+    for capture in (to_file, shown):
+        said, complaints = capture.communicate(timeout=ENDS_WITHIN_S)
+        assert capture.returncode == 0, complaints
+        assert f"a prompt {fabric.pid} has ended, and the capture with it" in complaints
+        assert "HELLO" in ("\n".join(read(pcap)) if capture is to_file else said)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
-)
-def test_nothing_goes_on_recording_when_a_capture_is_ended(
-    fabric: Fabric, tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    capture = fabric.capture("l1", "-w", str(tmp_path / "l1.pcap"), cwd=tmp_path)
-    recorder = os.pidfd_open(await_recorder(capture))
-    capture.send_signal(number)
-    ended, _, _ = select.select([recorder], [], [], ENDS_WITHIN_S)
-    os.close(recorder)
-    assert ended
-    assert capture.wait(ENDS_WITHIN_S) == status
-    capture.communicate()
+def test_nothing_goes_on_recording_when_a_capture_is_ended(fabric: Fabric, tmp_path: Path) -> None:
+    for number, status in ((signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        capture = fabric.capture("l1", "-w", str(tmp_path / f"{number.name}.pcap"), cwd=tmp_path)
+        recorder = os.pidfd_open(await_recorder(capture))
+        capture.send_signal(number)
+        ended, _, _ = select.select([recorder], [], [], ENDS_WITHIN_S)
+        os.close(recorder)
+        assert ended, number
+        assert capture.wait(ENDS_WITHIN_S) == status, number
+        capture.communicate()

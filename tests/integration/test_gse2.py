@@ -136,7 +136,7 @@ def _command_line(pid: int) -> bytes:
 
 
 @contextmanager
-def going_on(folder: Path, scheme: str, iterations: int = 4) -> Iterator[subprocess.Popen[bytes]]:
+def going_on(folder: Path, scheme: str, iterations: int = 3) -> Iterator[subprocess.Popen[bytes]]:
     """Start a run and yield when its first iteration is over."""
     settings = {**SMALL, "workload.iterations": iterations, "gsp.journal": True}
     argv = run_argv(folder, "allreduce_ring", settings, schemes=scheme, seeds="1")

@@ -22,7 +22,6 @@ import pytest
 from gsos_fabric import PORT, Fabric, chi_squared, eventually, fabric, sh
 
 from testbed.errors import ControllerError
-from testbed.model.pattern import ring
 from testbed.model.ranks import UDP, Flow, pair_flows, place_ranks
 from testbed.system.capsule import capsule_argv
 
@@ -42,6 +41,8 @@ def check(function: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def ring_of(here: Fabric, flows_per_hop: int = 1) -> list[Flow]:
+    from testbed.model.pattern import ring  # with all workloads, which the other checks need not wait for
+
     rng = Random(3)
     hosts = place_ranks(here.topology, here.topology.fabric.hosts, "cross_leaf", rng)
     hops = pair_flows(hosts, ring(len(hosts)).pairs, flows_per_pair=flows_per_hop, demand_bytes=1000, rng=rng)

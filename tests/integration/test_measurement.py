@@ -174,6 +174,7 @@ def test_stacked_queues_are_read_as_one(tmp_path: Path) -> None:
     assert merged["dropped_packets"] == root["dropped_packets"] == shaper["dropped_packets"] >= 6
 
 
+@pytest.mark.beside
 def test_socket_stays_in_the_namespace_it_was_opened_in(tmp_path: Path) -> None:
     result = in_capsule(
         tmp_path,
@@ -231,6 +232,7 @@ def test_sampler_sees_every_link_end_and_every_process(tmp_path: Path) -> None:
     assert {"vswitchd", "ovsdb", "runner", "sampler", "other"} <= roles
 
 
+@pytest.mark.beside
 def test_sampler_on_a_full_disk_says_so_and_leaves_whole_lines(tmp_path: Path) -> None:
     result = in_capsule(
         tmp_path,
@@ -371,6 +373,7 @@ def test_calibration_finds_the_link_that_is_slow(tmp_path: Path, slow: str) -> N
         assert row["error_fraction"] == pytest.approx(expected, abs=0.03), row
 
 
+@pytest.mark.beside
 def test_calibration_of_an_unshaped_link_is_an_error(tmp_path: Path) -> None:
     message = in_capsule(
         tmp_path,

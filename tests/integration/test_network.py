@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from testbed.system.capsule import capsule_argv
+from testbed.system.machine import find_datapath
 
 pytestmark = [pytest.mark.root, pytest.mark.beside]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -25,20 +26,21 @@ import json, os, subprocess, sys
 from pathlib import Path
 from testbed.system import capsule
 from testbed.fabric import ovs
-from testbed.system.machine import find_datapath
 from testbed.fabric.network import Network
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 capsule.enter()
 raw = Path(sys.argv[1])
 daemons = ovs.start_daemons(raw)
-network = Network(Topology(FabricSpec(**json.loads(sys.argv[2]))), datapath=find_datapath())
+network = Network(Topology(FabricSpec(**json.loads(sys.argv[2]))), datapath=sys.argv[3])
 """
 
 
 def in_capsule(body: str, raw_dir: Path, fabric: dict[str, Any], **kwargs: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        capsule_argv([sys.executable, "-c", BUILD + textwrap.dedent(body), str(raw_dir), json.dumps(fabric)]),
+        capsule_argv(
+            [sys.executable, "-c", BUILD + textwrap.dedent(body), str(raw_dir), json.dumps(fabric), find_datapath()]
+        ),
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -204,7 +206,7 @@ def test_two_equal_fabrics_side_by_side_do_not_see_each_other(tmp_path: Path) ->
         (tmp_path / name).mkdir()
         runs.append(
             subprocess.Popen(
-                capsule_argv([*argv, str(tmp_path / name), fabric]),
+                capsule_argv([*argv, str(tmp_path / name), fabric, find_datapath()]),
                 cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )
         )  # fmt: skip
@@ -230,6 +232,7 @@ def test_a_killed_capsule_takes_everything_along(tmp_path: Path, victim: str) ->
         BUILD + textwrap.dedent(body),
         str(tmp_path),
         json.dumps({"leaves": 2, "spines": 2, "hosts_per_leaf": 2}),
+        find_datapath(),
     ]
     process = subprocess.Popen(
         capsule_argv(argv), cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -37,6 +37,7 @@ def completion_s(run: dict[str, Any]) -> float:
     return float(row["end_s"]) - float(row["start_s"])
 
 
+@pytest.mark.beside
 def test_all_to_all_reaches_everyone(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "all_to_all", "gse1,gse2-n2n", size_bytes=262_144)
     for run in runs.values():
@@ -76,6 +77,7 @@ def test_hosts_keep_to_what_gsos_authorises(tmp_path: Path) -> None:
     assert 0.8 < run["efficiency"] < 1.05  # full token buckets let the first frames pass for free
 
 
+@pytest.mark.beside
 def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "two_jobs", "gse1", size_bytes=131_072, placement="leaf_local")
     run = runs["gse1"]
@@ -94,6 +96,7 @@ def test_jobs_end_apart_and_are_announced_apart(tmp_path: Path) -> None:
     assert not [reason for reason in run["reasons"] if reason.startswith("jobs ")]
 
 
+@pytest.mark.beside
 def test_small_messages_run_beside_elephants(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "permutation", "gse1", size_bytes=524_288, mice_interval_ms=10.0, mice_bytes=64)
     for run in runs.values():

@@ -22,6 +22,8 @@ from testbed.evaluation.records import MessageRow, TransferRow, columns
 from testbed.model.scenario import SCHEMES
 from testbed.runs.scenario_files import builtin_names
 
+SVG = ("--format", "svg")  # where it is not the picture that is asked about: a second format takes as long again
+
 
 @pytest.fixture
 def gse(capsys: pytest.CaptureFixture[str]) -> Gse:
@@ -159,7 +161,7 @@ def test_plot_prints_tables_and_writes_figures_from_stored_runs_alone(gse: Gse, 
 
 def test_plot_takes_runs_by_name_and_leaves_the_others_out(gse: Gse, stored: Path, tmp_path: Path) -> None:
     chosen = sorted(str(path) for path in stored.iterdir() if "seed1" in path.name)
-    answer = gse("plot", *chosen, "--out", str(tmp_path / "figures"))
+    answer = gse("plot", *chosen, *SVG, "--out", str(tmp_path / "figures"))
     assert answer.status == 0
     assert len(re.findall(r"^(ecmp|gse1) +1 ", answer.out, re.MULTILINE)) == 2
     assert not re.findall(r"^(ecmp|gse1) +2 ", answer.out, re.MULTILINE)
@@ -171,8 +173,8 @@ def test_stored_runs_are_judged_anew_when_asked(gse: Gse, stored: Path, tmp_path
     (spoilt / "summary.json").write_text(
         json.dumps({**summary, "verdict": "SUSPECT", "reasons": ["a check of long ago"], "checks": ["old"]})
     )
-    as_stored = gse("plot", str(stored), "--out", str(tmp_path / "figures"))
-    anew = gse("plot", str(stored), "--judge-anew", "--out", str(tmp_path / "figures"))
+    as_stored = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "figures"))
+    anew = gse("plot", str(stored), "--judge-anew", *SVG, "--out", str(tmp_path / "figures"))
     assert (as_stored.status, anew.status) == (0, 0)
     assert "a check of long ago" in as_stored.out
     assert "SUSPECT" not in anew.out
@@ -184,7 +186,7 @@ def test_stored_runs_are_judged_anew_when_asked(gse: Gse, stored: Path, tmp_path
 
 
 def test_a_folder_whose_name_looks_like_markup_is_shown_as_it_is(gse: Gse, stored: Path, tmp_path: Path) -> None:
-    answer = gse("plot", str(stored), "--out", str(tmp_path / "[red]figures[/red]"))
+    answer = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "[red]figures[/red]"))
     assert answer.status == 0
     assert "[red]figures[/red]" in answer.out.replace("\n", "")
 
@@ -431,7 +433,7 @@ def test_a_damaged_run_is_refused_or_drawn_as_far_as_it_goes(gse: Gse, stored: P
     damage, said = DAMAGES[name]
     run = min(stored.iterdir())
     damage(run)
-    answer = gse("plot", str(run), "--out", str(tmp_path / "figures"))
+    answer = gse("plot", str(run), *SVG, "--out", str(tmp_path / "figures"))
     if said:
         assert_refused_after_tables(answer, said)
         assert not (tmp_path / "figures").exists()
@@ -460,10 +462,10 @@ def test_results_that_may_not_be_read_are_refused(reference: Path, public_folder
         pytest.skip("the checkout is private: no unprivileged user can start gse")
     runs = Path(shutil.copytree(reference, public_folder / "allreduce_ring"))
     (min(runs.iterdir()) / "links.csv").chmod(0o600)
-    plotted = as_nobody("plot", str(runs), "--out", str(public_folder / "figures"), may_read_all=False)
+    plotted = as_nobody("plot", str(runs), *SVG, "--out", str(public_folder / "figures"), may_read_all=False)
     assert_refused_after_tables(plotted, "links.csv: cannot read a table; got Permission denied")
     (min(runs.iterdir()) / "links.csv").chmod(0o644)
-    plotted = as_nobody("plot", str(runs), "--out", str(public_folder / "figures"), may_read_all=False)
+    plotted = as_nobody("plot", str(runs), *SVG, "--out", str(public_folder / "figures"), may_read_all=False)
     assert_refused_after_tables(plotted, "figures: cannot write a figure; got Permission denied")
     assert not (public_folder / "figures").exists()
     (min(runs.iterdir()) / "manifest.json").chmod(0o600)
@@ -482,7 +484,7 @@ def test_results_that_may_not_be_read_are_refused(reference: Path, public_folder
 
 @pytest.mark.parametrize("out", ["/proc/figures", "/etc/passwd/figures"])
 def test_figures_that_cannot_be_written_are_refused(gse: Gse, stored: Path, out: str) -> None:
-    assert_refused_after_tables(gse("plot", str(stored), "--out", out), f"{out}: cannot write a figure; got")
+    assert_refused_after_tables(gse("plot", str(stored), *SVG, "--out", out), f"{out}: cannot write a figure; got")
 
 
 def test_list_of_results_that_are_no_folder_is_refused(gse: Gse) -> None:
@@ -510,17 +512,17 @@ def test_figures_do_not_go_where_a_link_points(gse: Gse, stored: Path, tmp_path:
 
 
 def test_damaged_input_leaves_the_figures_there_are(gse: Gse, stored: Path, tmp_path: Path) -> None:
-    assert gse("plot", str(stored)).status == 0
+    assert gse("plot", str(stored), *SVG).status == 0
     before = {path.name: path.read_bytes() for path in (stored / "figures").iterdir()}
     cut("queues.csv")(min(stored.glob("2*")))
-    assert gse("plot", str(stored)).status == 2
+    assert gse("plot", str(stored), *SVG).status == 2
     assert {path.name: path.read_bytes() for path in (stored / "figures").iterdir()} == before
 
 
 def test_what_a_stranger_wrote_does_not_steer_the_terminal(gse: Gse, stored: Path, tmp_path: Path) -> None:
     for run in stored.glob("2*"):
         edit("summary.json", reasons=["\x1b]0;pwned\x07\x1b[2J"], details={"bottleneck": "\x1b[2J"})(run)
-    answer = gse("plot", str(stored), "--out", str(tmp_path / "figures"))
+    answer = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "figures"))
     assert answer.status == 0
     assert "\x1b" not in answer.out
     assert "\\x1b[2J" in answer.out

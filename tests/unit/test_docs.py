@@ -47,6 +47,27 @@ def test_every_file_of_ours_a_page_names_exists(page: Path) -> None:
     assert [name for name in named if not (PROJECT / name).exists()] == []
 
 
+def leads_somewhere(name: str) -> bool:
+    """Return whether there is such a package or module of ours, or a module in which the next word of it occurs."""
+    parts, there = name.split("."), PROJECT
+    while parts and (there / parts[0]).is_dir():
+        there /= parts.pop(0)
+    if not parts:
+        return True
+    module = there / f"{parts.pop(0)}.py"
+    return module.exists() and (not parts or re.search(rf"\b{parts[0]}\b", module.read_text()) is not None)
+
+
+def test_what_our_code_points_to_in_words_exists() -> None:
+    named = {
+        (path.name, name)
+        for path in (PROJECT / "testbed").rglob("*.py")
+        for name in re.findall(r"``(testbed(?:\.\w+)+)", path.read_text())
+    }
+    assert len(named) > 50
+    assert sorted((path, name) for path, name in named if not leads_somewhere(name)) == []
+
+
 def slug(heading: str) -> str:
     """Return the anchor GitHub gives a heading."""
     kept = (letter for letter in heading.lower() if letter.isalnum() or letter in " -_")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 
 import pytest
 
+import testbed.system.quiet
 from testbed.measurement.parsers import CoreTimes
 from testbed.system.quiet import PAUSE_S, Taken, _core_times, await_quiet, look_around, taken
 
@@ -58,7 +61,32 @@ def test_only_cores_that_may_be_used_are_looked_at() -> None:
         os.sched_setaffinity(0, usable)
 
 
-def test_a_look_tells_our_own_work_from_that_of_others() -> None:
-    found = look_around()
-    assert 0 <= found.steal_fraction < 1
-    assert found.cores < 64
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], tuple[Taken, float]]:
+    """Look at a machine with so many cores' work of others beside our own; return what was seen, and what we used."""
+    monkeypatch.setattr(testbed.system.quiet, "LOOK_S", 0.2)
+
+    def look(others_cores: float) -> tuple[Taken, float]:
+        def core_times() -> list[CoreTimes]:
+            return [core(0, time.process_time() + others_cores * time.monotonic())]
+
+        monkeypatch.setattr(testbed.system.quiet, "_core_times", core_times)
+        own_s = time.process_time()
+        return look_around(), time.process_time() - own_s
+
+    return look
+
+
+def test_a_look_uses_the_machine_and_takes_its_own_work_for_nobody_elses(
+    counted: Callable[[float], tuple[Taken, float]],
+) -> None:
+    found, own_s = counted(0.0)
+    assert own_s > 0.02
+    assert found.cores < 0.02
+    assert found.quiet
+
+
+def test_where_others_work_they_are_seen_and_left_alone(counted: Callable[[float], tuple[Taken, float]]) -> None:
+    found, own_s = counted(0.5)
+    assert found.cores == pytest.approx(0.5, abs=0.05)
+    assert own_s < 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,20 @@ from tests.unit.test_training_evaluation import LAYOUT, TRAINING
 CROSS = {"poisson": POISSON, "bursts": BURSTS, "replay": {"file": "x.pcap"}}
 NARROW_CM = 8.0
 
+Make = Callable[[Path], list[Run]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], list[Run]]:
+    """Make runs of a kind, once; not to be changed."""
+    return cache(lambda make: make(tmp_path_factory.mktemp("runs")))
+
 
 def both_schemes(tmp_path: Path, **changes: Any) -> list[Run]:
-    made = scenario_of(schemes=["ecmp", "gse1"], **changes)
+    asked = scenario_of(schemes=["ecmp", "gse1"], **changes)
     return [
-        load(store(tmp_path / "results", healthy(made, scheme=scheme, seed=seed), second=2 * seed + index))
-        for index, scheme in enumerate(made.schemes)
+        load(store(tmp_path / "results", healthy(asked, scheme=scheme, seed=seed), second=2 * seed + index))
+        for index, scheme in enumerate(asked.schemes)
         for seed in (1, 2)
     ]
 
@@ -87,8 +96,8 @@ def section_of(runs: list[Run]) -> tuple[Section, str]:
     return section, text
 
 
-def test_a_report_of_training_iterations_speaks_of_iterations(tmp_path: Path) -> None:
-    runs = training(tmp_path)
+def test_a_report_of_training_iterations_speaks_of_iterations(made: Callable[[Make], list[Run]]) -> None:
+    runs = made(training)
     section, text = section_of(runs)
     assert [bars.key for bars in section.bars][:3] == ["completion_s", "training-exposed_share", "efficiency"]
     time, exposed, _speed = section.bars[:3]
@@ -103,8 +112,8 @@ def test_a_report_of_training_iterations_speaks_of_iterations(tmp_path: Path) ->
     assert "all_gather dp, s an iteration" in text and "scaled down: 64 ranks a group" in text
 
 
-def test_a_report_of_cross_traffic_has_its_flows_and_bursts(tmp_path: Path) -> None:
-    section, text = section_of(cross_traffic(tmp_path))
+def test_a_report_of_cross_traffic_has_its_flows_and_bursts(made: Callable[[Make], list[Run]]) -> None:
+    section, text = section_of(made(cross_traffic))
     keys = [bars.key for bars in section.bars]
     assert {"flow_times-all-slowdown_p50", "flow_times-all-slowdown_p99", "bursts-median_s"} <= set(keys)
     bursts = section.bars[keys.index("bursts-median_s")]
@@ -120,8 +129,8 @@ def test_a_report_of_cross_traffic_has_its_flows_and_bursts(tmp_path: Path) -> N
     assert "replayed frames" in {row[0] for row in section.tables[0].rows}
 
 
-def test_a_report_says_what_probes_pass(tmp_path: Path) -> None:
-    section, _text = section_of(waiting(tmp_path))
+def test_a_report_says_what_probes_pass(made: Callable[[Make], list[Run]]) -> None:
+    section, _text = section_of(made(waiting))
     captions = {lines.key: lines.caption for lines in section.lines}
     for key in ("probes", "queues"):
         assert "waits at its source (gse2-n2n p50 116 ms, p99 387 ms; means over runs" in captions[key]
@@ -166,10 +175,8 @@ def columns_of(figure: Figure) -> set[int]:
 
 
 @pytest.mark.parametrize("make", [three_seeds, cross_traffic, training, waiting, faults_and_mice])
-def test_every_figure_can_be_narrow_with_one_panel_below_another(
-    make: Callable[[Path], list[Run]], tmp_path: Path
-) -> None:
-    (comparison,) = compare(make(tmp_path), allow_invalid=True)
+def test_every_figure_can_be_narrow_with_one_panel_below_another(make: Make, made: Callable[[Make], list[Run]]) -> None:
+    (comparison,) = compare(made(make), allow_invalid=True)
     drawn = {name: one for name, draw in FIGURES.items() if (one := draw(comparison, NARROW_CM)) is not None}
     assert {"completion", "latency", "queues"} <= set(drawn)
     assert ("flows" in drawn) == (make is cross_traffic) and ("timeline" in drawn) == (make is faults_and_mice)
@@ -193,13 +200,13 @@ def test_figures_of_sweeps_can_be_narrow(make: Callable[[Path], StoredSweep], pa
     assert narrow[1] == wide[1]
 
 
-def test_captions_have_the_numbers_of_both(tmp_path: Path) -> None:
-    (comparison,) = compare(training(tmp_path / "training"), allow_invalid=True)
+def test_captions_have_the_numbers_of_both(made: Callable[[Make], list[Run]]) -> None:
+    (comparison,) = compare(made(training), allow_invalid=True)
     drawn = FIGURES["completion"](comparison)
     assert drawn is not None
     assert "dashed: an ideal network" in drawn[1] and "Exposed communication: ecmp 0." in drawn[1]
     assert "Share of the ideal speed: ecmp " in drawn[1] and "physical limit" not in drawn[1]
-    (comparison,) = compare(cross_traffic(tmp_path / "cross"), allow_invalid=True)
+    (comparison,) = compare(made(cross_traffic), allow_invalid=True)
     drawn = FIGURES["flows"](comparison)
     assert drawn is not None
     assert "p50 / p99 of all sizes: ecmp 2.0 / 2.0; gse1 2.0 / 2.0." in drawn[1]

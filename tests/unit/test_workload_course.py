@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_jobs import Drawn, jobs
 
@@ -100,6 +100,7 @@ def seconds(op: Communicate) -> float:
     return op.size_bytes / 8
 
 
+@settings(max_examples=50)  # of whole iterations: some ten ms each
 @given(jobs(on_the_fabric=True), st.integers(2, 3))
 def test_any_job_goes_as_in_the_rehearsal(drawn: Drawn, hosts_a_stage: int) -> None:
     job = job_of(drawn, hosts_a_stage)
@@ -119,6 +120,7 @@ def test_any_job_goes_as_in_the_rehearsal(drawn: Drawn, hosts_a_stage: int) -> N
         assert (row.start_s, row.end_s) == pytest.approx((timed.start_s, timed.end_s))
 
 
+@settings(max_examples=50)
 @given(jobs(on_the_fabric=True), st.integers(0, 1 << 30))
 def test_late_timers_delay_but_change_no_order(drawn: Drawn, seed: int) -> None:
     job, rng = job_of(drawn, 2), Random(seed)
