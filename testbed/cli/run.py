@@ -6,6 +6,7 @@ examples:
   sudo ./gse run allreduce_ring --schemes ecmp,gse1 --until-ci 0.05 --max-seeds 60
   sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
   sudo ./gse run my.yml --repeat-disturbed 3 --fail-on suspect
+  sudo ./gse run my.yml --set fabric.link_rate_mbps=100 --auto-rate
 
 --until-ci 0.05 adds seeds until the 95% interval of every scheme's speed-up over the first scheme is within 5% of it
 (10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
@@ -24,6 +25,7 @@ from collections import Counter
 from typing import Any
 
 from testbed.cli.console import Console
+from testbed.cli.limits import add_auto_rate, at_carried_rates, calibration_words
 from testbed.cli.options import (
     add_fail_on,
     add_repeats,
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scenario(parser)
     add_schemes_and_seeds(parser)
     add_until(parser)
+    add_auto_rate(parser)
     add_repeats(parser)
     add_fail_on(parser)
     add_results(parser)
@@ -67,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the scenario and return the exit status."""
     scenario = scenario_from(args)
+    if args.auto_rate:
+        scenario = at_carried_rates(scenario, inspect_machine(args.results))
     target = checked_target(args, scenario)
     if target is None:
         outcomes = run_scenario(scenario, args, json_only=args.json)
@@ -123,7 +128,7 @@ def prepared(scenario: Scenario, args: argparse.Namespace) -> Machine:
     if problems:
         raise MachineError(problems)
     tell_of_others()
-    for words in faults_in_doubt(scenario):
+    for words in (*faults_in_doubt(scenario), *calibration_words(scenario, machine)):
         print(f"gse: {words}", file=sys.stderr)
     prepare_fabric(scenario.schemes)
     return machine
