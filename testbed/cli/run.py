@@ -28,6 +28,7 @@ from testbed.cli.console import Console
 from testbed.cli.limits import add_auto_rate, at_carried_rates, calibration_words
 from testbed.cli.options import (
     add_fail_on,
+    add_native,
     add_repeats,
     add_results,
     add_scenario,
@@ -48,7 +49,8 @@ from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import Machine, check_scenario, inspect_machine
 from testbed.system.running import running_capsules
-from testbed.views.tables import run_table, scheme_table
+from testbed.views.native import native_grids
+from testbed.views.tables import rendered, run_table, scheme_table
 
 FORMAT_VERSION = 1
 
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_schemes_and_seeds(parser)
     add_until(parser)
     add_auto_rate(parser)
+    add_native(parser)
     add_repeats(parser)
     add_fail_on(parser)
     add_results(parser)
@@ -99,7 +102,7 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
             outcomes.append(outcome)
             if outcome.exit_status == 2:  # e.g. the disk is full: the next run would fail alike
                 break
-    print_tables(outcomes, Console(stderr=json_only))
+    print_tables(outcomes, Console(stderr=json_only), args)
     return outcomes
 
 
@@ -114,7 +117,7 @@ def run_until_known(scenario: Scenario, args: argparse.Namespace, target: float,
         for _ in until.run():
             pass
     console = Console(stderr=json_only)
-    print_tables(until.outcomes, console)
+    print_tables(until.outcomes, console, args)
     for line in reached_lines(until):
         console.print(line, markup=False, highlight=False)
     return until
@@ -143,12 +146,14 @@ def tell_of_others() -> None:
         )
 
 
-def print_tables(outcomes: list[Outcome], console: Console) -> None:
-    """Print the runs and the comparison of schemes."""
+def print_tables(outcomes: list[Outcome], console: Console, args: argparse.Namespace) -> None:
+    """Print the runs and the comparison of schemes; in native units, too, where a command has them asked for."""
     runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
     if runs:
         console.print(run_table(runs))
         console.print(scheme_table(runs))
+        if (native_gbps := getattr(args, "native_gbps", None)) is not None:
+            console.print(rendered(native_grids(runs, native_gbps)))
         console.print(f"stored in {runs[0].path.parent}", markup=False, highlight=False)
     if repeated := sum(len(outcome.set_aside) for outcome in outcomes):
         runs_were = "run was" if repeated == 1 else "runs were"
