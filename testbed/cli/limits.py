@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from testbed.errors import ScenarioError
 from testbed.model.calibrated import carried_crossings_per_s, exceeded
 from testbed.model.capacity import crossings_per_s
 from testbed.model.rates import rate_changes, rate_factor, told_in_seconds
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
+from testbed.model.windows import window_problems
 from testbed.results.calibration import load_calibration
 from testbed.runs.traffic_files import taken_in
 from testbed.system.machine import Machine
@@ -49,7 +51,7 @@ def at_carried_rates(scenario: Scenario, machine: Machine) -> Scenario:
     """Return the scenario at rates this machine carries, and say on stderr what was done to them.
 
     Where no rate would do it is returned as it is: what is wrong then is for the machine's check to say, or for
-    verdicts. Raises ScenarioError where a capture is more than the lower rates carry.
+    verdicts. Raises ScenarioError where the lower rates do not go with a capture, or with settings of agents.
     """
     limit = limit_for(scenario, machine)
     told = f"{limit.crossings_per_s:,.0f} switch crossings/s are {limit.whose}"
@@ -59,6 +61,8 @@ def at_carried_rates(scenario: Scenario, machine: Machine) -> Scenario:
         print(f"gse: --auto-rate: {what}; {told}", file=sys.stderr)
         return scenario
     slower = taken_in(override(scenario, rate_changes(scenario, factor)))
+    if wrong := window_problems(slower):  # timers of agents follow from rates
+        raise ScenarioError(wrong)
     was_mbps, is_mbps = scenario.fabric.host_link_mbps, slower.fabric.host_link_mbps
     kept = ", ".join(told_in_seconds(scenario))
     print(
