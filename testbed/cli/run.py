@@ -12,8 +12,8 @@ examples:
 (10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
-(its verdict is in the table); 1: one has no result, or the verdict of --fail-on or a worse one; 2: the request, or the
-machine (a full disk), has to change first.
+(its verdict is in the table); 1: one has no result, or the verdict of --fail-on or a worse one, or --within-model is
+not kept; 2: the request, or the machine (a full disk), has to change first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 from testbed.cli.console import Console
 from testbed.cli.limits import add_auto_rate, at_carried_rates, calibration_words
+from testbed.cli.model import add_within_model, within_model_status
 from testbed.cli.options import (
     add_fail_on,
     add_native,
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_native(parser)
     add_repeats(parser)
     add_fail_on(parser)
+    add_within_model(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -86,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=2))
     failed = fail_on_status(args, Counter(outcome.verdict for outcome in outcomes))
+    if args.within_model is not None:
+        runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
+        failed = within_model_status(args.within_model, runs) or failed
     return max((outcome.exit_status for outcome in outcomes), default=0) or failed
 
 
