@@ -80,5 +80,6 @@ def calibration_words(scenario: Scenario, machine: Machine) -> Iterator[str]:
     if calibration is not None and carried is not None:
         yield (
             f"{crossings_per_s(scenario):,.0f} switch crossings/s are asked for, and {carried:,.0f} were carried when "
-            f"this machine was calibrated ({calibration.made_utc}): expect SUSPECT or INVALID runs, or use --auto-rate"
+            f"this machine was calibrated ({calibration.made_utc}): expect SUSPECT or INVALID runs "
+            "(gse run has --auto-rate)"
         )

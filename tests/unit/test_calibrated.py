@@ -21,6 +21,7 @@ import testbed.results.calibration
 from testbed.cli import doctor
 from testbed.cli.doctor import Switching
 from testbed.cli.limits import at_carried_rates, calibration_words, limit_for
+from testbed.cli.sweep import not_carried
 from testbed.errors import MachineError
 from testbed.model.calibrated import Carried, carried_crossings_per_s, exceeded, highest, nearest
 from testbed.model.capacity import crossings_per_s
@@ -29,6 +30,7 @@ from testbed.model.pattern import ring
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
+from testbed.model.sweep import sweep_of
 from testbed.model.topology import Topology
 from testbed.results.calibration import Calibration, load_calibration, store_calibration
 from testbed.runs.calibration import KINDS, RATES_MBPS, Kind, find_out
@@ -283,3 +285,11 @@ def test_a_machine_that_lacks_something_is_not_calibrated(kept: Path, monkeypatc
     with pytest.raises(MachineError, match="disk nearly full"):
         doctor.run(parser.parse_args(["--calibrate"]))
     assert not kept.exists()
+
+
+def test_sweeps_are_told_at_which_values(kept: Path) -> None:
+    sweep = sweep_of(DEFAULT, "fabric.link_rate_mbps", [10.0, 30.0, 60.0], settings={"schemes": ["gse2-n2n"]})
+    assert not_carried(sweep, GOOD) == []
+    store_calibration(Calibration("2026-01-02", None, FOUND), MACHINE)
+    (said,) = not_carried(sweep, GOOD)
+    assert said.startswith("fabric.link_rate_mbps=30") and said.endswith("at 2 of 3 values")
