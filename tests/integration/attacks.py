@@ -204,7 +204,7 @@ def spoil(lab: Lab, *, name: str) -> dict[str, Any]:
     run = Run([*SMALL, *spoiler.arguments], scheme=spoiler.scheme)
     if spoiler.act is not None:
         spoiler.act(lab, run)
-    return report(lab, run, timeout_s=120)
+    return report(lab, run, timeout_s=200)
 
 
 def withdraw_job(lab: Lab) -> dict[str, Any]:
