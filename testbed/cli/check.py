@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 
+from testbed.cli.limits import calibration_words
 from testbed.cli.options import add_settings, scenario_from
 from testbed.errors import MachineError, printable
 from testbed.model.estimate import faults_in_doubt
@@ -40,10 +41,13 @@ def run(args: argparse.Namespace) -> int:
         print("gse check: expected a SCENARIO, or --schema", file=sys.stderr)
         return 2
     scenario = scenario_from(args)
+    doubts = list(faults_in_doubt(scenario))
     if args.machine:
-        problems = check_scenario(scenario, inspect_machine())
+        machine = inspect_machine()
+        problems = check_scenario(scenario, machine)
         if problems:
             raise MachineError(problems)
+        doubts += calibration_words(scenario, machine)
     if args.json:
         print(scenario.model_dump_json(indent=2))
         return 0
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"  training  {printable(line)}")
         print(f"  ideally   {scenario.job.ideal.duration_s:.4g} s an iteration")
     print(f"  runs      {len(scenario.schemes)} scheme(s) x {len(scenario.seeds)} seed(s)")
-    for words in faults_in_doubt(scenario):
+    for words in doubts:
         print(f"  beware    {words}")
     return 0
 

@@ -1,11 +1,15 @@
 """What this machine can emulate, and what to do about what is missing.
 
 Everything is found out by trying, in throw-away namespaces, up to a second of frames through real switches.
+With --calibrate by runs: the highest rate at which a ring all-reduce is VALID, on two fabrics, with two MTUs, without
+agents and with agents in leaves and in hosts. That takes a quarter of an hour on a machine with nothing else to do, and
+is kept for 'gse run', which says when more is asked for, and for its --auto-rate.
 Exit status 0: runs are possible here; 2: not.
 
 examples:
-  sudo ./gse doctor            the table
-  sudo ./gse doctor --json     the same as one JSON document
+  sudo ./gse doctor               the table
+  sudo ./gse doctor --json        the same as one JSON document
+  sudo ./gse doctor --calibrate   what rates it carries, by runs; kept
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from rich.box import SIMPLE
@@ -23,10 +29,20 @@ from rich.table import Table
 
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
-from testbed.errors import Problem, TestbedError
+from testbed.cli.preparing import prepare_fabric
+from testbed.cli.run import tell_of_others
+from testbed.errors import MachineError, Problem, TestbedError, printable
+from testbed.model.attachment import Attachment
+from testbed.model.calibrated import Carried
 from testbed.model.capacity import expected_crossings_per_s, host_rate_limit_mbps
+from testbed.results.calibration import Calibration, load_calibration, store_calibration
+from testbed.runs.calibration import KINDS, Kind, find_out
+from testbed.runs.campaign import Outcome
 from testbed.system.burst import measure_crossings_per_s
+from testbed.system.capsule import require_root
+from testbed.system.interrupts import interruptible
 from testbed.system.machine import CONGESTION_CONTROL, Machine, check_machine, inspect_machine
+from testbed.system.provenance import commit
 
 HOSTS_SHOWN: Final = (4, 8, 16, 32, 64)
 MTUS_SHOWN: Final = (1500, 9000)
@@ -56,11 +72,24 @@ class Switching:
 
 
 UNTRIED: Final = Switching()
+AGENTS_SHOWN: Final[dict[Attachment, str]] = {
+    "none": "no agents\n(ecmp, gse1)",
+    "leaf": "agents in leaves\n(gse2-n2n)",
+    "host": "agents in hosts\n(gse2-e2e)",
+}
+NOT_CALIBRATED: Final = (
+    "Not calibrated: sudo ./gse doctor --calibrate finds out by runs what rates this machine carries."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_results(parser)
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="find out by runs what rates are carried, and keep it: a quarter of an hour",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -73,14 +102,39 @@ def run(args: argparse.Namespace) -> int:
         problems.append(
             Problem("no frame gets through the switches", "burst", switching.error, "frames at the far end")
         )
-    if args.json:
-        print(json.dumps(report(machine, switching, problems), indent=2))
+    if args.calibrate:
+        if problems:
+            raise MachineError(problems)
+        calibration: Calibration | None = calibrate(machine, args.results)
     else:
-        _show(machine, switching)
+        calibration = load_calibration(machine.to_json())
+    if args.json:
+        print(json.dumps(report(machine, switching, problems, calibration), indent=2))
+    else:
+        _show(machine, switching, calibration)
         for problem in problems:
             print(f"gse: {problem}", file=sys.stderr)
         print("Runs are possible on this machine." if not problems else "No run is possible yet.")
     return 2 if problems else 0
+
+
+def calibrate(machine: Machine, results_dir: Path) -> Calibration:
+    """Find out by runs what the machine carries, tell each run on stderr, and keep what was found."""
+    require_root("doctor --calibrate")
+    tell_of_others()
+    prepare_fabric(sorted({kind.scheme for kind in KINDS}))
+    print(f"{len(KINDS)} kinds of run, some four rates each; a quarter of an hour, undisturbed", file=sys.stderr)
+
+    def tell(kind: Kind, rate_mbps: float, outcome: Outcome) -> None:
+        why = "" if outcome.summary is None else ", ".join(outcome.summary["checks"])
+        print(f"{kind}, {rate_mbps:g} Mbit/s: {outcome.verdict}" + (f" ({why})" if why else ""), file=sys.stderr)
+
+    with interruptible():
+        found = tuple(find_out(machine, results_dir, tell))
+    made_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    calibration = Calibration(made_utc, commit(), found)
+    print(f"kept in {store_calibration(calibration, machine.to_json())}", file=sys.stderr)
+    return calibration
 
 
 def try_switching(machine: Machine) -> Switching:
@@ -91,7 +145,9 @@ def try_switching(machine: Machine) -> Switching:
         return Switching(error=str(error).strip().splitlines()[-1])
 
 
-def report(machine: Machine, switching: Switching, problems: list[Problem]) -> dict[str, Any]:
+def report(
+    machine: Machine, switching: Switching, problems: list[Problem], calibration: Calibration | None = None
+) -> dict[str, Any]:
     """Return the JSON document of ``doctor --json``."""
     crossings = expected(machine, switching)
     return {
@@ -106,6 +162,7 @@ def report(machine: Machine, switching: Switching, problems: list[Problem]) -> d
             for hosts in HOSTS_SHOWN
             for mtu in MTUS_SHOWN
         ],
+        "calibration": None if calibration is None else calibration.to_json(),
         "machine": machine.to_json(),
     }
 
@@ -252,7 +309,7 @@ def _tools(machine: Machine) -> Iterable[Finding]:
     yield Finding("programs", "ok", f"{len(present)} of {len(machine.tools)} found", "; ".join(versions))
 
 
-def _show(machine: Machine, switching: Switching) -> None:
+def _show(machine: Machine, switching: Switching, calibration: Calibration | None) -> None:
     console = Console()
     table = Table("what", "state", "found", "what it means, [bold]what to do[/]", title="What this machine can do")
     table.box = SIMPLE
@@ -272,6 +329,32 @@ def _show(machine: Machine, switching: Switching) -> None:
         rates = (host_rate_limit_mbps(expected(machine, switching), hosts, mtu) for mtu in MTUS_SHOWN)
         limits.add_row(str(hosts), *(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}" for rate in rates))
     console.print(limits)
+    console.print(_carried_table(calibration) if calibration is not None else NOT_CALIBRATED, highlight=False)
+
+
+def _carried_table(calibration: Calibration) -> Table:
+    """Return what was found by runs: the highest rate that was carried, and the next one, that was not."""
+    kinds = sorted({(one.hosts, one.mtu_bytes) for one in calibration.found})
+    table = Table(
+        "hosts",
+        "MTU",
+        *AGENTS_SHOWN.values(),
+        title="Rates in Mbit/s at which ring all-reduces were VALID (the next one tried was not)",
+        caption=escape(f"calibrated {calibration.made_utc}, commit {printable((calibration.commit or 'unknown')[:7])}"),
+        box=SIMPLE,
+        min_width=66,
+    )
+    for hosts, mtu_bytes in kinds:
+        cells = {
+            one.attachment: _rates(one) for one in calibration.found if (one.hosts, one.mtu_bytes) == (hosts, mtu_bytes)
+        }
+        table.add_row(str(hosts), str(mtu_bytes), *(cells.get(place, "-") for place in AGENTS_SHOWN))
+    return table
+
+
+def _rates(one: Carried) -> str:
+    beyond = "" if one.beyond_mbps is None else f" ({one.beyond_mbps:g})"
+    return ("none" if one.rate_mbps is None else f"{one.rate_mbps:g}") + beyond
 
 
 def _bytes(count: int | None) -> str:

@@ -24,6 +24,7 @@ FAIL_ON: dict[str, tuple[str, ...]] = {"suspect": ("SUSPECT", "INVALID", "FAILED
 FORMATS = ("png", "svg", "pdf")
 UNITS_CM = {"cm": 1.0, "mm": 0.1, "in": 2.54}
 NARROWEST_CM, WIDEST_CM = 6.0, 40.0  # narrower, words do not fit
+LEAST_GBPS, MOST_GBPS = 0.001, 100_000.0
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
@@ -95,6 +96,16 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
         dest="heading",
         action="store_false",
         help="without the grey lines above figures that say what was emulated, for papers; captions in .json say it",
+    )
+
+
+def add_native(parser: argparse.ArgumentParser) -> None:
+    """Add ``--native-gbps``."""
+    parser.add_argument(
+        "--native-gbps",
+        metavar="N",
+        type=_gbps,
+        help="what a host link stands for, in Gbit/s, e.g. 200: times and rates of such links beside those measured",
     )
 
 
@@ -191,6 +202,17 @@ def parse_seeds(text: str) -> list[int]:
         expected = f"a number of seeds like 5 (1..{MAX_SEEDS}), or seeds like 3,8"
         raise ScenarioError(Problem("not seeds", "--seeds", repr(text[:80]), expected))
     return numbers if "," in text else list(range(1, numbers[0] + 1))
+
+
+def _gbps(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not LEAST_GBPS <= value <= MOST_GBPS:
+        expected = f"Gbit/s of a link, a number from {LEAST_GBPS:g} to {MOST_GBPS:g}"
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected {expected}")
+    return value
 
 
 def _formats(text: str) -> tuple[str, ...]:

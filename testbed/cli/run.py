@@ -6,13 +6,14 @@ examples:
   sudo ./gse run allreduce_ring --schemes ecmp,gse1 --until-ci 0.05 --max-seeds 60
   sudo ./gse run my.yml --set fabric.leaves=8 --seeds 3,7 --json > runs.json
   sudo ./gse run my.yml --repeat-disturbed 3 --fail-on suspect
+  sudo ./gse run my.yml --set fabric.link_rate_mbps=100 --auto-rate
 
 --until-ci 0.05 adds seeds until the 95% interval of every scheme's speed-up over the first scheme is within 5% of it
 (10 seeds at least), or --max-seeds are made; what was reached is printed. Every run is made and kept, whatever it says.
 
 Every run is stored in results/<scenario>/<run>/ (docs/results-format.md). Exit status 0: every run finished
-(its verdict is in the table); 1: one has no result, or the verdict of --fail-on or a worse one; 2: the request, or the
-machine (a full disk), has to change first.
+(its verdict is in the table); 1: one has no result, or the verdict of --fail-on or a worse one, or --within-model is
+not kept; 2: the request, or the machine (a full disk), has to change first.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from collections import Counter
 from typing import Any
 
 from testbed.cli.console import Console
+from testbed.cli.limits import add_auto_rate, at_carried_rates, calibration_words
+from testbed.cli.model import add_within_model, within_model_status
 from testbed.cli.options import (
     add_fail_on,
+    add_native,
     add_repeats,
     add_results,
     add_scenario,
@@ -46,7 +50,8 @@ from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import Machine, check_scenario, inspect_machine
 from testbed.system.running import running_capsules
-from testbed.views.tables import run_table, scheme_table
+from testbed.views.native import native_grids
+from testbed.views.tables import rendered, run_table, scheme_table
 
 FORMAT_VERSION = 1
 
@@ -56,8 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scenario(parser)
     add_schemes_and_seeds(parser)
     add_until(parser)
+    add_auto_rate(parser)
+    add_native(parser)
     add_repeats(parser)
     add_fail_on(parser)
+    add_within_model(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -67,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the scenario and return the exit status."""
     scenario = scenario_from(args)
+    if args.auto_rate:
+        scenario = at_carried_rates(scenario, inspect_machine(args.results))
     target = checked_target(args, scenario)
     if target is None:
         outcomes = run_scenario(scenario, args, json_only=args.json)
@@ -78,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=2))
     failed = fail_on_status(args, Counter(outcome.verdict for outcome in outcomes))
+    if args.within_model is not None:
+        runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
+        failed = within_model_status(args.within_model, runs) or failed
     return max((outcome.exit_status for outcome in outcomes), default=0) or failed
 
 
@@ -94,7 +107,7 @@ def run_scenario(scenario: Scenario, args: argparse.Namespace, *, json_only: boo
             outcomes.append(outcome)
             if outcome.exit_status == 2:  # e.g. the disk is full: the next run would fail alike
                 break
-    print_tables(outcomes, Console(stderr=json_only))
+    print_tables(outcomes, Console(stderr=json_only), args)
     return outcomes
 
 
@@ -109,7 +122,7 @@ def run_until_known(scenario: Scenario, args: argparse.Namespace, target: float,
         for _ in until.run():
             pass
     console = Console(stderr=json_only)
-    print_tables(until.outcomes, console)
+    print_tables(until.outcomes, console, args)
     for line in reached_lines(until):
         console.print(line, markup=False, highlight=False)
     return until
@@ -123,7 +136,7 @@ def prepared(scenario: Scenario, args: argparse.Namespace) -> Machine:
     if problems:
         raise MachineError(problems)
     tell_of_others()
-    for words in faults_in_doubt(scenario):
+    for words in (*faults_in_doubt(scenario), *calibration_words(scenario, machine)):
         print(f"gse: {words}", file=sys.stderr)
     prepare_fabric(scenario.schemes)
     return machine
@@ -138,12 +151,14 @@ def tell_of_others() -> None:
         )
 
 
-def print_tables(outcomes: list[Outcome], console: Console) -> None:
-    """Print the runs and the comparison of schemes."""
+def print_tables(outcomes: list[Outcome], console: Console, args: argparse.Namespace) -> None:
+    """Print the runs and the comparison of schemes; in native units, too, where a command has them asked for."""
     runs = [load(outcome.run_dir) for outcome in outcomes if outcome.summary is not None]
     if runs:
         console.print(run_table(runs))
         console.print(scheme_table(runs))
+        if (native_gbps := getattr(args, "native_gbps", None)) is not None:
+            console.print(rendered(native_grids(runs, native_gbps)))
         console.print(f"stored in {runs[0].path.parent}", markup=False, highlight=False)
     if repeated := sum(len(outcome.set_aside) for outcome in outcomes):
         runs_were = "run was" if repeated == 1 else "runs were"

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.console import Console
+from testbed.cli.limits import calibration_words
 from testbed.cli.options import (
     add_fail_on,
     add_figures,
@@ -194,6 +195,8 @@ def _prepared(sweep: Sweep, results_dir: Path, command: str) -> Machine:
     if problems:
         raise MachineError(problems)
     tell_of_others()
+    for words in not_carried(sweep, machine):
+        print(printable(f"gse: {words}"), file=sys.stderr)
     prepare_fabric(sweep.schemes)
     return machine
 
@@ -229,6 +232,17 @@ def _make(
 def machine_problems(sweep: Sweep, machine: Machine) -> list[Problem]:
     """Return what this machine cannot honour of any point."""
     return merged_problems(sweep.field, sweep.texts, [check_scenario(point, machine) for point in sweep.points])
+
+
+def not_carried(sweep: Sweep, machine: Machine) -> list[str]:
+    """Return in words at which values more is asked for than this machine was found to carry: the first, how many."""
+    found = [
+        f"{sweep.field}={text}: {words}"
+        for text, point in zip(sweep.texts, sweep.points, strict=True)
+        for words in calibration_words(point, machine)
+    ]
+    more = f"; so it is at {len(found)} of {len(sweep.points)} values" if len(found) > 1 else ""
+    return [found[0] + more] if found else []
 
 
 def estimated_s(sweep: Sweep) -> list[float]:

@@ -6,6 +6,7 @@ examples:
   gse table results/allreduce_ring --only runs --format csv > runs.csv
   gse table results/allreduce_ring/sweeps/2026*           a sweep's tables
   gse table results/reference/allreduce_ring --judge-anew   by today's checks
+  gse table results/allreduce_ring --native-gbps 200      also as on links of 200 Gbit/s
 
 'schemes': one column per scheme, mean (smallest..largest) over its runs, INVALID ones left out and said to be. 'runs':
 one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV,
@@ -19,12 +20,13 @@ import sys
 from pathlib import Path
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_judge_anew
+from testbed.cli.options import add_judge_anew, add_native
 from testbed.cli.stored import load_stored
 from testbed.results.store import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import compare
 from testbed.views.exports import EXPORTS
+from testbed.views.native import native_grids
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import rendered, run_grid, scheme_grid
 
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", choices=KINDS, help="one of the two kinds of table of runs (default: both); a sweep has its own"
     )
+    add_native(parser)
     add_judge_anew(parser)
 
 
@@ -47,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables and return 0. Raises ResultsError."""
     stored = load_stored(args.paths, judge_anew=args.judge_anew)
     grids = [*run_grids(stored.runs, args.only)]
+    if stored.runs and args.native_gbps is not None:
+        grids += native_grids(stored.runs, args.native_gbps)
     for results in stored.sweeps:
         grids += sweep_grids(results)
     if args.format == "text":

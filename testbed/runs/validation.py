@@ -11,7 +11,7 @@ from typing import Any
 from testbed.fidelity.verdict import Level
 from testbed.fluid.case import Case, problems
 from testbed.fluid.predict import Outcome, outcomes
-from testbed.fluid.validation import Agreement, BandAgreement, BandCase, ValidationCase
+from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, ValidationCase
 from testbed.model.oracle import scenario_expectation
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, list_runs, load
@@ -31,7 +31,9 @@ def stored_runs(results_dir: Path, scenario: Scenario) -> list[Run]:
     ]
 
 
-def agreements(results_dir: Path, cases: Sequence[ValidationCase], *, are_bounds: bool = False) -> Iterator[Agreement]:
+def agreements(
+    results_dir: Path, cases: Sequence[ValidationCase], *, are_bounds: bool = False, within: float = WITHIN
+) -> Iterator[Agreement]:
     """Yield prediction and measurement of every case; of several runs the last."""
     for case in cases:
         (predicted,) = outcomes([Case(case.scenario, case.scheme, case.seed)])
@@ -40,7 +42,7 @@ def agreements(results_dir: Path, cases: Sequence[ValidationCase], *, are_bounds
         ]
         summary = runs[-1].summary if runs else None
         found = _agreement(case.what, predicted, case.scheme, summary)
-        yield replace(found, is_bound=are_bounds)
+        yield replace(found, is_bound=are_bounds, within=within)
 
 
 def reference_agreements(results_dir: Path) -> Iterator[Agreement]:

@@ -6,7 +6,6 @@ the machine is to load the kernel's openvswitch module, which no run capsule cou
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -18,6 +17,7 @@ from typing import Any, Final
 from testbed.errors import CommandError, Problem
 from testbed.model import capacity
 from testbed.model.capacity import Datapath as Datapath  # part of what this module tells
+from testbed.model.rates import rate_factor
 from testbed.model.scenario import Scenario
 from testbed.system import genetlink
 from testbed.system.capsule import capsule_argv
@@ -241,15 +241,14 @@ def _too_much(scenario: Scenario, machine: Machine, where: str) -> list[Problem]
     need, problems = capacity.need(scenario), []
     ceiling = machine.ceiling_crossings_per_s
     if need.crossings_per_s > ceiling:
-        factor = ceiling / need.crossings_per_s
         problems.append(
             Problem(
                 f"more traffic than this machine can switch ({machine.datapath} datapath, {machine.cores:g} cores)",
                 f"{where}: fabric",
                 f"{need.crossings_per_s:,.0f} switch crossings/s from {scenario.ranks} ranks at "
                 f"{scenario.fabric.host_link_mbps:g} Mbit/s, MTU {scenario.fabric.mtu_bytes}",
-                f"at most {ceiling:,.0f}: rates x {_rounded_down(factor):g} (results are fractions of line rate), "
-                "fewer ranks" + ("" if scenario.fabric.mtu_bytes >= 9000 else ", or fabric.mtu_bytes=9000"),
+                f"at most {ceiling:,.0f}: {_slower(scenario, ceiling)}fewer ranks"
+                + ("" if scenario.fabric.mtu_bytes >= 9000 else ", or fabric.mtu_bytes=9000"),
             )
         )
     if need.memory_bytes > machine.memory_available_bytes:
@@ -282,10 +281,12 @@ def _too_much(scenario: Scenario, machine: Machine, where: str) -> list[Problem]
     return problems
 
 
-def _rounded_down(factor: float) -> float:
-    """Return ``factor`` with two digits, never more than it is: who follows the advice is not refused again."""
-    step = 10.0 ** (math.floor(math.log10(factor)) - 1)
-    return math.floor(factor / step) * step
+def _slower(scenario: Scenario, ceiling: float) -> str:
+    """Return the advice to lower all rates, where that helps."""
+    factor = rate_factor(scenario, ceiling)
+    if factor is None:
+        return "whatever the rates (probes, small messages and bursts alone are more); fewer of those, "
+    return f"rates x {factor:g} (results are fractions of line rate; gse run --auto-rate), "
 
 
 def _no_qdisc(what: str, where: str, kind: str) -> Problem:

@@ -26,6 +26,7 @@ from testbed.results.summary import summarise
 from testbed.training.job import training_text
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words
+from testbed.views.predicted import fluid_efficiency
 
 VALID, INVALID = "VALID", "INVALID"
 MAX_REASON_CHARACTERS = 1000
@@ -203,6 +204,13 @@ class Comparison:
         """
         seeds = len({entry.seed for entry in self.of("ecmp")})
         return scenario_expectation(self.scenario, runs=seeds) if seeds else None
+
+    @cached_property
+    def fluid_efficiency(self) -> dict[str, float]:
+        """What the fluid model has for each scheme over its own seeds, where it has something (``predicted``)."""
+        seeds = {scheme: sorted({entry.seed for entry in self.of(scheme)}) for scheme in self.schemes}
+        found = {scheme: fluid_efficiency(self.scenario, scheme, own) for scheme, own in seeds.items()}
+        return {scheme: value for scheme, value in found.items() if value is not None}
 
     def representative(self, scheme: str) -> Entry | None:
         """Return the run with the median completion time (the lower one of two) of those in tables and bars."""

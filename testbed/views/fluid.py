@@ -11,7 +11,7 @@ from testbed.fluid.job import Order
 from testbed.fluid.native import NativeExpected
 from testbed.fluid.predict import Expected, Way
 from testbed.fluid.training import Trained, TrainingCase
-from testbed.fluid.validation import WITHIN, Agreement, BandAgreement
+from testbed.fluid.validation import Agreement, BandAgreement
 from testbed.model.oracle import Band
 from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_text
@@ -272,9 +272,10 @@ def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
     """Return a line per run; ``what`` they are together. Cases that were not run are no agreement, and are counted."""
     measured = [one for one in found if one.agrees is not None]
     good = sum(bool(one.agrees) for one in measured)
-    claim = f"predicted within {WITHIN:.0%}"
+    within = f"{found[0].within:.0%}"
+    claim = f"predicted within {within}"
     if any(one.is_bound for one in found):
-        claim = f"not faster than the bound (by more than {WITHIN:.0%})"
+        claim = f"not faster than the bound (by more than {within})"
     missing = len(found) - len(measured)
     unknown = f"; {missing} without a run that counts" if missing else ""
     return Grid(

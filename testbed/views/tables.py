@@ -168,6 +168,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
         ("efficiency", numbers(3, "efficiency")),
         ("  expected of hashing", _expected),
         ("  its paths allow", numbers(3, "predicted_efficiency")),
+        *((("  the fluid model has", _fluid),) if comparison.fluid_efficiency else ()),
         (f"speed-up over {comparison.schemes[0]}", _speedup),
         *((("  over hashing as expected", _over_expected),) if comparison.ecmp_expectation is not None else ()),
         *((("fairness of pairs (Jain)", numbers(3, "fairness")),) if scenario.workload.independent else ()),
@@ -273,6 +274,11 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             "nothing is expected of ecmp with other traffic, faults, random placement, pairs that do not go in step, "
             f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
         )
+    if not training and comparison.fluid_efficiency:
+        yield (
+            "the fluid model has: max-min fair rates on the paths the scheme gives these seeds, with its headers, "
+            "grants and waiting, without queues and losses (docs/fluid.md)"
+        )
     if comparison.waits_at_source:
         yield PROBES_PASS_THE_BULK
     if comparison.ecmp_expectation is not None and len(comparison.schemes) > 1:
@@ -298,6 +304,10 @@ def _expected(comparison: Comparison, scheme: str) -> str:
     if found is None or scheme != "ecmp":
         return NOT_MEASURED
     return f"{found.efficiency.mean:.3f} ({found.efficiency.low:.3f}..{found.efficiency.high:.3f})"
+
+
+def _fluid(comparison: Comparison, scheme: str) -> str:
+    return number_text(comparison.fluid_efficiency.get(scheme), 3)
 
 
 def _speedup(comparison: Comparison, scheme: str) -> str:

@@ -198,6 +198,17 @@ def limp(lab: Lab, *, kind: str, arguments: Sequence[str] = ()) -> dict[str, Any
     return {"told_s": told_s, **report(lab, run, timeout_s=60)}
 
 
+def spoil(lab: Lab, *, name: str) -> dict[str, Any]:
+    """Make one of the experiments of spoilers.py, and report."""
+    from spoilers import SPOILERS  # the testbed itself comes with it, which the others here do without
+
+    spoiler = SPOILERS[name]
+    run = Run([*SMALL, *spoiler.arguments], scheme=spoiler.scheme)
+    if spoiler.act is not None:
+        spoiler.act(lab, run)
+    return report(lab, run, timeout_s=200)
+
+
 def withdraw_job(lab: Lab) -> dict[str, Any]:
     """Take the job of a run from GSOS while it is measured, and report."""
     run = Run([*SMALL, *UNCALIBRATED, "--set", "workload.iterations=8"])

@@ -15,7 +15,7 @@ from synthetic_runs import healthy, store
 import testbed.cli.predict
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
-from testbed.fluid.validation import BANDS, CASES, WITHIN
+from testbed.fluid.validation import BANDS, CASES, OPTIMA, WITHIN
 from testbed.model.scenario import Scenario
 
 SMALL = ("--set", "fabric.leaves=2", "--set", "fabric.spines=2", "--set", "workload.size_bytes=256K")
@@ -150,10 +150,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_what_was_not_asked_for_is_not_run(gse: Gse, tmp_path: Path, asked: list[list[str]]) -> None:
     command = ("predict", "validate", "--results", str(tmp_path), "--reference", "none", "--only")
     band = BANDS[0].name
-    assert gse(*command, "ring_gse1", "--full").status == 0
-    assert gse(*command, f"ring_gse1,{band}", "--full").status == 0
+    optimum = OPTIMA[0].name
+    answer = gse(*command, f"ring_gse1,{optimum}", "--full")
+    assert "the optimum of its own grants and headers, all flows on all paths: 0 of 0" in " ".join(answer.out.split())
+    assert answer.status == 1  # nobody ran them
+    assert gse(*command, f"ring_gse1,{band}", "--full").status == 1
     assert_refused(gse(*command, band), f"--only: no such case; got {band}, expected ring_ecmp, ")
-    assert asked == [["validation_ring_gse1"], ["validation_ring_gse1", band]]
+    assert asked == [["validation_ring_gse1", f"validation_{optimum}"], ["validation_ring_gse1", band]]
 
 
 def test_tables_that_cannot_be_written_are_refused_before_anything_runs(
@@ -168,6 +171,17 @@ def test_tables_that_cannot_be_written_are_refused_before_anything_runs(
     answer = gse(*command[:-1], "nothing", "--write", str(tmp_path / "no/page.md"))
     assert_refused(answer, what, "no such case; got nothing")
     assert asked == []
-    assert gse(*command, "--write", str(tmp_path / "page.md")).status == 0
+    assert gse(*command, "--write", str(tmp_path / "page.md")).status == 1  # written, and nothing is shown in it
     assert asked == [["validation_ring_gse1"]]  # and until then there was no such file
     assert "| ring, 4x4x4 | gse1 | 1 |" in (tmp_path / "page.md").read_text()
+
+
+def test_cases_without_a_run_that_counts_are_no_agreement(gse: Gse, tmp_path: Path, asked: list[list[str]]) -> None:
+    """All of them INVALID on a busy machine, and the command said 0: a table without numbers shows nothing."""
+    command = ("predict", "validate", "--results", str(tmp_path), "--reference", "none", "--only", "ring_gse1")
+    said = "gse: 1 of 1 cases have no run that counts: nothing is shown of them\n"
+    answer = gse(*command)
+    assert (answer.status, answer.err) == (1, said)
+    answer = gse(*command, "--stored")  # asked for what there is
+    assert (answer.status, answer.err) == (0, said)
+    assert asked == [["validation_ring_gse1"]]

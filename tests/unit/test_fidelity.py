@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from spoilers import ELSEWHERE, ROWS_ONLY, SPOILERS
 
 from testbed.collectives.collective import NAMES
 from testbed.evaluation.metrics import measure
@@ -675,6 +676,14 @@ def test_a_run_far_below_what_grants_allow_is_a_doubt() -> None:
     shared = scenario_of(fabric={"uplink_rate_mbps": 5.0})
     assert "short_of_grants" not in found(completion_times(1.4)(under_gse2(healthy(shared))))
     assert "short_of_grants" not in found(completion_times(1.4)(replace(run, scheme="ecmp-agents")))
+
+
+def test_every_check_is_tripped_in_a_real_run_or_it_is_said_why_not() -> None:
+    tripped = {one.trips for one in SPOILERS.values()} - {""}
+    assert tripped | ELSEWHERE.keys() | ROWS_ONLY.keys() == THRESHOLDS.keys()
+    assert not (tripped | ELSEWHERE.keys()) & ROWS_ONLY.keys()
+    assert set().union(*(one.may for one in SPOILERS.values())) <= THRESHOLDS.keys()
+    assert all((PROJECT / "tests/integration" / name).exists() for name in ELSEWHERE.values())
 
 
 def test_every_check_of_the_table_is_tripped_by_some_case() -> None:

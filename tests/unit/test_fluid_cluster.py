@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from testbed.fluid.native import Latencies, all_reduce, expect_native
 from testbed.fluid.rings import CLUSTER_SCHEMES, PACING, ring_rates
 from testbed.fluid.training import TrainingCase, trained
 
+PROJECT = Path(__file__).resolve().parents[2]
 PLAIN = 4096 / (4096 + ROCE_HEADER_BYTES)
 
 
@@ -201,3 +206,22 @@ def test_a_job_in_one_group_gains_nothing() -> None:
     case = TrainingCase(gpus=64, nics_per_node=8, zero=3, order="packed")
     ecmp, gse1, _gse2 = trained(case, latencies=Latencies(), seeds=2)
     assert gse1.iteration_s == pytest.approx(ecmp.iteration_s)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+def test_the_whole_table_of_eighteen_thousand_ranks_takes_less_than_five_minutes_and_eight_gib() -> None:
+    """As a user asks for it, with all seeds; what would take more than 8 GiB of addresses is refused them."""
+    argv = [sys.executable, "-m", "testbed", "predict", "cluster", "harbin_sized", "--ranks", "18000", "--size", "26G"]
+    done = subprocess.run(
+        ["prlimit", f"--as={8 << 30}", *argv, "--json"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["results"]
+    assert {(one["scheme"], one["ranks"]) for one in found} == {(scheme, 18000) for scheme in CLUSTER_SCHEMES}
+    assert len(found) == 2 * len(CLUSTER_SCHEMES)  # both algorithms

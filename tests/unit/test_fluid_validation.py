@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.fluid.validation import BANDS, Agreement, BandAgreement
+from testbed.fluid.case import Case
+from testbed.fluid.predict import outcomes
+from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement
 from testbed.views.fluid import agreement_grid
 
 PREDICTED_S = 10.0
@@ -59,3 +61,29 @@ def test_a_mean_agrees_inside_its_band() -> None:
     assert found.agrees is None
     told = [replace(found, measured=measured).agrees for measured in (0.29, 0.3, 0.5, 0.51)]
     assert told == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("measured_s", "agrees"), [(9.75, True), (9.65, False), (10.25, True), (10.35, False)])
+def test_the_optimum_is_held_to_three_percent(measured_s: float, agrees: bool) -> None:
+    found = Agreement(
+        what="ring",
+        scheme="gse2-n2n",
+        seed=1,
+        predicted_s=PREDICTED_S,
+        predicted_efficiency=0.98,
+        measured_s=measured_s,
+        measured_efficiency=None,
+        verdict=None,
+        within=WITHIN_OF_OPTIMUM,
+    )
+    assert found.agrees is agrees
+
+
+def test_every_band_has_its_optimum_on_the_same_fabric_which_no_seed_changes() -> None:
+    assert len({case.name for case in OPTIMA}) == len(OPTIMA) == len(BANDS) == 18
+    for band, case in zip(BANDS, OPTIMA, strict=True):
+        assert case.scenario.fabric == band.scenario.fabric
+        assert case.scenario.workload.flows_per_hop == band.flows
+        assert case.scheme == "gse2-n2n" and not Case(case.scenario, case.scheme, case.seed).depends_on_seed
+    (found,) = outcomes([Case(OPTIMA[0].scenario, OPTIMA[0].scheme, 1)])
+    assert 0.9 < found.efficiency < 1

@@ -1,0 +1,339 @@
+"""What is done to runs so that one check of the verdict trips, and which checks cannot be tripped so.
+
+``SPOILERS``: name -> an experiment; test_tripped.py makes them, each in a lab of its own (lab.py). tests/unit/
+test_fidelity.py sees that every check there is has an experiment here or a reason why not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lab import OURS, Lab
+
+from testbed.fabric.batch import ip_batch, tc_batch
+from testbed.gse.dataplane.wire import ETHERNET, Hello, control_frame
+from testbed.model.attachment import leaf_pair
+from testbed.model.fabric_spec import FabricSpec
+from testbed.model.shaping import VOID_INTFS, QueueSetting, queue_setting, tc_change_line
+from testbed.model.topology import Topology
+from testbed.system.namespaces import network_namespace_of
+
+if TYPE_CHECKING:
+    from attacks import Run
+
+FABRIC = FabricSpec(leaves=2, spines=2, hosts_per_leaf=2)  # that of attacks.SMALL
+TOPOLOGY = Topology(FABRIC)
+HOSTS = {host.name for host in TOPOLOGY.hosts}
+UPLINKS_OF_L1 = ("l1-eth3", "l1-eth4")
+UNKNOWN_ETHERTYPE, IPV4 = 0x88B7, 0x0800
+NOBODY = bytes.fromhex("026773650001")
+# Takes its core before everything else for 80 ms of each 400 ms, until its stdin ends: a fifth, which is no doubt yet.
+HOG = """
+import os, select, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+while not select.select([sys.stdin], [], [], 0.32)[0]:
+    end_s = time.monotonic() + 0.08
+    while time.monotonic() < end_s:
+        pass
+"""
+
+
+@dataclass(frozen=True)
+class Spoiler:
+    """One experiment: ``act`` does something to a run in progress (None: the arguments are enough).
+
+    ``trips``: the check it is for. ``may``: what follows from it by itself, so may trip as well. Nothing else may.
+    """
+
+    trips: str
+    act: Callable[[Lab, Run], None] | None = None
+    scheme: str = "gse1"
+    arguments: tuple[str, ...] = ()
+    may: frozenset[str] = field(default_factory=frozenset)
+
+
+# --- where things are -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def switches(lab: Lab) -> Iterator[None]:
+    """Be in the switches' network namespace."""
+    pid = lab.find("ovs-vswitchd")
+    assert pid is not None
+    with network_namespace_of(pid):
+        yield
+
+
+@contextmanager
+def host(lab: Lab, name: str) -> Iterator[None]:
+    """Be in a host's network namespace."""
+    pids = [one.pid for one in lab.processes() if f"mininet:{name}" in one.command.split()]
+    with network_namespace_of(pids[0]):
+        yield
+
+
+def ends(names: Iterable[str] | None) -> dict[str, list[tuple[str, QueueSetting]]]:
+    """Return host ("": the switches) -> its ends of links, all or those named, with their queues."""
+    found: dict[str, list[tuple[str, QueueSetting]]] = {}
+    for direction in TOPOLOGY.directions:
+        node, intf = direction.src.node, direction.src.intf
+        if names is None or intf in names:
+            setting = queue_setting(FABRIC, direction.rate_mbps, in_host=node in HOSTS)
+            found.setdefault(node if node in HOSTS else "", []).append((intf, setting))
+    return found
+
+
+def set_queues(lab: Lab, change: Callable[[QueueSetting], QueueSetting], names: Iterable[str] | None = None) -> None:
+    """Give ends of links other queues than they were made with."""
+    for node, queues in ends(names).items():
+        with host(lab, node) if node else switches(lab):
+            tc_batch(tc_change_line(intf, change(setting), FABRIC.mtu_bytes) for intf, setting in queues)
+
+
+def at_rate(factor: float) -> Callable[[QueueSetting], QueueSetting]:
+    return lambda setting: replace(setting, rate_bytes_per_s=round(setting.rate_bytes_per_s * factor))
+
+
+def limit_of(factor: float) -> Callable[[QueueSetting], QueueSetting]:
+    return lambda setting: replace(setting, limit_bytes=round(setting.limit_bytes * factor))
+
+
+def send(lab: Lab, intf: str, frames: Iterable[bytes]) -> None:
+    """Send frames out of an interface of the switches."""
+    with switches(lab), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        sender.bind((intf, 0))
+        for frame in frames:
+            sender.send(frame)
+
+
+def frame_of(ethertype: int, size_bytes: int) -> bytes:
+    """Return a frame to nobody."""
+    return (NOBODY + NOBODY + ethertype.to_bytes(2, "big")).ljust(size_bytes, b"\0")
+
+
+def await_point(run: Run, point: str, times: int = 1) -> None:
+    assert run.await_event(point, times=times), f"the run ended before {point!r}:\n{run.text}"
+
+
+# --- what is done ---------------------------------------------------------------------------------------------
+
+
+def a_link_is_slow_while_it_is_calibrated(lab: Lab, run: Run) -> None:
+    await_point(run, "network", times=2)  # the phase, and then what was read back
+    set_queues(lab, at_rate(0.94), ["l1-eth3"])
+    await_point(run, "ranks")
+    set_queues(lab, at_rate(1.0), ["l1-eth3"])
+
+
+def a_queue_is_shortened(lab: Lab, run: Run) -> None:
+    await_point(run, "iteration:1")
+    set_queues(lab, limit_of(0.9), ["s1-eth1"])
+
+
+def a_hosts_mtu_is_changed(lab: Lab, run: Run) -> None:
+    await_point(run, "iteration:1")
+    with host(lab, "h1"):
+        ip_batch(["link set dev h1-eth0 mtu 9100"])
+
+
+def links_have(factor: float) -> Callable[[Lab, Run], None]:
+    """Two iterations of three at another rate, so their median; as it was again before settings are read back."""
+
+    def act(lab: Lab, run: Run) -> None:
+        await_point(run, "measurement")
+        set_queues(lab, at_rate(factor))
+        await_point(run, "iteration:2")
+        set_queues(lab, at_rate(1.0))
+
+    return act
+
+
+def a_leaf_leaks(lab: Lab, run: Run) -> None:
+    """Lose probes on their way into the uplinks of a leaf: no queue counts them, and no TCP misses them."""
+    await_point(run, "measurement")
+    into, end = VOID_INTFS
+    with switches(lab):
+        ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {one} up" for one in VOID_INTFS)])
+        for intf in UPLINKS_OF_L1:
+            udp = "protocol ip prio 1 u32 match ip protocol 17 0xff"
+            tc_batch(
+                [
+                    f"qdisc add dev {intf} clsact",
+                    f"filter add dev {intf} egress {udp} action mirred egress redirect dev {into}",
+                ]
+            )
+
+
+def a_host_drops(lab: Lab, run: Run) -> None:
+    """Send a host what it has no use for: as large as a segment without payload, so that no bytes are too many."""
+    await_point(run, "iteration:1")
+    send(lab, "l1-eth1", [frame_of(UNKNOWN_ETHERTYPE, 66)] * 30)
+
+
+def a_host_is_brought_more(lab: Lab, run: Run) -> None:
+    """22 full frames more to a host that is brought 12.6 MB: 1.6%, in two parts that its queue holds."""
+    for point in ("iteration:1", "iteration:3"):
+        await_point(run, point)
+        send(lab, "l1-eth1", [frame_of(IPV4, 9014)] * 11)
+
+
+def an_agent_meets_a_stranger(lab: Lab, run: Run) -> None:
+    """Three control frames of another version, in the middle of an iteration: agents' counters are of these."""
+    await_point(run, "iteration:1")
+    run.hear(0.4)
+    frame = bytearray(control_frame(Hello(src=2, dst=1, path=1, seq=1), 1))
+    frame[ETHERNET.size] = 0xF0
+    send(lab, leaf_pair(TOPOLOGY, 0).switch_intf, [bytes(frame)] * 3)
+
+
+def hold_up(module: str) -> Callable[[Lab, Run], None]:
+    """Have one program share its core with one that comes first, and everything else on the other core."""
+
+    def act(lab: Lab, run: Run) -> None:
+        await_point(run, "warm-up")
+        first, second, *_others = sorted(os.sched_getaffinity(0))
+        for one in lab.processes():
+            if one.depth == 2:
+                pin(one.pid, second if f"-m testbed.{module} " in one.command else first)
+        hog = subprocess.Popen([sys.executable, "-c", HOG, str(second)], stdin=subprocess.PIPE)
+        OURS.add(hog.pid)
+        try:
+            await_point(run, "evaluation")
+        finally:
+            hog.communicate()
+            OURS.discard(hog.pid)
+
+    return act
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep every thread of a process on a core."""
+    with contextlib.suppress(OSError):  # gone meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(thread), {core})
+
+
+def wait(_lab: Lab, run: Run) -> None:
+    """Do nothing but look that the run gets so far."""
+    await_point(run, "measurement")
+    time.sleep(0.1)
+
+
+# --- the experiments ------------------------------------------------------------------------------------------
+
+
+def settings(**fields: object) -> tuple[str, ...]:
+    """Return ``--set`` options; of a field's name two underscores stand for a dot."""
+    return tuple(word for name, value in fields.items() for word in ("--set", f"{name.replace('__', '.')}={value}"))
+
+
+LONG = settings(workload__size_bytes="4M", workload__iterations=3)  # 5 s an iteration: its start is a percent of it
+USUAL = settings(workload__size_bytes="1M", workload__iterations=8)
+SLOW = settings(fabric__link_rate_mbps=5, workload__size_bytes="1M", workload__iterations=4)
+DEFAULT_FABRIC = settings(fabric__leaves=4, fabric__spines=4, fabric__hosts_per_leaf=4)
+TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness"})  # of SPOILERS: need two cores
+
+SPOILERS = {
+    "clean": Spoiler("", wait, arguments=USUAL),
+    "clean, grants": Spoiler("", wait, "gse2-n2n", LONG),
+    "slow link": Spoiler("calibration", a_link_is_slow_while_it_is_calibrated, arguments=USUAL),
+    "shorter queue": Spoiler("settings_after", a_queue_is_shortened, arguments=USUAL),
+    "wrong MTU": Spoiler("settings_after", a_hosts_mtu_is_changed, arguments=USUAL),
+    "slow links": Spoiler("short_of_paths", links_have(0.92), arguments=LONG),
+    "fast links": Spoiler("impossible", links_have(1.1), arguments=LONG),
+    # grants go on as if links were as fast as they should be: queues fill, and what they drop is sent again
+    "slow links, grants": Spoiler(
+        "short_of_grants",
+        links_have(0.9),
+        "gse2-n2n",
+        LONG,
+        frozenset({"agents", "resent", "receive_window", "uplink_bytes"}),
+    ),
+    "leaking switch": Spoiler("lost_in_switch", a_leaf_leaks, arguments=USUAL),
+    "host that drops": Spoiler("interface_drops", a_host_drops, arguments=USUAL),
+    "bytes nobody asked for": Spoiler("host_bytes", a_host_is_brought_more, arguments=USUAL),
+    "stranger": Spoiler("agents", an_agent_meets_a_stranger, "gse2-n2n", LONG),
+    "late probes": Spoiler("probe_lateness", hold_up("measurement.probes"), arguments=SLOW),
+    "late sampler": Spoiler("sampler_lateness", hold_up("measurement.sampler"), arguments=SLOW),
+    "late small messages": Spoiler(
+        "sender_lateness", hold_up("workload.mice"), arguments=(*SLOW, *settings(workload__mice_interval_ms=100))
+    ),
+    "deep queues": Spoiler(
+        "receive_window",
+        scheme="ecmp",
+        arguments=(
+            *DEFAULT_FABRIC,
+            *settings(workload__size_bytes="8M", workload__iterations=1, fabric__queue_bytes="1M"),
+        ),
+        may=frozenset({"short_of_paths"}),
+    ),
+    "fault too late": Spoiler(
+        "missing", arguments=(*USUAL, "--set", 'faults=[{"t_s": 600, "action": "fail", "target": "l1-s1"}]')
+    ),
+    # what verdicts look at first where a machine cannot keep up; which of them is a matter of the machine
+    "too high a rate": Spoiler(
+        "busy_cores",
+        scheme="gse2-e2e",
+        arguments=(
+            *DEFAULT_FABRIC,
+            *settings(fabric__link_rate_mbps=40, workload__size_bytes="4M", workload__iterations=2),
+        ),
+        may=frozenset(
+            {
+                "switch_core",
+                "switch_wait",
+                "agents_wait",
+                "agent_core",
+                "short_of_grants",
+                "agents",
+                "receive_window",
+                "resent",
+                "rank_lateness",
+                "socket_drops",
+                "lost_in_switch",
+                "probe_lateness",
+                "sampler_lateness",
+                "uplink_bytes",
+                "host_bytes",
+            }
+        ),
+    ),
+}
+# Tripped by what other files of this folder do to runs.
+ELSEWHERE = {
+    "process_died": "test_survival.py",
+    "process_stopped": "test_survival.py",
+    "jobs": "test_survival.py",
+    "foreign_load": "test_verdicts.py",
+    "resent": "test_verdicts.py",
+}
+# What would trip these alone is not to be had, or not to be done: tests/unit/test_fidelity.py spoils rows instead.
+ROWS_ONLY = {
+    "wrong_elements": "nothing between ranks' memories changes bytes that checksums do not notice",
+    "iterations": "a run with an iteration less does not end",
+    "settings": "a network that is not as specified is not measured: the run fails",
+    "switch_core": "a core that is full trips busy_cores or switch_wait on two cores; see 'too high a rate'",
+    "switch_bound": "as switch_core",
+    "switch_wait": "what takes the core from the switches is foreign_load first; see 'too high a rate'",
+    "agents_wait": "as switch_wait",
+    "agent_core": "agents that compute more than they are asked to would be other agents",
+    "rank_core": "as agent_core",
+    "steal": "a hypervisor's doing",
+    "rank_lateness": "a rank that is held up makes its ring late, too (short_of_paths)",
+    "compute_lateness": "as rank_lateness",
+    "clock_step": "setting the clock is done to the whole machine",
+    "socket_drops": "sockets of 8 MB overflow only while a process stands still, which is noticed first",
+    "unaccounted": "both ends of a virtual link are counted by one counter",
+    "beyond_placement": "paths are told by the switches; rates above what they should be are impossible first",
+    "uplink_bytes": "a frame more that crosses leaves is one too many at a host or lost in a switch, too",
+}
