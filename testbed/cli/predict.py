@@ -240,7 +240,7 @@ def predict_training(args: argparse.Namespace) -> int:
 def validate(args: argparse.Namespace) -> int:
     """Run what is missing, print the tables, write them where asked; 1 if a run failed or a prediction is off."""
     names = [case.name for case in (*CASES, *BOUNDS)]
-    names += [case.name for case in (*OPTIMA, *BANDS)] if args.full else []
+    names += [*(case.name for case in OPTIMA), *(case.name for case in BANDS)] if args.full else []
     wanted = set(names if args.only is None else args.only.split(","))
     wrong = [] if args.write is None else _unwritable(args.write)
     if unknown := sorted(wanted - set(names)):
