@@ -20,8 +20,8 @@ from testbed.training.layout import Layout
 from testbed.training.model import Transformer
 from testbed.training.presets import DEEPSEEK_MOE_16B, LLAMA2_13B
 
-# Where nothing overlaps, buckets change latencies alone, and those are scaled up: 1.2 MB in twelve operations are frames,
-# where natively they are 100 MB, far above what a round trip carries. So everything goes at once.
+# Where nothing overlaps, buckets change latencies alone, and those are scaled up: 1.2 MB in twelve operations are few
+# frames, natively 100 MB, far above what a round trip carries. So everything goes at once.
 WHOLE_BYTES: Final = 27_000_000_000  # more than all gradients of LLaMA2-13B
 OVERLAPPED_BYTES: Final = 6_600_000_000  # a quarter: what is behind computing has to be cut
 
