@@ -80,7 +80,7 @@ class _Rank:
             self._recorder.compute("forward", piece.forward_s, after)
             if piece.ends_section:
                 self._get_tokens_back("forward", piece.section)
-                self._exchange("forward", piece.section.forward_exchanges)
+                self._exchange("forward", piece.section.forward_exchanges, piece.section.layers)
 
     def backward(self, micro_batch: int) -> None:
         for piece in reversed(self._pieces):
@@ -90,7 +90,7 @@ class _Rank:
             self._recorder.compute("backward", piece.forward_s * BACKWARD_PER_FORWARD, after)
             if piece.begins_section:
                 self._get_tokens_back("backward", piece.section)
-                self._exchange("backward", piece.section.backward_exchanges)
+                self._exchange("backward", piece.section.backward_exchanges, piece.section.layers)
             if piece.begins_bucket:
                 self._sharding.gradients_ready(micro_batch, piece.bucket)
 
@@ -112,14 +112,14 @@ class _Rank:
 
     def _all_to_all(self, direction: Direction, section: Section) -> None:
         if section.copies and self._layout.expert > 1:
-            size_bytes = self._activation_bytes * section.copies // self._layout.tensor
+            size_bytes = self._activation_bytes * section.copies * section.layers // self._layout.tensor
             self._communicate(direction, "all_to_all", "ep", size_bytes)
 
     def _tensor_group(self, direction: Direction, operation: ProgramOperation, section: Section) -> None:
         if section.copies and self._layout.tensor > 1:
-            self._communicate(direction, operation, "tp", self._activation_bytes * section.copies)
+            self._communicate(direction, operation, "tp", self._activation_bytes * section.copies * section.layers)
 
-    def _exchange(self, direction: Direction, times: int) -> None:
+    def _exchange(self, direction: Direction, times: int, layers: int) -> None:
         """Exchange activations within the tensor group."""
         if self._layout.tensor == 1:
             return
@@ -128,7 +128,7 @@ class _Rank:
             both = ("all_gather", "reduce_scatter")
         for _ in range(times):
             for operation in both:
-                self._communicate(direction, operation, "tp", self._activation_bytes)
+                self._communicate(direction, operation, "tp", self._activation_bytes * layers)
 
     def _communicate(self, direction: Direction, operation: ProgramOperation, group: Group, size_bytes: int) -> None:
         self._recorder.communicate(Communicate(direction, operation, group, size_bytes))

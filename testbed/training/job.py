@@ -277,6 +277,7 @@ def training_text(spec: TrainingSpec) -> str:
     shown += [f"{name} {degree}" for name, degree in degrees.items() if degree > 1]
     if spec.trace is None:
         shown += [f"zero {layout.zero}"] if layout.zero else []
+        shown += [f"{layout.layers_at_once} layers at once"] if layout.layers_at_once > 1 else []
         shown.append("overlap" if layout.overlap else "no overlap")
     shown.append(f"{layout.nics_per_node} NIC{'s' if layout.nics_per_node > 1 else ''} per {layout.gpus_per_node} GPUs")
     return ", ".join(shown)

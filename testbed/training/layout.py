@@ -37,6 +37,12 @@ class Layout(Spec):
     sequence: Count = Field(4096, ge=1, le=MAX_COUNT, description="tokens in a sequence")
     # NeMo-Framework-Launcher, auto_configurator/base_configs/llama2_13b.yaml: bucket_cap_mb: 125. PyTorch DDP: 25 MiB.
     bucket_bytes: SizeBytes = Field(125_000_000, ge=1, description="most bytes of gradients communicated at once")
+    layers_at_once: Count = Field(
+        1,
+        ge=1,
+        le=MAX_COUNT,
+        description="layers that are computed, and communicate, as one: fewer and larger operations, for scaling down",
+    )
     parameter_element_bytes: Literal[2, 4] = Field(2, description="bf16 or fp32 parameters where they are gathered")
     gradient_element_bytes: Literal[2, 4] = Field(2, description="bf16 or fp32 gradients where they are reduced")
     gpus_per_node: Count = Field(8, ge=1, le=1024)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from testbed.training.groups import Group
 from testbed.training.hardware import Hardware
@@ -18,7 +19,8 @@ class Section:
     ``elements``: parameters the rank has of it (1/t of the section's, of experts 1/(t e)); ``forward_s``: seconds of
     one micro-batch, backward is twice that; ``forward_exchanges``, ``backward_exchanges``: all-reduces of the tensor
     group behind it; ``copies``: to how many of its experts a token is sent, 0: it has none; ``group``: whose ranks have
-    the same parameters, and reduce their gradients.
+    the same parameters, and reduce their gradients; ``layers``: how many layers' it is, with messages as many times as
+    large.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Section:
     backward_exchanges: int = 0
     copies: int = 0
     group: Group = "dp"
+    layers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,21 @@ def stage_sections(model: Transformer, layout: Layout, hardware: Hardware, stage
     if model.tied_embeddings:  # its one matrix is multiplied with at the output; in front it is looked up
         embedding_flops, head_flops = 0, embedding_flops + head_flops
     per_stage = model.layers // layout.pipeline
-    found = [one for number in range(stage * per_stage, (stage + 1) * per_stage) for one in rank.layer(number)]
+    layers = [tuple(rank.layer(number)) for number in range(stage * per_stage, (stage + 1) * per_stage)]
+    found = list(_together(layers, layout.layers_at_once))
     if stage == 0:
         found.insert(0, rank.section("embedding", model.embedding_parameters, embedding_flops, 1, 0))
     if stage == layout.pipeline - 1:
         found.append(rank.section("output", model.head_parameters, head_flops, 0, 1))
     return tuple(found)
+
+
+def _together(layers: Sequence[tuple[Section, ...]], at_once: int) -> Iterator[Section]:
+    """Yield the sections of layers, of up to ``at_once`` alike in a row as one; those with experts are others."""
+    for _sections, alike in groupby(layers, key=len):
+        row = list(alike)
+        for at in range(0, len(row), at_once):
+            for parts in zip(*row[at : at + at_once], strict=True):
+                first, n = parts[0], len(parts)
+                elements, forward_s = sum(one.elements for one in parts), sum(one.forward_s for one in parts)
+                yield replace(first, elements=elements, forward_s=forward_s, layers=n) if n > 1 else first

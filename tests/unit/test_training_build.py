@@ -17,7 +17,7 @@ from testbed.training.layout import Layout
 from testbed.training.model import Transformer
 from testbed.training.pieces import Bucket, bucket_edges, cut
 from testbed.training.pipeline import Pass, one_forward_one_backward
-from testbed.training.presets import GPT3_13B, LLAMA2_13B, LLAMA2_70B
+from testbed.training.presets import DEEPSEEK_MOE_16B, GPT3_13B, LLAMA2_13B, LLAMA2_70B
 from testbed.training.sections import stage_sections
 from testbed.training.timeline import play
 
@@ -120,6 +120,30 @@ def test_pieces_make_up_the_stage(bucket_bytes: int) -> None:
     assert [piece.section for piece in found if piece.begins_section] == list(sections)
     assert [piece.section for piece in found if piece.ends_section] == list(sections)
     assert max(end - start for start, end in zip(edges, edges[1:], strict=False)) * 2 <= bucket_bytes
+
+
+@pytest.mark.parametrize(("at_once", "operations"), [(1, 108), (9, 12), (10, 12), (27, 4), (100, 4)])
+def test_layers_at_once_are_fewer_operations_of_the_same_bytes_and_seconds(at_once: int, operations: int) -> None:
+    """DeepSeekMoE 16B: 27 layers with experts, each with two all-to-alls in both directions."""
+    about = {"data": 64, "expert": 8, "global_batch": 64, "gpus_per_node": 1, "nics_per_node": 1, "overlap": False}
+    apart = build(DEEPSEEK_MOE_16B, Layout.model_validate(about), UNIT)
+    found = build(DEEPSEEK_MOE_16B, Layout.model_validate({**about, "layers_at_once": at_once}), UNIT)
+    exchanged = [op.size_bytes for op in found.communications if op.operation == "all_to_all"]
+    assert len(exchanged) == operations
+    assert sum(exchanged) == sum(op.size_bytes for op in apart.communications if op.operation == "all_to_all")
+    reduced = sum(op.size_bytes for op in found.communications if op.operation != "all_to_all")
+    assert reduced == sum(op.size_bytes for op in apart.communications if op.operation != "all_to_all")
+    assert found.compute_s == pytest.approx(apart.compute_s)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 5])
+def test_layers_at_once_exchange_as_many_bytes_in_their_tensor_group(at_once: int) -> None:
+    about = {"data": 1, "tensor": 8, "global_batch": 1, "gpus_per_node": 4, "nics_per_node": 4}
+    apart = build(LLAMA2_13B, Layout.model_validate(about), UNIT)
+    found = build(LLAMA2_13B, Layout.model_validate({**about, "layers_at_once": at_once}), UNIT)
+    assert sum(op.size_bytes for op in found.communications) == sum(op.size_bytes for op in apart.communications)
+    assert len(found.communications) == 2 + 4 * -(-40 // at_once) < len(apart.communications)
+    assert found.compute_s == pytest.approx(apart.compute_s)
 
 
 # -- what replicas send ------------------------------------------------------------------------------------------
