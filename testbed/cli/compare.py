@@ -22,7 +22,7 @@ import json
 from dataclasses import replace
 
 from testbed.cli.console import Console
-from testbed.cli.options import add_judge_anew
+from testbed.cli.options import add_judge_anew, fraction
 from testbed.errors import Problem, ResultsError
 from testbed.results.sets import RunSet, load_set
 from testbed.results.summary import judged_anew
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         metavar="P",
-        type=_fraction,
+        type=fraction,
         default=0.05,
         help="how often two sets of the same thing may be called different, all quantities together (default: 0.05)",
     )
     parser.add_argument(
         "--margin",
         metavar="M",
-        type=_fraction,
+        type=fraction,
         help="what does not matter, e.g. 0.02: say whether it is shown that no ratio is off by more than that; a "
         "significant difference shown to be smaller does not count",
     )
@@ -93,16 +93,6 @@ def _load_both(a: str, b: str) -> tuple[RunSet, RunSet]:
         got, expected = f"{len(shared)} run(s) in both, e.g. {min(shared).name}", "two sets without a run in common"
         raise ResultsError(Problem("a set compared with itself", f"{a} and {b}", got, expected))
     return ours, theirs
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number between 0 and 1, e.g. 0.05")
-    return value
 
 
 def _quantities(text: str) -> tuple[str, ...]:

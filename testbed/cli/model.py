@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+from testbed.cli.options import fraction
 from testbed.results.store import Run
 from testbed.views.comparison import Comparison, compare
 
@@ -15,7 +16,7 @@ def add_within_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within-model",
         metavar="W",
-        type=_width,
+        type=fraction,
         help="for CI: exit status 1 when the mean efficiency of a scheme's VALID runs is farther than W (0.05: 5%%) "
         "from what the fluid model has for their seeds, or when there is nothing to hold against it",
     )
@@ -44,13 +45,3 @@ def _held(comparison: Comparison) -> Iterator[tuple[str, float, float]]:
         measured = comparison.spread(scheme, "efficiency")
         if measured is not None:
             yield scheme, measured.mean, model
-
-
-def _width(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number between 0 and 1, e.g. 0.05")
-    return value

@@ -229,3 +229,14 @@ def _width_cm(text: str) -> float:
         expected = f"a width from {NARROWEST_CM:g}cm to {WIDEST_CM:g}cm, e.g. 8cm, 85mm or 3.5in"
         raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected {expected}")
     return width_cm
+
+
+def fraction(text: str) -> float:
+    """Return a number between 0 and 1. Raises argparse's error for an argument."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number between 0 and 1, e.g. 0.05")
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
+from testbed.cli.options import fraction
 from testbed.errors import Problem, ScenarioError
 from testbed.inference.stopping import LEAST_SEEDS, Reach
 from testbed.model.scenario import MAX_SEEDS, Scenario
@@ -20,7 +21,7 @@ def add_until(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-ci",
         metavar="W",
-        type=_width,
+        type=fraction,
         help="add seeds until the 95%% interval of every speed-up over the first scheme is within W of it, e.g. 0.05; "
         f"{LEAST_SEEDS} seeds at least",
     )
@@ -96,16 +97,6 @@ def until_document(until: UntilKnown) -> dict[str, Any]:
         "reached": until.is_reached,
         "speedups": {scheme: asdict(one) for scheme, one in until.reaches().items()},
     }
-
-
-def _width(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, expected a number between 0 and 1, e.g. 0.05")
-    return value
 
 
 def _seeds(text: str) -> int:

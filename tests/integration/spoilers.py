@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -226,7 +225,6 @@ def pin(pid: int, core: int) -> None:
 def wait(_lab: Lab, run: Run) -> None:
     """Do nothing but look that the run gets so far."""
     await_point(run, "measurement")
-    time.sleep(0.1)
 
 
 # --- the experiments ------------------------------------------------------------------------------------------
