@@ -43,7 +43,8 @@ def limit_for(scenario: Scenario, machine: Machine) -> Limit:
     calibration = load_calibration(machine.to_json())
     carried = None if calibration is None else carried_crossings_per_s(calibration.found, scenario)
     if calibration is None or carried is None or carried >= of_kind:
-        return Limit(of_kind, "the most that is asked of machines of this kind")
+        unknown = "" if carried is not None else " ('gse doctor --calibrate' finds out what this one carries)"
+        return Limit(of_kind, f"the most that is asked of machines of this kind{unknown}")
     return Limit(carried, f"carried when this machine was calibrated ({calibration.made_utc})")
 
 
