@@ -79,19 +79,25 @@ class StoredSweep:
     def to_make(self, repeats: int = 0) -> tuple[int, ...]:
         """Return which runs are to be made: the ``pending``, then again those whose verdicts name what others did.
 
-        Of the latter those that were not made again ``repeats`` times. Raises ResultsError where a run cannot be read.
+        Of the latter those that were not made again ``repeats`` times, first those that are INVALID: they are what a
+        table lacks. Raises ResultsError where a run cannot be read.
         """
         if not repeats:
             return self.pending
-        again = (index for index in range(len(self.runs)) if self._was_disturbed(index, repeats))
-        return (*self.pending, *again)
+        again = [index for index in range(len(self.runs)) if self._was_disturbed(index, repeats)]
+        return (*self.pending, *sorted(again, key=lambda index: self._summary(index).get("verdict") != "INVALID"))
 
     def _was_disturbed(self, index: int, repeats: int) -> bool:
         one = self.runs[index]
         if one.name is None or one.error is not None:
             return False
-        checks = read_json(self.runs_dir / one.name / "summary.json").get("checks", {})
+        checks = self._summary(index).get("checks", {})
         return bool(OUTSIDE.intersection(checks)) and len(self.earlier_tries(index)) < repeats
+
+    def _summary(self, index: int) -> dict[str, Any]:
+        name = self.runs[index].name
+        assert name is not None, "a run that was made"
+        return read_json(self.runs_dir / name / "summary.json")
 
     def earlier_tries(self, index: int) -> tuple[str, ...]:
         """Return the folders of a run's tries that were disturbed and set aside. Raises ResultsError."""

@@ -175,6 +175,14 @@ def test_runs_that_others_disturbed_are_made_again_when_asked(tmp_path: Path, ma
     assert not (tmp_path / "synthetic" / "run3").exists()
 
 
+def test_those_that_are_invalid_are_made_again_first(tmp_path: Path, made: list[Any]) -> None:
+    stored = finished_with(tmp_path, {3: ["steal"], 5: ["short_of_paths"], 7: ["steal"], 9: ["foreign_load"]})
+    for number, verdict in ((3, "SUSPECT"), (5, "INVALID"), (7, "INVALID"), (9, "SUSPECT")):
+        path = tmp_path / "synthetic" / f"run{number}" / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": verdict}))
+    assert stored.to_make(1) == (7, 3, 9)
+
+
 def test_a_run_without_tries_left_is_not_made_again(tmp_path: Path, made: list[Any]) -> None:
     before = tmp_path / "synthetic" / "run0a.disturbed"
     stored = finished_with(tmp_path, {3: ["steal"]}, {3: [before.name]})
