@@ -24,6 +24,7 @@ LEAST_BUSY_US = 200_000  # a share of less says little
 # where three do (8 runs).
 TCP_SHARING = {1: 0.0, 2: 0.07}
 TCP_SHARING_OF_MORE = 0.01
+OUT_OF_STEP = 0.10  # measured, three operations of an iteration under ecmp: up to 9.0% faster than all in step
 ACKNOWLEDGEMENT_BYTES = 66  # Ethernet, IPv4, TCP with time stamps; one goes back for every second full segment
 
 
@@ -133,15 +134,20 @@ def check_impossible(evidence: Evidence) -> Finding | None:
 
 
 def check_beyond_placement(evidence: Evidence) -> Finding | None:
-    """Not faster than the recorded paths allow; paths that changed during the run cannot be judged so."""
+    """Not faster than the recorded paths allow; paths that changed during the run cannot be judged so.
+
+    Several operations of a training iteration may be a little faster: where TCP treats flows of a shared link
+    unequally, ranks that are done early compute early, and the next operation begins before the last has left the link.
+    """
     metrics, scenario = evidence.metrics, evidence.run.scenario
     if metrics.efficiency is None or metrics.prediction is None or scenario.faults or scenario.is_disturbed:
         return None
     if check_impossible(evidence) is not None:
         return None
+    several = metrics.training is not None and metrics.training.job.n_operations > 1
     return grade(
         "beyond_placement",
-        metrics.efficiency * _metered_share(evidence) / metrics.prediction.efficiency,
+        metrics.efficiency * _metered_share(evidence) / metrics.prediction.efficiency - several * OUT_OF_STEP,
         f"efficiency {metrics.efficiency:.3f}, but the recorded paths allow {metrics.prediction.efficiency:.3f}",
     )
 

@@ -85,6 +85,18 @@ def faster(run: RunRecord, times: float) -> RunRecord:
     return with_rows(run, iterations=rows)
 
 
+def test_ranks_that_go_ahead_of_others_raise_no_doubt_and_those_of_a_single_operation_cannot() -> None:
+    """What paths allow has all ranks in step: where they need not be, a run may be some percent faster, no more."""
+    single = {"model": "llama2-13b", "layout": {**LAYOUT, "zero": 0, "bucket_bytes": 27_000_000_000}}
+    for training, judged in ((TRAINING["training"], False), (single, True)):
+        runs = (healthy(scenario(training=training), scheme="ecmp", seed=seed) for seed in range(1, 20))
+        run = next(run for run in runs if (found := measure(run).prediction) and found.max_uplink_flows == 2)
+        assert run.scenario.job is not None and (run.scenario.job.n_operations == 1) == judged
+        found_checks = [one.check for one in judge(evidence(faster(run, 1.06))).findings]
+        assert ("beyond_placement" in found_checks) == judged
+        assert "beyond_placement" in [one.check for one in judge(evidence(faster(run, 1.25))).findings]
+
+
 def test_faster_than_an_ideal_network_is_impossible() -> None:
     assert "impossible" in [one.check for one in judge(evidence(faster(healthy(scenario()), 1.4))).findings]
 
