@@ -199,9 +199,7 @@ def test_what_waits_before_a_probe_is_stored_beside_it(tmp_path: Path, monkeypat
     sent = {row.seq: row for row in load_rows(tmp_path, ProbeRow)}
     rows = load_rows(tmp_path, ProbeQueueRow)
     assert [(row.seq, row.backlog_bytes) for row in rows] == [(0, 0), (1, 9014)]
-    assert all(
-        (row.sent_s, row.src_host, row.dst_host) == (sent[row.seq].sent_s, "h1", "h2") for row in rows
-    )
+    assert all((row.sent_s, row.src_host, row.dst_host) == (sent[row.seq].sent_s, "h1", "h2") for row in rows)
 
 
 def test_without_interfaces_there_is_no_table_of_queues(tmp_path: Path) -> None:
