@@ -240,6 +240,18 @@ class ProbeRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeQueueRow(Row):
+    """What waited in its host's own egress queue just before a probe was sent; ``seq`` as in probes.csv."""
+
+    FILE: ClassVar[str] = "probequeues.csv"
+    sent_s: float
+    src_host: str
+    dst_host: str
+    seq: int
+    backlog_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow(Row):
     """One small message; ``latency_s`` is None when it had not arrived when the run was over."""
 
@@ -311,6 +323,7 @@ class Tables:
     threads: tuple[ThreadRow, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
+    probe_queues: tuple[ProbeQueueRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()
     cross_flows: tuple[CrossFlowRow, ...] = ()
     replay: tuple[ReplayRow, ...] = ()

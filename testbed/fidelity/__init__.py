@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import check_missing
+from testbed.fidelity.delays import check_probe_delay
 from testbed.fidelity.grants import check_short_of_grants
 from testbed.fidelity.losses import (
     check_interface_drops,
@@ -107,6 +108,7 @@ CHECKS: tuple[Check, ...] = (
     check_compute_lateness,
     check_clock_step,
     check_probe_lateness,
+    check_probe_delay,
     check_sampler_lateness,
     check_socket_drops,
     check_interface_drops,

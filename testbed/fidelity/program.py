@@ -12,6 +12,7 @@ from typing import Final
 from testbed.evaluation.program import ProgramMetrics
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import FAULTS, faults_words
+from testbed.fidelity.delays import check_probe_delay
 from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
 from testbed.fidelity.outcome import (
     check_calibration,
@@ -54,6 +55,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_steal,
     check_clock_step,
     check_probe_lateness,
+    check_probe_delay,
     check_sender_lateness,
     check_sampler_lateness,
     check_socket_drops,

@@ -14,6 +14,7 @@ from testbed.evaluation.records import SocketRow
 from testbed.fabric.network import Network
 from testbed.measurement.parsers import packet_socket_drops
 from testbed.measurement.probes import choose_pairs, linger_s
+from testbed.model.attachment import ip_intf
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
 from testbed.results.store import RunDirectory
@@ -75,6 +76,7 @@ class Instruments:
                     "probe_bytes": self._scenario.measure.probe_bytes,
                     "hosts": self._hosts(),
                     "pairs": pairs,
+                    "intfs": {host.name: ip_intf(host, self._network.attachment) for host in self._topology.hosts},
                     "linger_s": linger_s(self._topology),
                 },
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any
@@ -10,8 +11,10 @@ from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed, offered_load
 from testbed.evaluation.metrics import Latency, Metrics, measure, measured, windows
 from testbed.evaluation.payload import worst_excess
+from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
+from testbed.evaluation.series import Window
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
 from testbed.model.fault_spec import BREAKS
@@ -73,7 +76,10 @@ def _summary(run: Run) -> dict[str, Any]:
         **_recovery(run),
         **agent_fields(run),
         **agents_wait_field(evidence.usage),
-        "details": _details(metrics, evidence.usage),
+        "details": {
+            **_details(metrics, evidence.usage),
+            **probe_delay_field(run, windows(measured(run.record.tables.iterations))),
+        },
     }
 
 
@@ -138,6 +144,12 @@ def agent_fields(run: Run) -> dict[str, Any]:
 def agents_wait_field(used: Usage) -> dict[str, Any]:
     """Return which share of their ready time agents waited for a core; nothing for a scheme without agents."""
     return {"agents_wait_fraction": used.roles[AGENT_ROLE].wait_share} if AGENT_ROLE in used.roles else {}
+
+
+def probe_delay_field(run: Run, during: Sequence[Window]) -> dict[str, Any]:
+    """Return what probes sent meanwhile took and what queues explain of it; null where that is not judged."""
+    found = probe_delay(run.record, during)
+    return {"probe_delay": asdict(found) if found else None}
 
 
 def _ratio(part: float, whole: float | None) -> float | None:

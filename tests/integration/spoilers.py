@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +39,9 @@ HOSTS = {host.name for host in TOPOLOGY.hosts}
 UPLINKS_OF_L1 = ("l1-eth3", "l1-eth4")
 UNKNOWN_ETHERTYPE, IPV4 = 0x88B7, 0x0800
 NOBODY = bytes.fromhex("026773650001")
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20  # linux/if_packet.h
+HELD_S = 0.08  # of the experiment with probes, which take some 15 ms
+UDP = "protocol ip prio 1 u32 match ip protocol 17 0xff"  # nothing but probes
 # Takes its core before everything else for 80 ms of each 370 ms, until its stdin ends: a fifth, which is no doubt yet.
 # Not of each 400 ms: what is due every 100 ms would meet every fourth time at one point of these 80 ms, or never.
 HOG = """
@@ -165,11 +172,10 @@ def a_leaf_leaks(lab: Lab, run: Run) -> None:
     with switches(lab):
         ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {one} up" for one in VOID_INTFS)])
         for intf in UPLINKS_OF_L1:
-            udp = "protocol ip prio 1 u32 match ip protocol 17 0xff"
             tc_batch(
                 [
                     f"qdisc add dev {intf} clsact",
-                    f"filter add dev {intf} egress {udp} action mirred egress redirect dev {into}",
+                    f"filter add dev {intf} egress {UDP} action mirred egress redirect dev {into}",
                 ]
             )
 
@@ -223,6 +229,54 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(thread), {core})
 
 
+def probes_are_held(lab: Lab, run: Run) -> None:
+    """Take probes out in front of their hosts' queues and send them later, past these: what no queue has keeps them.
+
+    They leave the host once, as they would have, so that nobody's counters miss one.
+    """
+    await_point(run, "warm-up")
+    into, end = VOID_INTFS
+    ways: dict[socket.socket, socket.socket] = {}  # from where a host's probes come -> where they go on
+    over = threading.Event()
+    with ExitStack() as opened:
+        for one in TOPOLOGY.hosts:
+            with host(lab, one.name):
+                up = [f"link set dev {name} up" for name in VOID_INTFS]
+                ip_batch([f"link add name {into} type veth peer name {end}", *up])
+                taken = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                taken.bind((end, IPV4))
+                taken.setblocking(False)
+                onward = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                onward.bind((one.intf, 0))
+                onward.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)  # past the filter, too
+                ways[taken] = onward
+                tc_batch(
+                    [
+                        f"qdisc add dev {one.intf} clsact",
+                        f"filter add dev {one.intf} egress {UDP} action mirred egress redirect dev {into}",
+                    ]
+                )
+        holding = threading.Thread(target=hold, args=(ways, over))
+        holding.start()
+        try:
+            await_point(run, "stop")  # when the last probes have arrived
+        finally:
+            over.set()
+            holding.join()
+
+
+def hold(ways: Mapping[socket.socket, socket.socket], over: threading.Event) -> None:
+    """Send on what comes, each frame ``HELD_S`` later."""
+    held: deque[tuple[float, socket.socket, bytes]] = deque()
+    while not over.is_set():
+        wait_s = min(held[0][0] - time.monotonic(), 0.1) if held else 0.1
+        for taken in select.select(ways, [], [], max(wait_s, 0.0))[0]:
+            held.append((time.monotonic() + HELD_S, ways[taken], taken.recv(2048)))
+        while held and held[0][0] <= time.monotonic():
+            _due_s, onward, frame = held.popleft()
+            onward.send(frame)
+
+
 def wait(_lab: Lab, run: Run) -> None:
     """Do nothing but look that the run gets so far."""
     await_point(run, "measurement")
@@ -263,6 +317,7 @@ SPOILERS = {
     "bytes nobody asked for": Spoiler("host_bytes", a_host_is_brought_more, arguments=USUAL),
     "stranger": Spoiler("agents", an_agent_meets_a_stranger, "gse2-n2n", LONG),
     "late probes": Spoiler("probe_lateness", hold_up("measurement.probes"), arguments=SLOW),
+    "held probes": Spoiler("probe_delay", probes_are_held, arguments=USUAL),
     "late sampler": Spoiler("sampler_lateness", hold_up("measurement.sampler"), arguments=SLOW),
     "late small messages": Spoiler(
         "sender_lateness", hold_up("workload.mice"), arguments=(*SLOW, *settings(workload__mice_interval_ms=100))

@@ -27,6 +27,7 @@ from testbed.evaluation.records import (
     LinkRow,
     MessageRow,
     OperationRow,
+    ProbeQueueRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -112,6 +113,7 @@ def healthy(
             SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
         ),
         probes=probes,
+        probe_queues=tuple(_probe_queues(probes, windows)),
         messages=_messages(scenario, hosts, windows, seed),
         cross_flows=_cross_flows(scenario, topology, hosts, windows, seed),
         replay=_replayed(scenario, topology, windows),
@@ -542,4 +544,16 @@ def _probes(
             seq=seq,
             latency_s=latency_s,
             send_lateness_s=0.0003,
+        )
+
+
+def _probe_queues(probes: Iterable[ProbeRow], windows: Sequence[tuple[float, float]]) -> Iterable[ProbeQueueRow]:
+    """A full frame waits before each probe while data moves."""
+    for row in probes:
+        yield ProbeQueueRow(
+            sent_s=row.sent_s,
+            src_host=row.src_host,
+            dst_host=row.dst_host,
+            seq=row.seq,
+            backlog_bytes=9014 if _busy(windows, row.sent_s) else 0,
         )

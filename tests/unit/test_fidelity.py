@@ -288,6 +288,16 @@ def probes_late(late_s: float) -> Spoil:
     return spoil
 
 
+def probes_held(held_s: float) -> Spoil:
+    """Something that is no queue of the fabric keeps every probe for so long."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [replace(row, latency_s=(row.latency_s or 0.0) + held_s) for row in run.tables.probes]
+        return with_rows(run, probes=rows)
+
+    return spoil
+
+
 def rate_changed(run: RunRecord) -> RunRecord:
     said = "l1-eth5: rate (bytes/s) is 1000000, expected 1.25e+06"
     return replace(run, events=(*run.events, {"event": "read_back", "t_s": 9.0, "differences": [said]}))
@@ -426,6 +436,7 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         Level.SUSPECT,
         "more than 50.00 ms late (limit 14.4 ms), 300 left out for that",
     ),
+    ("probes held", probes_held(0.5), "probe_delay", Level.SUSPECT, "ms (p50) where queues explain"),
     ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
     (

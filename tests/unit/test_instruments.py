@@ -44,6 +44,8 @@ class Supervisor:
 
 
 class Network:
+    attachment = "none"
+
     def host_pids(self) -> dict[str, int]:
         return {}
 
