@@ -25,6 +25,7 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     LinkRow,
+    LookupRow,
     MessageRow,
     OperationRow,
     ProbeRow,
@@ -110,6 +111,10 @@ def healthy(
         sockets=(
             SocketRow(t_s=times[0], process="ovs-vswitchd", inode_or_port="1234", drops=0),
             SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
+        ),
+        lookups=(
+            LookupRow(t_s=times[0], datapath="netdev@ovs-netdev", hit=1000, missed=60, lost=0),
+            LookupRow(t_s=times[-1], datapath="netdev@ovs-netdev", hit=9000, missed=80, lost=0),
         ),
         probes=probes,
         messages=_messages(scenario, hosts, windows, seed),
@@ -482,10 +487,12 @@ def _queues(
     windows: Sequence[tuple[float, float]],
     times: Sequence[float],
 ) -> Iterable[QueueRow]:
+    """Queues that are empty when an iteration is over: nothing waits that is not sent until then."""
     most = max(size for size, _packets in moved.values()) or 1
     for t_s, intf, out, _into in _ends(topology, times):
         size, packets = moved[out]
-        waiting = round(8 * size / most) if _busy(windows, t_s) else 0
+        left = ceil(_progress(windows, t_s)) - _progress(windows, t_s)
+        waiting = min(round(8 * size / most), int(size * left / 9014)) if _busy(windows, t_s) else 0
         yield QueueRow(
             t_s=t_s,
             intf=intf,
