@@ -277,9 +277,7 @@ SPOILERS = {
     "shorter queue": Spoiler("settings_after", a_queue_is_shortened, arguments=USUAL),
     "wrong MTU": Spoiler("settings_after", a_hosts_mtu_is_changed, arguments=USUAL),
     "slow links": Spoiler("short_of_paths", links_have(0.92), arguments=LONG),
-    "slow link to a receiver": Spoiler(
-        "link_rate", a_link_is_slow_while_frames_wait, "ecmp", INCAST, may=FULL_QUEUES
-    ),
+    "slow link to a receiver": Spoiler("link_rate", a_link_is_slow_while_frames_wait, "ecmp", INCAST, may=FULL_QUEUES),
     "standstill": Spoiler("link_stall", a_link_stands_still, "ecmp", INCAST, may=FULL_QUEUES),
     "fast links": Spoiler("impossible", links_have(1.1), arguments=LONG),
     # grants go on as if links were as fast as they should be: queues fill, and what they drop is sent again
@@ -364,7 +362,7 @@ ROWS_ONLY = {
     "compute_lateness": "as rank_lateness",
     "clock_step": "setting the clock is done to the whole machine",
     "socket_drops": "sockets of 8 MB overflow only while a process stands still, which is noticed first",
-    "upcalls_lost": "packets ask for rules while a run begins, few at a time; a switch that loses them is stopped first",
+    "upcalls_lost": "rules are asked for as a run begins, a few at a time; a switch that loses some is stopped first",
     "unaccounted": "both ends of a virtual link are counted by one counter",
     "beyond_placement": "paths are told by the switches; rates above what they should be are impossible first",
     "uplink_bytes": "a frame more that crosses leaves is one too many at a host or lost in a switch, too",

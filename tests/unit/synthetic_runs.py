@@ -487,12 +487,13 @@ def _queues(
     windows: Sequence[tuple[float, float]],
     times: Sequence[float],
 ) -> Iterable[QueueRow]:
-    """Queues that are empty when an iteration is over: nothing waits that is not sent until then."""
+    """No more waits than is sent until the next sample: flows are even here, and links slower than their rate."""
     most = max(size for size, _packets in moved.values()) or 1
+    next_s = dict(zip(times, times[1:], strict=False))
     for t_s, intf, out, _into in _ends(topology, times):
         size, packets = moved[out]
-        left = ceil(_progress(windows, t_s)) - _progress(windows, t_s)
-        waiting = min(round(8 * size / most), int(size * left / 9014)) if _busy(windows, t_s) else 0
+        sent = size * (_progress(windows, next_s.get(t_s, t_s)) - _progress(windows, t_s))
+        waiting = min(round(8 * size / most), int(sent / 9014)) if _busy(windows, t_s) else 0
         yield QueueRow(
             t_s=t_s,
             intf=intf,

@@ -375,7 +375,7 @@ def lost_before_h1(lost: int, dropped: int) -> Spoil:
 
 
 def link_serves(share: float, *, paused_s: float = 0.0) -> Spoil:
-    """Frames wait for l1-eth3 all the time, which sends at so much of its rate but for a pause in the last iteration."""
+    """Frames wait for l1-eth3 all the time, which sends at so much of its rate, and pauses in the last iteration."""
 
     def spoil(run: RunRecord) -> RunRecord:
         pause_s = run.tables.iterations[-1].start_s + 0.55

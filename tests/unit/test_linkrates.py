@@ -1,4 +1,4 @@
-"""Rates and pauses of links, told from readings of queues behind a token bucket that does what it should, or does not."""
+"""Rates and pauses of links, told from readings of queues behind a token bucket that works, or does not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_runs import healthy, scenario_of, with_rows
+from synthetic_runs import healthy, scenario_of, store, with_rows
 
 from testbed.evaluation.linkrates import LinkRate, Reading, link_rate, run_link_rates
 from testbed.evaluation.program import measured_part
@@ -18,6 +19,8 @@ from testbed.evaluation.records import QueueRow, RunRecord
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
 from testbed.model.wire import frame_bytes
+from testbed.results.store import load
+from testbed.results.summary import summarise
 
 FABRIC = FabricSpec()
 RATE_MBPS = FABRIC.link_rate_mbps
@@ -75,9 +78,7 @@ def crowded(times_s: Sequence[float]) -> list[float]:
 @given(share=st.floats(0.3, 1.1), gaps_s=uneven, phase=phases)
 def test_a_queue_that_is_served_at_a_rate_has_that_rate(share: float, gaps_s: list[float], phase: float) -> None:
     readings = [
-        Reading(
-            t_s=t_s, within_s=0.0, backlog_bytes=100 * FRAME, sent_bytes=int(t_s * share / FRAME_S + phase) * FRAME
-        )
+        Reading(t_s=t_s, within_s=0.0, backlog_bytes=100 * FRAME, sent_bytes=int(t_s * share / FRAME_S + phase) * FRAME)
         for t_s in times(gaps_s)
     ]
     found = told(readings)
@@ -88,9 +89,7 @@ def test_a_queue_that_is_served_at_a_rate_has_that_rate(share: float, gaps_s: li
     assert found.longest_stall_s == 0  # slow is not still
 
 
-@given(
-    bursts=st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 60)), max_size=20), gaps_s=uneven, first_s=phases
-)
+@given(bursts=st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 60)), max_size=20), gaps_s=uneven, first_s=phases)
 def test_whatever_arrives_and_when_a_bucket_that_works_is_right_and_never_still(
     bursts: list[tuple[float, int]], gaps_s: list[float], first_s: float
 ) -> None:
@@ -282,3 +281,28 @@ def test_how_long_a_reading_took_is_told_by_what_was_read_before() -> None:
 
 def test_without_interfaces_counters_nobody_knows_when_queues_were_read() -> None:
     assert rates(with_rows(full_queue(healthy(scenario_of()), "l1-eth3"), links=())) == {}
+
+
+def test_summaries_say_of_how_many_links_the_rate_is_known_and_which_is_worst(tmp_path: Path) -> None:
+    run = full_queue(full_queue(healthy(scenario_of()), "l1-eth3", share=0.99), "l1-eth4", share=1.02)
+    details = load(store(tmp_path, run)).summary["details"]  # type: ignore[index]
+    found = details["link_rates"]
+    assert (found["links"], found["told"]) == (12, 2)  # 8 between leaves and spines, 4 to hosts
+    assert set(found["worst"]) == {"link", "busy_s", "rate_mbps", "ratio", "longest_stall_s"}
+    assert found["worst"]["link"] == "l1-eth4>s2-eth1"
+    assert found["worst"]["rate_mbps"] == pytest.approx(10.2)
+    assert found["longest_stall"]["longest_stall_s"] == 0
+    assert details["lookups"] == {"hit": 8000, "missed": 20, "lost": 0}
+
+
+def test_a_run_of_before_there_was_the_table_is_read_and_its_lookups_are_not_known(tmp_path: Path) -> None:
+    path = store(tmp_path, healthy(scenario_of()))
+    (path / "lookups.csv").unlink()
+    run = load(path)
+    assert run.tables.lookups == ()
+    summary = summarise(run)
+    assert (summary["verdict"], summary["details"]["link_rates"], summary["details"]["lookups"]) == (
+        "VALID",
+        None,
+        None,
+    )
