@@ -227,6 +227,22 @@ class SocketRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookupRow(Row):
+    """What one datapath of Open vSwitch did with packets; cumulative.
+
+    ``hit``: it had a rule for them; ``missed``: it asked for one (an upcall); ``lost``: nobody took the question, and
+    the packet was gone.
+    """
+
+    FILE: ClassVar[str] = "lookups.csv"
+    t_s: float
+    datapath: str
+    hit: int
+    missed: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRow(Row):
     """One latency probe; ``latency_s`` is None when it was lost."""
 
@@ -322,6 +338,7 @@ class Tables:
     cpu: tuple[CpuRow, ...] = ()
     threads: tuple[ThreadRow, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
+    lookups: tuple[LookupRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
     probe_queues: tuple[ProbeQueueRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()

@@ -9,6 +9,8 @@ from typing import Any
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed, offered_load
+from testbed.evaluation.linkrates import shaped
+from testbed.evaluation.lookups import lookups
 from testbed.evaluation.metrics import Latency, Metrics, measure, measured, windows
 from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.probedelay import probe_delay
@@ -17,6 +19,7 @@ from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.series import Window
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
+from testbed.fidelity.links import link_rates, off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
 from testbed.results.store import PARTIAL, Run
@@ -78,6 +81,7 @@ def _summary(run: Run) -> dict[str, Any]:
         **agents_wait_field(evidence.usage),
         "details": {
             **_details(metrics, evidence.usage),
+            **switching_details(run),
             **probe_delay_field(run, windows(measured(run.record.tables.iterations))),
         },
     }
@@ -244,6 +248,23 @@ def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
             "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
             "machine": asdict(used.machine) if used.machine else None,
         },
+    }
+
+
+def switching_details(run: Run) -> dict[str, Any]:
+    """Return how links sent while frames waited for them, and what switches looked up; null where nobody can tell."""
+    rates, found = link_rates(run.record), lookups(run.record)
+    worst, longest = off_most(rates), stood_longest(rates)
+    return {
+        "link_rates": {
+            "links": len(shaped(run.record)),
+            "told": sum(one.ratio is not None for one in rates),
+            "worst": None if worst is None else asdict(worst),
+            "longest_stall": None if longest is None else asdict(longest),
+        }
+        if rates
+        else None,
+        "lookups": None if found is None else asdict(found),
     }
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FABRIC = FabricSpec(leaves=2, spines=2, hosts_per_leaf=2)  # that of attacks.SMALL
 TOPOLOGY = Topology(FABRIC)
 HOSTS = {host.name for host in TOPOLOGY.hosts}
+TO_RECEIVER = "l1-eth1"  # rank 0 is on h1, unless ranks are placed at random
 UPLINKS_OF_L1 = ("l1-eth3", "l1-eth4")
 UNKNOWN_ETHERTYPE, IPV4 = 0x88B7, 0x0800
 NOBODY = bytes.fromhex("026773650001")
@@ -163,6 +164,30 @@ def links_have(factor: float) -> Callable[[Lab, Run], None]:
         set_queues(lab, at_rate(1.0))
 
     return act
+
+
+def a_link_is_slow_while_frames_wait(lab: Lab, run: Run) -> None:
+    """The link to the receiver, in all iterations but the last; as it was again before settings are read back."""
+    await_point(run, "measurement")
+    set_queues(lab, at_rate(0.95), [TO_RECEIVER])
+    await_point(run, "iteration:7")
+    set_queues(lab, at_rate(1.0), [TO_RECEIVER])
+
+
+def a_link_stands_still(lab: Lab, run: Run) -> None:
+    """The link to the receiver, for 60 ms and what it takes to say so, in the middle of an iteration.
+
+    At a twentieth of its rate a frame that is on its way takes 0.1 s, in which the link would go on by itself: less
+    would leave its queue without a timer until somebody sends.
+    """
+    await_point(run, "iteration:1")
+    run.hear(1.2)
+    ((_node, [(intf, setting)]),) = ends([TO_RECEIVER]).items()
+    still, again = (tc_change_line(intf, at_rate(share)(setting), FABRIC.mtu_bytes) for share in (0.05, 1.0))
+    with switches(lab):
+        tc_batch([still])
+        run.hear(0.06)
+        tc_batch([again])
 
 
 def a_leaf_leaks(lab: Lab, run: Run) -> None:
@@ -293,6 +318,10 @@ def settings(**fields: object) -> tuple[str, ...]:
 LONG = settings(workload__size_bytes="4M", workload__iterations=3)  # 5 s an iteration: its start is a percent of it
 USUAL = settings(workload__size_bytes="1M", workload__iterations=8)
 SLOW = settings(fabric__link_rate_mbps=5, workload__size_bytes="1M", workload__iterations=4)
+# three hosts send to one: frames wait for its link all the time, 2.5 s an iteration
+INCAST = (*USUAL, *settings(workload__kind="incast"))
+# what ovs-vswitchd gives up behind a frame that a full queue refused is sent again, and no counter has it
+FULL_QUEUES = frozenset({"resent"})
 DEFAULT_FABRIC = settings(fabric__leaves=4, fabric__spines=4, fabric__hosts_per_leaf=4)
 TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness"})  # of SPOILERS: need two cores
 
@@ -303,6 +332,8 @@ SPOILERS = {
     "shorter queue": Spoiler("settings_after", a_queue_is_shortened, arguments=USUAL),
     "wrong MTU": Spoiler("settings_after", a_hosts_mtu_is_changed, arguments=USUAL),
     "slow links": Spoiler("short_of_paths", links_have(0.92), arguments=LONG),
+    "slow link to a receiver": Spoiler("link_rate", a_link_is_slow_while_frames_wait, "ecmp", INCAST, may=FULL_QUEUES),
+    "standstill": Spoiler("link_stall", a_link_stands_still, "ecmp", INCAST, may=FULL_QUEUES),
     "fast links": Spoiler("impossible", links_have(1.1), arguments=LONG),
     # grants go on as if links were as fast as they should be: queues fill, and what they drop is sent again
     "slow links, grants": Spoiler(
@@ -310,7 +341,7 @@ SPOILERS = {
         links_have(0.9),
         "gse2-n2n",
         LONG,
-        frozenset({"agents", "resent", "receive_window", "uplink_bytes"}),
+        frozenset({"agents", "resent", "receive_window", "uplink_bytes", "link_rate"}),
     ),
     "leaking switch": Spoiler("lost_in_switch", a_leaf_leaks, arguments=USUAL),
     "host that drops": Spoiler("interface_drops", a_host_drops, arguments=USUAL),
@@ -354,6 +385,9 @@ SPOILERS = {
                 "resent",
                 "rank_lateness",
                 "socket_drops",
+                "upcalls_lost",
+                "link_rate",
+                "link_stall",
                 "lost_in_switch",
                 "probe_lateness",
                 "sampler_lateness",
@@ -387,6 +421,7 @@ ROWS_ONLY = {
     "compute_lateness": "as rank_lateness",
     "clock_step": "setting the clock is done to the whole machine",
     "socket_drops": "sockets of 8 MB overflow only while a process stands still, which is noticed first",
+    "upcalls_lost": "rules are asked for as a run begins, a few at a time; a switch that loses some is stopped first",
     "unaccounted": "both ends of a virtual link are counted by one counter",
     "beyond_placement": "paths are told by the switches; rates above what they should be are impossible first",
     "uplink_bytes": "a frame more that crosses leaves is one too many at a host or lost in a switch, too",

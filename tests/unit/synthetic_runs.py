@@ -25,6 +25,7 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     LinkRow,
+    LookupRow,
     MessageRow,
     OperationRow,
     ProbeQueueRow,
@@ -111,6 +112,10 @@ def healthy(
         sockets=(
             SocketRow(t_s=times[0], process="ovs-vswitchd", inode_or_port="1234", drops=0),
             SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
+        ),
+        lookups=(
+            LookupRow(t_s=times[0], datapath="netdev@ovs-netdev", hit=1000, missed=60, lost=0),
+            LookupRow(t_s=times[-1], datapath="netdev@ovs-netdev", hit=9000, missed=80, lost=0),
         ),
         probes=probes,
         probe_queues=tuple(_probe_queues(probes, windows)),
@@ -484,10 +489,13 @@ def _queues(
     windows: Sequence[tuple[float, float]],
     times: Sequence[float],
 ) -> Iterable[QueueRow]:
+    """No more waits than is sent until the next sample: flows are even here, and links slower than their rate."""
     most = max(size for size, _packets in moved.values()) or 1
+    next_s = dict(zip(times, times[1:], strict=False))
     for t_s, intf, out, _into in _ends(topology, times):
         size, packets = moved[out]
-        waiting = round(8 * size / most) if _busy(windows, t_s) else 0
+        sent = size * (_progress(windows, next_s.get(t_s, t_s)) - _progress(windows, t_s))
+        waiting = min(round(8 * size / most), int(sent / 9014)) if _busy(windows, t_s) else 0
         yield QueueRow(
             t_s=t_s,
             intf=intf,
