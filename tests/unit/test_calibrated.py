@@ -6,12 +6,13 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from gse_command import Gse
+from gse_command import Gse, assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import GOOD
@@ -22,7 +23,7 @@ import testbed.cli.sweep
 import testbed.results.calibration
 from testbed.cli import doctor
 from testbed.cli.doctor import Switching
-from testbed.cli.limits import at_carried_rates, calibration_words, limit_for
+from testbed.cli.limits import at_carried_rates, calibration_words, limit_for, sweep_at_carried_rates
 from testbed.cli.sweep import not_carried
 from testbed.errors import MachineError, ResultsError
 from testbed.model.calibrated import Carried, exceeded, highest, nearest, tightest
@@ -30,11 +31,13 @@ from testbed.model.capacity import crossings_per_s, need
 from testbed.model.oracle import pattern_ideal
 from testbed.model.pattern import ring
 from testbed.model.ranks import place_ranks
+from testbed.model.rates import is_rate
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
-from testbed.model.sweep import sweep_of
+from testbed.model.sweep import Sweep, sweep_of
 from testbed.model.topology import Topology
 from testbed.results.calibration import Calibration, check_place, load_calibration, store_calibration
+from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.calibration import KINDS, RATES_MBPS, Found, Kind, expected_s, find_out, kinds_left
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 from testbed.system.machine import check_scenario
@@ -553,3 +556,131 @@ def test_sweeps_are_told_at_which_values(kept: Path) -> None:
     store_calibration(CALIBRATION, MACHINE)
     (said,) = not_carried(sweep, GOOD)
     assert said.startswith("fabric.link_rate_mbps=30") and said.endswith("at 2 of 3 values")
+
+
+# --- --auto-rate of other commands ---------------------------------------------------------------------------
+
+
+def rates_of(sweep: Sweep) -> set[float]:
+    return {point.fabric.link_rate_mbps for point in sweep.points}
+
+
+def test_in_a_sweep_all_values_have_the_rates_of_the_one_that_asks_for_most(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    settings = {"schemes": ["ecmp", "gse2-n2n"], "fabric.link_rate_mbps": 100.0, "fabric.uplink_rate_mbps": 80.0}
+    sweep = sweep_of(DEFAULT, "workload.ranks", [4, 8, 16], settings=settings)
+    alone = [at_carried_rates(point, GOOD).fabric.link_rate_mbps for point in sweep.points]
+    assert len(set(alone)) == 3 and min(alone) == alone[2]
+    capsys.readouterr()
+    slower = sweep_at_carried_rates(sweep, GOOD)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert rates_of(slower) == {alone[2]}
+    assert [point.fabric.uplink_rate_mbps for point in slower.points] == [pytest.approx(alone[2] * 0.8)] * 3
+    assert said.startswith(f"gse: --auto-rate: all rates x {alone[2] / 100:g}, host links {alone[2]:g} instead of 100 ")
+    assert "the same for all 3 values, as most is asked for at workload.ranks=16" in said
+    assert (slower.field, slower.values, slower.order()) == (sweep.field, sweep.values, sweep.order())
+    assert not_carried(slower, GOOD) == []
+
+
+def test_a_sweep_that_fits_or_that_no_rate_would_do_for_stays_as_it_is(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    fits = sweep_of(DEFAULT, "fabric.spines", [2, 4], settings={"schemes": ["gse1"]})
+    assert sweep_at_carried_rates(fits, GOOD) == fits
+    assert "rates stay as they are: they fit at all 2 values; 50,000" in capsys.readouterr().err
+    mice = {"workload.mice_bytes": 4000, "schemes": ["gse1"]}
+    too_much = sweep_of(DEFAULT, "workload.mice_interval_ms", [1.0, 50.0], settings=mice)
+    assert sweep_at_carried_rates(too_much, GOOD) == too_much
+    assert "no rate would do at workload.mice_interval_ms=1" in capsys.readouterr().err
+
+
+def test_a_stored_sweep_has_the_rates_it_was_made_at(kept: Path, tmp_path: Path) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    settings = {"schemes": ["gse2-n2n"], "fabric.link_rate_mbps": 100.0}
+    sweep = sweep_at_carried_rates(sweep_of(DEFAULT, "workload.ranks", [8, 16], settings=settings), GOOD)
+    stored = create_sweep(tmp_path / "results", sweep, datetime(2026, 1, 2, tzinfo=timezone.utc))
+    assert load_sweep(stored.path).sweep == sweep and rates_of(sweep) == {21.0}
+
+
+@pytest.mark.parametrize(
+    "over",
+    ["fabric.link_rate_mbps=50,100", "fabric.uplink_rate_mbps=50,100", "fabric.host_rate_mbps=null,5"],
+)
+def test_rates_that_are_varied_are_not_lowered(capsys: pytest.CaptureFixture[str], over: str) -> None:
+    field = over.partition("=")[0]
+    answer = Gse(capsys)("sweep", "allreduce_ring", "--over", over, "--auto-rate", "--set", "nothing")
+    assert_refused(answer, f"--auto-rate: lowers all rates by one factor; got --over {field}, a rate", "is not field")
+
+
+def test_a_stored_sweep_is_not_given_other_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--resume", "--again"):
+        answer = Gse(capsys)("sweep", option, "x", "--auto-rate")
+        assert_refused(answer, f"{option}: a stored sweep is what it is; got --auto-rate")
+
+
+@pytest.fixture
+def made(kept: Path, monkeypatch: pytest.MonkeyPatch) -> list[Scenario]:
+    """Return the scenarios of which runs would be made on a calibrated machine."""
+    store_calibration(CALIBRATION, MACHINE)
+    monkeypatch.setattr(testbed.cli.run, "running_capsules", list)
+    found: list[Scenario] = []
+    for module in (testbed.cli.sweep, testbed.cli.exec):
+        monkeypatch.setattr(module, "require_root", lambda _what: None)
+        monkeypatch.setattr(module, "inspect_machine", lambda _results: GOOD)
+        monkeypatch.setattr(module, "prepare_fabric", lambda _schemes: None)
+
+    class Sweeping:
+        def __init__(self, stored: StoredSweep, *_others: object, **_more: object) -> None:
+            self.stored = stored
+            found.extend(stored.sweep.points)
+
+        def run(self) -> Iterator[Outcome]:
+            return iter(())
+
+    class Running(Campaign):
+        def run_one(self, plan: RunPlan, earlier: Sequence[dict[str, Any]] = ()) -> Outcome:
+            found.append(self.scenario)
+            return Outcome(plan, Path("x"), error="made up", exit_status=1)
+
+    monkeypatch.setattr(testbed.cli.sweep, "SweepCampaign", Sweeping)
+    monkeypatch.setattr(testbed.cli.exec, "Campaign", Running)
+    return found
+
+
+FAST = ("--set", "fabric.link_rate_mbps=50")
+LOWERED = "gse: --auto-rate: all rates x 0.42, host links 21 instead of 50 Mbit/s; 22,000 switch crossings/s are "
+BEYOND = "switch crossings/s are asked for, and 22,000 were carried when this machine was calibrated"
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "command"),
+    [
+        (2, ("sweep", "allreduce_ring", "--over", "fabric.spines=2,4", "--schemes", "gse1,gse2-n2n")),
+        (2, ("bench", "allreduce", "-b", "1M", "-e", "2M", "--schemes", "ecmp,gse2-n2n")),
+        (1, ("bench", "allreduce", "-b", "1M", "-e", "1M", "--schemes", "ecmp,gse2-n2n")),
+        (1, ("exec", "allreduce_ring", "--scheme", "gse2-n2n")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
+)
+def test_every_command_tells_what_is_not_carried_and_lowers_rates_to_it(
+    made: list[Scenario], capsys: pytest.CaptureFixture[str], tmp_path: Path, scenarios: int, command: tuple[str, ...]
+) -> None:
+    program = ("--", "true") if command[0] == "exec" else ()
+    options = (*command, *FAST, "--results", str(tmp_path / "results"))
+    gse = Gse(capsys)
+    said = gse(*options, *program).err
+    assert BEYOND in said and "gse: --auto-rate" not in said
+    assert {scenario.fabric.link_rate_mbps for scenario in made} == {50.0}
+    made.clear()
+    said = gse(*options, "--auto-rate", *program).err
+    assert LOWERED in said and BEYOND not in said
+    assert {scenario.fabric.link_rate_mbps for scenario in made} == {21.0}
+    assert len(made) == scenarios and said.count("the same for all 2 values") == (scenarios > 1)
+
+
+def test_which_fields_are_rates() -> None:
+    assert all(map(is_rate, ("fabric.link_rate_mbps", "fabric.host_rate_mbps", "background.12.rate_mbps")))
+    assert not any(map(is_rate, ("fabric.spines", "fabric.delay_ms", "link_rate_mbps", "cross_traffic.poisson.load")))
