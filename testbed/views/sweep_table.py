@@ -17,6 +17,10 @@ from testbed.views.training_gain import speed_gains
 Cell = Callable[[Group], str]
 MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
 PACE_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
+MODEL_NOTE = (
+    "model: efficiency the fluid model (docs/fluid.md) has for the same seeds, their median; -: not a case for it, or "
+    "one for gse predict"
+)
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
@@ -50,17 +54,21 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
             ),
         ),
     ]
-    training = is_training(results)
+    training, model = is_training(results), bool(results.modelled)
+    efficiency: list[tuple[str, Cell]] = [
+        ("efficiency", _spread("efficiency", 3)),
+        *((("model", _modelled(results)),) if model else ()),
+    ]
     pace = _grid(
         results,
         results.heading,
         [
             ("verdicts", _verdicts),
-            *(speeds if training else [("efficiency", _spread("efficiency", 3))]),
+            *(speeds if training else efficiency),
             ("dropped", _spread("dropped_packets", 0)),
             ("out of order", _spread("out_of_order_packets", 0)),
         ],
-        _pace_notes(results) if training else (PACE_NOTE,),
+        _pace_notes(results) if training else (PACE_NOTE, *((MODEL_NOTE,) if model else ())),
     )
     cost = _grid(
         results,
@@ -148,6 +156,10 @@ def _runs(group: Group) -> str:
 
 def _verdicts(group: Group) -> str:
     return ", ".join(f"{number} {state}" for state, number in group.counts().items())
+
+
+def _modelled(results: SweepResults) -> Cell:
+    return lambda group: number_text(results.modelled.get((group.point, group.scheme)), 3)
 
 
 def _spread(key: str, digits: int) -> Cell:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from testbed.views.colours import scheme_colour
 from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
@@ -18,6 +19,8 @@ LINE_CM: Final = 0.46
 FRAME_CM: Final = 3.6  # titles, axis and legend
 TITLE_CM: Final = 1.2  # of a panel below another: its title and axis
 HALF_MARK: Final = 0.28  # of a line's height, of the mark of a median
+# Above the mark of a median and pointing at it: no run is there.
+MODEL_MARK: Final[dict[str, Any]] = {"marker": "v", "ls": "", "ms": 3.2, "mfc": "white", "mec": "black", "mew": 0.6}
 PointStyle = Callable[[str, str, str], dict[str, Any]]
 
 
@@ -39,7 +42,7 @@ def by_scheme(
     panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts))
     panels[0].set_ylim(len(sweep.texts) - 0.5, -0.5)
     found = [value for member in results.members if (value := member.numbers[EFFICIENCY]) is not None]
-    panels[0].set_xlim(0, max(1.0, *found) * 1.04)
+    panels[0].set_xlim(0, max(1.0, *found, *results.modelled.values()) * 1.04)
     return figure
 
 
@@ -68,6 +71,13 @@ def _panel(axes: Axes, results: SweepResults, scheme: str, point_style: PointSty
     axes.set_axisbelow(True)
     for group in results.of(scheme):
         _line(axes, group, colour, point_style)
+    for point, efficiency in results.modelled_of(scheme).items():
+        axes.plot(efficiency, point - HALF_MARK, transform=axes.transData + _above(axes), zorder=4, **MODEL_MARK)
+
+
+def _above(axes: Axes) -> Transform:
+    """Return the shift that puts the tip of the model's mark where its middle would be."""
+    return ScaledTranslation(0, MODEL_MARK["ms"] / 2 / 72, axes.figure.dpi_scale_trans)
 
 
 def _line(axes: Axes, group: Group, colour: str, point_style: PointStyle) -> None:

@@ -201,7 +201,7 @@
       let low = Infinity, high = -Infinity;
       const take = (value) => { if (value !== null && value !== undefined) { low = Math.min(low, value); high = Math.max(high, value); } };
       for (const series of panel.series) {
-        series.x.forEach((x, i) => { if (x >= this.now[0] && x <= this.now[1]) for (const one of [series.y, series.low, series.high]) take(one[i]); });
+        series.x.forEach((x, i) => { if (x >= this.now[0] && x <= this.now[1]) for (const one of [series.y, series.low, series.high, series.modelled]) take(one[i]); });
         series.points.forEach((point) => take(point.y));
       }
       panel.rules.forEach((rule) => take(rule.y));
@@ -253,7 +253,20 @@
       if (series.dash) line.setAttribute("stroke-dasharray", series.dash);
       else line.classList.add("own-dash");
       group.append(line);
+      if (series.modelled.length) group.append(this.modelled(series, xs, y));
       plot.append(group);
+    }
+
+    // What the fluid model has: dotted, broken where it has nothing.
+    modelled(series, xs, y) {
+      const at = (i) => `${xs[i].toFixed(1)} ${y(series.modelled[i]).toFixed(1)}`, path = [];
+      for (const [from, to] of this.pieces(series.modelled)) {
+        for (let i = from; i < to; i += 1) {
+          if (!series.connect || to - from === 1) path.push(`M${(xs[i] - 8).toFixed(1)} ${y(series.modelled[i]).toFixed(1)}h16`);
+          else path.push(`${i === from ? "M" : "L"}${at(i)}`);
+        }
+      }
+      return svg("path", { d: path.join(""), class: "line modelled" });
     }
 
     // Side by side by scheme, so that none hides another.
@@ -293,6 +306,12 @@
         if (series.dash) line.setAttribute("stroke-dasharray", series.dash);
         sample.append(line);
         item.append(sample, document.createTextNode(series.name));
+        list.append(item);
+      }
+      if (this.panels.some((panel) => panel.series.some((series) => series.modelled.length))) {
+        const item = html("li", { class: "plain" }), sample = svg("svg", { width: 30, height: 10, "aria-hidden": "true" });
+        sample.append(svg("line", { x1: 2, x2: 28, y1: 5, y2: 5, class: "line modelled" }));
+        item.append(sample, document.createTextNode(this.spec.model_name));
         list.append(item);
       }
       return list;
@@ -337,7 +356,8 @@
         if (i < 0 || series.y[i] === null || (i === series.x.length - 1 && x > series.x[i] && !series.step)) continue;
         const band = series.low.length ? ` (${short(series.low[i])} to ${short(series.high[i])})` : "";
         const of = panel.title ? `${panel.title}, ` : this.panels.length > 1 ? `${panel.y_label}, ` : "";
-        lines.push(`${of}${series.name}: ${short(series.y[i])}${band}`);
+        const model = series.modelled.length && series.modelled[i] !== null ? `; ${this.spec.model_name}: ${short(series.modelled[i])}` : "";
+        lines.push(`${of}${series.name}: ${short(series.y[i])}${band}${model}`);
       }
       showTip(lines, clientX, clientY);
     }
