@@ -101,7 +101,7 @@ def modelled_together(asked: Sequence[tuple[Scenario, str, Sequence[int]]]) -> l
 
 def _question(scenario: Scenario, scheme: str, seeds: Sequence[int]) -> _Question | None:
     asked, work = scenario.model_copy(update={"schemes": (scheme,)}), scenario.workload
-    if not seeds or not work.bulk_bytes or problems(asked):
+    if not seeds or not work.bulk_bytes or work.training is not None or problems(asked):
         return None
     case = Case(asked, scheme, seeds[0])
     if way_of(case.pattern) == "slice by slice":

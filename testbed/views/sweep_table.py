@@ -59,7 +59,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         ("efficiency", _spread("efficiency", 3)),
         *((("model", _modelled(results)),) if model else ()),
     ]
-    pace = _grid(
+    pace = value_grid(
         results,
         results.heading,
         [
@@ -70,7 +70,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         ],
         _pace_notes(results) if training else (PACE_NOTE, *((MODEL_NOTE,) if model else ())),
     )
-    cost = _grid(
+    cost = value_grid(
         results,
         "waits and cost",
         [
@@ -86,7 +86,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
     if not results.stored.sweep.field.startswith("workload."):
         return pace, cost
     columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
-    return pace, _grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
+    return pace, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
 
 
 def _pace_notes(results: SweepResults) -> tuple[str, ...]:
@@ -116,7 +116,8 @@ def _gain(ratio: Speedup | None, seeds: int) -> str:
     return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f}{few})"
 
 
-def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
+def value_grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
+    """Return a table with a line per value and scheme."""
     section, _, name = results.stored.sweep.field.rpartition(".")
     header = f"{section}.\n{name}" if section else name
     return Grid(
