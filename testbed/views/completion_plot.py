@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from textwrap import wrap
 from typing import Any, Final
 
@@ -10,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.transforms import ScaledTranslation
 
 from testbed.model.oracle import Band, Expectation
 from testbed.views.colours import scheme_colour
 from testbed.views.comparison import Comparison, Spread, iteration_name
-from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, captioned, framed
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, beside, captioned, framed
 from testbed.views.predicted import MODEL
 from testbed.views.words import scheme_texts, spread_text
 
@@ -23,6 +23,9 @@ BAND_HATCH = "//////"
 VERDICT_FACES = {"VALID": "black", "SUSPECT": "white", "INVALID": "red"}
 EXPOSED = ("training", "exposed_share")
 LABEL_CHARACTERS = 34  # that fit beside one of the panels of a narrow figure
+NAME_CHARACTERS: Final = 32  # of all schemes' names, written level below one
+TURNED_CM: Final = 1.1  # of height for names that are turned
+MOST_WIDE_BARS: Final = 5  # wide enough for their number
 HALF_BAND: Final = 0.4  # of the way from bar to bar: half an expectation's width
 # Beside a bar and pointing at it, where no run is: seen in grey, and whatever colour a scheme has.
 MODEL_MARK: Final[dict[str, Any]] = {"marker": "<", "ls": "", "ms": 4.2, "mfc": "white", "mec": "black", "mew": 0.7}
@@ -36,7 +39,8 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
     ideal, limit_mbps = comparison.limit("ideal_s"), comparison.limit("busbw_limit_mbps")
     expected = comparison.ecmp_expectation
     stacked = width_cm < STACKED_BELOW_CM
-    figure = framed(comparison, width_cm, 12.5 if stacked else 6.5)
+    names_cm = TURNED_CM if _is_crowded(comparison) else 0.0
+    figure = framed(comparison, width_cm, 12.5 + 2 * names_cm if stacked else 6.5 + names_cm)
     left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
     training = comparison.scenario.workload.training is not None
     model = comparison.modelled
@@ -53,7 +57,7 @@ def completion(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tupl
         axes.set_ylabel("\n".join(wrap(text, LABEL_CHARACTERS)) if stacked else text)
     limit = "ideal network" if training else "physical limit"
     handles = _bar_legend(comparison, limit if ideal is not None and ideal.only is not None else None, expected)
-    figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else 5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=1 if stacked else ceil(len(handles) / 2))
     runs = ", ".join(f"{scheme} {len(comparison.of(scheme))}" for scheme in comparison.schemes)
     band = (
         " Hatched: where the mean over as many seeds of hashed flows is expected (Monte Carlo, 95%); single runs "
@@ -138,6 +142,8 @@ def _bars(
             continue
         axes.bar(x, spread.mean, width=0.62, color=scheme_colour(scheme), alpha=0.75, linewidth=0)
         label: dict[str, Any] = {"ha": "center", "va": "bottom", "color": "white", "fontweight": "bold"}
+        if len(comparison.schemes) > MOST_WIDE_BARS:
+            label["rotation"] = 90
         axes.annotate(f"{spread.mean:.4g}", (x, 0), (0, 2), textcoords="offset points", **label)
         own = comparison.of(scheme)
         for index, entry in enumerate(own):
@@ -159,15 +165,21 @@ def _bars(
         # beside the panel: inside, the last scheme's marks would be under it
         place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axes.annotate(f"{limit:.4g}", (1, limit), (2, 0), fontsize=6, ha="left", va="center", **place)
-    axes.set_xticks(range(len(comparison.schemes)), comparison.schemes)
+    turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(comparison.schemes)), comparison.schemes, **(turned if _is_crowded(comparison) else {}))
     axes.set_xlim(-0.6, len(comparison.schemes) - 0.4)
     axes.set_ylim(bottom=0)
 
 
+def _is_crowded(comparison: Comparison) -> bool:
+    """Whether schemes' names have to be turned."""
+    return sum(len(scheme) + 1 for scheme in comparison.schemes) > NAME_CHARACTERS
+
+
 def _mark_model(axes: Axes, x: float, value: float) -> None:
     """Draw the model's mark with its tip where an expectation ends, however many schemes there are."""
-    aside = ScaledTranslation(MODEL_MARK["ms"] / 2 / 72, 0, axes.figure.dpi_scale_trans)
-    axes.plot(x + HALF_BAND, value, transform=axes.transData + aside, zorder=5, **MODEL_MARK)
+    place = axes.transData + beside(axes, MODEL_MARK["ms"])
+    axes.plot(x + HALF_BAND, value, transform=place, zorder=5, clip_on=False, **MODEL_MARK)
 
 
 def _bar_legend(comparison: Comparison, limit: str | None, expected: Expectation | None) -> list[Any]:

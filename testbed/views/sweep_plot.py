@@ -25,6 +25,7 @@ from testbed.views.paper import (
     STYLE,
     TWO_COLUMNS_CM,
     USUAL_FORMATS,
+    beside,
     distinct,
     figure_files,
     headed_figure,
@@ -47,7 +48,10 @@ DODGE: Final = 0.018  # of the axis, between the points of two schemes
 WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
 HALF_DASH: Final = 0.07  # of the same
 MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
-MODEL_LINE: Final[dict[str, Any]] = {"ls": (0, (1, 1.4)), "lw": 1.1, "zorder": 2.5}
+# What the fluid model has: between numbers a line, since most shapes of points may be a scheme's.
+MODEL_LINE: Final[dict[str, Any]] = {"ls": ":", "lw": 1.1, "zorder": 2.5}
+WORD_MARK: Final[dict[str, Any]] = {"marker": "<", "ls": "", "ms": 3.0, "mfc": "white", "mec": "black", "mew": 0.6}
+TRIANGLES: Final = "open triangles"
 
 
 def draw_sweep(
@@ -102,14 +106,16 @@ def curves(results: SweepResults, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fig
             loc="outside lower center",
             ncols=columns,
         )
-        return figure, f"{_caption(results, [EFFICIENCY], 'open triangles')} {correctness_text(results)}".rstrip()
+        return figure, f"{_caption(results, [EFFICIENCY], TRIANGLES)} {correctness_text(results)}".rstrip()
     height_cm = HEIGHT_CM + (TURNED_CM if _is_crowded(axis) else 0.0)
     figure = headed_figure(heading, width_cm, height_cm * len(choices) if stacked else height_cm)
     shape = (len(choices), 1) if stacked else (1, len(choices))
     for axes, shown in zip(figure.subplots(*shape, squeeze=False).flat, choices, strict=True):
         _panel(axes, results, axis, shown)
-    figure.legend(handles=_legend(results, choices, {"color": "black", **MODEL_LINE}), loc="outside lower center", ncols=columns)
-    return figure, _caption(results, choices)
+    at_words = axis.kind == "words"
+    handles = _legend(results, choices, WORD_MARK if at_words else {"color": "black", **MODEL_LINE})
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return figure, _caption(results, choices, TRIANGLES if at_words else "dotted")
 
 
 def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
@@ -151,27 +157,30 @@ def _curve(
         middle = group.median(key)
         # without one the line is broken: it would pass where nothing is known
         line.append((x, nan if middle is None else middle.median * factor))
-    _through(axes, line, axis, color=colour, zorder=2)
+    if axis.kind == "words":  # there is nothing between two words for a line to pass through
+        for x, y in line:
+            _through(axes, [(x - HALF_DASH, y), (x + HALF_DASH, y)], color=colour, zorder=2)
+    else:
+        _through(axes, line, color=colour, zorder=2)
 
 
 def _model(axes: Axes, results: SweepResults, scheme: str, axis: Axis, shift: float) -> None:
-    """Draw what the model has for a scheme, as medians are drawn, dotted: every shape of point may be a scheme's."""
+    """Draw what the model has for a scheme: a dotted line, at words a mark that points at its medians."""
     known = results.modelled_of(scheme)
-    line = [
-        (_shifted(axis, position, shift), known.get(point, nan)) for point, position in enumerate(axis.positions)
-    ]
-    _through(axes, line, axis, color=scheme_colour(scheme), **MODEL_LINE)
-
-
-def _through(axes: Axes, line: Sequence[tuple[float, float]], axis: Axis, **style: Any) -> None:
-    """Draw a line through values, or a dash at each where they stand at words; nothing where none is known."""
-    if all(isnan(y) for _x, y in line):
+    if axis.kind == "words":
+        place = axes.transData + beside(axes, WORD_MARK["ms"])
+        for point, efficiency in known.items():
+            x = _shifted(axis, axis.positions[point], shift) + HALF_DASH
+            axes.plot(x, efficiency, transform=place, zorder=5, **WORD_MARK)
         return
-    if axis.kind == "words":  # there is nothing between two words for a line to pass through
-        for x, y in line:
-            axes.plot([x - HALF_DASH, x + HALF_DASH], [y, y], **style)
-    else:
-        ordered = sorted(line)
+    line = [(_shifted(axis, position, shift), known.get(point, nan)) for point, position in enumerate(axis.positions)]
+    _through(axes, line, color=scheme_colour(scheme), **MODEL_LINE)
+
+
+def _through(axes: Axes, line: Sequence[tuple[float, float]], **style: Any) -> None:
+    """Draw a line through values, nothing where none is known."""
+    ordered = sorted(line)
+    if not all(isnan(y) for _x, y in line):
         axes.plot([x for x, _y in ordered], [y for _x, y in ordered], **style)
 
 
@@ -248,7 +257,7 @@ def _legend(results: SweepResults, choices: Sequence[Shown], model: Mapping[str,
     return handles
 
 
-def _caption(results: SweepResults, choices: Sequence[Shown], model_marks: str = "dotted") -> str:
+def _caption(results: SweepResults, choices: Sequence[Shown], model_marks: str) -> str:
     shown = ", ".join(label for _key, label, _factor in choices)
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in results.notes())

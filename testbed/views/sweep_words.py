@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation, Transform
 
 from testbed.views.colours import scheme_colour
-from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, beside, headed_figure
 from testbed.views.sweep import Group, SweepResults
 
 MOST_WORDS: Final = 5  # on one axis, side by side; with more there is a panel per scheme
@@ -72,12 +71,8 @@ def _panel(axes: Axes, results: SweepResults, scheme: str, point_style: PointSty
     for group in results.of(scheme):
         _line(axes, group, colour, point_style)
     for point, efficiency in results.modelled_of(scheme).items():
-        axes.plot(efficiency, point - HALF_MARK, transform=axes.transData + _above(axes), zorder=4, **MODEL_MARK)
-
-
-def _above(axes: Axes) -> Transform:
-    """Return the shift that puts the tip of the model's mark where its middle would be."""
-    return ScaledTranslation(0, MODEL_MARK["ms"] / 2 / 72, axes.figure.dpi_scale_trans)
+        place = axes.transData + beside(axes, MODEL_MARK["ms"], above=True)
+        axes.plot(efficiency, point - HALF_MARK, transform=place, zorder=4, **MODEL_MARK)
 
 
 def _line(axes: Axes, group: Group, colour: str, point_style: PointStyle) -> None:

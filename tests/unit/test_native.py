@@ -74,7 +74,12 @@ def test_a_sweep_has_a_line_per_value_and_scheme_each_by_its_own_rate(gse: Gse, 
     sweep = sweep_over("fabric.link_rate_mbps", (10, 20), schemes=("ecmp", "gse1"), seeds=(1, 2))
     results = sweep_results(stored_sweep(tmp_path, sweep))
     grid = native_sweep_grid(results, 200.0)
-    assert [row[:3] for row in grid.rows] == [("10", "ecmp", "2"), ("10", "gse1", "2"), ("20", "ecmp", "2"), ("20", "gse1", "2")]
+    assert [row[:3] for row in grid.rows] == [
+        ("10", "ecmp", "2"),
+        ("10", "gse1", "2"),
+        ("20", "ecmp", "2"),
+        ("20", "gse1", "2"),
+    ]
     for row, group in zip(grid.rows, results.groups, strict=True):
         time, rate, share = (group.median(key) for key in ("completion_s", "busbw_mbps", "efficiency"))
         assert time is not None and rate is not None and share is not None

@@ -10,8 +10,8 @@ import pytest
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.model.scenario import SCHEMES
-from testbed.views.comparison import compare
 from testbed.views import predicted
+from testbed.views.comparison import compare
 from testbed.views.predicted import MOST_ENTRIES, fluid_efficiency, modelled, modelled_together
 from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of

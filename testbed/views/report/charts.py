@@ -155,7 +155,7 @@ class Lines:
             "x_label": self.x_label,
             "x_log": self.x_log,
             "x_range": self.x_range,
-            "model_name": MODEL,
+            "model_name": MODEL if any(one.modelled for panel in self.panels for one in panel.series) else None,
             "ticks": [{"at": at, "text": text} for at, text in self.ticks],
             "marks": [{"at": at, "text": text, "mends": mends} for at, text, mends in self.marks],
             "panels": [panel.to_json() for panel in self.panels],

@@ -184,7 +184,7 @@ def _caption(results: SweepResults, choices: list[Shown]) -> str:
     if any(group.interval(key) is not None for group in results.groups for key, _label, _factor in choices):
         points += f" Bands: {INTERVAL_WORDS}."
     if EFFICIENCY in choices and results.modelled:
-        points += f" Dotted: what the {MODEL} has for the same seeds, their median: {_model_texts(results)}."
+        points += f" Open triangles: what the {MODEL} has for the same seeds, their median: {_model_texts(results)}."
     if is_training(results):
         points += (
             " Speed: geometric mean of ratios of iteration times paired by seed, with its 95% interval, which of fewer "
