@@ -10,6 +10,7 @@ examples:
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --repeat-disturbed 1
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --format pdf --width 8cm
   gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --judge-anew
+  gse sweep --again results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --native-gbps 200
 
 Any field that --set can set. Every point is checked before the first run. Runs are made seed by seed; within a seed
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
@@ -44,6 +45,7 @@ from testbed.cli.options import (
     add_fail_on,
     add_figures,
     add_judge_anew,
+    add_native,
     add_repeats,
     add_results,
     add_schemes_and_seeds,
@@ -67,8 +69,10 @@ from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import Machine, check_scenario, inspect_machine
+from testbed.views.native import native_sweep_grid
 from testbed.views.sweep import SweepResults, sweep_results
 from testbed.views.sweep_table import sweep_table
+from testbed.views.tables import rendered
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
     add_judge_anew(parser)
+    add_native(parser)
     add_figures(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; everything else goes to stderr"
@@ -292,6 +297,8 @@ def show(stored: StoredSweep, args: argparse.Namespace) -> SweepResults:
     results = sweep_results(stored, judge_anew=args.judge_anew)
     console = Console(stderr=args.json)
     console.print(sweep_table(results))
+    if args.native_gbps is not None:
+        console.print(rendered([native_sweep_grid(results, args.native_gbps)]))
     written = _draw(results, args)
     if not written:
         console.print("no figure: there is no run with numbers that is not INVALID")

@@ -26,7 +26,7 @@ from testbed.results.store import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import compare
 from testbed.views.exports import EXPORTS
-from testbed.views.native import native_grids
+from testbed.views.native import native_grids, native_sweep_grid
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import rendered, run_grid, scheme_grid
 
@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         grids += native_grids(stored.runs, args.native_gbps)
     for results in stored.sweeps:
         grids += sweep_grids(results)
+        if args.native_gbps is not None:
+            grids.append(native_sweep_grid(results, args.native_gbps))
     if args.format == "text":
         Console().print(rendered(grids))
     else:

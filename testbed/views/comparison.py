@@ -26,7 +26,7 @@ from testbed.results.summary import summarise
 from testbed.training.job import training_text
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words
-from testbed.views.predicted import fluid_efficiency
+from testbed.views.predicted import Modelled, modelled
 
 VALID, INVALID = "VALID", "INVALID"
 MAX_REASON_CHARACTERS = 1000
@@ -206,11 +206,16 @@ class Comparison:
         return scenario_expectation(self.scenario, runs=seeds) if seeds else None
 
     @cached_property
-    def fluid_efficiency(self) -> dict[str, float]:
+    def modelled(self) -> dict[str, Modelled]:
         """What the fluid model has for each scheme over its own seeds, where it has something (``predicted``)."""
         seeds = {scheme: sorted({entry.seed for entry in self.of(scheme)}) for scheme in self.schemes}
-        found = {scheme: fluid_efficiency(self.scenario, scheme, own) for scheme, own in seeds.items()}
-        return {scheme: value for scheme, value in found.items() if value is not None}
+        found = {scheme: modelled(self.scenario, scheme, own) for scheme, own in seeds.items()}
+        return {scheme: one for scheme, one in found.items() if one is not None}
+
+    @property
+    def fluid_efficiency(self) -> dict[str, float]:
+        """The efficiency of it, the mean over seeds."""
+        return {scheme: one.efficiency for scheme, one in self.modelled.items()}
 
     def representative(self, scheme: str) -> Entry | None:
         """Return the run with the median completion time (the lower one of two) of those in tables and bars."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from testbed.errors import Problem, ResultsError
 from testbed.results.files import write_together
@@ -72,6 +74,13 @@ def without_heading(figure: Figure) -> None:
     for text in [text for text in figure.texts if text.get_text() == heading]:
         text.remove()
         figure.set_figheight(figure.get_figheight() - HEADING_LINE_CM * CM * len(heading.split("\n")))
+
+
+def beside(axes: Axes, size_points: float, *, above: bool = False) -> Transform:
+    """Return the shift that puts the tip of a mark that points left (``above``: down) where its middle would be."""
+    inches = size_points / 2 / 72
+    scale = axes.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
+    return ScaledTranslation(0 if above else inches, inches if above else 0, scale)
 
 
 def captioned(comparison: Comparison, text: str) -> str:

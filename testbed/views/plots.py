@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from testbed.views import cross_plot as crossing
 from testbed.views import timeline as around
 from testbed.views.colours import scheme_colour
 from testbed.views.comparison import Comparison, compare
-from testbed.views.completion_plot import completion
+from testbed.views.completion_plot import completion, modelled_numbers
 from testbed.views.fault_lines import beside, lines_of
 from testbed.views.latency_plot import latency, messages
 from testbed.views.paper import (
@@ -69,7 +70,8 @@ def draw_all(
                 drawn = draw(comparison) if width_cm is None else draw(comparison, width_cm)
                 if drawn is not None:
                     other = BESIDE[name](comparison) if name in BESIDE else None
-                    sidecar = provenance(comparison, drawn[1], other)
+                    numbers = NUMBERS[name](comparison) if name in NUMBERS else {}
+                    sidecar = {**provenance(comparison, drawn[1], other), **numbers}
                     files = figure_files(drawn[0], sidecar, formats, heading=heading)
                     contents.update({f"{folder}{name}.{suffix}": content for suffix, content in files.items()})
     return write_figures(out_dir, contents)
@@ -108,3 +110,5 @@ FIGURES: dict[str, Draw] = {
 }
 # Of figures that show runs of another question too: which.
 BESIDE: dict[str, Callable[[Comparison], Comparison | None]] = {"timeline": beside}
+# Of figures that show numbers no run has: these, for the file beside them.
+NUMBERS: dict[str, Callable[[Comparison], dict[str, Any]]] = {"completion": modelled_numbers}

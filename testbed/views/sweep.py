@@ -21,6 +21,7 @@ from testbed.results.summary import judged_anew, summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
 from testbed.views.comparison import INVALID, VERDICTS, Entry, describe, origin_texts
+from testbed.views.predicted import modelled_together
 from testbed.views.quantities import QUANTITIES
 
 FORMAT_VERSION: Final = 1
@@ -91,9 +92,17 @@ class Group:
         k = _rank_of_interval(len(numbers))
         return (numbers[k - 1], numbers[-k]) if k else None
 
+    def seeds(self, key: str) -> tuple[int, ...]:
+        """Return the seeds of the runs that have part in the median."""
+        return tuple(member.stored.run.seed for member in self._counted if member.numbers[key] is not None)
+
     def _usable(self, key: str) -> list[float]:
-        usable = [member.numbers[key] for member in self.members if member.state not in (INVALID, RUN_FAILED)]
-        return [number for number in usable if number is not None]
+        return [number for member in self._counted if (number := member.numbers[key]) is not None]
+
+    @property
+    def _counted(self) -> Iterator[Member]:
+        """The runs that are in medians, where they have the quantity."""
+        return (member for member in self.members if member.state not in (INVALID, RUN_FAILED))
 
 
 def _rank_of_interval(runs: int) -> int:
@@ -130,6 +139,21 @@ class SweepResults:
         """Return verdict, FAILED or NOT RUN -> how many of all runs."""
         found = Counter(member.state for member in self.members)
         return {state: found[state] for state in STATES if found[state]}
+
+    @cached_property
+    def modelled(self) -> dict[tuple[int, str], float]:
+        """The efficiency the fluid model has by value and scheme, the median over the seeds the runs' median is over.
+
+        Only where it has something (``testbed.views.predicted``).
+        """
+        points = self.stored.sweep.points
+        asked = [(points[group.point], group.scheme, group.seeds("efficiency")) for group in self.groups]
+        found = zip(self.groups, modelled_together(asked), strict=True)
+        return {(group.point, group.scheme): one.median_efficiency for group, one in found if one is not None}
+
+    def modelled_of(self, scheme: str) -> dict[int, float]:
+        """Return the same of one scheme, by value."""
+        return {point: efficiency for (point, own), efficiency in self.modelled.items() if own == scheme}
 
     @cached_property
     def heading(self) -> str:
@@ -169,7 +193,7 @@ class SweepResults:
             "derived": list(sweep.derived()),
             "scenario": sweep.points[0].model_dump(mode="json"),
             "verdicts": self.counts(),
-            "points": [_point(group) for group in self.groups],
+            "points": [_point(group, self.modelled.get((group.point, group.scheme))) for group in self.groups],
             "runs": [self._run_document(member) for member in self._in_order()],
         }
 
@@ -191,12 +215,13 @@ class SweepResults:
         }
 
 
-def _point(group: Group) -> dict[str, Any]:
+def _point(group: Group, modelled: float | None) -> dict[str, Any]:
     found = {one.key: group.median(one.key) for one in QUANTITIES}
     return {
         "value": group.value,
         "scheme": group.scheme,
         "verdicts": group.counts(),
+        "modelled_efficiency": modelled,
         **{key: None if one is None else asdict(one) for key, one in found.items()},
     }
 

@@ -6,7 +6,7 @@ Where values are words (or one is unset) they stand side by side, and medians ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import floor, isnan, log, nan
 from pathlib import Path
@@ -25,15 +25,17 @@ from testbed.views.paper import (
     STYLE,
     TWO_COLUMNS_CM,
     USUAL_FORMATS,
+    beside,
     distinct,
     figure_files,
     headed_figure,
     write_figures,
 )
+from testbed.views.predicted import MODEL
 from testbed.views.sweep import INTERVAL_WORDS, Axis, Group, SweepResults, axis_of
 from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels, is_training
 from testbed.views.sweep_training import training_figure
-from testbed.views.sweep_words import MOST_WORDS, by_scheme, correctness_text
+from testbed.views.sweep_words import MODEL_MARK, MOST_WORDS, by_scheme, correctness_text
 from testbed.views.training_gain import speed_gains
 
 NAME: Final = "curves"
@@ -46,6 +48,10 @@ DODGE: Final = 0.018  # of the axis, between the points of two schemes
 WORD_SHARE: Final = 0.6  # of the way from word to word, for the schemes of one
 HALF_DASH: Final = 0.07  # of the same
 MOST_TICK_CHARACTERS: Final = 24  # of all ticks, written level
+# What the fluid model has: between numbers a line, since most shapes of points may be a scheme's.
+MODEL_LINE: Final[dict[str, Any]] = {"ls": ":", "lw": 1.1, "zorder": 2.5}
+WORD_MARK: Final[dict[str, Any]] = {"marker": "<", "ls": "", "ms": 3.0, "mfc": "white", "mec": "black", "mew": 0.6}
+TRIANGLES: Final = "open triangles"
 
 
 def draw_sweep(
@@ -96,18 +102,20 @@ def curves(results: SweepResults, width_cm: float = TWO_COLUMNS_CM) -> tuple[Fig
     if axis.kind == "words" and len(axis.positions) > MOST_WORDS and results.has(EFFICIENCY[0]):
         figure = by_scheme(results, heading, _point_style, width_cm)
         figure.legend(
-            handles=_legend(results, choices)[len(results.stored.sweep.schemes) :],
+            handles=_legend(results, choices, MODEL_MARK)[len(results.stored.sweep.schemes) :],
             loc="outside lower center",
             ncols=columns,
         )
-        return figure, f"{_caption(results, [EFFICIENCY])} {correctness_text(results)}".rstrip()
+        return figure, f"{_caption(results, [EFFICIENCY], TRIANGLES)} {correctness_text(results)}".rstrip()
     height_cm = HEIGHT_CM + (TURNED_CM if _is_crowded(axis) else 0.0)
     figure = headed_figure(heading, width_cm, height_cm * len(choices) if stacked else height_cm)
     shape = (len(choices), 1) if stacked else (1, len(choices))
     for axes, shown in zip(figure.subplots(*shape, squeeze=False).flat, choices, strict=True):
         _panel(axes, results, axis, shown)
-    figure.legend(handles=_legend(results, choices), loc="outside lower center", ncols=columns)
-    return figure, _caption(results, choices)
+    at_words = axis.kind == "words"
+    handles = _legend(results, choices, WORD_MARK if at_words else {"color": "black", **MODEL_LINE})
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return figure, _caption(results, choices, TRIANGLES if at_words else "dotted")
 
 
 def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
@@ -116,11 +124,14 @@ def _panel(axes: Axes, results: SweepResults, axis: Axis, shown: Shown) -> None:
     for number, scheme in enumerate(schemes):
         shift = (number - (len(schemes) - 1) / 2) * _step(axis, len(schemes))
         _curve(axes, results.of(scheme), axis, shift, MARKERS[number % len(MARKERS)], (key, factor))
+        if key == EFFICIENCY[0]:
+            _model(axes, results, scheme, axis, shift)
     axes.set_ylabel(label)
     found = [value * factor for member in results.members if (value := member.numbers[key]) is not None]
     if key == EFFICIENCY[0]:
         # from a round number below all points: a difference between values is to be seen, and so is the limit
         axes.axhline(1.0, color="black", lw=0.8, ls="--", zorder=1)
+        found += results.modelled.values()
         low, high = max(0.0, floor((min(found) - 0.02) * 10) / 10), max(1.0, *found)
         axes.set_ylim(low, high + HEADROOM * (high - low))
     else:
@@ -146,14 +157,31 @@ def _curve(
         middle = group.median(key)
         # without one the line is broken: it would pass where nothing is known
         line.append((x, nan if middle is None else middle.median * factor))
-    if all(isnan(y) for _x, y in line):
-        return
     if axis.kind == "words":  # there is nothing between two words for a line to pass through
         for x, y in line:
-            axes.plot([x - HALF_DASH, x + HALF_DASH], [y, y], color=colour, zorder=2)
+            _through(axes, [(x - HALF_DASH, y), (x + HALF_DASH, y)], color=colour, zorder=2)
     else:
-        ordered = sorted(line)
-        axes.plot([x for x, _y in ordered], [y for _x, y in ordered], color=colour, zorder=2)
+        _through(axes, line, color=colour, zorder=2)
+
+
+def _model(axes: Axes, results: SweepResults, scheme: str, axis: Axis, shift: float) -> None:
+    """Draw what the model has for a scheme: a dotted line, at words a mark that points at its medians."""
+    known = results.modelled_of(scheme)
+    if axis.kind == "words":
+        place = axes.transData + beside(axes, WORD_MARK["ms"])
+        for point, efficiency in known.items():
+            x = _shifted(axis, axis.positions[point], shift) + HALF_DASH
+            axes.plot(x, efficiency, transform=place, zorder=5, **WORD_MARK)
+        return
+    line = [(_shifted(axis, position, shift), known.get(point, nan)) for point, position in enumerate(axis.positions)]
+    _through(axes, line, color=scheme_colour(scheme), **MODEL_LINE)
+
+
+def _through(axes: Axes, line: Sequence[tuple[float, float]], **style: Any) -> None:
+    """Draw a line through values, nothing where none is known."""
+    ordered = sorted(line)
+    if not all(isnan(y) for _x, y in line):
+        axes.plot([x for x, _y in ordered], [y for _x, y in ordered], **style)
 
 
 def _step(axis: Axis, schemes: int) -> float:
@@ -208,13 +236,20 @@ def _has_limit(choices: Sequence[Shown]) -> bool:
     return EFFICIENCY in choices
 
 
-def _legend(results: SweepResults, choices: Sequence[Shown]) -> list[Any]:
+def _shows_model(results: SweepResults, choices: Sequence[Shown]) -> bool:
+    """Whether a panel shows what the fluid model has."""
+    return EFFICIENCY in choices and bool(results.modelled)
+
+
+def _legend(results: SweepResults, choices: Sequence[Shown], model: Mapping[str, Any]) -> list[Any]:
     handles: list[Any] = [
         Line2D([], [], marker=MARKERS[number % len(MARKERS)], ms=3.4, color=scheme_colour(scheme), label=scheme)
         for number, scheme in enumerate(results.stored.sweep.schemes)
     ]
     if _has_limit(choices):
         handles.append(Line2D([], [], color="black", lw=0.8, ls="--", label="physical limit"))
+    if _shows_model(results, choices):
+        handles.append(Line2D([], [], **model, label=MODEL))
     words = {"SUSPECT": "SUSPECT run", INVALID: "INVALID run, not in the median"}
     for state, label in words.items():
         if results.counts().get(state):
@@ -222,12 +257,14 @@ def _legend(results: SweepResults, choices: Sequence[Shown]) -> list[Any]:
     return handles
 
 
-def _caption(results: SweepResults, choices: Sequence[Shown]) -> str:
+def _caption(results: SweepResults, choices: Sequence[Shown], model_marks: str) -> str:
     shown = ", ".join(label for _key, label, _factor in choices)
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in results.notes())
     seeds = len(results.stored.sweep.seeds)
     limit = "; dashed: physical limit" if _has_limit(choices) else ""
+    if _shows_model(results, choices):
+        limit += f"; {model_marks}: what the {MODEL} (neither queues nor losses) has for the same seeds, their median"
     return (
         f"{results.heading}: {shown}. Points: single runs ({seeds} seed{'s' if seeds > 1 else ''} per value "
         f"and scheme; {counts}); lines: medians over seeds; broad: {INTERVAL_WORDS}{limit}.{notes}"

@@ -17,6 +17,10 @@ from testbed.views.training_gain import speed_gains
 Cell = Callable[[Group], str]
 MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
 PACE_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
+MODEL_NOTE = (
+    "model: efficiency the fluid model (docs/fluid.md) has for the same seeds, their median; -: not a case for it, or "
+    "one for gse predict"
+)
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
@@ -50,19 +54,23 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
             ),
         ),
     ]
-    training = is_training(results)
-    pace = _grid(
+    training, model = is_training(results), bool(results.modelled)
+    efficiency: list[tuple[str, Cell]] = [
+        ("efficiency", _spread("efficiency", 3)),
+        *((("model", _modelled(results)),) if model else ()),
+    ]
+    pace = value_grid(
         results,
         results.heading,
         [
             ("verdicts", _verdicts),
-            *(speeds if training else [("efficiency", _spread("efficiency", 3))]),
+            *(speeds if training else efficiency),
             ("dropped", _spread("dropped_packets", 0)),
             ("out of order", _spread("out_of_order_packets", 0)),
         ],
-        _pace_notes(results) if training else (PACE_NOTE,),
+        _pace_notes(results) if training else (PACE_NOTE, *((MODEL_NOTE,) if model else ())),
     )
-    cost = _grid(
+    cost = value_grid(
         results,
         "waits and cost",
         [
@@ -78,7 +86,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
     if not results.stored.sweep.field.startswith("workload."):
         return pace, cost
     columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
-    return pace, _grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
+    return pace, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
 
 
 def _pace_notes(results: SweepResults) -> tuple[str, ...]:
@@ -108,7 +116,8 @@ def _gain(ratio: Speedup | None, seeds: int) -> str:
     return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f}{few})"
 
 
-def _grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
+def value_grid(results: SweepResults, title: str, columns: list[tuple[str, Cell]], notes: tuple[str, ...]) -> Grid:
+    """Return a table with a line per value and scheme."""
     section, _, name = results.stored.sweep.field.rpartition(".")
     header = f"{section}.\n{name}" if section else name
     return Grid(
@@ -148,6 +157,10 @@ def _runs(group: Group) -> str:
 
 def _verdicts(group: Group) -> str:
     return ", ".join(f"{number} {state}" for state, number in group.counts().items())
+
+
+def _modelled(results: SweepResults) -> Cell:
+    return lambda group: number_text(results.modelled.get((group.point, group.scheme)), 3)
 
 
 def _spread(key: str, digits: int) -> Cell:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.views.colours import scheme_colour
-from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
+from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, beside, headed_figure
 from testbed.views.sweep import Group, SweepResults
 
 MOST_WORDS: Final = 5  # on one axis, side by side; with more there is a panel per scheme
@@ -18,6 +18,8 @@ LINE_CM: Final = 0.46
 FRAME_CM: Final = 3.6  # titles, axis and legend
 TITLE_CM: Final = 1.2  # of a panel below another: its title and axis
 HALF_MARK: Final = 0.28  # of a line's height, of the mark of a median
+# Above the mark of a median and pointing at it: no run is there.
+MODEL_MARK: Final[dict[str, Any]] = {"marker": "v", "ls": "", "ms": 3.2, "mfc": "white", "mec": "black", "mew": 0.6}
 PointStyle = Callable[[str, str, str], dict[str, Any]]
 
 
@@ -39,7 +41,7 @@ def by_scheme(
     panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts))
     panels[0].set_ylim(len(sweep.texts) - 0.5, -0.5)
     found = [value for member in results.members if (value := member.numbers[EFFICIENCY]) is not None]
-    panels[0].set_xlim(0, max(1.0, *found) * 1.04)
+    panels[0].set_xlim(0, max(1.0, *found, *results.modelled.values()) * 1.04)
     return figure
 
 
@@ -68,6 +70,9 @@ def _panel(axes: Axes, results: SweepResults, scheme: str, point_style: PointSty
     axes.set_axisbelow(True)
     for group in results.of(scheme):
         _line(axes, group, colour, point_style)
+    for point, efficiency in results.modelled_of(scheme).items():
+        place = axes.transData + beside(axes, MODEL_MARK["ms"], above=True)
+        axes.plot(efficiency, point - HALF_MARK, transform=place, zorder=4, **MODEL_MARK)
 
 
 def _line(axes: Axes, group: Group, colour: str, point_style: PointStyle) -> None:

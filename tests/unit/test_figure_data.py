@@ -63,7 +63,12 @@ def of_page(runs: list[Run]) -> list[dict[str, Any]]:
     for section in report(runs, [], allow_invalid=True).sections:
         for bars in section.bars:
             values = {
-                bar.scheme: [digest([p.value for p in bar.points]), digest([bar.spread.mean])] for bar in bars.bars
+                bar.scheme: [
+                    digest([p.value for p in bar.points]),
+                    digest([bar.spread.mean]),
+                    digest([bar.modelled]),
+                ]
+                for bar in bars.bars
             }
             found.append({"key": bars.key, "caption": bars.caption, "limit": digest([bars.limit]), "bars": values})
         if section.fabric is not None:
@@ -116,7 +121,8 @@ def sweep(tmp_path: Path) -> dict[str, Any]:
         "page": {
             "caption": lines.caption,
             "panels": [
-                [p.y_label, [[s.name, digest(s.x), digest(s.y), len(s.points)] for s in p.series]] for p in lines.panels
+                [p.y_label, [[s.name, digest(s.x), digest(s.y), digest(s.modelled), len(s.points)] for s in p.series]]
+                for p in lines.panels
             ],
         },
     }

@@ -7,8 +7,11 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import pytest
+from matplotlib.axes import Axes
 
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
@@ -17,13 +20,14 @@ from testbed.results.store import Run, load
 from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.comparison import compare
 from testbed.views.fault_lines import lines_of
-from testbed.views.paper import CM, HEADING_LINE_CM, without_heading
+from testbed.views.paper import CM, HEADING_LINE_CM, STYLE, without_heading
 from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline
 from testbed.views.report.figures import line_figures
 from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import stored, three_seeds, with_rate_error
+from tests.unit.test_training_evaluation import TRAINING
 
 # of a ring without small messages, other traffic and faults
 EVERYTHING = sorted(
@@ -181,6 +185,75 @@ def test_bars_begin_at_zero_and_show_every_run(tmp_path: Path) -> None:
         spread = comparison.spread("ecmp", key)
         assert spread is not None
         assert heights == [spread.mean]
+
+
+def triangles(axes: Axes) -> list[tuple[float, float]]:
+    """Return where the model's marks are."""
+    found = [line for line in axes.lines if line.get_marker() == "<"]
+    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in found]  # type: ignore[index]
+
+
+def test_completion_shows_what_the_model_has_for_every_scheme_it_knows(tmp_path: Path) -> None:
+    scenario = scenario_of(schemes=["ecmp", "flowlet", "gse2-n2n"])
+    records = [healthy(scenario, scheme=scheme) for scheme in scenario.schemes]
+    runs = stored(tmp_path, *records)
+    (comparison,) = compare(runs, allow_invalid=True)
+    model = comparison.modelled
+    assert set(model) == {"ecmp", "gse2-n2n"}
+    for width_cm in (17.0, 8.0):
+        drawn = completion(comparison, width_cm)
+        assert drawn is not None
+        figure, caption = drawn
+        for axes, key in zip(figure.axes, ("completion_s", "busbw_mbps"), strict=True):
+            values = [getattr(model[scheme], key) for scheme in ("ecmp", "gse2-n2n")]
+            assert triangles(axes) == list(zip((0.4, 2.4), values, strict=True))
+            assert axes.get_ylim()[1] > max(values)
+        assert [text.get_text() for text in figure.legends[0].get_texts()].count("fluid model") == 1
+        numbers = "; ".join(f"{scheme} {model[scheme].efficiency:.3f}" for scheme in ("ecmp", "gse2-n2n"))
+        assert "Open triangles: what the fluid model" in caption
+        assert f"Its share of the limit: {numbers}." in caption
+    draw_all(runs, tmp_path / "figures", allow_invalid=True, formats=JSON_ONLY)
+    found = json.loads((tmp_path / "figures" / "completion.json").read_text())["fluid_model"]
+    assert list(found) == ["ecmp", "flowlet", "gse2-n2n"] and found["flowlet"] is None
+    assert found["ecmp"] == {
+        name: getattr(model["ecmp"], name) for name in ("completion_s", "busbw_mbps", "efficiency")
+    }
+    assert "fluid_model" not in json.loads((tmp_path / "figures" / "latency.json").read_text())
+
+
+def test_the_limits_number_stands_beside_the_panel_where_no_mark_is(tmp_path: Path) -> None:
+    (comparison,) = compare(three_seeds(tmp_path), allow_invalid=False)
+    for width_cm in (17.0, 8.0):
+        with matplotlib.rc_context(STYLE):
+            drawn = completion(comparison, width_cm)
+            assert drawn is not None
+            figure = drawn[0]
+            figure.draw_without_rendering()
+        for axes in figure.axes:
+            (number,) = [text for text in axes.texts if text.get_position() == (2, 0)]
+            assert number.get_window_extent().x0 > axes.get_window_extent().x1
+            assert number.get_window_extent().x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        {"kind": "collective", "collective": "allreduce/double_tree"},
+        TRAINING,
+    ],
+    ids=["slice by slice", "training"],
+)
+def test_where_the_model_has_nothing_quick_completion_does_not_mention_it(tmp_path: Path, work: dict[str, Any]) -> None:
+    runs = stored(tmp_path, healthy(scenario_of(workload=work)))
+    (comparison,) = compare(runs, allow_invalid=True)
+    drawn = completion(comparison)
+    assert drawn is not None
+    figure, caption = drawn
+    assert [triangles(axes) for axes in figure.axes] == [[], []]
+    assert "fluid" not in caption and "triangle" not in caption
+    assert "fluid model" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    draw_all(runs, tmp_path / "figures", allow_invalid=True, formats=JSON_ONLY)
+    assert json.loads((tmp_path / "figures" / "completion.json").read_text())["fluid_model"] == {"gse1": None}
 
 
 def test_lost_probes_keep_the_curve_below_one(tmp_path: Path) -> None:

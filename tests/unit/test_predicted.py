@@ -10,8 +10,9 @@ import pytest
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.model.scenario import SCHEMES
+from testbed.views import predicted
 from testbed.views.comparison import compare
-from testbed.views.predicted import MOST_ENTRIES, fluid_efficiency
+from testbed.views.predicted import MOST_ENTRIES, fluid_efficiency, modelled, modelled_together
 from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of
 from tests.unit.test_tables import cells, stored, three_seeds, with_rate_error
@@ -71,3 +72,53 @@ def test_many_seeds_of_many_flows_are_left_to_gse_predict() -> None:
 def test_a_strangers_settings_stop_no_table() -> None:
     scenario = scenario_of(gsp={"window_bytes": 9100})  # below a grant: no agent can be set to it
     assert fluid_efficiency(scenario, "gse2-n2n", [1]) is None
+
+
+def test_of_schemes_that_hash_mean_and_median_are_over_seeds_of_others_there_is_one() -> None:
+    seeds = range(1, 6)
+    found, placed = (modelled(scenario_of(), scheme, seeds) for scheme in ("ecmp", "gse1"))
+    assert found is not None and placed is not None
+    every = [one.efficiency for one in outcomes([Case(scenario_of(), "ecmp", seed) for seed in seeds])]
+    assert (found.efficiency, found.median_efficiency) == (pytest.approx(sum(every) / 5), sorted(every)[2])
+    assert [one.seed for one in placed.outcomes] == [1] and placed.efficiency == placed.median_efficiency
+    (alone,) = placed.outcomes
+    assert (placed.completion_s, placed.busbw_mbps) == (alone.time_s, alone.busbw_mbps)
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many cases each call of the model was given."""
+    calls: list[int] = []
+
+    def counting(cases: list[Case]) -> Any:
+        calls.append(len(cases))
+        return outcomes(cases)
+
+    monkeypatch.setattr(predicted, "outcomes", counting)
+    predicted._answer.cache_clear()
+    return calls
+
+
+def test_what_comes_to_the_same_is_solved_once(solved: list[int]) -> None:
+    containers = [scenario_of(gsp={"container_bytes": size}) for size in (16_384, 32_768, 65_536)]
+    asked = [(one, scheme, (1, 2)) for one in containers for scheme in ("ecmp", "gse1", "gse2-n2n", "spray")]
+    found = modelled_together(asked)
+    assert None not in found and len({one.efficiency for one in found if one}) == 4
+    assert sorted(solved) == [1, 1, 1, 2]
+    assert found == [modelled(*one) for one in asked] and len(solved) == 4
+    slower, faster = (modelled(scenario_of(gsp={"pacing": pacing}), "gse2-n2n", (1,)) for pacing in (0.5, 0.9))
+    assert slower is not None and faster is not None and slower.efficiency < 0.6 * faster.efficiency
+    assert len(solved) == 6
+
+
+def test_of_too_much_at_once_what_costs_least_is_solved(monkeypatch: pytest.MonkeyPatch, solved: list[int]) -> None:
+    asked = [(scenario_of(workload={"flows_per_hop": flows}), "gse1", (1,)) for flows in (4, 1, 2)]
+    monkeypatch.setattr(predicted, "MOST_TOGETHER", 3 * 4 * (8 + 4 * 2))  # of four pairs
+    assert [one is not None for one in modelled_together(asked)] == [False, True, True]
+    assert len(solved) == 2
+
+
+def test_of_agents_settings_the_model_sees_the_pace() -> None:
+    window = scenario_of(gsp={"window_bytes": 65_536, "pacing": 0.9})
+    bare = scenario_of(gsp={"pacing": 0.9})
+    assert fluid_efficiency(window, "gse2-n2n", (1,)) == fluid_efficiency(bare, "gse2-n2n", (1,))

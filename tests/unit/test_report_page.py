@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from testbed.evaluation.records import RunRecord
 from testbed.results.store import Run
+from testbed.views.comparison import compare
 from testbed.views.report.document import Report, report
 from testbed.views.report.fabric_map import fabric_map
 from testbed.views.report.figures import QUANTITIES, bar_figures
@@ -173,6 +174,37 @@ def test_the_key_figure_shows_every_run_and_its_caption_the_numbers(tmp_path: Pa
     )
 
 
+def test_the_model_has_its_mark_its_words_and_its_numbers(tmp_path: Path) -> None:
+    runs = three_seeds(tmp_path)
+    (comparison,) = compare(runs, allow_invalid=False)
+    made = report(runs, [], allow_invalid=False)
+    key, time, probes = made.sections[0].bars
+    for bars, name, digits in ((key, "efficiency", 3), (time, "completion_s", 2)):
+        values = {scheme: getattr(one, name) for scheme, one in comparison.modelled.items()}
+        assert {bar.scheme: bar.modelled for bar in bars.bars} == values and set(values) == {"ecmp", "gse1"}
+        unit = f" {bars.unit}" if bars.unit else ""
+        said = "; ".join(f"{scheme} {value:.{digits}f}{unit}" for scheme, value in values.items())
+        assert f"Open triangles: what the fluid model has for the same seeds: {said}." in bars.alt
+        assert bars.most >= max(values.values())
+    assert not probes.has_model and "fluid model" not in probes.caption
+    text = page(made)
+    read = Reader(text)
+    tips = [a["data-tip"] for a in read.of("path") if a.get("class") == "model" and a.get("data-tip")]
+    assert tips == [
+        f"fluid model, {bar.scheme}: {bars.text(bar.modelled or 0)}" for bars in (key, time) for bar in bars.bars
+    ]
+    assert read.texts["li"].count("fluid model") == 2  # a legend below each
+    assert text.count('<td class="word">mean</td><td class="word">fluid model</td>') == 4
+
+
+def test_where_the_model_has_nothing_pages_do_not_mention_it(tmp_path: Path) -> None:
+    slices = scenario_of(workload={"kind": "collective", "collective": "allreduce/double_tree"})
+    made = report(stored(tmp_path, healthy(slices)), [], allow_invalid=False)
+    assert [bar.modelled for bars in made.sections[0].bars for bar in bars.bars] == [None] * len(made.sections[0].bars)
+    before_the_script, script, _rest = page(made).rpartition("<script>")
+    assert script and "fluid model" not in before_the_script and 'class="model"' not in before_the_script
+
+
 def test_what_was_not_measured_has_no_figure(tmp_path: Path) -> None:
     run = with_rows(healthy(scenario_of()), links=[], queues=[], probes=[])
     (section,) = report(stored(tmp_path, run), [], allow_invalid=False).sections
@@ -212,6 +244,10 @@ def test_a_sweep_has_its_figure_with_every_run_and_its_tables(tmp_path: Path) ->
     assert chart["x_log"] and [tick["text"] for tick in chart["ticks"]] == ["16", "32", "256"]
     points = [point for series in chart["panels"][0]["series"] for point in series["points"]]
     assert len(points) == 12
+    model = [series["modelled"] for series in chart["panels"][0]["series"]]
+    assert [len(own) for own in model] == [3, 3] and all(0.9 < value < 1 for own in model for value in own)
+    assert not any(series["modelled"] for panel in chart["panels"][1:] for series in panel["series"])
+    assert "Open triangles: what the fluid model has for the same seeds" in made.sections[0].lines[0].caption
     assert {point["verdict"] for point in points} <= {"VALID", "SUSPECT"}
     assert "gse2-n2n: efficiency (share of the limit) 0.985 at every value." in made.sections[0].lines[0].caption
     assert made.sections[0].answers[0].startswith("gse2-n2n: efficiency")
@@ -233,8 +269,6 @@ def test_every_link_is_drawn_once_per_direction_with_its_load(tmp_path: Path) ->
 def test_means_and_peaks_of_links_are_of_all_samples_also_where_fewer_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from testbed.views.comparison import compare
-
     (comparison,) = compare(stored(tmp_path, healthy(scenario_of())), allow_invalid=True)
     every = fabric_map(comparison)
     monkeypatch.setattr("testbed.views.report.fabric_map.MOST_MOMENTS", 3)
@@ -246,8 +280,6 @@ def test_means_and_peaks_of_links_are_of_all_samples_also_where_fewer_are_drawn(
 
 
 def test_a_fabric_too_large_to_see_is_not_drawn(tmp_path: Path) -> None:
-    from testbed.views.comparison import compare
-
     big = scenario_of(fabric={"leaves": 24, "spines": 24, "hosts_per_leaf": 1}, workload={"ranks": 2})
     (comparison,) = compare(stored(tmp_path, healthy(big)), allow_invalid=True)
     assert fabric_map(comparison) is None
@@ -262,8 +294,6 @@ def test_loads_have_a_level_each(percent: int, wanted: str) -> None:
 
 
 def test_runs_without_a_completion_show_what_they_have(tmp_path: Path) -> None:
-    from testbed.views.comparison import compare
-
     alone = {"kind": "permutation", "mice_interval_ms": 20.0, "mice_only_s": 3.0}
     (comparison,) = compare(stored(tmp_path, healthy(scenario_of(workload=alone))), allow_invalid=False)
     keys = [bars.key for bars in bar_figures(comparison)]

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from synthetic_sweeps import CONTAINERS, NOW_UTC, stored_sweep, sweep_over, with
 from testbed.evaluation.records import RunRecord
 from testbed.model.sweep import SweepRun
 from testbed.results.sweeps import create_sweep
+from testbed.views.colours import SCHEME_COLOURS
+from testbed.views.predicted import modelled
 from testbed.views.report.sweep_figures import sweep_lines
 from testbed.views.sweep import SweepResults, axis_of, sweep_results
 from testbed.views.sweep_plot import curves, draw_sweep
@@ -122,6 +125,7 @@ def test_the_figure_shows_every_run_as_what_it_is(results: SweepResults) -> None
         "gse2-n2n",
         "gse2-e2e",
         "physical limit",
+        "fluid model",
         "SUSPECT run",
         "INVALID run, not in the median",
     }
@@ -229,6 +233,81 @@ def test_many_words_have_a_panel_per_scheme_and_a_line_each(tmp_path: Path) -> N
     assert len(draw_sweep(results)) == 3
 
 
+def dotted(axes: Axes) -> list[tuple[str, list[float], list[float]]]:
+    """Return colour, x and y of what the model has."""
+    found = [line for line in axes.lines if line.get_linestyle() == ":"]
+    return [(str(line.get_color()), list(line.get_xdata()), list(line.get_ydata())) for line in found]  # type: ignore[arg-type]
+
+
+def test_the_model_stands_beside_every_value_and_scheme_it_knows(tmp_path: Path) -> None:
+    sweep = sweep_over("fabric.spines", (1, 2, 4), schemes=("ecmp", "flowlet", "gse1"), seeds=(1, 2, 3))
+
+    def spoil(run: SweepRun, record: RunRecord) -> RunRecord | None:
+        return None if (run.point, run.scheme) == (2, "gse1") else record
+
+    results = sweep_results(stored_sweep(tmp_path, sweep, spoil))
+    points = {(one["value"], one["scheme"]): one for one in results.document()["points"]}
+    for spines, scenario in zip((1, 2, 4), sweep.points, strict=True):
+        hashed = modelled(scenario, "ecmp", (1, 2, 3))
+        assert hashed is not None
+        assert points[spines, "ecmp"]["modelled_efficiency"] == hashed.median_efficiency
+        assert cells(results, str(spines), "ecmp")["model"] == f"{hashed.median_efficiency:.3f}"
+        assert points[spines, "flowlet"]["modelled_efficiency"] is None
+        assert cells(results, str(spines), "flowlet")["model"] == "-"
+    placed = [points[spines, "gse1"]["modelled_efficiency"] for spines in (1, 2, 4)]
+    assert placed[0] is not None and placed[1] is not None and placed[2] is None  # there is no run there
+    drawn = curves(results)
+    assert drawn is not None
+    figure, caption = drawn
+    found = {colour: y for colour, _x, y in dotted(figure.axes[0])}
+    assert set(found) == {SCHEME_COLOURS["ecmp"], SCHEME_COLOURS["gse1"]}
+    assert found[SCHEME_COLOURS["ecmp"]] == [points[spines, "ecmp"]["modelled_efficiency"] for spines in (1, 2, 4)]
+    assert found[SCHEME_COLOURS["gse1"]][:2] == placed[:2] and isnan(found[SCHEME_COLOURS["gse1"]][2])
+    assert [dotted(axes) for axes in figure.axes[1:]] == [[]] * len(figure.axes[1:])
+    assert "dotted: what the fluid model" in caption
+    draw_sweep(results, formats=())
+    assert json.loads((results.stored.path / "curves.json").read_text())["points"] == results.document()["points"]
+
+
+def test_where_the_model_has_nothing_sweeps_do_not_mention_it(tmp_path: Path) -> None:
+    work = {"kind": "collective", "collective": "allreduce/double_tree"}
+    sweep = sweep_over("fabric.spines", (1, 2), schemes=("ecmp", "gse1"), seeds=(1,), workload=work)
+    results = sweep_results(stored_sweep(tmp_path, sweep))
+    assert [one["modelled_efficiency"] for one in results.document()["points"]] == [None] * 4
+    grid = sweep_grids(results)[0]
+    assert "model" not in grid.headers and "model" not in " ".join(grid.notes)
+    drawn = curves(results)
+    assert drawn is not None
+    assert dotted(drawn[0].axes[0]) == [] and "fluid" not in drawn[1]
+    assert "fluid model" not in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    lines = sweep_lines(results, grid)
+    assert lines is not None and "fluid" not in lines.caption
+
+
+def test_at_words_the_model_has_dashes_and_among_many_triangles(tmp_path: Path) -> None:
+    few = sweep_results(stored_sweep(tmp_path, sweep_over("gsp.retransmit", (False, True), seeds=(1,))))
+    drawn = curves(few)
+    assert drawn is not None
+    assert dotted(drawn[0].axes[0]) == [] and "open triangles: what the fluid model" in drawn[1]
+    found = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in markers(drawn[0].axes[0], "<"))
+    model = few.modelled[0, "gse2-n2n"]
+    assert [x for x, _y in found] == pytest.approx([middle + 0.07 for middle in (-0.15, 0.15, 0.85, 1.15)])
+    assert {y for _x, y in found} == {model}
+    work = {"kind": "collective", "size_bytes": 262_144}
+    many = sweep_over("workload.collective", COLLECTIVES, schemes=("ecmp", "gse1"), seeds=(1,), workload=work)
+    results = sweep_results(stored_sweep(tmp_path, many))
+    figure, caption = curves(results) or (None, "")
+    assert figure is not None
+    known = results.modelled_of("gse1")
+    assert 0 < len(known) < len(COLLECTIVES)  # some are played slice by slice
+    marks = markers(figure.axes[1], "v")
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks] == [
+        (efficiency, point - 0.28) for point, efficiency in known.items()
+    ]
+    assert "open triangles: what the fluid model" in caption
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["physical limit", "fluid model"]
+
+
 def test_a_page_says_what_the_crosses_of_a_sweep_are(results: SweepResults, tmp_path: Path) -> None:
     lines = sweep_lines(results, sweep_grids(results)[0])
     assert lines is not None and "INVALID ones are crosses, in no median." in lines.caption
@@ -306,6 +385,6 @@ def test_tables_fit_a_terminal(results: SweepResults) -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     console.print(sweep_table(results))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert re.search(r"container_bytes +scheme +verdicts +efficiency +dropped +out of order", text)
-    assert re.search(r"256 KiB +gse2-n2n +3 VALID +0\.98\d +0 +0", text)
+    assert re.search(r"container_bytes +scheme +verdicts +efficiency +model +dropped +out of order", text)
+    assert re.search(r"256 KiB +gse2-n2n +3 VALID +0\.98\d +0\.9\d\d +0 +0", text)
     assert re.search(r"256 KiB +gse2-n2n +3 +2\.0 +20\.0 +25\.0% +-", text)

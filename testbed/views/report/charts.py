@@ -12,6 +12,7 @@ from typing import Any
 from testbed.model.oracle import Band
 from testbed.views.cells import Grid
 from testbed.views.comparison import Spread
+from testbed.views.predicted import MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One scheme: mean and range over its runs, every run a point, and where its mean is expected, if anywhere."""
+    """One scheme: mean and range over its runs, every run a point, and where its mean is expected, if anywhere.
+
+    ``modelled``: what the fluid model has for the same seeds; None: nothing.
+    """
 
     scheme: str
     spread: Spread
     points: tuple[Point, ...]
     expected: Band | None = None
+    modelled: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,17 @@ class Bars:
         """Where the axis ends, before it is rounded."""
         values = [point.value for bar in self.bars for point in bar.points]
         bands = [bar.expected.high for bar in self.bars if bar.expected is not None]
-        return max([*values, *bands, self.limit or 0.0], default=1.0) or 1.0
+        models = [bar.modelled for bar in self.bars if bar.modelled is not None]
+        return max([*values, *bands, *models, self.limit or 0.0], default=1.0) or 1.0
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the fluid model has something for any scheme."""
+        return any(bar.modelled is not None for bar in self.bars)
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit."""
+        return f"{value:.{self.digits}f}{f' {self.unit}' if self.unit else ''}"
 
     @property
     def alt(self) -> str:
@@ -65,6 +80,7 @@ class Series:
     """A line: ``y`` may have gaps (None); ``dash``: of its pattern; on one panel.
 
     ``low`` and ``high`` bound a band, which may have gaps too; a bar at each value where these are not connected.
+    ``modelled``: what the fluid model has at each x, which may have gaps; empty: nothing.
     """
 
     name: str
@@ -77,6 +93,7 @@ class Series:
     dash: str = ""
     connect: bool = True
     points: tuple[Mapping[str, Any], ...] = ()
+    modelled: tuple[float | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``page.js`` takes it; numbers to six significant digits."""
@@ -91,6 +108,7 @@ class Series:
             "dash": self.dash,
             "connect": self.connect,
             "points": [dict(point) for point in self.points],
+            "modelled": _short(self.modelled),
         }
 
 
@@ -137,6 +155,7 @@ class Lines:
             "x_label": self.x_label,
             "x_log": self.x_log,
             "x_range": self.x_range,
+            "model_name": MODEL if any(one.modelled for panel in self.panels for one in panel.series) else None,
             "ticks": [{"at": at, "text": text} for at, text in self.ticks],
             "marks": [{"at": at, "text": text, "mends": mends} for at, text, mends in self.marks],
             "panels": [panel.to_json() for panel in self.panels],

@@ -18,6 +18,7 @@ from testbed.views.comparison import (
     left_out_text,
     origin_texts,
 )
+from testbed.views.native import native_grids, native_sweep_grid
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
 from testbed.views.report.figures import bar_figures, line_figures, without_figure
@@ -74,16 +75,24 @@ class Report:
         return ", ".join(dict.fromkeys(section.name for section in self.sections))
 
 
-def report(runs: Sequence[Run], sweeps: Sequence[SweepResults], *, allow_invalid: bool) -> Report:
-    """Return the report of stored runs and of sweeps with theirs. Raises ResultsError when one cannot be used."""
+def report(
+    runs: Sequence[Run], sweeps: Sequence[SweepResults], *, allow_invalid: bool, native_gbps: float | None = None
+) -> Report:
+    """Return the report of stored runs and of sweeps with theirs. Raises ResultsError when one cannot be used.
+
+    ``native_gbps``: what a host link stands for, for tables of such links beside the others.
+    """
     compared = compare(runs, allow_invalid=allow_invalid) if runs else ()
     complete = compare(runs, allow_invalid=True) if runs else ()
-    questions = [_question(used, all_runs) for used, all_runs in zip(compared, complete, strict=True)]
-    return Report((*questions, *map(_sweep, sweeps)))
+    native: list[tuple[Grid, ...]] = [()] * len(compared)
+    if native_gbps is not None and runs:
+        native = [(one,) for one in native_grids(runs, native_gbps)]
+    questions = [_question(*parts) for parts in zip(compared, complete, native, strict=True)]
+    return Report((*questions, *(_sweep(results, native_gbps) for results in sweeps)))
 
 
-def _question(comparison: Comparison, complete: Comparison) -> Section:
-    """Return what is said of one question; ``complete`` has INVALID runs too."""
+def _question(comparison: Comparison, complete: Comparison, native: tuple[Grid, ...]) -> Section:
+    """Return what is said of one question; ``complete`` has INVALID runs too; ``native``: its table in other units."""
     scenario, entries = comparison.scenario, complete.entries
     commands, notes = reproduction(complete, entries)
     bars = bar_figures(comparison) if comparison.entries else []
@@ -99,7 +108,7 @@ def _question(comparison: Comparison, complete: Comparison) -> Section:
         bars=tuple(bars),
         fabric=fabric_map(comparison) if comparison.entries else None,
         lines=tuple(line_figures(comparison)) if comparison.entries else (),
-        tables=(*((scheme_grid(comparison),) if comparison.entries else ()), run_grid(complete)),
+        tables=(*((scheme_grid(comparison),) if comparison.entries else ()), run_grid(complete), *native),
         settings=settings_grids(scenario),
         provenance=provenance_grids(entries, comparison.scenario_hash),
         commands=commands,
@@ -150,7 +159,7 @@ def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) 
     return "; ".join(parts) + "."
 
 
-def _sweep(results: SweepResults) -> Section:
+def _sweep(results: SweepResults, native_gbps: float | None) -> Section:
     stored, sweep = results.stored, results.stored.sweep
     scenario = sweep.points[0]
     entries = [member.entry for member in results.members if member.entry is not None]
@@ -173,7 +182,7 @@ def _sweep(results: SweepResults) -> Section:
         bars=(),
         fabric=None,
         lines=() if lines is None else (lines,),
-        tables=grids,
+        tables=grids if native_gbps is None else (*grids, native_sweep_grid(results, native_gbps)),
         settings=settings_grids(scenario),
         provenance=provenance_grids(entries, "of each value its own"),
         commands=commands,

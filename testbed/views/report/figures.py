@@ -27,6 +27,7 @@ from testbed.views.drawn import (
     representatives,
 )
 from testbed.views.fault_lines import AFTER_S, BEFORE_S, lines_of
+from testbed.views.predicted import MODEL, Modelled
 from testbed.views.report.charts import Bar, Bars, Lines, Panel, Point, Series
 from testbed.views.waits import waits_caption
 from testbed.views.words import arrived_percentile, left_text, number, of_runs, scheme_texts, spread_text
@@ -50,6 +51,7 @@ class Quantity:
     limit_name: str = "physical limit"
     limit_remark: str = ""
     expected: Callable[[Expectation], Band] | None = None
+    modelled: Callable[[Modelled], float] | None = None
 
 
 BESIDE_THE_BULK: Final = (
@@ -77,6 +79,7 @@ QUANTITIES: Final = (
         3,
         lambda _comparison: Spread(1.0, 1.0, 1.0),
         expected=lambda found: found.efficiency,
+        modelled=lambda found: found.efficiency,
     ),
     Quantity(
         ("completion_s",),
@@ -85,6 +88,7 @@ QUANTITIES: Final = (
         2,
         lambda comparison: comparison.limit("ideal_s"),
         limit_remark="ideal time",
+        modelled=lambda found: found.completion_s,
     ),
     *BESIDE_THE_BULK,
 )
@@ -127,8 +131,16 @@ def bar_figures(comparison: Comparison) -> list[Bars]:
 def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
     expectation = comparison.ecmp_expectation if quantity.expected is not None else None
     expected = quantity.expected(expectation) if quantity.expected and expectation else None
+    of_model = quantity.modelled
+    models = {} if of_model is None else {scheme: of_model(one) for scheme, one in comparison.modelled.items()}
     bars = [
-        Bar(scheme, spread, tuple(_points(comparison, scheme, quantity)), expected if scheme == "ecmp" else None)
+        Bar(
+            scheme,
+            spread,
+            tuple(_points(comparison, scheme, quantity)),
+            expected if scheme == "ecmp" else None,
+            models.get(scheme),
+        )
         for scheme in comparison.schemes
         if (spread := comparison.spread(scheme, *quantity.keys)) is not None
     ]
@@ -151,6 +163,7 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
                     f"{quantity.title}, mean over runs (smallest..largest): {scheme_texts(comparison, texts)}.",
                     _limit_text(quantity, limit),
                     _expected_text(expected),
+                    _model_text(comparison, quantity, bars),
                     _points_text(bars),
                 ),
             )
@@ -177,6 +190,16 @@ def _expected_text(expected: Band | None) -> str:
         f"95% probability, {number_text(expected.low, 3)} to {number_text(expected.high, 3)} "
         f"(mean {number_text(expected.mean, 3)}, Monte Carlo)."
     )
+
+
+def _model_text(comparison: Comparison, quantity: Quantity, bars: Sequence[Bar]) -> str:
+    unit = f" {quantity.unit}" if quantity.unit else ""
+    texts = {
+        bar.scheme: f"{number_text(bar.modelled, quantity.digits)}{unit}" for bar in bars if bar.modelled is not None
+    }
+    if not texts:
+        return ""
+    return f"Open triangles: what the {MODEL} has for the same seeds: {scheme_texts(comparison, texts)}."
 
 
 def _points_text(bars: Sequence[Bar]) -> str:

@@ -201,7 +201,7 @@
       let low = Infinity, high = -Infinity;
       const take = (value) => { if (value !== null && value !== undefined) { low = Math.min(low, value); high = Math.max(high, value); } };
       for (const series of panel.series) {
-        series.x.forEach((x, i) => { if (x >= this.now[0] && x <= this.now[1]) for (const one of [series.y, series.low, series.high]) take(one[i]); });
+        series.x.forEach((x, i) => { if (x >= this.now[0] && x <= this.now[1]) for (const one of [series.y, series.low, series.high, series.modelled]) take(one[i]); });
         series.points.forEach((point) => take(point.y));
       }
       panel.rules.forEach((rule) => take(rule.y));
@@ -253,7 +253,23 @@
       if (series.dash) line.setAttribute("stroke-dasharray", series.dash);
       else line.classList.add("own-dash");
       group.append(line);
+      if (series.modelled.length) group.append(this.modelled(series, xs, y, shift));
       plot.append(group);
+    }
+
+    // What the fluid model has: a mark below each value, as in bars, and a thin line, which no scheme's dashes are.
+    modelled(series, xs, y, shift) {
+      const group = svg("g", {}), thread = [], marks = [];
+      for (const [from, to] of this.pieces(series.modelled)) {
+        for (let i = from; i < to; i += 1) {
+          const x = xs[i] + shift, top = y(series.modelled[i]);
+          thread.push(`${i === from ? "M" : "L"}${x.toFixed(1)} ${top.toFixed(1)}`);
+          marks.push(`M${x.toFixed(1)} ${top.toFixed(1)}l4.5 8h-9z`);
+        }
+      }
+      if (series.connect) group.append(svg("path", { d: thread.join(""), class: "thread" }));
+      group.append(svg("path", { d: marks.join(""), class: "model" }));
+      return group;
     }
 
     // Side by side by scheme, so that none hides another.
@@ -293,6 +309,12 @@
         if (series.dash) line.setAttribute("stroke-dasharray", series.dash);
         sample.append(line);
         item.append(sample, document.createTextNode(series.name));
+        list.append(item);
+      }
+      if (this.spec.model_name) {
+        const item = html("li", { class: "plain" }), sample = svg("svg", { width: 30, height: 10, "aria-hidden": "true" });
+        sample.append(svg("line", { x1: 1, x2: 29, y1: 2, y2: 2, class: "thread" }), svg("path", { d: "M15 1.5l4.5 7.5h-9z", class: "model" }));
+        item.append(sample, document.createTextNode(this.spec.model_name));
         list.append(item);
       }
       return list;
@@ -337,7 +359,9 @@
         if (i < 0 || series.y[i] === null || (i === series.x.length - 1 && x > series.x[i] && !series.step)) continue;
         const band = series.low.length ? ` (${short(series.low[i])} to ${short(series.high[i])})` : "";
         const of = panel.title ? `${panel.title}, ` : this.panels.length > 1 ? `${panel.y_label}, ` : "";
-        lines.push(`${of}${series.name}: ${short(series.y[i])}${band}`);
+        const known = series.modelled.length > 0 && series.modelled[i] !== null;
+        const model = known ? `; ${this.spec.model_name}: ${short(series.modelled[i])}` : "";
+        lines.push(`${of}${series.name}: ${short(series.y[i])}${band}${model}`);
       }
       showTip(lines, clientX, clientY);
     }

@@ -16,6 +16,7 @@ from typing import Any, Final
 from testbed import __version__
 from testbed.views.cells import Grid
 from testbed.views.colours import DASHES, OTHER_COLOUR, SCHEME_COLOURS, dark_colour
+from testbed.views.predicted import MODEL
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.document import Report, Section
 from testbed.views.report.fabric_map import FabricMap
@@ -28,7 +29,7 @@ from testbed.views.report.markup import (
     table,
     verbatim,
 )
-from testbed.views.report.svg import LEVELS, bars_svg, fabric_svg, hatch
+from testbed.views.report.svg import LEVELS, bars_svg, fabric_svg, hatch, triangle
 
 HERE: Final = Path(__file__).parent
 # Idle to full: lighter to darker on paper, the other way round on a dark page, so no colour has to be told apart.
@@ -202,10 +203,17 @@ def _bars(bars: Bars, *, heading: str = "h4") -> Element:
         "figure",
         element(heading, bars.title),
         bars_svg(bars),
+        _legend() if bars.has_model else None,
         element("figcaption", bars.caption),
         _folded("Every run in numbers", table(_bars_grid(bars), captioned=False)),
         class_="bars" if heading == "h4" else "bars key",
     )
+
+
+def _legend() -> Element:
+    """Return what says of a mark of no run what it is; the caption has its numbers."""
+    sample = element("svg", triangle(6, 2), width="12", height="12", aria_hidden="true")
+    return element("ul", element("li", sample, MODEL), class_="legend")
 
 
 def _bars_grid(bars: Bars) -> Grid:
@@ -214,6 +222,9 @@ def _bars_grid(bars: Bars) -> Grid:
         (bar.scheme, str(point.seed), point.verdict, f"{point.value:.{bars.digits}f}")
         for bar in bars.bars
         for point in bar.points
+    ]
+    rows += [
+        (bar.scheme, "mean", MODEL, f"{bar.modelled:.{bars.digits}f}") for bar in bars.bars if bar.modelled is not None
     ]
     return Grid(bars.title, ("scheme", "seed", "verdict", unit), tuple(rows), (), labels=3)
 

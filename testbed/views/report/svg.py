@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil, log10
 from typing import Final
 
+from testbed.views.predicted import MODEL
 from testbed.views.report.charts import Bar, Bars
 from testbed.views.report.fabric_map import HEIGHT as FABRIC_HEIGHT
 from testbed.views.report.fabric_map import WIDTH as FABRIC_WIDTH
@@ -33,6 +34,7 @@ def bars_svg(bars: Bars) -> Element:
         *_grid(end, step, scale, bottom),
         *(part for index, bar in enumerate(bars.bars) for part in _bar(bar, TOP + ROW * index, scale)),
         *_limit(bars, scale, bottom),
+        *(mark for index, bar in enumerate(bars.bars) for mark in _model(bars, bar, TOP + ROW * index, scale)),
         *(_label(bars, bar, TOP + ROW * index) for index, bar in enumerate(bars.bars)),
         viewBox=f"0 0 {WIDTH:g} {height:g}",
         class_="bars",
@@ -93,6 +95,20 @@ def _mark(x: float, y: float, verdict: str, tip: str) -> Element:
         path = f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
         return element("path", d=path, class_=kind, data_tip=tip)
     return element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="3.6", class_=kind, data_tip=tip)
+
+
+def _model(bars: Bars, bar: Bar, top: float, scale: float) -> list[Element]:
+    """Return the mark of the model, pointing at the bar from below; after the limit, which would pass through it."""
+    if bar.modelled is None:
+        return []
+    tip = f"{MODEL}, {bar.scheme}: {bars.text(bar.modelled)}"
+    mark = triangle(LEFT + bar.modelled * scale, top + BAR_TOP + BAR + 1, tip)
+    return [element("g", mark, class_="scheme", data_scheme=bar.scheme)]
+
+
+def triangle(x: float, y: float, tip: str | None = None) -> Element:
+    """Return the model's mark with its tip at a place."""
+    return element("path", d=f"M{x:.1f} {y:.1f}l4 7h-8z", class_="model", data_tip=tip)
 
 
 def _limit(bars: Bars, scale: float, bottom: float) -> list[Element]:

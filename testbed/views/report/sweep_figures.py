@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from testbed.views.cells import Grid
 from testbed.views.comparison import INVALID
+from testbed.views.predicted import MODEL
 from testbed.views.report.charts import Lines, Panel, Series
 from testbed.views.sweep import INTERVAL_WORDS, Axis, Group, Member, SweepResults, axis_of
 from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels, is_training
@@ -65,15 +66,23 @@ def _panel(results: SweepResults, axis: Axis, shown: Shown) -> Panel:
                 for member in group.members
                 if (point := _point(results, group, member, axis, shown)) is not None
             ),
+            modelled=_modelled(results, scheme, ordered) if key == EFFICIENCY[0] else (),
         )
         for scheme in results.stored.sweep.schemes
         for ordered in [sorted(results.of(scheme), key=lambda group: axis.positions[group.point])]
     ]
     known = [value * factor for member in results.members if (value := member.numbers[key]) is not None]
     if key == EFFICIENCY[0]:
+        known += results.modelled.values()
         low = max(0.0, floor((min(known, default=0.0) - 0.02) * 10) / 10)
         return Panel("", label, tuple(series), y_min=low, rules=((1.0, "physical limit"),))
     return Panel("", label, tuple(series))
+
+
+def _modelled(results: SweepResults, scheme: str, groups: Sequence[Group]) -> Ends:
+    """Return what the fluid model has for a scheme at each value; empty where it has nothing at any."""
+    known = results.modelled_of(scheme)
+    return tuple(known.get(group.point) for group in groups) if known else ()
 
 
 def _reaches(found: Sequence[tuple[float, float] | None], factor: float = 1.0) -> tuple[Ends, Ends]:
@@ -155,6 +164,16 @@ def _median_texts(results: SweepResults) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _model_texts(results: SweepResults) -> str:
+    texts = results.stored.sweep.texts
+    found = ((scheme, results.modelled_of(scheme)) for scheme in results.stored.sweep.schemes)
+    return "; ".join(
+        f"{scheme} {_from_to([(efficiency, texts[point]) for point, efficiency in own.items()])}"
+        for scheme, own in found
+        if own
+    )
+
+
 def _caption(results: SweepResults, choices: list[Shown]) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in results.counts().items())
     labels = ", ".join(label for _key, label, _factor in choices)
@@ -164,6 +183,8 @@ def _caption(results: SweepResults, choices: list[Shown]) -> str:
         points += " INVALID ones are crosses, in no median."
     if any(group.interval(key) is not None for group in results.groups for key, _label, _factor in choices):
         points += f" Bands: {INTERVAL_WORDS}."
+    if EFFICIENCY in choices and results.modelled:
+        points += f" Open triangles: what the {MODEL} has for the same seeds, their median: {_model_texts(results)}."
     if is_training(results):
         points += (
             " Speed: geometric mean of ratios of iteration times paired by seed, with its 95% interval, which of fewer "
