@@ -3,6 +3,7 @@
 examples:
   sudo ./gse bench allreduce -b 64K -e 32M -f 2 -n 10
   sudo ./gse bench allreduce --algorithm halving_doubling --scheme ecmp --scheme gse2-n2n
+  sudo ./gse bench allreduce --schemes ecmp,gse2-n2n --set fabric.link_rate_mbps=100 --auto-rate
   sudo ./gse bench broadcast --root 3 -b 1M -e 1M --set fabric.spines=8 --json > broadcast.json
 
 COLLECTIVE: allreduce, reduce_scatter, all_gather, broadcast, all_to_all or sendrecv (or as nccl-tests' programs are
@@ -18,6 +19,7 @@ import json
 import sys
 from typing import Any
 
+from testbed.cli.limits import add_auto_rate
 from testbed.cli.options import (
     add_fail_on,
     add_repeats,
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", metavar="S", action="append", default=[], help="one of --schemes; repeatable")
     add_schemes_and_seeds(parser, schemes=",".join(DEFAULT_SCHEMES), seeds="the one seed 1")
     add_settings(parser)
+    add_auto_rate(parser, several="sizes")
     add_repeats(parser)
     add_fail_on(parser)
     add_results(parser)

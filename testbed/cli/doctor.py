@@ -2,8 +2,10 @@
 
 Everything is found out by trying, in throw-away namespaces, up to a second of frames through real switches.
 With --calibrate by runs: the highest rate at which a ring all-reduce is VALID, on two fabrics, with two MTUs, without
-agents and with agents in leaves and in hosts. That takes a quarter of an hour on a machine with nothing else to do, and
-is kept for 'gse run', which says when more is asked for, and for its --auto-rate.
+agents and with agents in leaves and in hosts. That takes some twenty minutes on a machine with nothing else to do, and
+is kept for 'gse run', 'sweep', 'bench' and 'exec', which say when more is asked for, and for their --auto-rate. It is
+kept as it is found: after an interruption the same command goes on, and makes those kinds of run again that others
+disturbed. Once all are known it begins anew.
 Exit status 0: runs are possible here; 2: not.
 
 examples:
@@ -18,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,13 +32,19 @@ from rich.table import Table
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
 from testbed.cli.preparing import prepare_fabric
+from testbed.cli.progress import duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, TestbedError, printable
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
 from testbed.model.capacity import expected_crossings_per_s, host_rate_limit_mbps
-from testbed.results.calibration import Calibration, load_calibration, store_calibration
-from testbed.runs.calibration import KINDS, Kind, find_out
+from testbed.results.calibration import (
+    Calibration,
+    check_place,
+    load_calibration,
+    store_calibration,
+)
+from testbed.runs.calibration import KINDS, NAME, Found, Kind, expected_s, find_out, kinds_left
 from testbed.runs.campaign import Outcome
 from testbed.system.burst import measure_crossings_per_s
 from testbed.system.capsule import require_root
@@ -88,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="find out by runs what rates are carried, and keep it: a quarter of an hour",
+        help="find out by runs what rates are carried, and keep it: some twenty minutes; goes on after an interruption",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -119,22 +127,78 @@ def run(args: argparse.Namespace) -> int:
 
 
 def calibrate(machine: Machine, results_dir: Path) -> Calibration:
-    """Find out by runs what the machine carries, tell each run on stderr, and keep what was found."""
+    """Find out by runs what the machine carries, tell each run on stderr, and keep what is found kind by kind.
+
+    What an earlier call has not found, or only what others left, comes first; where nothing is left, all is found anew.
+    Raises MachineError where nothing can be found, ResultsError where it cannot be kept.
+    """
     require_root("doctor --calibrate")
+    check_place()
     tell_of_others()
     prepare_fabric(sorted({kind.scheme for kind in KINDS}))
-    print(f"{len(KINDS)} kinds of run, some four rates each; a quarter of an hour, undisturbed", file=sys.stderr)
-
-    def tell(kind: Kind, rate_mbps: float, outcome: Outcome) -> None:
-        why = "" if outcome.summary is None else ", ".join(outcome.summary["checks"])
-        print(f"{kind}, {rate_mbps:g} Mbit/s: {outcome.verdict}" + (f" ({why})" if why else ""), file=sys.stderr)
-
-    with interruptible():
-        found = tuple(find_out(machine, results_dir, tell))
-    made_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    calibration = Calibration(made_utc, commit(), found)
-    print(f"kept in {store_calibration(calibration, machine.to_json())}", file=sys.stderr)
+    code, calibration = commit(), load_calibration(machine.to_json()) or Calibration(_now_utc())
+    possible = [kind for kind in KINDS if kind.rates_mbps(machine)]
+    left = kinds_left(calibration.found, code, calibration.begun_utc, possible)
+    if not left:
+        calibration = replace(calibration, begun_utc=_now_utc())
+        left = tuple(possible)
+    known = f"; {len(possible) - len(left)} are known already" if len(left) < len(possible) else ""
+    lasts = duration_text(expected_s(left, machine))
+    _tell(f"{len(left)} kinds of run, some four rates each; about {lasts}, undisturbed{known}")
+    open_kinds, kept = list(left), None
+    try:
+        with interruptible():
+            # kinds that are not possible, too: it is told why
+            kinds = [kind for kind in KINDS if kind in left or kind not in possible]
+            for found in find_out(machine, results_dir, _tell_run, kinds, on_event=_tell_warning):
+                _tell(_answer_words(found))
+                if found.carried is not None:
+                    more = calibration.with_one(replace(found.carried, made_utc=_now_utc(), commit=code))
+                    kept, calibration = store_calibration(more, machine.to_json()), more
+                    if not found.carried.disturbed:
+                        open_kinds.remove(found.kind)
+    finally:
+        if kept is not None:
+            _tell(f"kept in {kept}")
+        if open_kinds:
+            _tell(f"{len(open_kinds)} of {len(possible)} kinds are left; to go on: sudo ./gse doctor --calibrate")
+    if not calibration.found:
+        got, expected = "no answer for any kind of run", "a machine that is left alone, and runs that come to an end"
+        raise MachineError(Problem("nothing could be found out", str(results_dir / NAME), got, expected))
     return calibration
+
+
+def _tell(text: str) -> None:
+    print(printable(f"gse: {text}"), file=sys.stderr, flush=True)
+
+
+def _tell_run(kind: Kind, rate_mbps: float, outcome: Outcome) -> None:
+    """Tell what came of a run on stderr."""
+    why = "" if outcome.summary is None else ", ".join(outcome.summary["checks"])
+    _tell(f"{kind}, {rate_mbps:g} Mbit/s: {outcome.verdict}" + (f" ({why})" if why else ""))
+    if outcome.complaint is not None:
+        print(f"gse: {outcome.complaint}", file=sys.stderr, flush=True)
+
+
+def _tell_warning(event: dict[str, Any]) -> None:
+    """Tell what keeps a run waiting: others may for minutes."""
+    if event["event"] == "warning":
+        _tell(str(event["message"]))
+
+
+def _answer_words(found: Found) -> str:
+    """Return in words what came of a kind of run."""
+    doubt = "" if found.doubt is None else f" ({found.doubt})"
+    if (one := found.carried) is None:
+        return f"{found.kind}: not known{doubt}"
+    if one.rate_mbps is None:
+        return f"{found.kind}: nothing is carried, not even {one.beyond_mbps:g} Mbit/s; {NAME}/ has the runs{doubt}"
+    beyond = "the highest that is tried here" if one.beyond_mbps is None else f"{one.beyond_mbps:g} not"
+    return f"{found.kind}: {one.rate_mbps:g} Mbit/s carried, " + (f"perhaps more{doubt}" if one.disturbed else beyond)
+
+
+def _now_utc() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def try_switching(machine: Machine) -> Switching:
@@ -335,12 +399,14 @@ def _show(machine: Machine, switching: Switching, calibration: Calibration | Non
 def _carried_table(calibration: Calibration) -> Table:
     """Return what was found by runs: the highest rate that was carried, and the next one, that was not."""
     kinds = sorted({(one.hosts, one.mtu_bytes) for one in calibration.found})
+    days = sorted({(one.made_utc or "?")[:10] for one in calibration.found})
+    commits = sorted({(one.commit or "unknown")[:7] for one in calibration.found})
     table = Table(
         "hosts",
         "MTU",
         *AGENTS_SHOWN.values(),
-        title="Rates in Mbit/s at which ring all-reduces were VALID (the next one tried was not)",
-        caption=escape(f"calibrated {calibration.made_utc}, commit {printable((calibration.commit or 'unknown')[:7])}"),
+        title="Rates in Mbit/s at which ring all-reduces were VALID (the next tried was not; ?: others disturbed it)",
+        caption=escape(f"calibrated {' to '.join(dict.fromkeys((days[0], days[-1])))}, commit {', '.join(commits)}"),
         box=SIMPLE,
         min_width=66,
     )
@@ -353,7 +419,7 @@ def _carried_table(calibration: Calibration) -> Table:
 
 
 def _rates(one: Carried) -> str:
-    beyond = "" if one.beyond_mbps is None else f" ({one.beyond_mbps:g})"
+    beyond = "" if one.beyond_mbps is None else f" ({one.beyond_mbps:g}{'?' if one.disturbed else ''})"
     return ("none" if one.rate_mbps is None else f"{one.rate_mbps:g}") + beyond
 
 

@@ -11,6 +11,9 @@ Each rank finds RANK, WORLD_SIZE, MASTER_ADDR, GLOO_SOCKET_IFNAME and more in it
 COMMAND are replaced for each rank: {rank} {world_size} {local_rank} {master_addr} {master_port} {host} {ip}
 {interface} {hostfile}. docs/exec.md explains.
 
+What a program sends nobody knows beforehand: rates are held against this machine, and lowered by --auto-rate, as if
+the scenario's own workload ran.
+
 Exit status: 0 every rank ended with status 0 (the verdict is about the fabric); 1 a rank, or the run, failed;
 2 the request, or the machine, has to change first.
 """
@@ -32,6 +35,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.cli.console import Console
+from testbed.cli.limits import add_auto_rate, at_carried_rates, calibration_words
 from testbed.cli.options import add_results, add_scenario, changes_from, refuse_idle
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.run import FORMAT_VERSION, tell_of_others
@@ -79,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", metavar="S", default=f"{DEFAULT_TIMEOUT_S:g}", help="give up after S seconds (default: 600)"
     )
     parser.add_argument("--mpi", action="store_true", help="start COMMAND by Open MPI's mpirun, without ssh")
+    add_auto_rate(parser)
     add_results(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document on stdout; what ranks print goes to stderr"
@@ -91,9 +96,13 @@ def run(args: argparse.Namespace) -> int:
     scenario, request = asked_for(args)
     require_root("exec")
     machine = inspect_machine(args.results)
+    if args.auto_rate:
+        scenario = at_carried_rates(scenario, machine)
     if problems := check_scenario(scenario, machine):
         raise MachineError(problems)
     tell_of_others()
+    for words in calibration_words(scenario, machine):
+        print(f"gse: {words}", file=sys.stderr)
     prepare_fabric(scenario.schemes)
     campaign = Campaign(
         scenario,

@@ -4,6 +4,7 @@ examples:
   sudo ./gse sweep allreduce_ring --over gsp.container_bytes=9K,18K,36K,64K --schemes gse2-n2n,gse2-e2e --seeds 3
   sudo ./gse sweep allreduce_ring --over fabric.spines=1,2,4,8 --set workload.size_bytes=2MiB --json > spines.json
   sudo ./gse sweep my.yml --over workload.kind=allreduce_ring,all_to_all --seeds 5
+  sudo ./gse sweep my.yml --over workload.ranks=4,8,16 --set fabric.link_rate_mbps=100 --auto-rate
   sudo ./gse sweep collectives                       a scenario that has a sweep of its own (OVER in its module)
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes
   sudo ./gse sweep --resume results/allreduce_ring/sweeps/20260102T030405Z-gsp.container_bytes --repeat-disturbed 1
@@ -33,7 +34,13 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.console import Console
-from testbed.cli.limits import calibration_words
+from testbed.cli.limits import (
+    AUTO_RATE,
+    add_auto_rate,
+    calibration_words,
+    refuse_varied_rate,
+    sweep_at_carried_rates,
+)
 from testbed.cli.options import (
     add_fail_on,
     add_figures,
@@ -82,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser)
     add_schemes_and_seeds(parser)
+    add_auto_rate(parser, several="values")
     add_repeats(parser)
     add_fail_on(parser)
     add_results(parser)
@@ -122,7 +130,7 @@ def _check_request(args: argparse.Namespace) -> None:
     stored = "--again" if args.again is not None else "--resume" if args.resume is not None else None
     if stored is not None:
         given = {"SCENARIO": args.scenario, "--over": args.over, "--set": args.settings}
-        given |= {"--schemes": args.schemes, "--seeds": args.seeds}
+        given |= {"--schemes": args.schemes, "--seeds": args.seeds, AUTO_RATE: args.auto_rate}
         if stored == "--again":
             given |= {"--resume": args.resume, "--repeat-disturbed": args.repeat_disturbed}
         if names := [name for name, value in given.items() if value]:
@@ -150,7 +158,7 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
     reads: tuple[Callable[[], Any], ...] = (
         lambda: taken_in(load(args.scenario)),
         lambda: changes_from(args),
-        lambda: parse_over(args.over[0]),
+        lambda: _over(args),
     )
     for read in reads:
         try:
@@ -166,8 +174,21 @@ def sweep_from(args: argparse.Namespace) -> Sweep:
     return replace(sweep, points=points)
 
 
+def _over(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Return the field to vary and its values. Raises ScenarioError."""
+    field, values = parse_over(args.over[0])
+    if args.auto_rate:
+        refuse_varied_rate(field)
+    return field, values
+
+
 def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep") -> tuple[StoredSweep, list[Outcome]]:
-    """Check the machine against every point, say how long it will take, make every run. Raises MachineError."""
+    """Check the machine against every point, say how long it will take, make every run. Raises MachineError.
+
+    With ``--auto-rate`` all points have the lower rates before that: they are the sweep's that is stored.
+    """
+    if args.auto_rate:
+        sweep = sweep_at_carried_rates(sweep, inspect_machine(args.results))
     machine = _prepared(sweep, args.results, command)
     return _make(_created(args.results, sweep), sweep, args, machine)
 

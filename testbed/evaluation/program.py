@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from testbed.evaluation.metrics import LOADED_FRACTION, Latency, latency
+from testbed.evaluation.metrics import LOADED_FRACTION, Latency, latency, measured
 from testbed.evaluation.others import Carried, carried, host_bytes, transfers
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, Window, direction_series, queue_series, total
@@ -130,6 +130,12 @@ def rank_spans(run: RunRecord) -> tuple[RankSpan, ...]:
         )
         for started in sorted(run.events_named("rank_started"), key=lambda event: int(event["rank"]))
     )
+
+
+def measured_part(run: RunRecord) -> tuple[Window, ...]:
+    """Return when what is measured went on: the measured iterations; of a user's program, while its ranks ran."""
+    iterations = tuple((row.start_s, row.end_s) for row in measured(run.tables.iterations))
+    return iterations or tuple((rank.start_s, rank.end_s) for rank in rank_spans(run) if rank.end_s is not None)
 
 
 def communicating_windows(run: RunRecord, bytes_: dict[str, Series], span: Window) -> tuple[Window, ...]:

@@ -227,6 +227,22 @@ class SocketRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookupRow(Row):
+    """What one datapath of Open vSwitch did with packets; cumulative.
+
+    ``hit``: it had a rule for them; ``missed``: it asked for one (an upcall); ``lost``: nobody took the question, and
+    the packet was gone.
+    """
+
+    FILE: ClassVar[str] = "lookups.csv"
+    t_s: float
+    datapath: str
+    hit: int
+    missed: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRow(Row):
     """One latency probe; ``latency_s`` is None when it was lost."""
 
@@ -237,6 +253,18 @@ class ProbeRow(Row):
     seq: int
     latency_s: float | None
     send_lateness_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeQueueRow(Row):
+    """What waited in its host's own egress queue just before a probe was sent; ``seq`` as in probes.csv."""
+
+    FILE: ClassVar[str] = "probequeues.csv"
+    sent_s: float
+    src_host: str
+    dst_host: str
+    seq: int
+    backlog_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +338,9 @@ class Tables:
     cpu: tuple[CpuRow, ...] = ()
     threads: tuple[ThreadRow, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
+    lookups: tuple[LookupRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
+    probe_queues: tuple[ProbeQueueRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()
     cross_flows: tuple[CrossFlowRow, ...] = ()
     replay: tuple[ReplayRow, ...] = ()

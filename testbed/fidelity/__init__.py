@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import check_missing
+from testbed.fidelity.delays import check_probe_delay
 from testbed.fidelity.grants import check_short_of_grants
+from testbed.fidelity.links import check_link_rate, check_link_stall
 from testbed.fidelity.losses import (
     check_interface_drops,
     check_lost_in_switch,
     check_resent,
     check_socket_drops,
     check_unaccounted,
+    check_upcalls_lost,
 )
 from testbed.fidelity.outcome import (
     check_beyond_placement,
@@ -85,6 +88,8 @@ CHECKS: tuple[Check, ...] = (
     check_settings,
     check_settings_after,
     check_calibration,
+    check_link_rate,
+    check_link_stall,
     check_impossible,
     check_beyond_placement,
     check_short_of_paths,
@@ -107,8 +112,10 @@ CHECKS: tuple[Check, ...] = (
     check_compute_lateness,
     check_clock_step,
     check_probe_lateness,
+    check_probe_delay,
     check_sampler_lateness,
     check_socket_drops,
+    check_upcalls_lost,
     check_interface_drops,
     check_unaccounted,
     check_lost_in_switch,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.program import rank_spans
+from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import RunRecord
-from testbed.evaluation.series import Window
 from testbed.fidelity.verdict import FabricEvidence, Finding, grade
 from testbed.model.fault_spec import fault_targets
 from testbed.model.schemes import profile_of
@@ -44,7 +42,7 @@ def healthy_left(run: RunRecord) -> list[str]:
     began (counters of the measured time alone would miss that) to the end of the last one.
     """
     said = run.events_named("path_changes")
-    during = windows(measured(run.tables.iterations)) or _of_program(run)
+    during = measured_part(run)
     if not said or not during:
         return []
     broken = {
@@ -59,8 +57,3 @@ def healthy_left(run: RunRecord) -> list[str]:
         for change in said[-1]["changes"]
         if not change["up"] and first_s <= change["t_s"] <= last_s and (change["leaf"], change["path"]) not in broken
     ]
-
-
-def _of_program(run: RunRecord) -> tuple[Window, ...]:
-    """Return from when to when the ranks of a user's program ran; nothing for a workload's run."""
-    return tuple((rank.start_s, rank.end_s) for rank in rank_spans(run) if rank.end_s is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from testbed.evaluation.agents import DROPPED
+from testbed.evaluation.lookups import lookups
 from testbed.evaluation.metrics import measured
 from testbed.evaluation.pairs import all_bytes
 from testbed.evaluation.records import RunRecord
@@ -52,6 +53,16 @@ def check_socket_drops(evidence: FabricEvidence) -> Finding | None:
     packets = max(_received_packets(evidence.run), 1.0)
     text = _lost_text(lost, packets, "in packet sockets of switches and agents", "socket_drops")
     return grade("socket_drops", lost / packets, text)
+
+
+def check_upcalls_lost(evidence: FabricEvidence) -> Finding | None:
+    """Every packet a switch had no rule for got one: a question nobody takes is a packet that no queue has dropped."""
+    found = lookups(evidence.run)
+    if found is None:
+        return None
+    packets = max(found.hit + found.missed, 1)
+    text = _lost_text(found.lost, packets, "in upcalls, which nobody answered", "upcalls_lost")
+    return grade("upcalls_lost", found.lost / packets, text)
 
 
 def check_interface_drops(evidence: FabricEvidence) -> Finding | None:

@@ -12,7 +12,14 @@ from typing import Final
 from testbed.evaluation.program import ProgramMetrics
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import FAULTS, faults_words
-from testbed.fidelity.losses import check_interface_drops, check_socket_drops, check_unaccounted
+from testbed.fidelity.delays import check_probe_delay
+from testbed.fidelity.links import check_link_rate, check_link_stall
+from testbed.fidelity.losses import (
+    check_interface_drops,
+    check_socket_drops,
+    check_unaccounted,
+    check_upcalls_lost,
+)
 from testbed.fidelity.outcome import (
     check_calibration,
     check_jobs,
@@ -44,6 +51,8 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_settings,
     check_settings_after,
     check_calibration,
+    check_link_rate,
+    check_link_stall,
     check_agents,
     check_switch_core,
     check_switch_wait,
@@ -54,9 +63,11 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_steal,
     check_clock_step,
     check_probe_lateness,
+    check_probe_delay,
     check_sender_lateness,
     check_sampler_lateness,
     check_socket_drops,
+    check_upcalls_lost,
     check_interface_drops,
     check_unaccounted,
 )

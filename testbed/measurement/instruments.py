@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.evaluation.records import SocketRow
+from testbed.errors import NetworkError
+from testbed.evaluation.records import LookupRow, SocketRow
 from testbed.fabric.network import Network
-from testbed.measurement.parsers import packet_socket_drops
+from testbed.fabric.unixctl import Unixctl
+from testbed.measurement.parsers import datapath_lookups, packet_socket_drops
 from testbed.measurement.probes import choose_pairs, linger_s
+from testbed.model.attachment import ip_intf
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
 from testbed.results.store import RunDirectory
@@ -21,7 +25,10 @@ from testbed.system.command import run
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor
 
+log = logging.getLogger(__name__)
+
 READY_TIMEOUT_S = 30.0
+SWITCHES_TIMEOUT_S = 0.5  # they answer within milliseconds; who does not is stopped or dead, and others will say so
 PROBE_PARTNERS = 2
 
 
@@ -42,6 +49,8 @@ class Instruments:
         directory: RunDirectory,
         t0_s: float,
         senders: Mapping[str, Mapping[str, Any]],
+        *,
+        vswitchd_pid: int,
     ) -> None:
         self._scenario = scenario
         self._topology = topology
@@ -50,6 +59,7 @@ class Instruments:
         self._directory = directory
         self._t0_s = t0_s
         self._workload_senders = senders
+        self._vswitchd_pid = vswitchd_pid
         self._said: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in ("sampler", "probes", *senders)}
         self._children: dict[str, Child] = {}
 
@@ -75,6 +85,7 @@ class Instruments:
                     "probe_bytes": self._scenario.measure.probe_bytes,
                     "hosts": self._hosts(),
                     "pairs": pairs,
+                    "intfs": {host.name: ip_intf(host, self._network.attachment) for host in self._topology.hosts},
                     "linger_s": linger_s(self._topology),
                 },
             )
@@ -89,6 +100,7 @@ class Instruments:
     def begin_measured(self) -> None:
         """Mark the start of the measured part: a sample parts it from the warm-up, and probes go out from now on."""
         self._packet_sockets()
+        self._lookups()
         self._children["sampler"].send({"command": "sample"})
         self._await([("sampler", "sampled")])
         for name in self._senders:
@@ -102,6 +114,7 @@ class Instruments:
         lingering_s = max([linger_s(self._topology), *(told["linger_s"] for told in self._workload_senders.values())])
         self._await([(name, "stopped") for name in self._senders], READY_TIMEOUT_S + lingering_s)
         self._packet_sockets()
+        self._lookups()
         return {
             name: {key: value for key, value in self._said[name]["stopped"].items() if key != "event"}
             for name in self._senders
@@ -134,6 +147,23 @@ class Instruments:
         self._directory.append(
             SocketRow(t_s=t_s, process=drops.process, inode_or_port=drops.port, drops=drops.drops)
             for drops in packet_socket_drops(text)
+        )
+
+    def _lookups(self) -> None:
+        """Record what the switches have looked up and lost by now; nothing when they do not answer at once.
+
+        Whoever waits here does not see that they have been stopped, which is for the supervisor to say.
+        """
+        try:
+            with Unixctl(self._vswitchd_pid, timeout_s=SWITCHES_TIMEOUT_S) as unixctl:
+                text = unixctl.call("dpctl/show")
+        except NetworkError as error:
+            log.warning("lookups are not measured: %s", error)
+            return
+        t_s = time.monotonic() - self._t0_s
+        self._directory.append(
+            LookupRow(t_s=t_s, datapath=one.datapath, hit=one.hit, missed=one.missed, lost=one.lost)
+            for one in datapath_lookups(text)
         )
 
     def _start(self, name: str, config: Mapping[str, Any], *, room: str = "measurement") -> None:

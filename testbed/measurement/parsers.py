@@ -16,6 +16,11 @@ CPU_STATES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq
 _PACKET_SOCKET = re.compile(r"^p_(?:raw|dgr)\s+\d+\s+\d+\s+(?P<protocol>[^\s:]+):(?P<intf>\S+)\s")
 _OWNER = re.compile(r'users:\(\("(?P<name>[^"]*)",pid=\d+,fd=\d+\)')
 _DROPS = re.compile(r"skmem:\([^)]*\bd(?P<drops>\d+)\)")
+_DATAPATH = re.compile(r"^\S+@\S+:[ \t]*$", re.MULTILINE)
+_LOOKUPS = re.compile(
+    r"^(?P<name>\S+@\S+):[ \t]*\n[ \t]+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)[ \t]*$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,16 @@ class SocketDrops:
     process: str
     port: str
     drops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathLookups:
+    """What a datapath of Open vSwitch has done with packets since it exists: found a rule, asked for one, lost them."""
+
+    datapath: str
+    hit: int
+    missed: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +86,22 @@ def packet_socket_drops(text: str) -> list[SocketDrops]:
         key = (owner["name"] if owner else UNKNOWN_PROCESS, address["intf"])
         drops[key] = drops.get(key, 0) + int(lost["drops"])
     return [SocketDrops(process, port, lost) for (process, port), lost in drops.items()]
+
+
+def datapath_lookups(text: str) -> list[DatapathLookups]:
+    """Read ``ovs-appctl dpctl/show``: one record per datapath, ``netdev@ovs-netdev`` or ``system@ovs-system``."""
+    found = [
+        DatapathLookups(
+            datapath=lookups["name"],
+            hit=int(lookups["hit"]),
+            missed=int(lookups["missed"]),
+            lost=int(lookups["lost"]),
+        )
+        for lookups in _LOOKUPS.finditer(text)
+    ]
+    if not found or len(found) != len(_DATAPATH.findall(text)):
+        raise ParseError("ovs-appctl dpctl/show", text, "'TYPE@NAME:', below each 'lookups: hit:N missed:N lost:N'")
+    return found
 
 
 def core_times(text: str, ticks_per_s: int) -> list[CoreTimes]:

@@ -7,7 +7,7 @@ Commands: ``start``, ``stop``. Events: ``ready``, ``stopped``; a failure is an `
 
 Departure is noted just before the datagram is handed over, arrival is stamped by the kernel (see
 ``testbed.measurement.arrival``): this process need not wake for each arrival, and waking late does not count as
-latency.
+latency. Just before departure the backlog of the host's own egress queue is read, where ``intfs`` names it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from testbed.errors import WorkloadError
-from testbed.evaluation.records import ProbeRow
+from testbed.evaluation.records import ProbeQueueRow, ProbeRow
 from testbed.measurement.arrival import ClockOffset, arrival_ns, open_stamping_socket
 from testbed.measurement.besides import Beside, beside_from, check_beat, check_known
+from testbed.measurement.egressqueue import EgressQueue
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
+from testbed.model.wire import PROBE_PORT
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
 from testbed.workload.pacing import Schedule
@@ -38,7 +40,6 @@ from testbed.workload.pacing import Schedule
 if TYPE_CHECKING:
     from testbed.model.topology import Topology
 
-PROBE_PORT: Final = 19_000  # below the ranks' ports
 START: Final = "start"
 LINGER_S: Final = 2.0  # at least; four full queues of 256 KiB at 10 Mbit/s take 0.84 s
 COLLECT_INTERVAL_S: Final = 0.1
@@ -92,12 +93,16 @@ def linger_s(topology: Topology) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Beside):
-    """What to send; a probe that is under way for ``linger_s`` counts as lost."""
+    """What to send; a probe that is under way for ``linger_s`` counts as lost.
+
+    ``intfs``: host -> its interface by which probes leave, whose queue is read; of a host that is not in it, none is.
+    """
 
     interval_s: float
     probe_bytes: int
     pairs: Sequence[tuple[str, str]]
     linger_s: float = LINGER_S
+    intfs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Config:
@@ -107,7 +112,10 @@ class Config(Beside):
         check_known("pairs", (name for pair in pairs for name in pair), common["hosts"])
         interval_s, probe_bytes = float(value["interval_s"]), int(value["probe_bytes"])
         check_beat(interval_s, "probe_bytes", probe_bytes, _PAYLOAD.size)
-        return cls(**common, interval_s=interval_s, probe_bytes=probe_bytes, pairs=pairs)
+        intfs = {str(host): str(intf) for host, intf in value.get("intfs", {}).items()}
+        if intfs:
+            check_known("intfs", intfs, common["hosts"])
+        return cls(**common, interval_s=interval_s, probe_bytes=probe_bytes, pairs=pairs, intfs=intfs)
 
 
 @dataclass(slots=True)
@@ -139,6 +147,8 @@ class Probes:
         self._host_of_fd: dict[int, str] = {}
         self._under_way: dict[int, _Sent] = {}
         self._lines: list[str] = []
+        self._queues: dict[str, EgressQueue] = {}
+        self._queue_lines: list[str] = []
         self._padding = bytes(config.probe_bytes - _PAYLOAD.size)
         self.offset = ClockOffset()
         self.sent = self.received = self.lost = self.late = 0
@@ -147,6 +157,8 @@ class Probes:
         with ExitStack() as undo:
             undo.enter_context(self._stack)
             self._file = self._stack.enter_context(TableFile(self._config.run_dir, ProbeRow))
+            if self._config.intfs:  # a table that is not there says that nobody looked
+                self._queue_file = self._stack.enter_context(TableFile(self._config.run_dir, ProbeQueueRow))
             self._poll = self._stack.enter_context(select.epoll())
             for host, (pid, ip) in self._config.hosts.items():
                 try:
@@ -156,19 +168,29 @@ class Probes:
                 self._sockets[host] = sock
                 self._host_of_fd[sock.fileno()] = host
                 self._poll.register(sock, select.EPOLLIN)
+            for host in {src for src, _dst in self._config.pairs} & self._config.intfs.keys():
+                self._queues[host] = self._stack.enter_context(self._egress_queue(host))
             undo.pop_all()
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._stack.close()
 
+    def _egress_queue(self, host: str) -> EgressQueue:
+        pid, _ip = self._config.hosts[host]
+        try:
+            return EgressQueue.of_host(pid, self._config.intfs[host])
+        except OSError as error:
+            raise WorkloadError(f"{host} (pid {pid}) cannot be entered: {error}") from None
+
     def send(self, src: str, dst: str, lateness_s: float) -> None:
-        """Send one probe. One that the host's own queue does not take is lost."""
+        """Send one probe, having read what waits before it. One that its host's queue does not take is lost."""
         sequence = self.sent
         self.sent += 1
         target = (self._config.hosts[dst][1], PROBE_PORT)
         payload = _PAYLOAD.pack(MAGIC, sequence) + self._padding
-        sock = self._sockets[src]
+        sock, queue = self._sockets[src], self._queues.get(src)
+        backlog_bytes = None if queue is None else queue.backlog_bytes()
         sent_ns = time.monotonic_ns()
         self._under_way[sequence] = _Sent(sent_ns, src, dst, lateness_s)
         try:
@@ -176,6 +198,11 @@ class Probes:
         except OSError as error:
             if error.errno not in NOT_TAKEN:
                 raise WorkloadError(f"cannot send a probe from {src} to {dst}: {error}") from None
+        if backlog_bytes is not None:
+            self._queue_lines.append(f"{self._sent_s(sent_ns):.9f},{src},{dst},{sequence},{backlog_bytes}\n")
+
+    def _sent_s(self, sent_ns: int) -> float:
+        return sent_ns / 1e9 - self._config.t0_s
 
     def collect(self, timeout_s: float = 0.0) -> None:
         """Receive what has arrived, waiting up to ``timeout_s`` for something to arrive."""
@@ -211,7 +238,7 @@ class Probes:
         self._lines.append(self._line(sequence, probe, f"{latency_ns / 1e9:.9f}"))
 
     def _line(self, sequence: int, probe: _Sent, latency: str) -> str:
-        sent_s = probe.sent_ns / 1e9 - self._config.t0_s
+        sent_s = self._sent_s(probe.sent_ns)
         return f"{sent_s:.9f},{probe.src},{probe.dst},{sequence},{latency},{probe.lateness_s:.9f}\n"
 
     def store(self) -> None:
@@ -222,6 +249,9 @@ class Probes:
             self.lost += 1
         self._file.append(self._lines)
         self._lines.clear()
+        if self._queue_lines:
+            self._queue_file.append(self._queue_lines)
+            self._queue_lines.clear()
 
     def await_stragglers(self) -> None:
         """Collect until every probe has arrived or is lost, then store."""

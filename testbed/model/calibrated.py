@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Final
 
 from testbed.model.attachment import Attachment
@@ -24,7 +24,9 @@ TOLERANCE: Final = 1.02  # above what was carried: how rates are rounded is not 
 class Carried:
     """The highest rate a kind of run was carried at; None: not even the lowest.
 
-    ``beyond_mbps``: the next rate, at which something was to be said against a run; None: nothing higher was tried.
+    ``beyond_mbps``: the next rate, at which something was to be said against runs; None: nothing higher was tried.
+    ``disturbed``: that was what others did to the machine, which may carry more. ``made_utc``, ``commit``: when it was
+    found, and by which state of the code; None: not known.
     """
 
     attachment: Attachment
@@ -33,20 +35,35 @@ class Carried:
     rate_mbps: float | None
     crossings_per_s: float
     beyond_mbps: float | None = None
+    disturbed: bool = False
+    made_utc: str | None = None
+    commit: str | None = None
+
+    @property
+    def limit_per_s(self) -> float:
+        """The most crossings per second to ask for; endless where the highest rate that was tried was carried."""
+        return inf if self.beyond_mbps is None else self.crossings_per_s
 
 
 def highest(rates: Sequence[float], carries: Callable[[float], bool]) -> tuple[float | None, float | None]:
     """Return the highest rate that is carried and the lowest that is not, by halving; ``rates`` ascend.
 
-    What carries a rate is taken to carry all below it: each is tried once at most.
+    What carries a rate is taken to carry all below it: each is tried once at most. That nothing is carried is not left
+    to that: there may be something else to say against the lowest rates, and then those that were passed over count.
     """
     low, high = -1, len(rates)  # the last one known to be carried, the first known not to be
+    tried: set[int] = set()
     while high - low > 1:
         middle = (low + high) // 2
+        tried.add(middle)
         if carries(rates[middle]):
             low = middle
         else:
             high = middle
+    if low < 0:
+        for index in sorted(set(range(max(tried, default=0))) - tried, reverse=True):
+            if carries(rates[index]):
+                return rates[index], rates[index + 1]
     return (rates[low] if low >= 0 else None, rates[high] if high < len(rates) else None)
 
 
@@ -61,13 +78,13 @@ def nearest(found: Sequence[Carried], scenario: Scenario, scheme: SchemeName) ->
     return min((one for one in found if one.attachment == attachment), key=distance, default=None)
 
 
-def carried_crossings_per_s(found: Sequence[Carried], scenario: Scenario) -> float | None:
-    """Return what can be asked for under every scheme of a scenario; None where one of them was never tried."""
+def tightest(found: Sequence[Carried], scenario: Scenario) -> Carried | None:
+    """Return what limits a scenario, the least of all its schemes; None where one of them was never tried."""
     limits = [nearest(found, scenario, scheme) for scheme in scenario.schemes]
-    return None if None in limits else min(one.crossings_per_s for one in limits if one is not None)
+    return None if None in limits else min((one for one in limits if one is not None), key=lambda one: one.limit_per_s)
 
 
-def exceeded(found: Sequence[Carried], scenario: Scenario) -> float | None:
-    """Return what was found to be carried where a scenario asks for more than that; else None."""
-    limit = carried_crossings_per_s(found, scenario)
-    return limit if limit is not None and crossings_per_s(scenario) > TOLERANCE * limit else None
+def exceeded(found: Sequence[Carried], scenario: Scenario) -> Carried | None:
+    """Return what limits a scenario where it asks for more than that; else None."""
+    limit = tightest(found, scenario)
+    return limit if limit is not None and crossings_per_s(scenario) > TOLERANCE * limit.limit_per_s else None

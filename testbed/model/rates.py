@@ -7,6 +7,7 @@ when faults come. So what a machine has to switch is part in proportion to the r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,12 @@ from testbed.model.capacity import crossings_per_s
 from testbed.model.scenario import Scenario
 
 LINK_RATES: Final = ("link_rate_mbps", "host_rate_mbps", "uplink_rate_mbps")
+RATE: Final = re.compile(rf"fabric\.({'|'.join(LINK_RATES)})|background\.[0-9]+\.rate_mbps")
+
+
+def is_rate(field: str) -> bool:
+    """Return whether a field, by its dotted name, is one of the rates that are scaled."""
+    return RATE.fullmatch(field) is not None
 
 
 def rate_changes(scenario: Scenario, factor: float) -> dict[str, float]:

@@ -11,6 +11,7 @@ IPV4_HEADER_BYTES = 20
 TCP_HEADER_BYTES = 20
 TCP_TIMESTAMP_OPTION_BYTES = 12  # net.ipv4.tcp_timestamps=1, read back when the network is built
 UDP_HEADER_BYTES = 8
+PROBE_PORT = 19_000  # UDP, at both ends of a latency probe; below the ranks' ports
 
 
 def frame_bytes(mtu_bytes: int) -> int:

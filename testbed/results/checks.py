@@ -16,6 +16,7 @@ from testbed.evaluation.records import (
     IterationRow,
     MessageRow,
     OperationRow,
+    ProbeQueueRow,
     RankRow,
     ReplayRow,
     Row,
@@ -129,7 +130,7 @@ def _rules(row: Row, scenario: Scenario, topology: Topology, hosts: set[str]) ->
         yield "start_s", row.start_s >= row.issued_s, f"at least issued_s={row.issued_s:g}"
     if isinstance(row, (RankRow, ComputingRow)):
         yield "host", row.host in hosts, f"h1..h{len(hosts)}"
-    if isinstance(row, (TransferRow, MessageRow, CrossFlowRow, ReplayRow)):
+    if isinstance(row, (TransferRow, ProbeQueueRow, MessageRow, CrossFlowRow, ReplayRow)):
         for name in ("src_host", "dst_host"):
             yield name, getattr(row, name) in hosts, f"h1..h{len(hosts)}"
     if isinstance(row, CrossFlowRow):

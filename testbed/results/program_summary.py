@@ -12,7 +12,13 @@ from testbed.evaluation.usage import Usage, usage_during
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence
 from testbed.results.store import PARTIAL, Run
-from testbed.results.summary import agent_fields, agents_wait_field, latency_fields
+from testbed.results.summary import (
+    agent_fields,
+    agents_wait_field,
+    latency_fields,
+    probe_delay_field,
+    switching_details,
+)
 
 
 def summarise_program(run: Run) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
         **agent_fields(run),
         **agents_wait_field(used),
-        "details": _details(metrics, used),
+        "details": {**_details(metrics, used), **switching_details(run), **probe_delay_field(run, metrics.judged)},
     }
 
 

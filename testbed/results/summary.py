@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed, offered_load
+from testbed.evaluation.linkrates import shaped
+from testbed.evaluation.lookups import lookups
 from testbed.evaluation.metrics import Latency, Metrics, measure, measured, windows
 from testbed.evaluation.payload import worst_excess
+from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
+from testbed.evaluation.series import Window
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
 from testbed.fidelity import Evidence, judge
+from testbed.fidelity.links import link_rates, off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
 from testbed.results.store import PARTIAL, Run
@@ -73,7 +79,11 @@ def _summary(run: Run) -> dict[str, Any]:
         **_recovery(run),
         **agent_fields(run),
         **agents_wait_field(evidence.usage),
-        "details": _details(metrics, evidence.usage),
+        "details": {
+            **_details(metrics, evidence.usage),
+            **switching_details(run),
+            **probe_delay_field(run, windows(measured(run.record.tables.iterations))),
+        },
     }
 
 
@@ -138,6 +148,12 @@ def agent_fields(run: Run) -> dict[str, Any]:
 def agents_wait_field(used: Usage) -> dict[str, Any]:
     """Return which share of their ready time agents waited for a core; nothing for a scheme without agents."""
     return {"agents_wait_fraction": used.roles[AGENT_ROLE].wait_share} if AGENT_ROLE in used.roles else {}
+
+
+def probe_delay_field(run: Run, during: Sequence[Window]) -> dict[str, Any]:
+    """Return what probes sent meanwhile took and what queues explain of it; null where that is not judged."""
+    found = probe_delay(run.record, during)
+    return {"probe_delay": asdict(found) if found else None}
 
 
 def _ratio(part: float, whole: float | None) -> float | None:
@@ -232,6 +248,23 @@ def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
             "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
             "machine": asdict(used.machine) if used.machine else None,
         },
+    }
+
+
+def switching_details(run: Run) -> dict[str, Any]:
+    """Return how links sent while frames waited for them, and what switches looked up; null where nobody can tell."""
+    rates, found = link_rates(run.record), lookups(run.record)
+    worst, longest = off_most(rates), stood_longest(rates)
+    return {
+        "link_rates": {
+            "links": len(shaped(run.record)),
+            "told": sum(one.ratio is not None for one in rates),
+            "worst": None if worst is None else asdict(worst),
+            "longest_stall": None if longest is None else asdict(longest),
+        }
+        if rates
+        else None,
+        "lookups": None if found is None else asdict(found),
     }
 
 

@@ -33,7 +33,14 @@ class Surroundings:
         self._t0_s = t0_s
         self._tell = tell
         self._instruments = Instruments(
-            plan.scenario, plan.topology, fabric.network, supervisor, directory, t0_s, plan.senders
+            plan.scenario,
+            plan.topology,
+            fabric.network,
+            supervisor,
+            directory,
+            t0_s,
+            plan.senders,
+            vswitchd_pid=fabric.daemons.vswitchd_pid,
         )
         planned = plan_elephants(plan.scenario.background, plan.topology.hosts, Random(f"{plan.seed}/background"))
         self._elephants = Elephants(supervisor, fabric.network.enter_argv, planned, directory.raw)

@@ -286,7 +286,7 @@ def _slower(scenario: Scenario, ceiling: float) -> str:
     factor = rate_factor(scenario, ceiling)
     if factor is None:
         return "whatever the rates (probes, small messages and bursts alone are more); fewer of those, "
-    return f"rates x {factor:g} (results are fractions of line rate; gse run --auto-rate), "
+    return f"rates x {factor:g} (results are fractions of line rate; --auto-rate does it), "
 
 
 def _no_qdisc(what: str, where: str, kind: str) -> Problem:

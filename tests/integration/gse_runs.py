@@ -35,6 +35,7 @@ MACHINE = {
     "compute_lateness",
     "sampler_lateness",
     "probe_lateness",
+    "probe_delay",
 }
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -32,15 +36,20 @@ if TYPE_CHECKING:
 FABRIC = FabricSpec(leaves=2, spines=2, hosts_per_leaf=2)  # that of attacks.SMALL
 TOPOLOGY = Topology(FABRIC)
 HOSTS = {host.name for host in TOPOLOGY.hosts}
+TO_RECEIVER = "l1-eth1"  # rank 0 is on h1, unless ranks are placed at random
 UPLINKS_OF_L1 = ("l1-eth3", "l1-eth4")
 UNKNOWN_ETHERTYPE, IPV4 = 0x88B7, 0x0800
 NOBODY = bytes.fromhex("026773650001")
-# Takes its core before everything else for 80 ms of each 400 ms, until its stdin ends: a fifth, which is no doubt yet.
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20  # linux/if_packet.h
+HELD_S = 0.08  # of the experiment with probes, which take some 15 ms
+UDP = "protocol ip prio 1 u32 match ip protocol 17 0xff"  # nothing but probes
+# Takes its core before everything else for 80 ms of each 370 ms, until its stdin ends: a fifth, which is no doubt yet.
+# Not of each 400 ms: what is due every 100 ms would meet every fourth time at one point of these 80 ms, or never.
 HOG = """
 import os, select, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-while not select.select([sys.stdin], [], [], 0.32)[0]:
+while not select.select([sys.stdin], [], [], 0.29)[0]:
     end_s = time.monotonic() + 0.08
     while time.monotonic() < end_s:
         pass
@@ -157,6 +166,30 @@ def links_have(factor: float) -> Callable[[Lab, Run], None]:
     return act
 
 
+def a_link_is_slow_while_frames_wait(lab: Lab, run: Run) -> None:
+    """The link to the receiver, in all iterations but the last; as it was again before settings are read back."""
+    await_point(run, "measurement")
+    set_queues(lab, at_rate(0.95), [TO_RECEIVER])
+    await_point(run, "iteration:7")
+    set_queues(lab, at_rate(1.0), [TO_RECEIVER])
+
+
+def a_link_stands_still(lab: Lab, run: Run) -> None:
+    """The link to the receiver, for 60 ms and what it takes to say so, in the middle of an iteration.
+
+    At a twentieth of its rate a frame that is on its way takes 0.1 s, in which the link would go on by itself: less
+    would leave its queue without a timer until somebody sends.
+    """
+    await_point(run, "iteration:1")
+    run.hear(1.2)
+    ((_node, [(intf, setting)]),) = ends([TO_RECEIVER]).items()
+    still, again = (tc_change_line(intf, at_rate(share)(setting), FABRIC.mtu_bytes) for share in (0.05, 1.0))
+    with switches(lab):
+        tc_batch([still])
+        run.hear(0.06)
+        tc_batch([again])
+
+
 def a_leaf_leaks(lab: Lab, run: Run) -> None:
     """Lose probes on their way into the uplinks of a leaf: no queue counts them, and no TCP misses them."""
     await_point(run, "measurement")
@@ -164,11 +197,10 @@ def a_leaf_leaks(lab: Lab, run: Run) -> None:
     with switches(lab):
         ip_batch([f"link add name {into} type veth peer name {end}", *(f"link set dev {one} up" for one in VOID_INTFS)])
         for intf in UPLINKS_OF_L1:
-            udp = "protocol ip prio 1 u32 match ip protocol 17 0xff"
             tc_batch(
                 [
                     f"qdisc add dev {intf} clsact",
-                    f"filter add dev {intf} egress {udp} action mirred egress redirect dev {into}",
+                    f"filter add dev {intf} egress {UDP} action mirred egress redirect dev {into}",
                 ]
             )
 
@@ -222,6 +254,54 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(thread), {core})
 
 
+def probes_are_held(lab: Lab, run: Run) -> None:
+    """Take probes out in front of their hosts' queues and send them later, past these: what no queue has keeps them.
+
+    They leave the host once, as they would have, so that nobody's counters miss one.
+    """
+    await_point(run, "warm-up")
+    into, end = VOID_INTFS
+    ways: dict[socket.socket, socket.socket] = {}  # from where a host's probes come -> where they go on
+    over = threading.Event()
+    with ExitStack() as opened:
+        for one in TOPOLOGY.hosts:
+            with host(lab, one.name):
+                up = [f"link set dev {name} up" for name in VOID_INTFS]
+                ip_batch([f"link add name {into} type veth peer name {end}", *up])
+                taken = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                taken.bind((end, IPV4))
+                taken.setblocking(False)
+                onward = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                onward.bind((one.intf, 0))
+                onward.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)  # past the filter, too
+                ways[taken] = onward
+                tc_batch(
+                    [
+                        f"qdisc add dev {one.intf} clsact",
+                        f"filter add dev {one.intf} egress {UDP} action mirred egress redirect dev {into}",
+                    ]
+                )
+        holding = threading.Thread(target=hold, args=(ways, over))
+        holding.start()
+        try:
+            await_point(run, "stop")  # when the last probes have arrived
+        finally:
+            over.set()
+            holding.join()
+
+
+def hold(ways: Mapping[socket.socket, socket.socket], over: threading.Event) -> None:
+    """Send on what comes, each frame ``HELD_S`` later."""
+    held: deque[tuple[float, socket.socket, bytes]] = deque()
+    while not over.is_set():
+        wait_s = min(held[0][0] - time.monotonic(), 0.1) if held else 0.1
+        for taken in select.select(ways, [], [], max(wait_s, 0.0))[0]:
+            held.append((time.monotonic() + HELD_S, ways[taken], taken.recv(2048)))
+        while held and held[0][0] <= time.monotonic():
+            _due_s, onward, frame = held.popleft()
+            onward.send(frame)
+
+
 def wait(_lab: Lab, run: Run) -> None:
     """Do nothing but look that the run gets so far."""
     await_point(run, "measurement")
@@ -238,6 +318,10 @@ def settings(**fields: object) -> tuple[str, ...]:
 LONG = settings(workload__size_bytes="4M", workload__iterations=3)  # 5 s an iteration: its start is a percent of it
 USUAL = settings(workload__size_bytes="1M", workload__iterations=8)
 SLOW = settings(fabric__link_rate_mbps=5, workload__size_bytes="1M", workload__iterations=4)
+# three hosts send to one: frames wait for its link all the time, 2.5 s an iteration
+INCAST = (*USUAL, *settings(workload__kind="incast"))
+# what ovs-vswitchd gives up behind a frame that a full queue refused is sent again, and no counter has it
+FULL_QUEUES = frozenset({"resent"})
 DEFAULT_FABRIC = settings(fabric__leaves=4, fabric__spines=4, fabric__hosts_per_leaf=4)
 TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness"})  # of SPOILERS: need two cores
 
@@ -248,6 +332,8 @@ SPOILERS = {
     "shorter queue": Spoiler("settings_after", a_queue_is_shortened, arguments=USUAL),
     "wrong MTU": Spoiler("settings_after", a_hosts_mtu_is_changed, arguments=USUAL),
     "slow links": Spoiler("short_of_paths", links_have(0.92), arguments=LONG),
+    "slow link to a receiver": Spoiler("link_rate", a_link_is_slow_while_frames_wait, "ecmp", INCAST, may=FULL_QUEUES),
+    "standstill": Spoiler("link_stall", a_link_stands_still, "ecmp", INCAST, may=FULL_QUEUES),
     "fast links": Spoiler("impossible", links_have(1.1), arguments=LONG),
     # grants go on as if links were as fast as they should be: queues fill, and what they drop is sent again
     "slow links, grants": Spoiler(
@@ -255,13 +341,14 @@ SPOILERS = {
         links_have(0.9),
         "gse2-n2n",
         LONG,
-        frozenset({"agents", "resent", "receive_window", "uplink_bytes"}),
+        frozenset({"agents", "resent", "receive_window", "uplink_bytes", "link_rate"}),
     ),
     "leaking switch": Spoiler("lost_in_switch", a_leaf_leaks, arguments=USUAL),
     "host that drops": Spoiler("interface_drops", a_host_drops, arguments=USUAL),
     "bytes nobody asked for": Spoiler("host_bytes", a_host_is_brought_more, arguments=USUAL),
     "stranger": Spoiler("agents", an_agent_meets_a_stranger, "gse2-n2n", LONG),
     "late probes": Spoiler("probe_lateness", hold_up("measurement.probes"), arguments=SLOW),
+    "held probes": Spoiler("probe_delay", probes_are_held, arguments=USUAL),
     "late sampler": Spoiler("sampler_lateness", hold_up("measurement.sampler"), arguments=SLOW),
     "late small messages": Spoiler(
         "sender_lateness", hold_up("workload.mice"), arguments=(*SLOW, *settings(workload__mice_interval_ms=100))
@@ -284,7 +371,7 @@ SPOILERS = {
         scheme="gse2-e2e",
         arguments=(
             *DEFAULT_FABRIC,
-            *settings(fabric__link_rate_mbps=40, workload__size_bytes="4M", workload__iterations=2),
+            *settings(fabric__link_rate_mbps=100, workload__size_bytes="8M", workload__iterations=3),
         ),
         may=frozenset(
             {
@@ -298,6 +385,9 @@ SPOILERS = {
                 "resent",
                 "rank_lateness",
                 "socket_drops",
+                "upcalls_lost",
+                "link_rate",
+                "link_stall",
                 "lost_in_switch",
                 "probe_lateness",
                 "sampler_lateness",
@@ -331,6 +421,7 @@ ROWS_ONLY = {
     "compute_lateness": "as rank_lateness",
     "clock_step": "setting the clock is done to the whole machine",
     "socket_drops": "sockets of 8 MB overflow only while a process stands still, which is noticed first",
+    "upcalls_lost": "rules are asked for as a run begins, a few at a time; a switch that loses some is stopped first",
     "unaccounted": "both ends of a virtual link are counted by one counter",
     "beyond_placement": "paths are told by the switches; rates above what they should be are impossible first",
     "uplink_bytes": "a frame more that crosses leaves is one too many at a host or lost in a switch, too",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, QueueRow, ThreadRow
+from testbed.evaluation.records import CpuRow, LinkRow, ProbeQueueRow, ProbeRow, QueueRow, ThreadRow
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
 from testbed.results.store import load_rows
@@ -272,7 +272,9 @@ def test_latency_is_the_time_a_probe_waits_behind_a_known_backlog(tmp_path: Path
         from testbed.measurement import probes
         hosts = {h.name: (network.pid_of(h.name), h.ip) for h in (h1, h2)}
         pairs = [(h1.name, h2.name)]
-        config = probes.Config(run_dir=out, t0_s=T0, hosts=hosts, interval_s=1.0, probe_bytes=64, pairs=pairs)
+        config = probes.Config(
+            run_dir=out, t0_s=T0, hosts=hosts, interval_s=1.0, probe_bytes=64, pairs=pairs, intfs={h1.name: h1.intf}
+        )
         with probes.Probes(config) as running, RouteSocket.in_namespace_of(pid) as route:
             running.send(h1.name, h2.name, 0.0)  # the first packet of a flow takes the switch's slow path
             running.await_stragglers()
@@ -292,6 +294,10 @@ def test_latency_is_the_time_a_probe_waits_behind_a_known_backlog(tmp_path: Path
     # the token bucket may hold up to 11514 bytes when the backlog is read, and its timer is late now and then
     assert expected_s - 11514 / 1.25e6 - 0.001 <= latency_s <= expected_s + 0.03
     assert stopped["error_s"] < 0.001
+    empty, before = load_rows(tmp_path, ProbeQueueRow)
+    assert (empty.seq, empty.backlog_bytes, before.seq) == (0, 0, 1)
+    # a moment after the test looked: not more than a frame has left meanwhile
+    assert stopped["backlog_bytes"] - 9014 <= before.backlog_bytes <= stopped["backlog_bytes"]
 
 
 def test_probes_cross_the_fabric(tmp_path: Path) -> None:
@@ -303,7 +309,15 @@ def test_probes_cross_the_fabric(tmp_path: Path) -> None:
         from testbed.measurement.probes import choose_pairs, linger_s
         hosts = {h.name: {"pid": network.pid_of(h.name), "ip": h.ip} for h in topology.hosts}
         pairs = choose_pairs(topology, per_host=2, rng=Random(1))
-        probes = start("probes", interval_s=0.05, probe_bytes=64, hosts=hosts, pairs=pairs, linger_s=linger_s(topology))
+        probes = start(
+            "probes",
+            interval_s=0.05,
+            probe_bytes=64,
+            hosts=hosts,
+            pairs=pairs,
+            linger_s=linger_s(topology),
+            intfs={h.name: h.intf for h in topology.hosts},
+        )
         said(probes)
         told(probes, "start")
         while (out / "probes.csv").stat().st_size < 4000:
@@ -320,6 +334,12 @@ def test_probes_cross_the_fabric(tmp_path: Path) -> None:
     latencies = sorted(row.latency_s for row in rows if row.latency_s is not None)
     assert 0 < latencies[0] < latencies[len(latencies) // 2] < 0.02
     assert stopped["receive_error_estimate_s"] < 0.001
+    queues = load_rows(tmp_path, ProbeQueueRow)
+    assert {(row.seq, row.sent_s, row.src_host, row.dst_host) for row in queues} == {
+        (row.seq, row.sent_s, row.src_host, row.dst_host) for row in rows
+    }
+    assert sum(row.backlog_bytes for row in queues) == 0  # nothing else is sent
+    assert stopped["cpu_cores"] < 0.1  # 80 probes a second
 
 
 CALIBRATE = """

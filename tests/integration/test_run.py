@@ -140,6 +140,7 @@ def test_a_finished_run_is_stored_under_its_final_name_with_everything_in_it(cam
             "cpu",
             "threads",
             "sockets",
+            "lookups",
             "probes",
             "calibration",
         )

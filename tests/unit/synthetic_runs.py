@@ -25,8 +25,10 @@ from testbed.evaluation.records import (
     FlowRow,
     IterationRow,
     LinkRow,
+    LookupRow,
     MessageRow,
     OperationRow,
+    ProbeQueueRow,
     ProbeRow,
     QueueRow,
     RankRow,
@@ -111,7 +113,12 @@ def healthy(
             SocketRow(t_s=times[0], process="ovs-vswitchd", inode_or_port="1234", drops=0),
             SocketRow(t_s=times[-1], process="ovs-vswitchd", inode_or_port="1234", drops=0),
         ),
+        lookups=(
+            LookupRow(t_s=times[0], datapath="netdev@ovs-netdev", hit=1000, missed=60, lost=0),
+            LookupRow(t_s=times[-1], datapath="netdev@ovs-netdev", hit=9000, missed=80, lost=0),
+        ),
         probes=probes,
+        probe_queues=tuple(_probe_queues(probes, windows)),
         messages=_messages(scenario, hosts, windows, seed),
         cross_flows=_cross_flows(scenario, topology, hosts, windows, seed),
         replay=_replayed(scenario, topology, windows),
@@ -482,10 +489,13 @@ def _queues(
     windows: Sequence[tuple[float, float]],
     times: Sequence[float],
 ) -> Iterable[QueueRow]:
+    """No more waits than is sent until the next sample: flows are even here, and links slower than their rate."""
     most = max(size for size, _packets in moved.values()) or 1
+    next_s = dict(zip(times, times[1:], strict=False))
     for t_s, intf, out, _into in _ends(topology, times):
         size, packets = moved[out]
-        waiting = round(8 * size / most) if _busy(windows, t_s) else 0
+        sent = size * (_progress(windows, next_s.get(t_s, t_s)) - _progress(windows, t_s))
+        waiting = min(round(8 * size / most), int(sent / 9014)) if _busy(windows, t_s) else 0
         yield QueueRow(
             t_s=t_s,
             intf=intf,
@@ -542,4 +552,16 @@ def _probes(
             seq=seq,
             latency_s=latency_s,
             send_lateness_s=0.0003,
+        )
+
+
+def _probe_queues(probes: Iterable[ProbeRow], windows: Sequence[tuple[float, float]]) -> Iterable[ProbeQueueRow]:
+    """A full frame waits before each probe while data moves."""
+    for row in probes:
+        yield ProbeQueueRow(
+            sent_s=row.sent_s,
+            src_host=row.src_host,
+            dst_host=row.dst_host,
+            seq=row.seq,
+            backlog_bytes=9014 if _busy(windows, row.sent_s) else 0,
         )

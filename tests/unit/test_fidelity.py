@@ -11,11 +11,14 @@ import pytest
 from spoilers import ELSEWHERE, ROWS_ONLY, SPOILERS
 
 from testbed.collectives.collective import NAMES
+from testbed.evaluation.lookups import Lookups, lookups
 from testbed.evaluation.metrics import measure
-from testbed.evaluation.records import RunRecord, SocketRow, ThreadRow
+from testbed.evaluation.program import measured_part
+from testbed.evaluation.records import LookupRow, RunRecord, SocketRow, ThreadRow
 from testbed.evaluation.usage import usage
 from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
 from testbed.fidelity.alarms import ALARMS, STRANGERS
+from testbed.fidelity.links import link_rates
 from testbed.model.scenario import Scenario
 from testbed.results.store import load
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
@@ -288,6 +291,16 @@ def probes_late(late_s: float) -> Spoil:
     return spoil
 
 
+def probes_held(held_s: float) -> Spoil:
+    """Something that is no queue of the fabric keeps every probe for so long."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        rows = [replace(row, latency_s=(row.latency_s or 0.0) + held_s) for row in run.tables.probes]
+        return with_rows(run, probes=rows)
+
+    return spoil
+
+
 def rate_changed(run: RunRecord) -> RunRecord:
     said = "l1-eth5: rate (bytes/s) is 1000000, expected 1.25e+06"
     return replace(run, events=(*run.events, {"event": "read_back", "t_s": 9.0, "differences": [said]}))
@@ -371,6 +384,34 @@ def lost_before_h1(lost: int, dropped: int) -> Spoil:
     return spoil
 
 
+def link_serves(share: float, *, paused_s: float = 0.0) -> Spoil:
+    """Frames wait for l1-eth3 all the time, which sends at so much of its rate, and pauses in the last iteration."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        pause_s = run.tables.iterations[-1].start_s + 0.55
+        rows = [
+            replace(
+                row,
+                backlog_bytes=400_000,
+                sent_bytes=round(share * 1_250_000 * (row.t_s - min(max(row.t_s - pause_s, 0.0), paused_s))),
+            )
+            if row.intf == "l1-eth3"
+            else row
+            for row in run.tables.queues
+        ]
+        return with_rows(run, queues=rows)
+
+    return spoil
+
+
+def upcalls_lost(packets: int, looked_up: int = 8000) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        first, last = run.tables.lookups
+        return with_rows(run, lookups=[first, replace(last, hit=first.hit + looked_up, lost=packets)])
+
+    return spoil
+
+
 def uncalibrated(run: RunRecord) -> RunRecord:
     return with_rows(run, calibration=[])
 
@@ -382,6 +423,16 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("mtu", setting_not_taken, "settings", Level.INVALID, "l1-eth1: mtu is 1500, expected 9000"),
     ("rate 4%", link_off_by(0.04), "calibration", Level.SUSPECT, "link rate off by 4.0% on l2-eth1>h3-eth0"),
     ("rate 11%", link_off_by(0.11), "calibration", Level.INVALID, "8.90 of 10 Mbit/s (limit 3% / 10%)"),
+    ("slow link", link_serves(0.95), "link_rate", Level.SUSPECT, "l1-eth3>s1-eth1 carried 0.950 of its rate while"),
+    ("fast link", link_serves(1.05), "link_rate", Level.SUSPECT, "10.50 Mbit/s for 2.2 s (limit 3% / 10% off)"),
+    ("slower link", link_serves(0.88), "link_rate", Level.INVALID, "carried 0.880 of its rate while frames waited"),
+    (
+        "a link that pauses",
+        link_serves(1.0, paused_s=0.06),
+        "link_stall",
+        Level.SUSPECT,
+        "l1-eth3>s1-eth1 stood still for 51 ms while frames waited (limit 0.02 / 0.2 s)",
+    ),
     ("5% too fast", completion_times(0.91), "impossible", Level.INVALID, "is above the physical limit"),
     ("other path", recorded_on_one_path, "beyond_placement", Level.SUSPECT, "the recorded paths allow 0.500"),
     ("bytes -2%", uplink_bytes(0.98), "uplink_bytes", Level.SUSPECT, "uplinks carried"),
@@ -426,6 +477,7 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         Level.SUSPECT,
         "more than 50.00 ms late (limit 14.4 ms), 300 left out for that",
     ),
+    ("probes held", probes_held(0.5), "probe_delay", Level.SUSPECT, "ms (p50) where queues explain"),
     ("slower", completion_times(1.09), "short_of_paths", Level.SUSPECT, "slower than the recorded paths allow"),
     ("much slower", completion_times(1.3), "short_of_paths", Level.INVALID, "start-up explains"),
     (
@@ -480,6 +532,14 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         Level.INVALID,
         "30 packets lost in packet sockets of switches and agents",
     ),
+    (
+        "upcalls",
+        upcalls_lost(30),
+        "upcalls_lost",
+        Level.INVALID,
+        "30 packets lost in upcalls, which nobody answered, 3.7e-03 of 8020 (limit 0 / 0.0001)",
+    ),
+    ("an upcall", upcalls_lost(1, looked_up=90_000), "upcalls_lost", Level.SUSPECT, "1 packets lost in upcalls"),
     ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("interface tx", interface_lost("tx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("vanish", frames_vanish, "unaccounted", Level.INVALID, "frames not accounted for on l1-eth3>s1-eth1"),
@@ -622,6 +682,76 @@ def test_acknowledgements_are_no_doubt() -> None:
     run = healthy(scenario_of(fabric={"mtu_bytes": 1500}, workload={"size_bytes": 2**23}))
     assert found(completion_times(1.02)(run)) == {}
     assert found(completion_times(1.05)(run)) == {"short_of_paths": "SUSPECT"}
+
+
+def test_a_link_that_stands_still_for_long_is_invalid_and_short_pauses_are_the_buckets() -> None:
+    run = healthy(scenario_of(workload={"size_bytes": 2**23}))
+    assert found(link_serves(1.0, paused_s=0.3)(run)) == {"link_stall": "INVALID"}
+    assert found(link_serves(1.0, paused_s=0.025)(run)) == {}  # 9.2 ms of which the bucket explains
+    assert found(link_serves(0.98)(run)) == {}
+
+
+def with_faults(*faults: tuple[float, str, str]) -> RunRecord:
+    """Return a long run with faults, made so long after its first measured iteration began."""
+    planned = [{"t_s": t_s, "action": action, "target": target} for t_s, action, target in faults]
+    run = healthy(scenario_of(workload={"size_bytes": 2**23}, faults=planned))
+    start_s = run.tables.iterations[1].start_s
+    made = [{"event": "fault", **fault, "t_s": start_s + t_s} for fault, (t_s, *_) in zip(planned, faults, strict=True)]
+    return replace(run, events=(*run.events, *made))
+
+
+@pytest.mark.parametrize(
+    ("faults", "judged"),
+    [
+        ([(0.0, "slow", "l1-s1")], False),
+        ([(0.0, "slow", "s1")], False),
+        ([(0.0, "fail", "l1-s1")], False),
+        ([(0.0, "slow", "l1-s2")], True),
+        ([(0.0, "slow", "l1-s1"), (8.0, "heal", "l1-s1")], True),
+        ([(0.0, "slow", "l1-s1"), (3.0, "silence", "s1"), (8.0, "heal", "s1")], True),
+        ([(0.0, "slow", "l1-s1"), (8.0, "heal", "l1-s1"), (8.0, "slow", "s1")], False),
+        ([(19.0, "slow", "l1-s1")], True),
+        ([(0.0, "heal", "l1-s1")], True),
+    ],
+)
+def test_what_a_fault_does_to_a_link_is_no_doubt_about_it(faults: list[tuple[float, str, str]], judged: bool) -> None:
+    run = with_faults(*faults)
+    for served, check in ((link_serves(0.5), "link_rate"), (link_serves(1.0, paused_s=0.3), "link_stall")):
+        assert (found(served(run)).get(check) == "INVALID") == judged, check
+
+
+def test_a_link_counts_again_half_a_second_after_it_was_mended() -> None:
+    run = link_serves(1.0)(with_faults((1.0, "slow", "l1-s1"), (5.0, "heal", "l1-s1")))
+    start_s, end_s = measured_part(run)[0]
+    (link,) = link_rates(run)
+    (whole,) = link_rates(link_serves(1.0)(healthy(run.scenario)))
+    assert whole.busy_s - link.busy_s == pytest.approx(4.5, abs=0.5)
+    assert end_s - start_s > 9
+
+
+def test_runs_without_lookups_are_none_the_worse() -> None:
+    run = healthy(scenario_of())
+    assert found(with_rows(run, lookups=())) == {}
+    assert found(with_rows(run, lookups=run.tables.lookups[:1])) == {}
+    assert lookups(with_rows(run, lookups=run.tables.lookups[:1])) is None
+    first, last = run.tables.lookups
+    assert lookups(with_rows(run, lookups=[last, replace(first, hit=0, t_s=last.t_s + 1)])) is None  # it began anew
+    assert lookups(run) == Lookups(hit=8000, missed=20, lost=0)
+
+
+def test_lookups_of_several_datapaths_are_added() -> None:
+    rows = [
+        LookupRow(t_s=t_s, datapath=name, hit=hit, missed=2, lost=lost)
+        for t_s, name, hit, lost in (
+            (1.0, "system@ovs-system", 5, 1),
+            (1.0, "netdev@ovs-netdev", 10, 0),
+            (9.0, "system@ovs-system", 50_005, 2),
+            (9.0, "netdev@ovs-netdev", 30_010, 3),
+        )
+    ]
+    run = with_rows(healthy(scenario_of()), lookups=rows)
+    assert lookups(run) == Lookups(hit=80_000, missed=0, lost=4)
+    assert found(run) == {"upcalls_lost": "SUSPECT"}
 
 
 def test_a_single_lost_packet_among_many_is_a_doubt() -> None:

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from synthetic_runs import scenario_of
 
+from testbed.errors import NetworkError
+from testbed.evaluation.records import LookupRow, Row
+from testbed.measurement import instruments as module
 from testbed.measurement.instruments import READY_TIMEOUT_S, Instruments
 from testbed.measurement.probes import linger_s
 from testbed.model.scenario import Scenario
@@ -44,6 +47,8 @@ class Supervisor:
 
 
 class Network:
+    attachment = "none"
+
     def host_pids(self) -> dict[str, int]:
         return {}
 
@@ -61,8 +66,11 @@ def waits_s(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     plan = Plan(scenario=scenario, scheme="ecmp", seed=1, run_dir=tmp_path, datapath="userspace")
     supervisor = Supervisor()
     make: Any = Instruments
-    monkeypatch.setattr(Instruments, "_packet_sockets", lambda _self: None)
-    instruments = make(scenario, plan.topology, Network(), supervisor, Directory(tmp_path), 0.0, plan.senders)
+    for reading in ("_packet_sockets", "_lookups"):
+        monkeypatch.setattr(Instruments, reading, lambda _self: None)
+    instruments = make(
+        scenario, plan.topology, Network(), supervisor, Directory(tmp_path), 0.0, plan.senders, vswitchd_pid=1
+    )
     instruments.start({})
     instruments.begin_measured()
     instruments.end_measured()
@@ -90,3 +98,53 @@ def test_a_large_capture_may_take_minutes_to_read(tmp_path: Path, monkeypatch: p
         scenario = scenario_of(cross_traffic={"replay": {"file": "x.pcap", "most_frames": frames}})
         ready_s, _end_s = waits_s(scenario, tmp_path, monkeypatch)
         assert ready_s >= least_s
+
+
+class Rows(Directory):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.rows: list[Row] = []
+
+    def append(self, rows: Any) -> None:
+        self.rows += rows
+
+
+class Unixctl:
+    """Switches that answer, or do not."""
+
+    answer: str | None = None
+
+    def __init__(self, vswitchd_pid: int, *, timeout_s: float) -> None:
+        assert vswitchd_pid == 7
+        assert timeout_s <= 0.5  # the supervisor looks as often for who is stopped
+
+    def __enter__(self) -> Unixctl:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        pass
+
+    def call(self, command: str) -> str:
+        assert command == "dpctl/show"
+        if self.answer is None:
+            raise NetworkError("ovs-vswitchd did not answer")
+        return self.answer
+
+
+@pytest.mark.parametrize("lost", [2, None])
+def test_what_switches_looked_up_is_stored_where_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int | None
+) -> None:
+    scenario, directory = scenario_of(), Rows(tmp_path)
+    plan = Plan(scenario=scenario, scheme="ecmp", seed=1, run_dir=tmp_path, datapath="userspace")
+    text = f"netdev@ovs-netdev:\n  lookups: hit:10 missed:4 lost:{lost}\n  flows: 3\n"
+    monkeypatch.setattr(Unixctl, "answer", None if lost is None else text)
+    monkeypatch.setattr(module, "Unixctl", Unixctl)
+    monkeypatch.setattr(Instruments, "_packet_sockets", lambda _self: None)
+    make: Any = Instruments
+    instruments = make(scenario, plan.topology, Network(), Supervisor(), directory, 0.0, plan.senders, vswitchd_pid=7)
+    instruments.start({})
+    instruments.begin_measured()
+    instruments.end_measured()
+    found = [(row.datapath, row.hit, row.missed, row.lost) for row in directory.rows if isinstance(row, LookupRow)]
+    assert found == ([] if lost is None else [("netdev@ovs-netdev", 10, 4, 2)] * 2)

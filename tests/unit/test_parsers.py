@@ -1,4 +1,7 @@
-"""Texts in tests/data are verbatim: a 2x1x1 fabric, userspace datapath, after a flood into small socket buffers."""
+"""Texts in tests/data are verbatim: a 2x1x1 fabric, userspace datapath, after a flood into small socket buffers.
+
+Those of dpctl/show (tests/data/ovs) are written by hand, after what Open vSwitch 3.1 prints.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import pytest
 
 from testbed.errors import ParseError
 from testbed.measurement.parsers import (
+    DatapathLookups,
     SocketDrops,
     core_times,
+    datapath_lookups,
     packet_socket_drops,
     qdiscs,
     schedstat,
@@ -61,6 +66,39 @@ def test_no_packet_socket_is_an_empty_list() -> None:
 def test_line_of_ss_that_is_not_understood_is_an_error(line: str) -> None:
     with pytest.raises(ParseError, match="ss -0 -m -n -p"):
         packet_socket_drops(line + "\n")
+
+
+NETDEV = DatapathLookups(datapath="netdev@ovs-netdev", hit=184213, missed=412, lost=3)
+SYSTEM = DatapathLookups(datapath="system@ovs-system", hit=90417, missed=208, lost=0)
+
+
+def dpctl_show(name: str) -> str:
+    return (DATA / "ovs" / f"dpctl-show-{name}.txt").read_text()
+
+
+def test_lookups_of_every_datapath_are_read() -> None:
+    netdev, system = dpctl_show("netdev"), dpctl_show("system")
+    assert datapath_lookups(netdev) == [NETDEV]
+    assert datapath_lookups(system) == [SYSTEM]
+    assert datapath_lookups(system + netdev) == [SYSTEM, NETDEV]
+    assert datapath_lookups(netdev.replace("  ", "\t").rstrip("\n")) == [NETDEV]  # older versions have a tab
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "netdev@ovs-netdev:\n  port 1: l1 (tap)\n",  # it did not say
+        dpctl_show("netdev").replace("lost:3", "lost:"),
+        dpctl_show("netdev").replace("lost:3", "lost:-3"),
+        dpctl_show("netdev").replace("missed", "asked"),
+        dpctl_show("netdev").replace("netdev@ovs-netdev:\n", ""),
+        dpctl_show("system") + "netdev@ovs-netdev:\n  flows: 0\n",  # one of two did not
+    ],
+)
+def test_lookups_that_are_not_understood_are_an_error(text: str) -> None:
+    with pytest.raises(ParseError, match="dpctl/show"):
+        datapath_lookups(text)
 
 
 def test_core_times_are_seconds_and_nice_counts_as_user() -> None:

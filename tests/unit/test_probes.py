@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.errors import WorkloadError
-from testbed.evaluation.records import ProbeRow
-from testbed.measurement import arrival, probes
+from testbed.errors import NetworkError, WorkloadError
+from testbed.evaluation.records import ProbeQueueRow, ProbeRow
+from testbed.measurement import arrival, netlink, probes
 from testbed.measurement.probes import Config, Probes, choose_pairs, linger_s, run, senders
 from testbed.measurement.sidecar import Commands
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
+from testbed.model.wire import PROBE_PORT
 from testbed.results.store import load_rows
 
 OWN = f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # ports are fixed: a process at a time has an address
@@ -153,12 +154,74 @@ def test_probe_that_does_not_arrive_has_an_empty_latency(tmp_path: Path) -> None
         assert len(swallowed) == 64
         running.await_stragglers()
         assert (running.sent, running.received, running.lost) == (2, 1, 1)
-        running._sockets["h1"].sendto(swallowed, HOSTS["h2"][1:] + (probes.PROBE_PORT,))  # and here it is after all
+        running._sockets["h1"].sendto(swallowed, HOSTS["h2"][1:] + (PROBE_PORT,))  # and here it is after all
         running.collect(1.0)
         assert (running.received, running.lost, running.late) == (1, 1, 1)
     lost, arrived = sorted(load_rows(tmp_path, ProbeRow), key=lambda row: row.seq)
     assert (lost.dst_host, lost.latency_s, lost.send_lateness_s) == ("h2", None, 0.001)
     assert arrived.dst_host == "h3" and arrived.latency_s is not None and arrived.latency_s > 0
+
+
+class Queue:
+    """A host's own queue, of which the kernel says one backlog after the other."""
+
+    def __init__(self, intf: str) -> None:
+        self.intf = intf
+        self.backlogs = iter((0, 9014, 27_042))
+        self.closed = False
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.closed = True
+
+    def backlog_bytes(self) -> int:
+        return next(self.backlogs)
+
+
+def test_what_waits_before_a_probe_is_stored_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Queue] = []
+
+    def of_host(_pid: int, intf: str) -> Queue:
+        opened.append(Queue(intf))
+        return opened[-1]
+
+    monkeypatch.setattr(probes.EgressQueue, "of_host", of_host)
+    names = {"h1": "h1-eth0", "h2": "h2-eth0"}
+    with Probes(config(tmp_path, pairs=[("h1", "h2"), ("h3", "h2")], intfs=names)) as running:
+        running.send("h1", "h2", 0.0)
+        running.send("h1", "h2", 0.0)
+        running.send("h3", "h2", 0.0)  # nobody says by which interface
+        running.await_stragglers()
+    assert [queue.intf for queue in opened] == ["h1-eth0"]  # h2 sends none
+    assert all(queue.closed for queue in opened)
+    sent = {row.seq: row for row in load_rows(tmp_path, ProbeRow)}
+    rows = load_rows(tmp_path, ProbeQueueRow)
+    assert [(row.seq, row.backlog_bytes) for row in rows] == [(0, 0), (1, 9014)]
+    assert all((row.sent_s, row.src_host, row.dst_host) == (sent[row.seq].sent_s, "h1", "h2") for row in rows)
+
+
+def test_without_interfaces_there_is_no_table_of_queues(tmp_path: Path) -> None:
+    with Probes(config(tmp_path)) as running:
+        running.send("h1", "h2", 0.0)
+        running.await_stragglers()
+    assert not (tmp_path / ProbeQueueRow.FILE).exists()
+
+
+def test_a_host_without_a_queue_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "network_namespace_of", lambda _pid: nullcontext())
+    with pytest.raises(NetworkError, match="nowhere0 has no queue"):
+        Probes(config(tmp_path, intfs={"h1": "nowhere0"})).__enter__()
+
+
+def test_a_host_that_is_gone_is_an_error_naming_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_pid: int) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(netlink, "network_namespace_of", gone)
+    with pytest.raises(WorkloadError, match=r"h1 \(pid \d+\) cannot be entered: .*No such process"):
+        Probes(config(tmp_path, intfs={"h1": "h1-eth0"})).__enter__()
 
 
 def test_a_clock_that_is_set_forward_is_for_the_verdict_and_leaves_rows_that_can_be_read(
@@ -187,7 +250,7 @@ def test_probe_at_the_wrong_host_is_an_error(tmp_path: Path) -> None:
     with Probes(config(tmp_path)) as running:
         running.send("h1", "h2", 0.0)
         data, _address = running._sockets["h2"].recvfrom(2048)
-        running._sockets["h1"].sendto(data, HOSTS["h3"][1:] + (probes.PROBE_PORT,))
+        running._sockets["h1"].sendto(data, HOSTS["h3"][1:] + (PROBE_PORT,))
         with pytest.raises(WorkloadError, match="the probe from h1 to h2 arrived at h3"):
             running.collect(1.0)
 
@@ -195,7 +258,7 @@ def test_probe_at_the_wrong_host_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stray", [b"", b"short", b"x" * 64])
 def test_stray_datagram_is_ignored(tmp_path: Path, stray: bytes) -> None:
     with Probes(config(tmp_path)) as running:
-        running._sockets["h1"].sendto(stray, HOSTS["h2"][1:] + (probes.PROBE_PORT,))
+        running._sockets["h1"].sendto(stray, HOSTS["h2"][1:] + (PROBE_PORT,))
         running.collect(1.0)
         assert (running.received, running.late) == (0, 0)
 
@@ -226,6 +289,8 @@ def test_configuration_is_read_with_its_defaults() -> None:
     assert read.hosts["h2"] == (2, "10.0.2.1")
     assert read.linger_s == 2.0
     assert Config.from_json(complete(linger_s=7)).linger_s == 7.0
+    assert read.intfs == {}
+    assert Config.from_json(complete(intfs={"h1": "h1-eth0"})).intfs == {"h1": "h1-eth0"}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +299,7 @@ def test_configuration_is_read_with_its_defaults() -> None:
         ({"pairs": []}, "pairs name no host"),
         ({"pairs": [["h1", "h9"]]}, "'h9'"),
         ({"interval_s": 0}, "interval_s is 0.0"),
+        ({"intfs": {"h9": "h9-eth0"}}, "intfs name .'h9'"),
         ({"probe_bytes": 4}, "probe_bytes 4, expected > 0, >= 12"),
     ],
 )

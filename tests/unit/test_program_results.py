@@ -246,7 +246,25 @@ def kept_waiting(run: RunRecord) -> RunRecord:
     return with_rows(run, threads=[replace(row, wait_s=0.4 * row.t_s) for row in run.tables.threads])
 
 
+def slow_link(run: RunRecord) -> RunRecord:
+    """Frames wait for l1-eth3, which sends 5% slower than it should."""
+    rows = [
+        replace(row, backlog_bytes=400_000, sent_bytes=round(0.95 * 1_250_000 * row.t_s))
+        if row.intf == "l1-eth3"
+        else row
+        for row in run.tables.queues
+    ]
+    return with_rows(run, queues=rows)
+
+
+def unanswered(run: RunRecord) -> RunRecord:
+    first, last = run.tables.lookups
+    return with_rows(run, lookups=[first, replace(last, lost=4)])
+
+
 CASES: dict[str, tuple[Spoil, Level, str]] = {
+    "link_rate": (slow_link, Level.SUSPECT, "l1-eth3>s1-eth1 carried 0.950 of its rate while frames waited"),
+    "upcalls_lost": (unanswered, Level.INVALID, "4 packets lost in upcalls"),
     "program_failed": (
         event("program_failed", message="rank 3 on h4 (pid 9) exited with status 3", rank=3, host="h4"),
         Level.INVALID,

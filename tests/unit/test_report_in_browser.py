@@ -1,6 +1,7 @@
 """A report in a real browser: nothing on the console, nothing loaded, usable by keyboard, readable, accessible.
 
-Needs Chromium and two Python packages (docs/report.md); skipped in words without. ``GSE_SCREENSHOTS=DIR`` keeps what
+Needs Chromium and two Python packages, which `./gse test` installs on Debian (docs/report.md has how elsewhere);
+skipped in words without. ``GSE_SCREENSHOTS=DIR`` keeps what
 was seen.
 """
 
@@ -34,7 +35,6 @@ THEMES = ("light", "dark")
 PAGES = ("reference", "faults", "sweep", "cross-traffic", "training", "training-sweep")
 
 pytestmark = [
-    pytest.mark.full,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
     pytest.mark.skipif(
         bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install --no-build-isolation -e '.[browser]'"
