@@ -371,7 +371,7 @@ SPOILERS = {
         scheme="gse2-e2e",
         arguments=(
             *DEFAULT_FABRIC,
-            *settings(fabric__link_rate_mbps=100, workload__size_bytes="8M", workload__iterations=3),
+            *settings(fabric__link_rate_mbps=64, workload__size_bytes="8M", workload__iterations=3),
         ),
         may=frozenset(
             {
