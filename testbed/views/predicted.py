@@ -13,12 +13,16 @@ from pydantic import ValidationError
 from testbed.fluid.case import PLACED, Case, problems
 from testbed.fluid.predict import Outcome, outcomes, way_of
 from testbed.model.cross_spec import CrossTrafficSpec
+from testbed.model.rounds import MAX_SLICES
 from testbed.model.scenario import GsosSpec, GspSpec, MeasureSpec, Scenario
 from testbed.model.schemes import SETTINGS, profile_of
 
 MODEL: Final = "fluid model"  # as figures and tables call it
 MOST_ENTRIES: Final = 200_000  # pairs x flows x links x seeds: some tenths of a second; 'gse predict' does more
-MOST_TOGETHER: Final = 10 * MOST_ENTRIES  # of all values and schemes of a sweep
+MOST_SLICES: Final = 200_000  # of pairs in step, whose order is walked through for each share: some seconds
+SHARES: Final = 5  # of links that hashing leaves rings, hardly ever more: 1, 1/2, 1/3, ...
+ENTRIES_PER_SLICE: Final = 10  # as long as these it takes
+MOST_TOGETHER: Final = 12_000_000  # entries of all values and schemes of a sweep: ten to twenty seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Modelled:
 class _Question:
     """What the model looks at and nothing else, so that questions that come to the same are equal.
 
-    ``entries``: how much there is to solve.
+    ``entries``: how much there is to solve, slices included.
     """
 
     scenario: Scenario
@@ -83,7 +87,7 @@ def modelled(scenario: Scenario, scheme: str, seeds: Sequence[int]) -> Modelled 
 
 
 def modelled_together(asked: Sequence[tuple[Scenario, str, Sequence[int]]]) -> list[Modelled | None]:
-    """Return the same for many at once: what comes to the same is solved once, and all of it takes seconds at most.
+    """Return the same for many at once: what comes to the same is solved once, ``MOST_TOGETHER`` in all.
 
     What costs least is solved first, and nothing (None) of what would be too much then.
     """
@@ -109,12 +113,21 @@ def _question(scenario: Scenario, scheme: str, seeds: Sequence[int]) -> _Questio
     wanted = tuple(seeds) if case.depends_on_seed else tuple(seeds[:1])
     links = 8 + 4 * scenario.fabric.paths
     entries = len(case.pattern.pairs) * work.flows_per_hop * links * len(wanted)
-    if entries > MOST_ENTRIES:
+    slices = _slices(case) * min(len(wanted), SHARES)
+    if entries > MOST_ENTRIES or slices > MOST_SLICES:
         return None
     try:
-        return _Question(_seen(asked, scheme), scheme, wanted, entries)
+        return _Question(_seen(asked, scheme), scheme, wanted, entries + ENTRIES_PER_SLICE * slices)
     except ValidationError:
         return None
+
+
+def _slices(case: Case) -> int:
+    """Return how many slices are walked through to see what their order costs; of too many none are."""
+    if way_of(case.pattern) != "in step":
+        return 0
+    found = sum(-(-size // case.slice_bytes) for size in case.sizes)
+    return found if found <= MAX_SLICES * len(case.pattern.jobs) else 0
 
 
 def _seen(scenario: Scenario, scheme: str) -> Scenario:

@@ -19,7 +19,7 @@ MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
 PACE_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
 MODEL_NOTE = (
     "model: efficiency the fluid model (docs/fluid.md) has for the same seeds, their median; -: not a case for it, or "
-    "one for gse predict"
+    "too much of one: gse predict"
 )
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 

@@ -10,9 +10,10 @@ import pytest
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.model.scenario import SCHEMES
+from testbed.units import MIB
 from testbed.views import predicted
 from testbed.views.comparison import compare
-from testbed.views.predicted import MOST_ENTRIES, fluid_efficiency, modelled, modelled_together
+from testbed.views.predicted import MOST_ENTRIES, MOST_SLICES, fluid_efficiency, modelled, modelled_together
 from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of
 from tests.unit.test_tables import cells, stored, three_seeds, with_rate_error
@@ -85,6 +86,17 @@ def test_of_schemes_that_hash_mean_and_median_are_over_seeds_of_others_there_is_
     assert (placed.completion_s, placed.busbw_mbps) == (alone.time_s, alone.busbw_mbps)
 
 
+def test_slices_whose_order_takes_long_to_walk_through_are_left_to_gse_predict() -> None:
+    def of_slices(slice_bytes: int, **more: Any) -> float | None:
+        work = {"size_bytes": 8 * MIB, "slice_bytes": slice_bytes, **more}
+        return fluid_efficiency(scenario_of(workload=work), "gse1", (1,))
+
+    sent = 4 * 2 * 3 // 4 * 8 * MIB  # in a ring of four
+    few, many = 4 * (sent // MOST_SLICES // 2), 4 * (sent // MOST_SLICES // 5)
+    assert of_slices(few) is not None and of_slices(many) is None
+    assert of_slices(many, kind="all_to_all") is not None  # nobody waits for anybody
+
+
 @pytest.fixture
 def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many cases each call of the model was given."""
@@ -113,7 +125,9 @@ def test_what_comes_to_the_same_is_solved_once(solved: list[int]) -> None:
 
 def test_of_too_much_at_once_what_costs_least_is_solved(monkeypatch: pytest.MonkeyPatch, solved: list[int]) -> None:
     asked = [(scenario_of(workload={"flows_per_hop": flows}), "gse1", (1,)) for flows in (4, 1, 2)]
-    monkeypatch.setattr(predicted, "MOST_TOGETHER", 3 * 4 * (8 + 4 * 2))  # of four pairs
+    costs = [question.entries for one in asked if (question := predicted._question(*one)) is not None]
+    assert costs[1] < costs[2] < costs[0]
+    monkeypatch.setattr(predicted, "MOST_TOGETHER", costs[1] + costs[2])
     assert [one is not None for one in modelled_together(asked)] == [False, True, True]
     assert len(solved) == 2
 

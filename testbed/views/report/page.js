@@ -182,7 +182,7 @@
       }
       if (last) axes.append(svg("text", { x: this.plotWidth / 2, y: PLOT + bottom - 6, "text-anchor": "middle", class: "axis-title" }, this.spec.x_label));
       axes.append(svg("line", { x1: 0, x2: this.plotWidth, y1: PLOT, y2: PLOT, class: "axis" }));
-      this.rules(panel, plot, y);
+      this.rules(panel, plot, axes, y);
       this.marks(axes, plot);
       const shift = (i) => (i - (panel.series.length - 1) / 2) * 7;
       panel.series.forEach((series, i) => this.series(series, plot, y, shift(i)));
@@ -210,10 +210,12 @@
       return [low, high > low ? high + (high - low) * 0.06 : low + 1];
     }
 
-    rules(panel, plot, y) {
+    // A label stands above its line where that is at the top, since what is drawn is below it; it may leave the plot.
+    rules(panel, plot, axes, y) {
       for (const rule of panel.rules) {
         plot.append(svg("line", { x1: 0, x2: this.plotWidth, y1: y(rule.y), y2: y(rule.y), class: "limit" }));
-        if (rule.label) plot.append(svg("text", { x: this.plotWidth - 4, y: y(rule.y) + 13, "text-anchor": "end", class: "limit-text" }, rule.label));
+        const at = y(rule.y) < 16 ? y(rule.y) - 4 : y(rule.y) + 13;
+        if (rule.label) axes.append(svg("text", { x: this.plotWidth - 4, y: at, "text-anchor": "end", class: "limit-text" }, rule.label));
       }
     }
 
