@@ -108,8 +108,8 @@ THRESHOLDS = {
         "noise above two frames' time on a link (at least 10 ms) is as large as the queueing that probes measure",
     ),
     # A full frame takes 7.2 ms at 10 Mbit/s; userspace switches, three on a path, look at their ports each millisecond.
-    # Measured, 4 MiB ring, clean: under ecmp (p50 4.1 and 1.8 ms) 0.5 and 1.2 ms not explained, under gse1 (12.7 and 13.4
-    # ms where 7.3 to 21.8 are explained) none.
+    # Measured, 4 MiB ring, clean: under ecmp (p50 4.1 and 1.8 ms) 0.5 and 1.2 ms not explained, under gse1 (12.7 and
+    # 13.4 ms where 7.3 to 21.8 are explained) none.
     "probe_delay": Threshold(
         1.0,
         None,

@@ -32,7 +32,7 @@ SizeBytes = Annotated[
 class Spec(BaseModel):
     """A frozen specification that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Mistakes(ValueError):

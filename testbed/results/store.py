@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -396,15 +397,15 @@ def json_text(value: Mapping[str, Any]) -> str:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON atomically, indented. Raises ResultsError."""
     text = json_text(value)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os_errors("cannot write", path):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            give_to_caller(temporary)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    # in a folder nobody else can have put a link into: folders of strangers are written to, and by root
+    with (
+        os_errors("cannot write", path),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
+    ):
+        temporary = Path(folder, "new")
+        temporary.write_text(text, encoding="utf-8")
+        give_to_caller(temporary)
+        temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -145,14 +145,15 @@ class Campaign:
         """
         set_aside = list(earlier)
         while True:
-            if set_aside:
-                try:
+            try:
+                if set_aside:
                     self._await_quiet()
-                except BaseException:  # interrupted: there will be no other try, so this one counts
+                outcome = self._try(plan, set_aside)
+            except BaseException:  # interrupted: there will be no other try, so the last one counts
+                if set_aside:
                     path = take_back(Path(set_aside[-1]["run_dir"]))
                     self._tell("warning", message=f"not made again: the disturbed run counts, {path}")
-                    raise
-            outcome = self._try(plan, set_aside)
+                raise
             if outcome.is_final:
                 return replace(outcome, set_aside=tuple(set_aside))
             assert outcome.summary is not None

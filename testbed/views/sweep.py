@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import comb, log10
+from os.path import commonprefix
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -286,13 +287,22 @@ def axis_of(stored: StoredSweep) -> Axis:
     sweep = stored.sweep
     values = [value for value in sweep.values if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if len(values) < len(sweep.values):
-        return Axis("words", sweep.field, tuple(float(i) for i in range(len(sweep.values))), sweep.texts)
+        shared, ticks = _without_shared(sweep.texts)
+        label = f"{sweep.field} ({shared}…)" if shared else sweep.field
+        return Axis("words", label, tuple(float(i) for i in range(len(sweep.values))), ticks)
     unit, factor = _unit(sweep.field, min(values))
     positions = tuple(value / factor for value in values)
     log = min(positions) > 0 and log10(max(positions) / min(positions)) >= 1
     label = f"{sweep.field} ({unit})" if unit else sweep.field
     ticks = tuple(f"{position:,.0f}" if position >= MOST_PLAIN else f"{position:.4g}" for position in positions)
     return Axis("log" if log else "linear", label, positions, ticks)
+
+
+def _without_shared(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the folders all words begin with (``llama2-13b/``), and what is left of each: room is for differences."""
+    shared = commonprefix(texts)
+    shared = shared[: shared.rfind("/") + 1]
+    return (shared, tuple(text.removeprefix(shared) for text in texts)) if len(texts) > 1 else ("", texts)
 
 
 def _unit(field: str, least: float) -> tuple[str, float]:
