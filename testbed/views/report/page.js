@@ -214,7 +214,7 @@
     rules(panel, plot, axes, y) {
       for (const rule of panel.rules) {
         plot.append(svg("line", { x1: 0, x2: this.plotWidth, y1: y(rule.y), y2: y(rule.y), class: "limit" }));
-        const at = y(rule.y) < 16 ? y(rule.y) - 4 : y(rule.y) + 13;
+        const at = y(rule.y) < 16 || y(rule.y) > PLOT - 16 ? y(rule.y) - 4 : y(rule.y) + 13;  // not among the ticks
         if (rule.label) axes.append(svg("text", { x: this.plotWidth - 4, y: at, "text-anchor": "end", class: "limit-text" }, rule.label));
       }
     }
