@@ -5,7 +5,7 @@ vSwitch's documentation and sources (lib/bundle.c, lib/flow.c, lib/hash.h): the 
 source XOR destination address, protocol, and source XOR destination port, starting from the basis; each member's
 number is hashed with that, and the largest wins. EMULATION: builds for processors with SSE4.2 (``-march``) hash by
 CRC32 instead; distributions' packages do not. Checked against the paths of stored runs
-(``tests/unit/test_fluid_hashing.py``), which ``ofproto/trace`` tells.
+(``tests/unit/test_fluid_predict.py``), which ``ofproto/trace`` tells.
 """
 
 from __future__ import annotations

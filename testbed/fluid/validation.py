@@ -203,6 +203,7 @@ class BandAgreement:
     predicted: float
     allowed: float | None
     measured: float | None
+    valid: int = 0  # of the seeds, how many runs are; the others are SUSPECT
 
     @property
     def agrees(self) -> bool | None:

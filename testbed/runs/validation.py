@@ -93,4 +93,5 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
             predicted=fmean(found),
             allowed=fmean(allowed) if allowed else None,
             measured=fmean(one["efficiency"] for one in summaries) if summaries else None,
+            valid=sum(one["verdict"] == Level.VALID.value for one in summaries),
         )

@@ -305,7 +305,7 @@ def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
             )
             for one in found
         ),
-        notes=("off: predicted time over measured, minus 1; runs that are INVALID do not count",),
+        notes=("off: predicted time over measured, minus 1; runs that are INVALID do not count, SUSPECT ones do",),
         labels=3,
     )
 
@@ -323,6 +323,7 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
             "paths\nallow",
             "measured",
             "inside",
+            "runs\nVALID",
         ),
         rows=tuple(
             (
@@ -334,6 +335,7 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
                 number_text(one.allowed, 3),
                 number_text(one.measured, 3),
                 {None: "not run", True: "yes", False: "no"}[one.agrees],
+                "-" if one.measured is None else f"{one.valid} of {one.seeds}",
             )
             for one in found
         ),

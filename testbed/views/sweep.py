@@ -287,7 +287,7 @@ def axis_of(stored: StoredSweep) -> Axis:
     sweep = stored.sweep
     values = [value for value in sweep.values if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if len(values) < len(sweep.values):
-        shared, ticks = _without_shared(sweep.texts)
+        shared, ticks = without_shared(sweep.texts)
         label = f"{sweep.field} ({shared}…)" if shared else sweep.field
         return Axis("words", label, tuple(float(i) for i in range(len(sweep.values))), ticks)
     unit, factor = _unit(sweep.field, min(values))
@@ -298,11 +298,12 @@ def axis_of(stored: StoredSweep) -> Axis:
     return Axis("log" if log else "linear", label, positions, ticks)
 
 
-def _without_shared(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def without_shared(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return the folders all words begin with (``llama2-13b/``), and what is left of each: room is for differences."""
     shared = commonprefix(texts)
     shared = shared[: shared.rfind("/") + 1]
-    return (shared, tuple(text.removeprefix(shared) for text in texts)) if len(texts) > 1 else ("", texts)
+    left = tuple(text.removeprefix(shared) for text in texts)
+    return (shared, left) if len(texts) > 1 and all(left) else ("", texts)
 
 
 def _unit(field: str, least: float) -> tuple[str, float]:

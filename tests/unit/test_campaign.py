@@ -115,15 +115,27 @@ def test_a_run_whose_plan_cannot_be_written_asks_for_a_change_first(
     assert outcome.error is not None and "plan.json" in outcome.error
 
 
-def test_a_try_that_will_not_be_made_again_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(_longest_s: float) -> bool:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("waiting", [True, False], ids=["waiting for quiet", "in the second try"])
+def test_a_try_that_will_not_be_made_again_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waiting: bool
+) -> None:
+    tried: list[object] = []
 
-    monkeypatch.setattr(Campaign, "_execute", lambda *_: None)
+    def quiet(_longest_s: float) -> bool:
+        if waiting:
+            raise KeyboardInterrupt
+        return True
+
+    def execute(*_: object) -> None:
+        tried.append(None)
+        if len(tried) > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Campaign, "_execute", execute)
     found = {"scenario": "synthetic", "scheme": "ecmp", "seed": 1, "format_version": 2, "verdict": "SUSPECT"}
     found |= {"checks": ["steal"], "reasons": ["steal"], "run_dir": ""}
     monkeypatch.setattr(testbed.runs.campaign, "summarise", lambda _run: dict(found))
-    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", interrupted)
+    monkeypatch.setattr(testbed.runs.campaign, "await_quiet", quiet)
     events: list[dict[str, Any]] = []
     with pytest.raises(KeyboardInterrupt):
         Campaign(scenario_of(), tmp_path, GOOD, on_event=events.append, repeats=1).run_one(PLAN)

@@ -725,7 +725,7 @@ def test_a_link_counts_again_half_a_second_after_it_was_mended() -> None:
     start_s, end_s = measured_part(run)[0]
     (link,) = link_rates(run)
     (whole,) = link_rates(link_serves(1.0)(healthy(run.scenario)))
-    assert whole.busy_s - link.busy_s == pytest.approx(4.5, abs=0.5)
+    assert whole.busy_s - link.busy_s == pytest.approx(4.5, abs=0.26)  # a sample; with nothing after the heal: 4
     assert end_s - start_s > 9
 
 

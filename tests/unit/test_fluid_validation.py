@@ -9,7 +9,7 @@ import pytest
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement
-from testbed.views.fluid import agreement_grid
+from testbed.views.fluid import agreement_grid, band_grid
 
 PREDICTED_S = 10.0
 
@@ -54,6 +54,14 @@ def test_what_was_not_run_is_counted_beside_what_agrees() -> None:
     some = agreement_grid([agreement(9.6), agreement(None), agreement(None), agreement(9.4)], "cases")
     assert some.title == "cases: 1 of 2 measured runs predicted within 5%; 2 without a run that counts"
     assert agreement_grid([agreement(9.6)], "cases").title == "cases: 1 of 1 measured runs predicted within 5%"
+
+
+def test_how_many_runs_of_a_band_are_valid_stands_beside_its_mean() -> None:
+    found = BandAgreement(case=BANDS[0], seeds=3, low=0.3, high=0.5, predicted=0.4, allowed=None, measured=0.4, valid=2)
+    assert [row[-2:] for row in band_grid([found, replace(found, measured=None)]).rows] == [
+        ("yes", "2 of 3"),
+        ("not run", "-"),
+    ]
 
 
 def test_a_mean_agrees_inside_its_band() -> None:

@@ -214,13 +214,13 @@ def test_a_counter_that_was_reset_ends_a_stretch() -> None:
 # --- of a run ---------------------------------------------------------------------------------------------
 
 
-def full_queue(run: RunRecord, intf: str, *, share: float = 1.0) -> RunRecord:
+def full_queue(run: RunRecord, intf: str, *, share: float = 1.0, backlog_bytes: int = 50 * FRAME) -> RunRecord:
     """Frames wait for one link all the time, which sends at so much of its rate."""
 
     def row_of(row: QueueRow) -> QueueRow:
         if row.intf != intf:
             return row
-        return replace(row, backlog_bytes=50 * FRAME, sent_bytes=round(share * RATE * row.t_s))
+        return replace(row, backlog_bytes=backlog_bytes, sent_bytes=round(share * RATE * row.t_s))
 
     return with_rows(run, queues=map(row_of, run.tables.queues))
 
@@ -259,7 +259,8 @@ def test_what_is_left_out_of_a_link_does_not_count() -> None:
 
 
 def test_readings_far_apart_say_nothing() -> None:
-    run = full_queue(healthy(scenario_of(workload={"size_bytes": 2**22})), "l1-eth3", share=0.5)
+    run = healthy(scenario_of(workload={"size_bytes": 2**22}))
+    run = full_queue(run, "l1-eth3", share=0.5, backlog_bytes=2_000_000)  # more than could be sent between any two
     (start_s, end_s), *_others = measured_part(run)
     kept = [row for row in run.tables.queues if not start_s < row.t_s < end_s or row.t_s % 0.75 == 0]
     found = rates(with_rows(run, queues=kept))["l1-eth3>s1-eth1"]

@@ -18,7 +18,7 @@ import pytest
 
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
 from testbed.measurement.netlink_format import LinkCounters, LinkInfo, Qdisc
-from testbed.measurement.sampler import USAGE_INTERVAL_S, Config, Interfaces
+from testbed.measurement.sampler import USAGE_INTERVAL_S, Config, Interfaces, Sampler
 from testbed.results.store import load_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -258,6 +258,18 @@ def test_only_link_ends_are_recorded_each_counter_in_its_column() -> None:
         "dropped_packets": "5",
         "overlimits": "6",
     }
+
+
+def test_interfaces_are_read_before_their_queues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """How wrong the time of a queue's reading may be is told by it (``testbed.evaluation.linkrates``)."""
+    read: list[str] = []
+    for what in ("link", "queue"):
+        monkeypatch.setattr(Interfaces, f"{what}_lines", lambda _self, what=what: read.append(what) or [])
+    config = Config(tmp_path, t0_s=0.0, interval_s=1.0, roles={}, host_pids={})
+    with Sampler(config) as one:
+        one.sample()
+        one.sample()
+    assert read == ["link", "queue"] * 2
 
 
 def test_names_are_read_again_only_when_interfaces_come_or_go() -> None:

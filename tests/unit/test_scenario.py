@@ -1,6 +1,7 @@
 """Validation: every problem at once, each with what, where, got, expected."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,15 @@ def test_every_mistake_of_a_workload_is_reported_at_once() -> None:
         "workload.ranks=18",
         "workload.jobs=4 of 18 ranks",
     ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"background": [{"src": "h1", "dst": "h5", "rate_mbps": math.inf}]},
+        {"faults": [{"t_s": math.inf, "action": "fail", "target": "l1-s1"}]},
+    ],
+)
+def test_numbers_without_end_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ScenarioError, match="finite"):
+        parse_scenario({"name": "x", **fields}, source="x.yml")

@@ -22,7 +22,7 @@ from testbed.results.sweeps import create_sweep
 from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.predicted import modelled
 from testbed.views.report.sweep_figures import sweep_lines
-from testbed.views.sweep import SweepResults, axis_of, sweep_results
+from testbed.views.sweep import SweepResults, axis_of, sweep_results, without_shared
 from testbed.views.sweep_plot import curves, draw_sweep
 from testbed.views.sweep_table import sweep_grids, sweep_table
 
@@ -388,3 +388,18 @@ def test_tables_fit_a_terminal(results: SweepResults) -> None:
     assert re.search(r"container_bytes +scheme +verdicts +efficiency +model +dropped +out of order", text)
     assert re.search(r"256 KiB +gse2-n2n +3 VALID +0\.98\d +0\.9\d\d +0 +0", text)
     assert re.search(r"256 KiB +gse2-n2n +3 +2\.0 +20\.0 +25\.0% +-", text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "shared", "ticks"),
+    [
+        (("m/dp/1", "m/dp/8", "m/zero/1"), "m/", ("dp/1", "dp/8", "zero/1")),
+        (("ring", "rings"), "", ("ring", "rings")),  # folders, not letters
+        (("m/", "m/dp"), "", ("m/", "m/dp")),  # nothing would be left of one
+        (("m/dp",), "", ("m/dp",)),
+    ],
+)
+def test_what_all_words_begin_with_stands_once_at_the_axis(
+    texts: tuple[str, ...], shared: str, ticks: tuple[str, ...]
+) -> None:
+    assert without_shared(texts) == (shared, ticks)
