@@ -142,6 +142,7 @@ def test_a_finished_run_is_stored_under_its_final_name_with_everything_in_it(cam
             "sockets",
             "lookups",
             "probes",
+            "probequeues",
             "calibration",
         )
         assert stored == {"manifest.json", "summary.json", "raw", *(f"{name}.csv" for name in tables)}
