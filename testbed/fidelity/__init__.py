@@ -35,6 +35,7 @@ from testbed.fidelity.outcome import (
     check_stopped,
     check_uplink_bytes,
     check_wrong_elements,
+    speed_judged_by,
 )
 from testbed.fidelity.pace import (
     check_agent_core,
@@ -77,6 +78,7 @@ __all__ = [
     "Threshold",
     "Verdict",
     "judge",
+    "speed_judged_by",
 ]
 
 CHECKS: tuple[Check, ...] = (

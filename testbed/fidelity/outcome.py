@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Literal
 
 from testbed.evaluation.metrics import enclosing_window, measured
 from testbed.evaluation.pairs import busiest_host_bytes, crossing_bytes
@@ -152,6 +153,28 @@ def check_beyond_placement(evidence: Evidence) -> Finding | None:
     )
 
 
+def speed_judged_by(evidence: Evidence) -> Literal["paths", "grants"] | None:
+    """Return what a run's speed was held against; None where no check would notice that it is slow.
+
+    A VALID run is then one whose emulator kept up, not one that was as fast as it should have been.
+    """
+    if shortfall(evidence) is not None:
+        return "grants"
+    return "paths" if _judged_by_paths(evidence) else None
+
+
+def _judged_by_paths(evidence: Evidence) -> bool:
+    metrics, scenario = evidence.metrics, evidence.run.scenario
+    prediction, fabric = metrics.prediction, scenario.fabric
+    impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
+    if metrics.efficiency is None or prediction is None or not metrics.completion_s:
+        return False
+    if scenario.faults or scenario.is_disturbed or impaired or not scenario.workload.in_step:
+        return False
+    shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
+    return not (shared and scenario.workload.flows_per_hop > 1)
+
+
 def check_short_of_paths(evidence: Evidence) -> Finding | None:
     """Not slower than the recorded paths allow, but for start-up, answers, and what TCP loses where flows share a link.
 
@@ -159,15 +182,9 @@ def check_short_of_paths(evidence: Evidence) -> Finding | None:
     explains a difference: no faults, no other traffic, no delay or loss on links, and not several flows per pair on
     shared links (slices dealt in turn wait for the flow TCP treats worst).
     """
-    metrics, scenario = evidence.metrics, evidence.run.scenario
-    prediction, fabric = metrics.prediction, scenario.fabric
-    impaired = (fabric.delay_ms, fabric.loss_fraction, fabric.ecn_threshold_bytes) != (None, None, None)
-    if metrics.efficiency is None or prediction is None or not metrics.completion_s:
-        return None
-    if scenario.faults or scenario.is_disturbed or impaired or not scenario.workload.in_step:
-        return None
-    shared = max(prediction.max_uplink_flows, prediction.max_downlink_flows) > 1
-    if shared and scenario.workload.flows_per_hop > 1:
+    metrics, fabric = evidence.metrics, evidence.run.scenario.fabric
+    prediction = metrics.prediction
+    if not _judged_by_paths(evidence) or metrics.efficiency is None or prediction is None or not metrics.completion_s:
         return None
     frame_s = frame_bytes(fabric.mtu_bytes) / mbps_to_bytes_per_s(fabric.uplink_mbps)
     start_up = (START_UP_S + START_UP_FRAMES * frame_s) / metrics.completion_s

@@ -193,6 +193,7 @@ class BandAgreement:
     """Means over the seeds that are stored. ``low``, ``high``: where 95% of such means fall, paths drawn at random.
 
     ``predicted``: the mean with the paths these seeds hash to. ``allowed``: with those that were recorded.
+    ``of_allowed``: where the mean of measured over allowed lies (95%, pairs of a run), which no luck of hashes is in.
     """
 
     case: BandCase
@@ -202,6 +203,7 @@ class BandAgreement:
     predicted: float
     allowed: float | None
     measured: float | None
+    of_allowed: tuple[float, float] | None = None
     valid: int = 0  # of the seeds, how many runs are; the others are SUSPECT
 
     @property

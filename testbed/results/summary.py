@@ -18,7 +18,7 @@ from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.series import Window
 from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
-from testbed.fidelity import Evidence, judge
+from testbed.fidelity import Evidence, judge, speed_judged_by
 from testbed.fidelity.links import link_rates, off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
@@ -54,6 +54,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "verdict": verdict.level.value,
         "reasons": list(verdict.reasons),
         "checks": [finding.check for finding in verdict.findings],
+        "speed_judged_by": speed_judged_by(evidence),
         "completion_s": metrics.completion_s,
         "ideal_s": metrics.ideal.ideal_s or None,  # 0 where no bulk is moved
         "efficiency": metrics.efficiency,

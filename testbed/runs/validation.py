@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import log
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from testbed.fidelity.verdict import Level
 from testbed.fluid.case import Case, problems
 from testbed.fluid.predict import Outcome, outcomes
 from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, ValidationCase
+from testbed.inference.contrast import paired
 from testbed.model.oracle import scenario_expectation
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, list_runs, load
@@ -84,7 +86,9 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
         assert expected is not None, f"{scenario.name}: nothing is expected of a ring under ecmp"
         found = [one.efficiency for one in outcomes([Case(scenario, "ecmp", seed) for seed in seeds])]
         summaries = [run.summary for run in last.values() if run.summary is not None]
-        allowed = [one["predicted_efficiency"] for one in summaries if one["predicted_efficiency"] is not None]
+        known = [one for one in summaries if one["predicted_efficiency"] is not None]
+        allowed = [one["predicted_efficiency"] for one in known]
+        ratios = paired([log(one["efficiency"] / one["predicted_efficiency"]) for one in known])
         yield BandAgreement(
             case=case,
             seeds=len(seeds),
@@ -93,5 +97,6 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
             predicted=fmean(found),
             allowed=fmean(allowed) if allowed else None,
             measured=fmean(one["efficiency"] for one in summaries) if summaries else None,
+            of_allowed=None if ratios is None else ratios.interval(),
             valid=sum(one["verdict"] == Level.VALID.value for one in summaries),
         )

@@ -100,6 +100,11 @@ class Entry:
             raise self._wrong("reasons", reasons, "a list of texts")
         return tuple(printable(reason[:MAX_REASON_CHARACTERS]) for reason in reasons)
 
+    @property
+    def speed_is_unjudged(self) -> bool:
+        """Whether no check would have noticed that the run was slow; False of older runs, which do not say."""
+        return self.summary.get("speed_judged_by", "unsaid") is None
+
     def number(self, *keys: str) -> float | None:
         """Return a number of the summary, e.g. ``number("latency_ms", "p50")``; None when not measured.
 

@@ -312,8 +312,10 @@ def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
 
 def band_grid(found: Sequence[BandAgreement]) -> Grid:
     """Return a line per fabric and flow count."""
+    measured = [one for one in found if one.agrees is not None]
+    inside = f"{sum(bool(one.agrees) for one in measured)} of {len(measured)} measured means inside"
     return Grid(
-        title="ecmp, means over seeds: where 95% of such means fall if paths are random, and what these seeds gave",
+        title=f"ecmp, means over seeds, and where 95% of such means fall if paths are random: {inside}",
         headers=(
             "fabric",
             "flows\nper hop",
@@ -323,6 +325,7 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
             "paths\nallow",
             "measured",
             "inside",
+            "measured of\nallowed (95%)",
             "runs\nVALID",
         ),
         rows=tuple(
@@ -335,11 +338,16 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
                 number_text(one.allowed, 3),
                 number_text(one.measured, 3),
                 {None: "not run", True: "yes", False: "no"}[one.agrees],
+                "-" if one.of_allowed is None else _band(one.of_allowed),
                 "-" if one.measured is None else f"{one.valid} of {one.seeds}",
             )
             for one in found
         ),
-        notes=("efficiency; paths allow: with the paths recorded in the runs; runs that are INVALID do not count",),
+        notes=(
+            "efficiency; paths allow: with the paths recorded in the runs; runs that are INVALID do not count",
+            "expected and inside: the luck of hashes and what TCP makes of the paths together; measured of allowed: "
+            "what TCP makes of them alone, geometric mean over runs",
+        ),
         labels=2,
     )
 

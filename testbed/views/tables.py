@@ -26,7 +26,7 @@ from testbed.views.comparison import (
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
-from testbed.views.words import left_text, of_runs, spread_text
+from testbed.views.words import left_text, of_runs, spread_text, unjudged_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -92,7 +92,7 @@ def run_grid(comparison: Comparison) -> Grid:
             *(("outage\nms",) if faults else ()),
         ),
         rows=tuple(_run_row(entry, faults=faults, mice=mice, waits=waits) for entry in entries),
-        notes=(*notes, *reasons),
+        notes=(*notes, *([unjudged] if (unjudged := unjudged_text(entries)) else []), *reasons),
         labels=3,
     )
 

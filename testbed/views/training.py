@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from testbed.errors import printable
 from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_text
 from testbed.views.comparison import INVALID, Comparison, Entry, describe
+from testbed.views.words import unjudged_text
 
 MAX_NAMES = 20
 
@@ -29,6 +30,7 @@ def training_run_grid(comparison: Comparison) -> Grid:
             "scheme's latest run with the same seed that is not INVALID over this one's; of ideal, paths allow: ideal "
             "time over it, and over what the flows' paths make of it",
             *training_notes(comparison),
+            *([unjudged] if (unjudged := unjudged_text(entries)) else []),
             *reasons,
         ),
         labels=3,

@@ -7,7 +7,7 @@ from typing import Final
 
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.views.cells import NOT_MEASURED, number_text
-from testbed.views.comparison import Comparison, Spread
+from testbed.views.comparison import Comparison, Entry, Spread
 
 SIGNIFICANT: Final = 4
 
@@ -40,6 +40,17 @@ def of_runs(comparison: Comparison, scheme: str, keys: Sequence[str], text: str)
     runs = comparison.of(scheme)
     known = sum(entry.number(*keys) is not None for entry in runs)
     return f"{text} in {known} of {len(runs)} runs" if 0 < known < len(runs) else text
+
+
+def unjudged_text(entries: Sequence[Entry]) -> str | None:
+    """Return which runs' speed no check judges, whatever their verdict; None where there are none."""
+    schemes = dict.fromkeys(entry.scheme for entry in entries if entry.speed_is_unjudged)
+    if not schemes:
+        return None
+    return (
+        f"speed not judged ({', '.join(schemes)}): no check knows how fast these runs should have been (several flows "
+        "of a hop on shared links, faults, other traffic and the like); VALID says only that the emulator kept up"
+    )
 
 
 def scheme_texts(comparison: Comparison, texts: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from spoilers import ELSEWHERE, ROWS_ONLY, SPOILERS
@@ -16,7 +17,7 @@ from testbed.evaluation.metrics import measure
 from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import LookupRow, RunRecord, SocketRow, ThreadRow
 from testbed.evaluation.usage import usage
-from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge
+from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge, speed_judged_by
 from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.links import link_rates
 from testbed.model.scenario import Scenario
@@ -27,8 +28,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 Spoil = Callable[[RunRecord], RunRecord]
 
 
+def evidence_of(run: RunRecord) -> Evidence:
+    return Evidence(run=run, metrics=measure(run), usage=usage(run))
+
+
 def verdict(run: RunRecord) -> Verdict:
-    return judge(Evidence(run=run, metrics=measure(run), usage=usage(run)))
+    return judge(evidence_of(run))
 
 
 def found(run: RunRecord) -> dict[str, str]:
@@ -664,6 +669,31 @@ def test_a_slow_collective_is_a_result_where_something_of_the_scenario_may_expla
         scheme = "ecmp" if "workload" in explanation else "gse1"
         run = completion_times(1.5)(healthy(scenario_of(**explanation), scheme=scheme))
         assert "short_of_paths" not in found(run), explanation
+
+
+@pytest.mark.parametrize(
+    ("scheme", "scenario", "judged_by"),
+    [
+        ("gse1", {}, "paths"),
+        ("gse1", {"workload": {"flows_per_hop": 2, "size_bytes": "1M"}, "fabric": {"spines": 8}}, "paths"),
+        ("ecmp", {"workload": {"flows_per_hop": 4, "size_bytes": "1M"}}, None),
+        ("gse1", {"background": [{"src": "h1", "dst": "h3"}]}, None),
+        ("gse1", {"workload": {"kind": "all_to_all"}}, None),
+    ],
+)
+def test_a_run_says_what_its_speed_was_held_against_and_then_slowness_is_seen(
+    scheme: str, scenario: dict[str, Any], judged_by: str | None
+) -> None:
+    run = healthy(scenario_of(**scenario), scheme=scheme)
+    assert speed_judged_by(evidence_of(run)) == judged_by
+    slow = found(completion_times(1.6)(run))
+    assert ("short_of_paths" in slow) is (judged_by == "paths"), slow
+
+
+def test_under_grants_speed_is_held_against_them() -> None:
+    run = under_gse2(healthy(scenario_of()))
+    assert speed_judged_by(evidence_of(run)) == "grants"
+    assert "short_of_grants" in found(completion_times(1.6)(run))
 
 
 @pytest.mark.parametrize(("hosts", "harmless", "doubtful"), [(2, 1.06, 1.13), (3, 1.005, 1.06), (4, 1.005, 1.06)])

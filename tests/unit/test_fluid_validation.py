@@ -56,12 +56,25 @@ def test_what_was_not_run_is_counted_beside_what_agrees() -> None:
     assert agreement_grid([agreement(9.6)], "cases").title == "cases: 1 of 1 measured runs predicted within 5%"
 
 
-def test_how_many_runs_of_a_band_are_valid_stands_beside_its_mean() -> None:
-    found = BandAgreement(case=BANDS[0], seeds=3, low=0.3, high=0.5, predicted=0.4, allowed=None, measured=0.4, valid=2)
-    assert [row[-2:] for row in band_grid([found, replace(found, measured=None)]).rows] == [
-        ("yes", "2 of 3"),
-        ("not run", "-"),
+def test_what_tcp_made_of_the_paths_and_how_many_runs_are_valid_stand_beside_the_mean() -> None:
+    found = BandAgreement(
+        case=BANDS[0],
+        seeds=3,
+        low=0.3,
+        high=0.5,
+        predicted=0.4,
+        allowed=0.41,
+        measured=0.4,
+        of_allowed=(0.961, 0.984),
+        valid=2,
+    )
+    grid = band_grid([found, replace(found, measured=None, of_allowed=None), replace(found, measured=0.6)])
+    assert [row[-3:] for row in grid.rows] == [
+        ("yes", "0.961..0.984", "2 of 3"),
+        ("not run", "-", "-"),
+        ("no", "0.961..0.984", "2 of 3"),
     ]
+    assert grid.title.endswith(": 1 of 2 measured means inside")
 
 
 def test_a_mean_agrees_inside_its_band() -> None:

@@ -20,7 +20,7 @@ from testbed.views.comparison import compare, describe, left_out_text
 from testbed.views.completion_plot import completion
 from testbed.views.latency_plot import latency
 from testbed.views.paper import provenance
-from testbed.views.report.document import report
+from testbed.views.report.document import report, verdict_grid
 from testbed.views.tables import run_grid, run_table, scheme_grid, scheme_table
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 from tests.unit.synthetic_sweeps import with_agents
@@ -247,6 +247,16 @@ def test_a_limit_that_depends_on_the_seed_is_not_drawn_as_one_for_all(tmp_path: 
 def test_only_invalid_runs_still_make_tables(tmp_path: Path) -> None:
     runs = stored(tmp_path, with_rate_error(healthy(scenario_of()), 0.2))
     assert cells(runs, "efficiency") == ["-"]
+
+
+def test_runs_whose_speed_nothing_judges_are_named_whatever_their_verdict(tmp_path: Path) -> None:
+    several = scenario_of(fabric={"spines": 8}, workload={"flows_per_hop": 4, "size_bytes": "1M"})
+    runs = stored(tmp_path, healthy(several, scheme="ecmp"), healthy(several, scheme="gse1"))
+    (comparison,) = compare(runs, allow_invalid=True)
+    for grid in (run_grid(comparison), verdict_grid(comparison, comparison.entries)):
+        assert sum(note.startswith("speed not judged (ecmp): ") for note in grid.notes) == 1, grid.title
+    usual = stored(tmp_path / "usual", healthy(scenario_of(), scheme="ecmp"))
+    assert "speed not judged" not in " ".join(run_grid(*compare(usual, allow_invalid=True)).notes)
 
 
 def test_reasons_stand_below_the_runs(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, run_grid, scheme_grid
-from testbed.views.words import spread_text
+from testbed.views.words import spread_text, unjudged_text
 
 NO_DOUBT: Final = "no run gave a reason for doubt"
 
@@ -123,7 +123,9 @@ def verdict_grid(comparison: Comparison, entries: Sequence[Entry]) -> Grid:
     counts = {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes}
     rows = tuple((scheme, *(str(own.get(verdict, 0)) for verdict in VERDICTS)) for scheme, own in counts.items())
     notes = [f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons]
-    return Grid("How many runs got which verdict", ("scheme", *VERDICTS), rows, tuple(notes or [NO_DOUBT]))
+    unjudged = unjudged_text(entries)
+    notes = [*(notes or [NO_DOUBT]), *([unjudged] if unjudged else [])]
+    return Grid("How many runs got which verdict", ("scheme", *VERDICTS), rows, tuple(notes))
 
 
 def answers(comparison: Comparison, bars: Sequence[Bars]) -> list[str]:
