@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from testbed.evaluation.metrics import measured, windows
 from testbed.evaluation.records import CpuRow, RunRecord, ThreadRow
@@ -58,7 +59,8 @@ class MachineUsage:
 class Usage:
     """CPU while what was measured went on; None: not sampled, or no thread does that (``switch_thread``: the kernel).
 
-    ``agent_thread`` and ``rank_thread`` are those of all agents and ranks that ran most.
+    ``agent_thread`` and ``rank_thread`` are those of all agents and ranks that ran most; ``waiting_rank`` is the rank's
+    that waited most.
     """
 
     roles: dict[str, RoleUsage]
@@ -66,6 +68,7 @@ class Usage:
     machine: MachineUsage | None
     agent_thread: ThreadUsage | None
     rank_thread: ThreadUsage | None
+    waiting_rank: ThreadUsage | None
 
 
 def usage(run: RunRecord) -> Usage:
@@ -82,6 +85,7 @@ def usage_during(run: RunRecord, during: Sequence[Window]) -> Usage:
         machine=machine_usage(run.tables.cpu, during),
         agent_thread=busiest_thread(run.tables.threads, during, AGENT_ROLE),
         rank_thread=busiest_thread(run.tables.threads, during, RANK_ROLE),
+        waiting_rank=busiest_thread(run.tables.threads, during, RANK_ROLE, by="wait_s"),
     )
 
 
@@ -101,15 +105,18 @@ def role_usage(threads: Sequence[ThreadRow], during: Sequence[Window]) -> dict[s
     }
 
 
-def busiest_thread(threads: Sequence[ThreadRow], during: Sequence[Window], role: str) -> ThreadUsage | None:
-    """Return the thread of ``role`` that ran most: the one that fills its core first."""
+def busiest_thread(
+    threads: Sequence[ThreadRow], during: Sequence[Window], role: str, *, by: Literal["run_s", "wait_s"] = "run_s"
+) -> ThreadUsage | None:
+    """Return the thread of ``role`` that ran most, which fills its core first, or that waited most."""
     seconds = sum(end - start for start, end in during)
     own = [row for row in threads if row.role == role]
     names = {(row.pid, row.tid): row.name for row in own}
     if not names or not seconds:
         return None
     running, waiting = _thread_series(own, "run_s"), _thread_series(own, "wait_s")
-    busiest = max(names, key=lambda key: running[key].clamped(during))
+    most = running if by == "run_s" else waiting
+    busiest = max(names, key=lambda key: most[key].clamped(during))
     return ThreadUsage(
         name=names[busiest],
         run_fraction=running[busiest].clamped(during) / seconds,

@@ -108,6 +108,18 @@ def check_rank_core(evidence: FabricEvidence) -> Finding | None:
     )
 
 
+def check_rank_wait(evidence: FabricEvidence) -> Finding | None:
+    """No rank waited long for a core while data moved: what it had to send and to pass on waited with it."""
+    thread = evidence.usage.waiting_rank
+    if thread is None:
+        return None
+    return grade(
+        "rank_wait",
+        thread.wait_fraction,
+        f"a rank's thread waited for a core {thread.wait_fraction:.1%} of the time ({percent_limits('rank_wait')})",
+    )
+
+
 def check_busy_cores(evidence: FabricEvidence) -> Finding | None:
     """The machine had idle time."""
     machine = evidence.usage.machine

@@ -91,6 +91,9 @@ THRESHOLDS = {
         0.97, None, "an agent that fills a core forwards as fast as it computes, not as links and grants allow"
     ),
     "rank_core": Threshold(0.97, None, "a rank that fills a core sends as fast as it computes, not as links allow"),
+    "rank_wait": Threshold(
+        0.05, 0.20, "what a rank sends, and what it is to pass on, waits as long as it does: its links idle meanwhile"
+    ),
     # Measured beside one busy program on 2 cores, which takes 0.70 to 1.07 of them, less the more a run needs: gse1
     # 0.68 to 0.994 where it is 0.994 alone, N2N 0.69-0.96 of 0.963-0.976, E2E 0.84 of 0.89, 0.934 of 0.96: whether a
     # run is slowed by it is luck. Beside 0.5 cores nothing was lost (N2N 0.976).

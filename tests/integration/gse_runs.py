@@ -31,6 +31,7 @@ MACHINE = {
     "agents_wait",
     "agent_core",
     "rank_core",
+    "rank_wait",
     "rank_lateness",
     "compute_lateness",
     "sampler_lateness",

@@ -323,7 +323,7 @@ INCAST = (*USUAL, *settings(workload__kind="incast"))
 # what ovs-vswitchd gives up behind a frame that a full queue refused is sent again, and no counter has it
 FULL_QUEUES = frozenset({"resent"})
 DEFAULT_FABRIC = settings(fabric__leaves=4, fabric__spines=4, fabric__hosts_per_leaf=4)
-TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness"})  # of SPOILERS: need two cores
+TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness", "rank_wait"})  # of SPOILERS: need two cores
 
 SPOILERS = {
     "clean": Spoiler("", wait, arguments=USUAL),
@@ -350,6 +350,14 @@ SPOILERS = {
     "late probes": Spoiler("probe_lateness", hold_up("measurement.probes"), arguments=SLOW),
     "held probes": Spoiler("probe_delay", probes_are_held, arguments=USUAL),
     "late sampler": Spoiler("sampler_lateness", hold_up("measurement.sampler"), arguments=SLOW),
+    # several flows on shared links: nothing knows how fast these should be
+    "ranks without a core": Spoiler(
+        "rank_wait",
+        hold_up("workload.nursery"),
+        "ecmp",
+        (*SLOW, *settings(workload__flows_per_hop=4)),
+        frozenset({"receive_window", "rank_lateness"}),
+    ),
     "late small messages": Spoiler(
         "sender_lateness", hold_up("workload.mice"), arguments=(*SLOW, *settings(workload__mice_interval_ms=100))
     ),
@@ -384,6 +392,7 @@ SPOILERS = {
                 "receive_window",
                 "resent",
                 "rank_lateness",
+                "rank_wait",
                 "socket_drops",
                 "upcalls_lost",
                 "link_rate",

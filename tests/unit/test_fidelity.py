@@ -199,6 +199,19 @@ def rank_computes(run_fraction: float) -> Spoil:
     return spoil
 
 
+def rank_waits(wait_fraction: float) -> Spoil:
+    """One of the ranks waits for a core so much of the time."""
+
+    def spoil(run: RunRecord) -> RunRecord:
+        worst = next(row.tid for row in run.tables.threads if row.role == "rank")
+        rows = [
+            replace(row, wait_s=wait_fraction * row.t_s) if row.tid == worst else row for row in run.tables.threads
+        ]
+        return with_rows(run, threads=rows)
+
+    return spoil
+
+
 def cores_busy(busy: float) -> Spoil:
     """Both cores this busy, by the run itself."""
 
@@ -461,6 +474,8 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("agents starve", with_agent_threads(0.1, 0.3), "agents_wait", Level.INVALID, "(limit 64% / 68%)"),
     ("an agent's core full", with_agent_threads(0.98, 0.0), "agent_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
     ("a rank's core full", rank_computes(0.98), "rank_core", Level.SUSPECT, "a rank's thread fills its core: 98.0%"),
+    ("a rank waits", rank_waits(0.07), "rank_wait", Level.SUSPECT, "waited for a core 7.0% of the time"),
+    ("a rank starves", rank_waits(0.3), "rank_wait", Level.INVALID, "(limit 5% / 20%)"),
     (
         "stalls",
         sent_again(17),

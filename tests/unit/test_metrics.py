@@ -370,6 +370,10 @@ def test_roles_are_charged_what_their_threads_ran_during_the_iterations() -> Non
     busiest = busiest_thread(rows, during, "vswitchd")
     assert busiest is not None
     assert (busiest.name, busiest.run_fraction, busiest.wait_fraction) == ("t1", pytest.approx(0.8), pytest.approx(0.1))
+    rows += [thread(0.0, 4, "vswitchd", 0.0, 0.0), thread(10.0, 4, "vswitchd", 0.0, 3.0)]
+    waiting = busiest_thread(rows, during, "vswitchd", by="wait_s")
+    assert waiting is not None
+    assert (waiting.name, waiting.run_fraction, waiting.wait_fraction) == ("t4", 0.0, pytest.approx(0.3))
 
 
 def cpu(t_s: float, core: int, user_s: float, idle_s: float, *, iowait_s: float = 0.0, steal_s: float = 0.0) -> CpuRow:
