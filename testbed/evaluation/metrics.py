@@ -108,6 +108,7 @@ class Metrics:
     replayed: Replayed | None
     dropped_packets: int | None
     retransmitted_segments: int | None
+    timeouts: int | None
     out_of_order_packets: int | None
     wrong_elements: int | None
     outages: tuple[Outage, ...]
@@ -154,6 +155,7 @@ def measure(run: RunRecord) -> Metrics:
         replayed=replayed(tables.replay, windows(iterations)),
         dropped_packets=dropped_packets(run),
         retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
+        timeouts=_whole(total(row.timeouts for row in tables.flows)),
         out_of_order_packets=_whole(total(row.out_of_order_packets for row in tables.flows)),
         wrong_elements=_whole(total(row.wrong_elements for row in tables.iterations)),
         outages=outages(run),

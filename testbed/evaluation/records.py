@@ -96,6 +96,8 @@ class FlowRow(Row):
     busy_us: int | None = None
     rwnd_limited_us: int | None = None
     sndbuf_limited_us: int | None = None
+    timeouts: int | None = None
+    timeout_recovery_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

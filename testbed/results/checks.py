@@ -26,8 +26,8 @@ from testbed.model.oracle import parse_path
 from testbed.model.scenario import MAX_SEED, SCHEMES, Scenario
 from testbed.model.topology import Topology
 
-FORMAT_VERSION = 2  # what is written
-READABLE_VERSIONS = (1, FORMAT_VERSION)  # tables of an older version may lack columns that were added since
+FORMAT_VERSION = 3  # what is written
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION)  # tables of an older version may lack columns that were added since
 _NUMBER = (int, float)
 MANIFEST_FIELDS: Mapping[str, type] = {
     "run_id": str,
@@ -75,7 +75,7 @@ def _finite(text: str) -> float:
 def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
     """Yield what is wrong with a manifest; its scenario is for the scenario model to judge."""
     if not _is(manifest.get("format_version"), int) or manifest["format_version"] not in READABLE_VERSIONS:
-        got, expected = _shown(manifest.get("format_version")), " or ".join(map(str, READABLE_VERSIONS))
+        got, expected = _shown(manifest.get("format_version")), f"{READABLE_VERSIONS[0]}..{READABLE_VERSIONS[-1]}"
         yield Problem("unknown result format", f"{where}: format_version", got, expected)
         return
     for name, kind in MANIFEST_FIELDS.items():

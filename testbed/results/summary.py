@@ -71,6 +71,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "queue_max_bytes": largest_backlogs(run.record),
         "dropped_packets": metrics.dropped_packets,
         "retransmitted_segments": metrics.retransmitted_segments,
+        "tcp_timeouts": metrics.timeouts,
         "out_of_order_packets": metrics.out_of_order_packets,
         "wrong_elements": metrics.wrong_elements,
         "host_bytes_off": _host_bytes_off(run, metrics),

@@ -180,6 +180,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
 def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
     """Return what the fabric did meanwhile, whatever the workload."""
     scenario, mice = comparison.scenario, comparison.scenario.workload.mice_interval_ms
+    timed_out = any(entry.number("tcp_timeouts") for entry in comparison.entries)
     return [
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency of probes p50, ms", numbers(1, "latency_ms", "p50")),
@@ -192,6 +193,7 @@ def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Compa
         *((name, numbers(digits, *keys)) for name, digits, keys in cross_lines(scenario)),
         ("packets dropped", numbers(0, "dropped_packets")),
         ("segments resent", numbers(0, "retransmitted_segments")),
+        *((("  timers that expired", numbers(0, "tcp_timeouts")),) if timed_out else ()),
         ("largest queue to a host, bytes", numbers(0, "queue_max_bytes", "host_rx")),
         *((("outage, ms", numbers(0, "outage_ms")),) if scenario.faults else ()),
         *((("path left, ms", _left("recovery_ms")),) if scenario.faults else ()),

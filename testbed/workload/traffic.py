@@ -44,6 +44,8 @@ COUNTERS = (
     "busy_us",
     "rwnd_limited_us",
     "sndbuf_limited_us",
+    "timeouts",
+    "timeout_recovery_ms",
 )
 
 
@@ -384,6 +386,8 @@ class Job:
             busy_us=sent["busy_us"],
             rwnd_limited_us=sent["rwnd_limited_us"],
             sndbuf_limited_us=sent["sndbuf_limited_us"],
+            timeouts=sent["timeouts"],
+            timeout_recovery_ms=sent["timeout_recovery_ms"],
         )
 
 

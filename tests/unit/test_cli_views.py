@@ -295,7 +295,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest a list": (write("manifest.json", b"[]"), "manifest.json: damaged JSON; got list"),
     "manifest a folder": (make_folder("manifest.json"), "manifest.json: cannot read a result; got Is a directory"),
     "manifest deep": (write("manifest.json", b"[" * 50_000), "manifest.json: damaged JSON"),
-    "manifest of the future": (edit("manifest.json", format_version=3), "format_version: unknown result format; got 3"),
+    "manifest of the future": (edit("manifest.json", format_version=4), "format_version: unknown result format; got 4"),
     "manifest without version": (edit("manifest.json", format_version=None), "unknown result format; got None"),
     "scenario missing": (edit("manifest.json", scenario=None), "manifest.json: scenario: missing or of a wrong type"),
     "scenario invalid": (
@@ -408,7 +408,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "summary of another scheme": (edit("summary.json", scheme="uet"), "summary.json: scheme: not what the manifest"),
     "summary of another version": (
         edit("summary.json", format_version=1),
-        "format_version: not what the manifest says; got 1, expected 2",
+        "format_version: not what the manifest says; got 1, expected 3",
     ),
     "summary of the future": (edit("summary.json", format_version=77), "format_version: not what the manifest says"),
     "time huge": (edit("summary.json", completion_s=10**400), "summary.json: damaged JSON"),

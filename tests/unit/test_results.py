@@ -175,7 +175,7 @@ def as_version_1(path: Path, without: tuple[str, ...]) -> Path:
     return path
 
 
-LATER = ("busy_us", "rwnd_limited_us", "sndbuf_limited_us")
+LATER = ("busy_us", "rwnd_limited_us", "sndbuf_limited_us", "timeouts", "timeout_recovery_ms")
 
 
 @pytest.mark.parametrize("without", [(), LATER], ids=["with", "without"])
@@ -187,10 +187,10 @@ def test_run_of_version_1_is_read_with_and_without_later_columns(tmp_path: Path,
     assert json.loads(json.dumps(summarise(run))) == run.summary, "made again it is still of the version of the run"
 
 
-def test_run_of_version_2_has_every_column(tmp_path: Path) -> None:
+def test_a_run_of_this_version_has_every_column(tmp_path: Path) -> None:
     path = as_version_1(store(tmp_path, healthy(scenario_of())), LATER)
     for name in ("manifest.json", "summary.json"):
-        (path / name).write_text((path / name).read_text().replace('"format_version": 1', '"format_version": 2'))
+        (path / name).write_text((path / name).read_text().replace('"format_version": 1', '"format_version": 3'))
     with pytest.raises(ResultsError, match=r"flows.csv: damaged table; got columns are .*,bytes_received, expected"):
         assert load(path).tables
 
@@ -271,10 +271,10 @@ def test_failed_run_keeps_everything_and_the_reason(tmp_path: Path) -> None:
         ("", "damaged JSON"),
         ("[1]", "expected a JSON object"),
         ("[" * 100_000, "damaged JSON"),
-        ('{"format_version": 3}', "got 3, expected 1 or 2"),
-        ('{"format_version": 0}', "got 0, expected 1 or 2"),
-        ('{"format_version": true}', "got True, expected 1 or 2"),
-        ('{"format_version": "2"}', "got '2', expected 1 or 2"),
+        ('{"format_version": 4}', "got 4, expected 1..3"),
+        ('{"format_version": 0}', "got 0, expected 1..3"),
+        ('{"format_version": true}', "got True, expected 1..3"),
+        ('{"format_version": "2"}', "got '2', expected 1..3"),
         ("{}", "got None, expected 1 or 2"),
         (
             '{"format_version": 1, "run_id": "x", "scheme": 3}',

@@ -15,15 +15,17 @@ FIELDS = """\
 64 delivery_rate busy_time rwnd_limited sndbuf_limited
 32 delivered delivered_ce
 64 bytes_sent bytes_retrans
-32 dsack_dups reord_seen rcv_ooopack snd_wnd
+32 dsack_dups reord_seen rcv_ooopack snd_wnd rcv_wnd rehash
+16 total_rto total_rto_recoveries
+32 total_rto_time
 """
 
 
 class TcpInfo(ctypes.Structure):
-    """include/uapi/linux/tcp.h of Linux 6.1, field by field."""
+    """include/uapi/linux/tcp.h of Linux 6.7, field by field."""
 
     _fields_ = [
-        (name, {"8": ctypes.c_uint8, "32": ctypes.c_uint32, "64": ctypes.c_uint64}[width])
+        (name, {"8": ctypes.c_uint8, "16": ctypes.c_uint16, "32": ctypes.c_uint32, "64": ctypes.c_uint64}[width])
         for width, *names in (line.split() for line in FIELDS.splitlines())
         for name in names
     ]
@@ -34,8 +36,9 @@ def test_every_counter_is_read_from_its_place() -> None:
         rtt=1, snd_cwnd=2, total_retrans=3, bytes_acked=2**40, data_segs_out=5, delivered=6, bytes_sent=7,
         busy_time=2**42, rwnd_limited=14, sndbuf_limited=15,
         bytes_retrans=8, dsack_dups=9, reord_seen=10, bytes_received=2**41, data_segs_in=12, rcv_ooopack=13,
+        total_rto=16, total_rto_time=17,
     )  # fmt: skip
-    assert list(sent_counters(bytes(info)).values()) == [1, 2, 3, 2**40, 5, 2**42, 14, 15, 6, 7, 8, 9, 10]
+    assert list(sent_counters(bytes(info)).values()) == [1, 2, 3, 2**40, 5, 2**42, 14, 15, 6, 7, 8, 9, 10, 16, 17]
     assert list(received_counters(bytes(info)).values()) == [2**41, 12, 13]
 
 
