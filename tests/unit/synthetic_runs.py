@@ -531,7 +531,7 @@ def _threads(times: Sequence[float]) -> Iterable[ThreadRow]:
         for pid, tid, role, name, run, wait in (
             (10, 10, "vswitchd", "ovs-vswitchd", 0.8, 0.05),
             (10, 11, "vswitchd", "revalidator4", 0.01, 0.0),
-            (20, 20, "rank", "python3", 0.4, 0.1),
+            (20, 20, "rank", "python3", 0.4, 0.02),
             (30, 30, "gsos", "python3", 0.02, 0.0),
         ):
             yield ThreadRow(t_s=t_s, pid=pid, tid=tid, role=role, name=name, run_s=3 + run * t_s, wait_s=1 + wait * t_s)

@@ -204,9 +204,7 @@ def rank_waits(wait_fraction: float) -> Spoil:
 
     def spoil(run: RunRecord) -> RunRecord:
         worst = next(row.tid for row in run.tables.threads if row.role == "rank")
-        rows = [
-            replace(row, wait_s=wait_fraction * row.t_s) if row.tid == worst else row for row in run.tables.threads
-        ]
+        rows = [replace(row, wait_s=wait_fraction * row.t_s) if row.tid == worst else row for row in run.tables.threads]
         return with_rows(run, threads=rows)
 
     return spoil

@@ -9,6 +9,7 @@ import pytest
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement
+from testbed.model.fabric_spec import FabricSpec
 from testbed.views.fluid import agreement_grid, band_grid
 
 PREDICTED_S = 10.0
@@ -77,6 +78,14 @@ def test_what_tcp_made_of_the_paths_and_how_many_runs_are_valid_stand_beside_the
     assert grid.title.endswith(": 1 of 2 measured means inside")
 
 
+def test_queues_have_room_for_a_frame_of_each_flow() -> None:
+    for band in BANDS:
+        fabric = band.scenario.fabric
+        evenly = band.flows * band.hosts_per_leaf / fabric.paths
+        assert fabric.queue_bytes >= evenly * 9014, band.name
+    assert [band.name for band in BANDS if band.queue_bytes != FabricSpec().queue_bytes] == ["band_4x2x4_16"]
+
+
 def test_a_mean_agrees_inside_its_band() -> None:
     found = BandAgreement(case=BANDS[0], seeds=3, low=0.3, high=0.5, predicted=0.4, allowed=None, measured=None)
     assert found.agrees is None
@@ -103,8 +112,8 @@ def test_the_optimum_is_held_to_three_percent(measured_s: float, agrees: bool) -
 def test_every_band_has_its_optimum_on_the_same_fabric_which_no_seed_changes() -> None:
     assert len({case.name for case in OPTIMA}) == len(OPTIMA) == len(BANDS) == 18
     for band, case in zip(BANDS, OPTIMA, strict=True):
-        hashed = band.scenario.fabric.model_copy(update={"link_rate_mbps": case.scenario.fabric.link_rate_mbps})
-        assert case.scenario.fabric == hashed, "but for the rate"
+        own = {name: getattr(case.scenario.fabric, name) for name in ("link_rate_mbps", "queue_bytes")}
+        assert case.scenario.fabric == band.scenario.fabric.model_copy(update=own), "but for rates and queues"
         assert case.scenario.workload.flows_per_hop == band.flows
         assert case.scheme == "gse2-n2n" and not Case(case.scenario, case.scheme, case.seed).depends_on_seed
     (found,) = outcomes([Case(OPTIMA[0].scenario, OPTIMA[0].scheme, 1)])
