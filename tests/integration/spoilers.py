@@ -323,9 +323,8 @@ INCAST = (*USUAL, *settings(workload__kind="incast"))
 # what ovs-vswitchd gives up behind a frame that a full queue refused is sent again, and no counter has it
 FULL_QUEUES = frozenset({"resent"})
 DEFAULT_FABRIC = settings(fabric__leaves=4, fabric__spines=4, fabric__hosts_per_leaf=4)
-TWO_CORES = frozenset(
-    {"probe_lateness", "sampler_lateness", "sender_lateness", "rank_wait"}
-)  # of SPOILERS: need two cores
+# of SPOILERS: need two cores
+TWO_CORES = frozenset({"probe_lateness", "sampler_lateness", "sender_lateness", "rank_wait"})
 
 SPOILERS = {
     "clean": Spoiler("", wait, arguments=USUAL),

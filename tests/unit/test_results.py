@@ -117,7 +117,7 @@ def test_what_was_not_measured_is_an_empty_cell_not_zero(tmp_path: Path) -> None
         bytes_acked=None,
         bytes_received=5,
     )
-    assert cells_from_row(row)[-8:] == ["", "", "0", "", "5", "", "", ""]
+    assert cells_from_row(row)[-10:] == ["", "", "0", "", "5", *[""] * 5]
     directory = create(tmp_path)
     directory.append([row])
     assert load_rows(directory.path, FlowRow) == (row,)
@@ -184,7 +184,10 @@ def test_run_of_version_1_is_read_with_and_without_later_columns(tmp_path: Path,
     record = with_rows(record, flows=[replace(row, busy_us=5) for row in record.tables.flows])
     run = load(as_version_1(store(tmp_path, record), without))
     assert {row.busy_us for row in run.tables.flows} == {None if without else 5}
-    assert json.loads(json.dumps(summarise(run))) == run.summary, "made again it is still of the version of the run"
+    again, stored = json.loads(json.dumps(summarise(run))), dict(run.summary or {})
+    if without:  # what only a later version has is not measured
+        assert (again.pop("tcp_timeouts"), stored.pop("tcp_timeouts")) == (None, 0)
+    assert again == stored, "made again it is still of the version of the run"
 
 
 def test_a_run_of_this_version_has_every_column(tmp_path: Path) -> None:
@@ -275,7 +278,7 @@ def test_failed_run_keeps_everything_and_the_reason(tmp_path: Path) -> None:
         ('{"format_version": 0}', "got 0, expected 1..3"),
         ('{"format_version": true}', "got True, expected 1..3"),
         ('{"format_version": "2"}', "got '2', expected 1..3"),
-        ("{}", "got None, expected 1 or 2"),
+        ("{}", "got None, expected 1..3"),
         (
             '{"format_version": 1, "run_id": "x", "scheme": 3}',
             "scheme: missing or of a wrong type; got 3, expected str",
