@@ -97,7 +97,6 @@ class FlowRow(Row):
     rwnd_limited_us: int | None = None
     sndbuf_limited_us: int | None = None
     timeouts: int | None = None
-    timeout_recovery_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

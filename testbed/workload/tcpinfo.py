@@ -25,8 +25,8 @@ _SENT = {
     "bytes_retransmitted": (208, "=Q"),
     "spurious_retransmits": (216, "=I"),  # tcpi_dsack_dups: the receiver had the segment already
     "reordering_events": (220, "=I"),
-    "timeouts": (240, "=H"),  # tcpi_total_rto, Linux 6.7, as the next: retransmission timers that expired,
-    "timeout_recovery_ms": (244, "=I"),  # and how long from the first of a row of them until all was acknowledged
+    # tcpi_total_rto, Linux 6.7: retransmission timers that expired. (tcpi_total_rto_time beside it sometimes falls.)
+    "timeouts": (240, "=H"),
 }
 _RECEIVED = {
     "bytes_received": (128, "=Q"),

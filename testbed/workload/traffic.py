@@ -45,7 +45,6 @@ COUNTERS = (
     "rwnd_limited_us",
     "sndbuf_limited_us",
     "timeouts",
-    "timeout_recovery_ms",
 )
 
 
@@ -387,7 +386,6 @@ class Job:
             rwnd_limited_us=sent["rwnd_limited_us"],
             sndbuf_limited_us=sent["sndbuf_limited_us"],
             timeouts=sent["timeouts"],
-            timeout_recovery_ms=sent["timeout_recovery_ms"],
         )
 
 

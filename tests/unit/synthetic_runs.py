@@ -433,7 +433,6 @@ def _flows(
             path=path_name(topology, path) if path is not None else None,
             retransmitted_segments=0,
             timeouts=0,
-            timeout_recovery_ms=0,
             out_of_order_packets=0,
             bytes_acked=1,
             bytes_received=1,

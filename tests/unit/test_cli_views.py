@@ -366,7 +366,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "row 1, column latency_s: 'inf' is not a finite number",
     ),
     "path of another fabric": (
-        append("flows.csv", "1,0,h1,h2,10.0.1.1,10.0.2.1,1,2,s99,0,0,0,0,,,,,\n"),
+        append("flows.csv", "1,0,h1,h2,10.0.1.1,10.0.2.1,1,2,s99,0,0,0,0,,,,\n"),
         "column path: not possible here; got 's99'",
     ),
     "table a pipe": (make_pipe("links.csv"), "links.csv: cannot read a table; got a FIFO, not a regular file"),
