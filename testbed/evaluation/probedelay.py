@@ -27,7 +27,7 @@ from typing import Final
 from testbed.evaluation.payload import probe_frame_bytes
 from testbed.evaluation.records import FlowRow, QueueRow, RunRecord
 from testbed.evaluation.series import Window, queue_series
-from testbed.fluid.hashing import hashed_path
+from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import FlowPath, path_name
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.topology import Direction, Host, Topology

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from testbed.errors import Problem
-from testbed.fluid.hashing import hashed_paths
+from testbed.gse.hashing import hashed_paths
 from testbed.gse.rulebook import reverse_of
 from testbed.gse.schemes import make_policy
 from testbed.model.oracle import FlowPath, parse_path

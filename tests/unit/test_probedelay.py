@@ -16,7 +16,7 @@ from testbed.evaluation.metrics import measured, windows
 from testbed.evaluation.probedelay import LEAST_PROBES, ProbeDelay, probe_delay, waiting_s
 from testbed.evaluation.records import ProbeQueueRow, ProbeRow, RunRecord
 from testbed.fidelity.delays import allowed_ms
-from testbed.fluid.hashing import hashed_path
+from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import path_name
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.topology import Host
