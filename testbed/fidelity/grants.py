@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
-from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, STEP_S, waiting_share
+from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
+from testbed.model.rounds import STEP_S
 from testbed.model.schemes import profile_of
 from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from testbed.collectives.program import pair_bytes
 from testbed.collectives.schedule import Schedule
@@ -34,6 +35,9 @@ from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
 
 MAX_SLICES = 400_000  # of a job; more take many seconds
+# What ``step_s`` is on this testbed without grants, for predictions and verdicts alike: from the last frame of a slice
+# at its host until the first of the slice that waits for it is sent: programs and switches, one after the other.
+STEP_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
