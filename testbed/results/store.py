@@ -52,12 +52,12 @@ from testbed.evaluation.records import (
     columns,
     rows_from_columns,
 )
+from testbed.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_caller, open_input, read_input
 from testbed.model.question import question_of
 from testbed.model.scenario import SCHEMES, Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.results.checks import FORMAT_VERSION as FORMAT_VERSION  # part of what this module tells
 from testbed.results.checks import manifest_problems, parse_json, summary_problems, table_problems
-from testbed.results.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_caller, open_input, read_input
 
 PARTIAL = ".partial"
 FAILED = ".failed"

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 import scenarios
 from testbed.errors import Problem, ScenarioError
+from testbed.files import read_input
 from testbed.model import scenario as specifications
 from testbed.model.fields import Mistakes
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario
 from testbed.model.scenario_input import override, parse_scenario, problems_from
-from testbed.results.files import read_input
 from testbed.traces.files import load_digested
 from testbed.training.spec import Recorded
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from testbed.agent.compiled import COMPLETE, INTERPRET, PROJECT, folder, is_whole, sources
 from testbed.errors import CommandError
-from testbed.results.files import give_to_caller
+from testbed.files import give_to_caller
 from testbed.system.command import run
 
 OPTIMISATION: Final = "2"
