@@ -27,10 +27,10 @@ from typing import Final
 
 from testbed.collectives.program import pair_bytes
 from testbed.collectives.schedule import Schedule
+from testbed.collectives.slices import count_slices
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.pattern import Pattern
 from testbed.model.shaping import queue_setting
-from testbed.model.slices import count_slices
 from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
 

@@ -18,8 +18,8 @@ from testbed.collectives.algorithms import default_algorithm
 from testbed.collectives.collective import Collective, volumes
 from testbed.collectives.operation import MESSAGES
 from testbed.collectives.program import Pair
+from testbed.collectives.slices import FLOAT_BYTES, default_slice_bytes
 from testbed.model.fields import Mistakes
-from testbed.model.slices import FLOAT_BYTES, default_slice_bytes
 from testbed.model.tasks import Message, Pause, Task, Tasks, Together
 from testbed.training.groups import Group
 from testbed.training.iteration import Communicate, Compute, Iteration, Op

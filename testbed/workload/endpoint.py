@@ -41,9 +41,9 @@ from typing import Any, NoReturn
 from testbed.collectives import holdings
 from testbed.collectives.collective import Collective
 from testbed.collectives.schedule import Schedule
+from testbed.collectives.slices import Stream
 from testbed.errors import TestbedError, WorkloadError
 from testbed.model.messages import Direct
-from testbed.model.slices import Stream
 from testbed.model.tasks import Message, Tasks, Together
 from testbed.workload.cargo import CollectiveArray, Messages
 from testbed.workload.endpoint_config import Config, Receiver, Work
