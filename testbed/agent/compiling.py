@@ -1,6 +1,6 @@
 """Compile the data plane, once for each state of its sources: agents then need a third of the processor time.
 
-As a program it is what ``ensure_compiled`` starts: ``python -m testbed.system.compiling FOLDER SCRATCH``.
+As a program it is what ``ensure_compiled`` starts: ``python -m testbed.agent.compiling FOLDER SCRATCH``.
 """
 
 from __future__ import annotations
