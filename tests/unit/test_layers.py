@@ -30,7 +30,12 @@ MAY_IMPORT = {
 }
 # third-party package -> modules that may import it: each has one door
 DOORS = {
-    "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
+    "mininet": {
+        "testbed.fabric.leafspine",
+        "testbed.fabric.network",
+        "testbed.mn",
+        "testbed.prompt.interactive",
+    },
     "matplotlib": {
         "testbed.views.cross_plot",
         "testbed.views.completion_plot",
