@@ -45,7 +45,7 @@ from testbed.collectives.slices import Stream
 from testbed.errors import TestbedError, WorkloadError
 from testbed.measurement.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 from testbed.model.messages import Direct
-from testbed.model.tasks import Message, Tasks, Together
+from testbed.training.tasks import Message, Tasks, Together
 from testbed.workload.cargo import CollectiveArray, Messages
 from testbed.workload.endpoint_config import Config, Receiver, Work
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow

@@ -12,7 +12,7 @@ from math import floor
 from typing import Any
 
 from testbed.collectives.slices import Stream
-from testbed.model.tasks import Pause, Tasks
+from testbed.training.tasks import Pause, Tasks
 from testbed.workload.cargo import Cargo
 from testbed.workload.course import Course
 from testbed.workload.exchange import Exchange
