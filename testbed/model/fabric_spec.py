@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.model.wire import frame_bytes
 from testbed.units import GIB, KIB
 

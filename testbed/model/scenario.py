@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.collectives.collective import Collective, most_peers
+from testbed.fields import Count, Mistakes, Spec, strict_int
 from testbed.gse.dataplane.wire import MAX_PATHS
 from testbed.model.cross_spec import BurstSpec as BurstSpec
 from testbed.model.cross_spec import CrossTrafficSpec as CrossTrafficSpec
@@ -24,7 +25,6 @@ from testbed.model.cross_spec import ReplaySpec as ReplaySpec
 from testbed.model.cross_spec import cross_mistakes
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.fault_spec import FaultSpec, fault_targets
-from testbed.model.fields import Count, Mistakes, Spec, strict_int
 from testbed.model.scheme_spec import DEFAULT_SCHEMES as DEFAULT_SCHEMES
 from testbed.model.scheme_spec import SCHEMES as SCHEMES
 from testbed.model.scheme_spec import WITHOUT_AGENTS as WITHOUT_AGENTS

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 import scenarios
 from testbed.errors import Problem, ScenarioError
+from testbed.fields import Mistakes
 from testbed.files import read_input
 from testbed.model import scenario as specifications
-from testbed.model.fields import Mistakes
 from testbed.model.scenario import MAX_NAME_CHARACTERS, Scenario
 from testbed.model.scenario_input import override, parse_scenario, problems_from
 from testbed.model.yaml_input import NOT_YAML, load_yaml, parse_settings, reason_of

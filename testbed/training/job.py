@@ -19,7 +19,7 @@ from testbed.collectives.collective import Collective, volumes
 from testbed.collectives.operation import MESSAGES
 from testbed.collectives.program import Pair
 from testbed.collectives.slices import FLOAT_BYTES, default_slice_bytes
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.groups import Group
 from testbed.training.iteration import Communicate, Compute, Iteration, Op
 from testbed.training.native import native_iteration

@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from testbed.collectives.operation import MESSAGES, Operation
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.model.wire import tcp_payload_bytes, tcp_payload_fraction
 from testbed.training.groups import Group, group_ranks
 from testbed.training.hardware import Hardware
