@@ -17,9 +17,9 @@ from typing import Final
 from testbed.errors import NetworkError, ParseError
 from testbed.fabric import offloads, ovs
 from testbed.model.capacity import Datapath
-from testbed.model.wire import ETHERNET_HEADER_BYTES, frame_bytes
 from testbed.system import capsule
 from testbed.system.command import run
+from testbed.wire import ETHERNET_HEADER_BYTES, frame_bytes
 
 SWITCHES: Final = 3
 MTU_BYTES: Final = 9000

@@ -18,7 +18,7 @@ from testbed.model.fabric_spec import FabricSpec
 from testbed.model.rounds import STEP_S
 from testbed.model.scenario import GspSpec
 from testbed.model.schemes import SETTINGS, profile_of
-from testbed.model.wire import (
+from testbed.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
     TCP_HEADER_BYTES,

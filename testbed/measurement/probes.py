@@ -33,9 +33,9 @@ from testbed.measurement.egressqueue import EgressQueue
 from testbed.measurement.pacing import Schedule
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
-from testbed.model.wire import PROBE_PORT
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import PROBE_PORT
 
 if TYPE_CHECKING:
     from testbed.model.topology import Topology

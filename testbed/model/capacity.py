@@ -19,8 +19,8 @@ from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS
 from testbed.model.topology import Host, Topology
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes, tcp_payload_bytes
 
 Datapath = Literal["kernel", "userspace"]
 

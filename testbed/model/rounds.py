@@ -31,8 +31,8 @@ from testbed.collectives.slices import count_slices
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.pattern import Pattern
 from testbed.model.shaping import queue_setting
-from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import tcp_payload_fraction
 
 MAX_SLICES = 400_000  # of a job; more take many seconds
 # What ``step_s`` is on this testbed without grants, for predictions and verdicts alike: from the last frame of a slice

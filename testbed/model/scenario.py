@@ -32,12 +32,12 @@ from testbed.model.scheme_spec import GsosSpec as GsosSpec
 from testbed.model.scheme_spec import GspSpec as GspSpec
 from testbed.model.scheme_spec import SchemeName as SchemeName
 from testbed.model.scheme_spec import repair_mistakes
-from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_RANKS
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
 from testbed.training.job import EmulatedJob, emulated_job
+from testbed.wire import frame_bytes
 
 MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
 NEGLIGIBLE_LOAD = 0.02  # of a host link, small messages beside the bulk: as much as links' rates are off

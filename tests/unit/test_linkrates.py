@@ -19,10 +19,10 @@ from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import QueueRow, RunRecord
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
-from testbed.model.wire import frame_bytes
 from testbed.results.program_summary import summarise_program
 from testbed.results.store import load
 from testbed.results.summary import summarise
+from testbed.wire import frame_bytes
 
 FABRIC = FabricSpec()
 RATE_MBPS = FABRIC.link_rate_mbps
