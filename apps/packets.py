@@ -7,7 +7,7 @@ import struct
 
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.rules import ETH_TYPE_IPV4
-from testbed.model.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES
+from testbed.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES
 
 FRAGMENT_OFFSET_MASK = 0x1FFF
 

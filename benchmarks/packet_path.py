@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from testbed.agent.compiled import KINDS, use  # noqa: E402
-from testbed.system.compiling import ensure_compiled  # noqa: E402
+from testbed.agent.compiling import ensure_compiled  # noqa: E402
 
 CORE = KINDS[0]
 if "--compiled" in sys.argv[1:]:  # before any of it is imported

@@ -16,7 +16,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 # mn executes this file by its name, without __file__ and without knowing the project or its packages.
 _PROJECT = Path(sys._getframe().f_code.co_filename).resolve().parent.parent
@@ -26,36 +26,17 @@ if str(_PROJECT) not in sys.path:
 
 from mininet import net  # noqa: E402
 from mininet.node import Controller, Node  # noqa: E402
-from mininet.topo import Topo  # noqa: E402
 
 from testbed.errors import ControllerError, Problem, ScenarioError  # noqa: E402
 from testbed.fabric.controller import SOCKET_POLL_S, gsos_env, require_ready, write_plan  # noqa: E402
+from testbed.fabric.leafspine import LeafSpineTopo  # noqa: E402
 from testbed.fabric.northbound import Northbound  # noqa: E402
-from testbed.model.fabric_spec import FabricSpec  # noqa: E402
 from testbed.model.scheme_spec import SCHEMES, GsosSpec  # noqa: E402
 from testbed.model.schemes import SETTINGS  # noqa: E402
-from testbed.model.topology import Topology  # noqa: E402
 
 START_WITHIN_S: Final = 60.0
 READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 5.0
-
-
-class LeafSpineTopo(Topo):  # type: ignore[misc]
-    """A leaf-spine fabric; keyword arguments are the fields of ``FabricSpec``."""
-
-    latest: ClassVar[Topology | None] = None
-
-    def build(self, **fabric: object) -> None:
-        """Add hosts, switches and links with the names, ports, dpids and addresses of ``Topology``."""
-        topology = Topology(FabricSpec.model_validate(fabric))
-        LeafSpineTopo.latest = self.testbed_topology = topology
-        for host in topology.hosts:
-            self.addHost(host.name, ip=f"{host.ip}/8", mac=host.mac)
-        for switch in topology.switches:
-            self.addSwitch(switch.name, dpid=f"{switch.dpid:016x}")
-        for link in topology.links:
-            self.addLink(link.lower.node, link.upper.node, port1=link.lower.port, port2=link.upper.port)
 
 
 class GsosController(Controller):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """The agents as machine code, where they have been compiled: the same modules, from another folder.
 
-``testbed.system.compiling`` makes the folder from the sources by mypyc. Its name is a digest of them, so that code
+``testbed.agent.compiling`` makes the folder from the sources by mypyc. Its name is a digest of them, so that code
 which has changed since is never taken for what it was. Whoever wants the compiled modules calls ``use`` before he
 imports any of them; nobody has to.
 """

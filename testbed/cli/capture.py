@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from testbed.errors import MachineError, Problem, ResultsError, ScenarioError
-from testbed.results.files import MAX_CAPTURE_BYTES, open_input
+from testbed.files import MAX_CAPTURE_BYTES, open_input
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import Interrupted, interruptible
 from testbed.system.recording import tcpdump

@@ -35,6 +35,7 @@ from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import duration_text
 from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, TestbedError, printable
+from testbed.fabric.burst import measure_crossings_per_s
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
 from testbed.model.capacity import expected_crossings_per_s, host_rate_limit_mbps
@@ -46,7 +47,6 @@ from testbed.results.calibration import (
 )
 from testbed.runs.calibration import KINDS, NAME, Found, Kind, expected_s, find_out, kinds_left
 from testbed.runs.campaign import Outcome
-from testbed.system.burst import measure_crossings_per_s
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
 from testbed.system.machine import CONGESTION_CONTROL, Machine, check_machine, inspect_machine

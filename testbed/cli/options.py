@@ -15,7 +15,8 @@ from testbed.model.effects import parted
 from testbed.model.scenario import MAX_SEEDS, SCHEMES, Scenario
 from testbed.model.scenario_input import override
 from testbed.model.windows import window_problems
-from testbed.runs.scenario_files import load, parse_settings, with_trace
+from testbed.model.yaml_input import parse_settings
+from testbed.runs.scenario_files import load, with_trace
 from testbed.runs.traffic_files import taken_in
 
 MAX_REPEATS = 20

@@ -41,9 +41,10 @@ from testbed.fluid.validation import BANDS, BOUNDS, CASES, OPTIMA, WITHIN_OF_OPT
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import problems_from
+from testbed.model.yaml_input import parse_settings
 from testbed.results.store import REMEDIES, os_errors
 from testbed.runs.campaign import Campaign, Outcome
-from testbed.runs.scenario_files import parse_settings, read_fields
+from testbed.runs.scenario_files import read_fields
 from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from testbed.agent.compiling import ensure_compiled
 from testbed.errors import printable
 from testbed.model.schemes import SETTINGS
-from testbed.system.compiling import ensure_compiled
 from testbed.system.preload import ensure_wakeups_library
 
 

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.errors import Problem, ResultsError, printable
+from testbed.files import MAX_JOURNAL_BYTES, open_input
 from testbed.journal.reader import Journal
 from testbed.journal.replay import Outcome, replay
-from testbed.results.files import MAX_JOURNAL_BYTES, open_input
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

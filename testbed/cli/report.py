@@ -21,7 +21,7 @@ from testbed.cli.console import Console
 from testbed.cli.options import add_judge_anew, add_native
 from testbed.cli.stored import Stored, load_stored
 from testbed.errors import Problem, ResultsError, printable
-from testbed.results.files import write_together
+from testbed.files import write_together
 from testbed.views.report.document import report
 from testbed.views.report.page import page
 

@@ -60,10 +60,11 @@ from testbed.cli.run import tell_of_others
 from testbed.errors import MachineError, Problem, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
+from testbed.model.yaml_input import parse_over
 from testbed.results.lock import held
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome
-from testbed.runs.scenario_files import builtin_over, load, parse_over, with_trace
+from testbed.runs.scenario_files import builtin_over, load, with_trace
 from testbed.runs.sweep import SweepCampaign
 from testbed.runs.traffic_files import taken_in
 from testbed.system.capsule import require_root

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+from testbed.agent.compiling import ensure_compiled
 from testbed.errors import MachineError, Problem
 from testbed.system.capsule import require_root
-from testbed.system.compiling import ensure_compiled
 from testbed.system.preload import ensure_wakeups_library
 
 PROJECT: Final = Path(__file__).resolve().parents[2]

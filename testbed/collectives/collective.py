@@ -10,7 +10,7 @@ from typing import Final, cast
 from testbed.collectives.algorithms import ALGORITHMS, default_algorithm, problems, program
 from testbed.collectives.operation import ProgramOperation, bus_factor
 from testbed.collectives.program import BY_MESSAGES, Pair, Program, Span, pair_bytes
-from testbed.model.slices import FLOAT_BYTES
+from testbed.collectives.slices import FLOAT_BYTES
 
 # what a collective is called where it is asked for: allreduce (by its default algorithm), allreduce/ring, ...
 NAMES: Final[tuple[str, ...]] = tuple(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from testbed.collectives.operation import ProgramOperation
-from testbed.model.slices import FLOAT_BYTES
+from testbed.collectives.slices import FLOAT_BYTES
 
 BY_MESSAGES: Final[frozenset[ProgramOperation]] = frozenset({"all_to_all", "sendrecv"})
 

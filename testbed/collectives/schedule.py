@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from testbed.collectives.dataflow import Wait, waits
 from testbed.collectives.program import Pair, Program
-from testbed.model.slices import FLOAT_BYTES, Slice, count_slices
+from testbed.collectives.slices import FLOAT_BYTES, Slice, count_slices
 
 Newest = dict[tuple[int, int], int]  # (peer, its flow) -> number of a slice that has come when all needed have
 
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class PairStream:
-    """All that one rank sends another: a ``testbed.model.slices.Stream``."""
+    """All that one rank sends another: a ``testbed.collectives.slices.Stream``."""
 
     slice_bytes: int
     steps: tuple[Step, ...]

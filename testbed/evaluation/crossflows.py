@@ -18,9 +18,9 @@ from testbed.evaluation.series import Window
 from testbed.model.cross_flows import chosen, ideal_s
 from testbed.model.cross_spec import SIZE_BINS_BYTES
 from testbed.model.oracle import ideal
-from testbed.model.wire import tcp_payload_fraction
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.units import bytes_to_text, mbps_to_bytes_per_s
+from testbed.wire import tcp_payload_fraction
 
 ALL = "all"
 

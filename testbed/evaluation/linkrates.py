@@ -27,8 +27,8 @@ from testbed.evaluation.series import Window
 from testbed.evaluation.timeline import MOST_MISSED
 from testbed.model.shaping import QueueSetting, queue_setting
 from testbed.model.topology import Direction
-from testbed.model.wire import frame_bytes
 from testbed.units import bytes_to_mbps
+from testbed.wire import frame_bytes
 
 LEAST_BUSY_S: Final = 0.5  # a late timer of some ms is 1% of it
 # Of a rate, by counting whole frames: a tenth of what is a doubt. 137 frames that were sent in a row; more where the

@@ -36,9 +36,9 @@ from testbed.evaluation.series import Window, direction_series, queue_series, to
 from testbed.evaluation.training import TrainingMetrics, predict_training, training_metrics
 from testbed.model.oracle import Ideal, Prediction, pattern_ideal
 from testbed.model.rounds import Rounds
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.percentile import P99_MIN_SAMPLES, nearest_rank
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
+from testbed.wire import frame_bytes, tcp_payload_bytes
 
 LOADED_FRACTION = 0.01
 FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing

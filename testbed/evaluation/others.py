@@ -14,7 +14,7 @@ from math import ceil
 
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Window
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
+from testbed.wire import frame_bytes, tcp_payload_bytes
 
 REPLAYED = "replayed frames"
 

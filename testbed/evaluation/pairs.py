@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
+from testbed.collectives.slices import default_slice_bytes
 from testbed.evaluation.records import LEAST_S, FlowRow, RunRecord, TransferRow
 from testbed.evaluation.series import Window, direction_series, total
 from testbed.model.oracle import FlowPath, Prediction, parse_path, predict
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.rounds import Rounds, pattern_rounds
-from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host
 from testbed.units import mbps_to_bytes_per_s
 

@@ -13,7 +13,7 @@ from testbed.evaluation.pairs import all_bytes, crossing_bytes, rank_hosts, run_
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import direction_series
 from testbed.gse.dataplane.wire import MIN_FRAME_BYTES, OVERHEAD_BYTES
-from testbed.model.wire import (
+from testbed.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
     UDP_HEADER_BYTES,

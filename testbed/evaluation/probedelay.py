@@ -27,13 +27,13 @@ from typing import Final
 from testbed.evaluation.payload import probe_frame_bytes
 from testbed.evaluation.records import FlowRow, QueueRow, RunRecord
 from testbed.evaluation.series import Window, queue_series
-from testbed.fluid.hashing import hashed_path
+from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import FlowPath, path_name
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.topology import Direction, Host, Topology
-from testbed.model.wire import PROBE_PORT, frame_bytes
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import PROBE_PORT, frame_bytes
 
 LEAST_PROBES: Final = 20  # the median of fewer is chance
 LEAST_ODDS: Final = 1000  # to one, against a wrong model of hashing having every path of the run's flows

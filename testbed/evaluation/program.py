@@ -23,8 +23,8 @@ from testbed.evaluation.others import Carried, carried, host_bytes, transfers
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, Window, direction_series, queue_series, total
 from testbed.model.topology import Direction
-from testbed.model.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, UDP_HEADER_BYTES
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, UDP_HEADER_BYTES
 
 ACTIVE_FRACTION = 0.02
 PROBES_PER_INTERVAL = 4  # a host link carries as many at most: its own, and those of hosts that probe it

@@ -20,10 +20,10 @@ from testbed.model.hostqueue import host_queues, paused_bytes_per_s
 from testbed.model.shaping import tbf_place
 from testbed.model.topology import End, Topology
 from testbed.model.topology import Host as TopologyHost
-from testbed.model.wire import frame_bytes
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor
 from testbed.units import GIB, mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 ANSWER_TIMEOUT_S = 20.0
 MOST_RESTARTS = 3  # of one agent; what dies more often is not worth restarting

@@ -1,6 +1,6 @@
 """The emulated network: Mininet builds it, in batches; every setting is read back and compared.
 
-The only file (with mn.py and interactive.py) that imports mininet. Must run inside a capsule with
+The only file (with leafspine.py, mn.py and interactive.py) that imports mininet. Must run inside a capsule with
 Open vSwitch running (``testbed.system.capsule``, ``testbed.fabric.ovs``).
 """
 
@@ -21,6 +21,7 @@ from mininet.node import Controller, Host, OVSSwitch
 from testbed.errors import NetworkError
 from testbed.fabric import offloads
 from testbed.fabric.batch import Ready, ip_batch, tc_batch
+from testbed.fabric.leafspine import LeafSpineTopo
 from testbed.fabric.linkstate import set_interfaces
 from testbed.fabric.readback import differences
 from testbed.fabric.settings import (
@@ -29,7 +30,6 @@ from testbed.fabric.settings import (
     SWITCH_SYSCTLS,
     host_sysctls,
 )
-from testbed.mn import LeafSpineTopo
 from testbed.model.attachment import (
     AgentPair,
     Attachment,

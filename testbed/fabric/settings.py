@@ -12,7 +12,7 @@ OPENFLOW_VERSION = "OpenFlow13"
 HOST_SYSCTLS = {
     "net/ipv4/tcp_slow_start_after_idle": "0",  # as training clusters do: an iteration does not start cold
     "net/ipv4/tcp_no_metrics_save": "1",  # iterations must not inherit each other's thresholds
-    "net/ipv4/tcp_timestamps": "1",  # assumed by testbed.model.wire
+    "net/ipv4/tcp_timestamps": "1",  # assumed by testbed.wire
     "net/ipv6/conf/all/disable_ipv6": "1",  # no neighbour discovery among the measured frames
 }
 ECN_SYSCTL = "net/ipv4/tcp_ecn"

@@ -7,11 +7,14 @@ Thresholds, each with its reason, are in ``verdict.THRESHOLDS``.
 
 from __future__ import annotations
 
+from testbed.evaluation.metrics import measure
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.usage import usage
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import check_missing
 from testbed.fidelity.delays import check_probe_delay
 from testbed.fidelity.grants import check_short_of_grants
-from testbed.fidelity.links import check_link_rate, check_link_stall
+from testbed.fidelity.links import check_link_rate, check_link_stall, link_rates
 from testbed.fidelity.losses import (
     check_interface_drops,
     check_lost_in_switch,
@@ -78,6 +81,7 @@ __all__ = [
     "Level",
     "Threshold",
     "Verdict",
+    "evidence_of",
     "judge",
     "speed_judged_by",
 ]
@@ -126,6 +130,11 @@ CHECKS: tuple[Check, ...] = (
     check_resent,
     check_missing,
 )
+
+
+def evidence_of(run: RunRecord) -> Evidence:
+    """Return what a workload's run is judged by, each part of it computed once."""
+    return Evidence(run=run, metrics=measure(run), usage=usage(run), link_rates=link_rates(run))
 
 
 def judge(evidence: Evidence) -> Verdict:

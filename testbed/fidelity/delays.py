@@ -12,8 +12,8 @@ from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Window
 from testbed.fidelity.verdict import FabricEvidence, Finding, grade
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 FRAMES: Final = 2  # queues are of whole frames: what is less than some of these cannot be told from a queue's doing
 LEAST_MS: Final = 10.0

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.fidelity.verdict import Evidence, Finding, grade, percent_limits
-from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, STEP_S, waiting_share
+from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
+from testbed.model.rounds import STEP_S
 from testbed.model.schemes import profile_of
-from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 # A rank that waits has an empty queue, so what it sends then has to ask first. Measured at 10 Mbit/s: a slice takes 4
 # to 6 ms from rank to rank under both schemes where bytes take none, 1 ms without agents.

@@ -26,7 +26,7 @@ def stood_longest(rates: tuple[LinkRate, ...]) -> LinkRate | None:
 
 def check_link_rate(evidence: FabricEvidence) -> Finding | None:
     """Links that frames waited for sent as fast as configured, not only when they were calibrated."""
-    worst = off_most(link_rates(evidence.run))
+    worst = off_most(evidence.link_rates)
     if worst is None:
         return None
     return grade(
@@ -39,7 +39,7 @@ def check_link_rate(evidence: FabricEvidence) -> Finding | None:
 
 def check_link_stall(evidence: FabricEvidence) -> Finding | None:
     """No link stood still while frames waited for it: the mean hides what hosts' TCP does not."""
-    worst = stood_longest(link_rates(evidence.run))
+    worst = stood_longest(evidence.link_rates)
     if worst is None:
         return None
     return grade(

@@ -12,7 +12,7 @@ from testbed.fidelity.faults import faulted_intfs
 from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, limits
 from testbed.model.schemes import profile_of
 from testbed.model.shaping import VOID_INTFS
-from testbed.model.wire import tcp_payload_bytes
+from testbed.wire import tcp_payload_bytes
 
 LOST_PER_DROP = 0.5  # frames given up behind one that a queue refused: measured up to 0.29
 RESENT_PER_DROP = 1.1  # after a loss TCP may send again what had arrived: measured up to 3%

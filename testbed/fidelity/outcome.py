@@ -15,8 +15,8 @@ from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Findi
 from testbed.fidelity.waiting import START_UP_FRAMES, START_UP_S, waiting_share
 from testbed.model.oracle import Prediction
 from testbed.model.shaping import largest_burst_bytes
-from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 HARMLESS_SHORTFALL = 0.03  # of what grants allow: runs without a doubt fall short by up to 2%
 LEAST_BUSY_US = 200_000  # a share of less says little

@@ -8,9 +8,9 @@ from testbed.evaluation.training import latest_rank
 from testbed.evaluation.usage import AGENT_ROLE
 from testbed.fidelity.verdict import THRESHOLDS, Evidence, FabricEvidence, Finding, grade, limits, percent_limits
 from testbed.fidelity.waiting import waiting_share
-from testbed.model.wire import frame_bytes
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 
 def check_switch_core(evidence: FabricEvidence) -> Finding | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from testbed.evaluation.linkrates import LinkRate
 from testbed.evaluation.metrics import Metrics
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.usage import Usage
@@ -201,10 +202,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FabricEvidence:
-    """What is known of a run whatever moved data in it: rows and events of its fabric, and what it cost the machine."""
+    """What is known of a run whatever moved data in it: rows and events of its fabric, and what it cost the machine.
+
+    ``link_rates`` are those of ``testbed.fidelity.links``, which several checks and the summary look at.
+    """
 
     run: RunRecord
     usage: Usage
+    link_rates: tuple[LinkRate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

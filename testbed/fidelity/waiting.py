@@ -6,10 +6,8 @@ from typing import Final
 
 from testbed.evaluation.pairs import run_rounds
 from testbed.fidelity.verdict import Evidence
+from testbed.model.rounds import STEP_S
 
-# From the last frame of a slice at its host until the first of the slice that waits for it is sent: programs and
-# switches, one after the other.
-STEP_S: Final = 0.001
 START_UP_S: Final = 0.02  # until the first frames of every rank are under way, and for the last to be read
 START_UP_FRAMES: Final = 4
 LEAST_IDLE: Final = 0.01  # of the ideal time; less is start-up

@@ -11,15 +11,15 @@ from functools import cached_property
 from random import Random
 from typing import Final
 
+from testbed.collectives.slices import default_slice_bytes
 from testbed.errors import Problem
-from testbed.fluid.hashing import hashed_paths
+from testbed.gse.hashing import hashed_paths
 from testbed.gse.rulebook import reverse_of
 from testbed.gse.schemes import make_policy
 from testbed.model.oracle import FlowPath, parse_path
 from testbed.model.pattern import Pattern, seeded_pattern
 from testbed.model.ranks import Flow, pair_flows, place_ranks
 from testbed.model.scenario import Scenario
-from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 
 HASHED: Final = frozenset({"ecmp", "ecmp-agents"})

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, Spec
+from testbed.fields import Count, Mistakes, Spec
 
 MOST_PORTS: Final = 1 << 20
 # Ethernet 14, FCS 4, preamble 8, gap 12, IPv4 20, UDP 8, BTH 12, ICRC 4 (InfiniBand Architecture, annex A17, RoCEv2)

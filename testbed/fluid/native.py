@@ -13,11 +13,11 @@ from typing import Final, Literal
 
 import numpy as np
 
+from testbed.fields import Spec
 from testbed.fluid.cluster import ClusterSpec
 from testbed.fluid.job import Order
 from testbed.fluid.predict import band_of_means
 from testbed.fluid.rings import ClusterScheme, RingRates, ring_rates
-from testbed.model.fields import Spec
 from testbed.model.oracle import BAND_FRACTION, Band
 
 NativeAlgorithm = Literal["ring", "hierarchical"]

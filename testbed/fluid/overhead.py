@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.fidelity.waiting import STEP_S
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
 from testbed.model.capacity import ACKS_PER_FRAME
 from testbed.model.delay import LINKS_PER_PATH
 from testbed.model.fabric_spec import FabricSpec
+from testbed.model.rounds import STEP_S
 from testbed.model.scenario import GspSpec
 from testbed.model.schemes import SETTINGS, profile_of
-from testbed.model.wire import (
+from testbed.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
     TCP_HEADER_BYTES,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
-from testbed.model.wire import frame_bytes
+from testbed.wire import frame_bytes
 
 WITHIN: Final = 0.05  # of the measured time
 WITHIN_OF_OPTIMUM: Final = 0.03

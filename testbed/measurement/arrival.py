@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from testbed.errors import WorkloadError
+from testbed.measurement.tcpinfo import TCP_INFO_BYTES, received_counters
 from testbed.system.namespaces import network_namespace_of
-from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters
 
 STAMPING_TIMEOUT_S: Final = 5.0  # it takes the kernel milliseconds; a busy machine's kernel worker may come late
 SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; the control message has the same number

@@ -22,9 +22,9 @@ from testbed.evaluation.records import CalibrationRow
 from testbed.measurement.netlink import RouteSocket
 from testbed.measurement.netlink_format import SHAPER, TC_H_ROOT, Qdisc
 from testbed.model.topology import Direction, Topology
-from testbed.model.wire import ETHERNET_HEADER_BYTES, frame_bytes
 from testbed.system.namespaces import network_namespace_of
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
+from testbed.wire import ETHERNET_HEADER_BYTES, frame_bytes
 
 log = logging.getLogger(__name__)
 

@@ -30,12 +30,12 @@ from testbed.evaluation.records import ProbeQueueRow, ProbeRow
 from testbed.measurement.arrival import ClockOffset, arrival_ns, open_stamping_socket
 from testbed.measurement.besides import Beside, beside_from, check_beat, check_known
 from testbed.measurement.egressqueue import EgressQueue
+from testbed.measurement.pacing import Schedule
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
-from testbed.model.wire import PROBE_PORT
 from testbed.percentile import nearest_rank
 from testbed.units import mbps_to_bytes_per_s
-from testbed.workload.pacing import Schedule
+from testbed.wire import PROBE_PORT
 
 if TYPE_CHECKING:
     from testbed.model.topology import Topology

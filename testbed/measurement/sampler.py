@@ -25,12 +25,12 @@ from testbed.errors import WorkloadError
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, ThreadRow
 from testbed.measurement.netlink import RouteSocket
 from testbed.measurement.netlink_format import LinkCounters, Qdisc, egress_queues
+from testbed.measurement.pacing import Schedule
 from testbed.measurement.parsers import core_times
 from testbed.measurement.sidecar import STOP, Commands, emit, main
 from testbed.measurement.tablefile import TableFile
 from testbed.measurement.threadtimes import Threads
 from testbed.percentile import nearest_rank
-from testbed.workload.pacing import Schedule
 
 LINK_END: Final = "veth"  # bridges' own ports and loopback are no ends of links
 FIND_INTERVAL_S: Final = 1.0

@@ -19,8 +19,8 @@ from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS
 from testbed.model.topology import Host, Topology
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes, tcp_payload_bytes
 
 Datapath = Literal["kernel", "userspace"]
 
@@ -33,7 +33,7 @@ USERSPACE_CROSSINGS_PER_S: Final = 66_000
 # An estimate on the careful side: the kernel forwards in the sender's softirq, on every core.
 KERNEL_CROSSINGS_PER_S_AND_CORE: Final = 150_000
 
-# What testbed.system.burst measures on the machine those figures come from (215,000 to 258,000 in four tries): a ratio
+# What testbed.fabric.burst measures on the machine those figures come from (215,000 to 258,000 in four tries): a ratio
 # to it carries them over to other machines.
 BURST_REFERENCE_CROSSINGS_PER_S: Final = 235_000
 
@@ -174,7 +174,7 @@ def ceiling_crossings_per_s(datapath: Datapath, cores: float) -> float:
 
 
 def expected_crossings_per_s(datapath: Datapath, cores: float, burst_crossings_per_s: float) -> float:
-    """Return what to expect of a machine whose burst (testbed.system.burst) was measured; never more than its ceiling.
+    """Return what to expect of a machine whose burst (testbed.fabric.burst) was measured; never more than its ceiling.
 
     Userspace: the ceiling, scaled by the burst's ratio to the reference. Kernel: the burst on every core, half of
     which the hosts' own TCP needs.

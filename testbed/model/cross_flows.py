@@ -17,7 +17,8 @@ from testbed.model.fabric_spec import FabricSpec
 from testbed.model.flow_sizes import draw_bytes
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Host
-from testbed.model.wire import (
+from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import (
     ETHERNET_HEADER_BYTES,
     IPV4_HEADER_BYTES,
     TCP_HEADER_BYTES,
@@ -25,7 +26,6 @@ from testbed.model.wire import (
     tcp_payload_bytes,
     tcp_payload_fraction,
 )
-from testbed.units import mbps_to_bytes_per_s
 
 Kind = Literal["poisson", "burst"]
 HEADERS_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TCP_TIMESTAMP_OPTION_BYTES

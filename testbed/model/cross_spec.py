@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.model.flow_sizes import MAX_POINTS, TABLES, Points, mean_bytes, mistakes_in
 from testbed.units import GIB, KIB, MIB
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.wire import frame_bytes
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 LINKS_PER_PATH: Final = 4  # host to leaf, leaf to spine, spine to leaf, leaf to host
 WAKE_INTERVAL_S: Final = 0.001  # half of what a link's token bucket holds beyond a frame, so that none is lost

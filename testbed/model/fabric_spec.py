@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
-from testbed.model.wire import frame_bytes
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.units import GIB, KIB
+from testbed.wire import frame_bytes
 
 MAX_SWITCHES_PER_TIER = 255  # dpid 0x1LL / 0x2SS and the address 10.0.LEAF.PORT
 MAX_HOSTS_PER_LEAF = 254
@@ -15,7 +15,7 @@ MAX_LINKS = 16_384  # between leaves and spines
 
 
 class FabricSpec(Spec):
-    """A two-tier leaf-spine fabric. Rates count Ethernet frames without FCS (see testbed.model.wire)."""
+    """A two-tier leaf-spine fabric. Rates count Ethernet frames without FCS (see testbed.wire)."""
 
     leaves: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of leaf switches (GSP)")
     spines: Count = Field(4, ge=1, le=MAX_SWITCHES_PER_TIER, description="number of spine switches (GSF)")

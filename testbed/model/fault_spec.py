@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from testbed.fields import Spec
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.fields import Spec
 
 FaultAction = Literal["fail", "silence", "slow", "heal"]
 # What an action does to a link: nothing passes any more, it is worse than before, or as it was at first.

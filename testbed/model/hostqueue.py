@@ -9,7 +9,7 @@ from testbed.model.attachment import Attachment, stack_intf
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
 from testbed.model.topology import Host
-from testbed.model.wire import frame_bytes
+from testbed.wire import frame_bytes
 
 STACK_HEADROOM: Final = 1.1  # how much faster than its link a host fills an agent's queues: they recover after a pause
 PAUSE_SHARE: Final = 0.5  # of what is left when a sender may go on: what it may miss until its shaper notices

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.model.slices import FLOAT_BYTES, Slice, count_slices
+from testbed.collectives.slices import FLOAT_BYTES, Slice, count_slices
 
 
 @dataclass(frozen=True)

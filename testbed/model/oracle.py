@@ -32,8 +32,8 @@ from testbed.model.pattern import HostPair, Pattern, pattern_of
 from testbed.model.ranks import place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Host, Topology
-from testbed.model.wire import tcp_payload_fraction
 from testbed.units import bytes_to_mbps, mbps_to_bytes_per_s
+from testbed.wire import tcp_payload_fraction
 
 ALIKE_FRACTION = 0.001  # loads of links that differ by less have a part of a float more or less
 BAND_FRACTION = 0.95

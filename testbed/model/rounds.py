@@ -23,17 +23,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from testbed.collectives.program import pair_bytes
 from testbed.collectives.schedule import Schedule
+from testbed.collectives.slices import count_slices
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.pattern import Pattern
 from testbed.model.shaping import queue_setting
-from testbed.model.slices import count_slices
-from testbed.model.wire import tcp_payload_fraction
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import tcp_payload_fraction
 
 MAX_SLICES = 400_000  # of a job; more take many seconds
+# What ``step_s`` is on this testbed without grants, for predictions and verdicts alike: from the last frame of a slice
+# at its host until the first of the slice that waits for it is sent: programs and switches, one after the other.
+STEP_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.collectives.collective import Collective, most_peers
+from testbed.fields import Count, Mistakes, Spec, strict_int
 from testbed.gse.dataplane.wire import MAX_PATHS
 from testbed.model.cross_spec import BurstSpec as BurstSpec
 from testbed.model.cross_spec import CrossTrafficSpec as CrossTrafficSpec
@@ -24,7 +25,6 @@ from testbed.model.cross_spec import ReplaySpec as ReplaySpec
 from testbed.model.cross_spec import cross_mistakes
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.fault_spec import FaultSpec, fault_targets
-from testbed.model.fields import Count, Mistakes, Spec, strict_int
 from testbed.model.scheme_spec import DEFAULT_SCHEMES as DEFAULT_SCHEMES
 from testbed.model.scheme_spec import SCHEMES as SCHEMES
 from testbed.model.scheme_spec import WITHOUT_AGENTS as WITHOUT_AGENTS
@@ -32,12 +32,12 @@ from testbed.model.scheme_spec import GsosSpec as GsosSpec
 from testbed.model.scheme_spec import GspSpec as GspSpec
 from testbed.model.scheme_spec import SchemeName as SchemeName
 from testbed.model.scheme_spec import repair_mistakes
-from testbed.model.wire import frame_bytes
 from testbed.model.workload_spec import MAX_COLLECTIVE_RANKS as MAX_COLLECTIVE_RANKS
 from testbed.model.workload_spec import Placement as Placement
 from testbed.model.workload_spec import WorkloadKind as WorkloadKind
 from testbed.model.workload_spec import WorkloadSpec as WorkloadSpec
 from testbed.training.job import EmulatedJob, emulated_job
+from testbed.wire import frame_bytes
 
 MAX_PEER_FLOWS = 400  # connections of a rank in one direction; twice that many open files are within usual limits
 NEGLIGIBLE_LOAD = 0.02  # of a host link, small messages beside the bulk: as much as links' rates are off

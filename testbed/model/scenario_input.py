@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from testbed.errors import Problem, ScenarioError
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.model.scenario import Scenario
 
 MAX_SHOWN_CHARACTERS = 80

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from testbed.fields import Count, SizeBytes, Spec
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.fields import Count, SizeBytes, Spec
 from testbed.units import GIB, MIB
 
 SchemeName = Literal["ecmp", "gse1", "gse2-n2n", "gse2-e2e", "spray", "flowlet", "uet", "ecmp-agents"]

@@ -17,8 +17,8 @@ from testbed.model.attachment import Attachment
 from testbed.model.delay import LINKS_PER_PATH, SOFTWARE_S, frame_time_s, round_trip_s
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.scheme_spec import GspSpec
-from testbed.model.wire import frame_bytes
 from testbed.units import KIB, MIB, mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 QUANTUM_FRAMES: Final = 4  # of a grant
 # Leaves do not know what others send to a downlink, and their containers meet there: two frames wait for less than

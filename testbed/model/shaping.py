@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from testbed.gse.dataplane.wire import ETH_CONTROL, ETH_DATA
 from testbed.model.fabric_spec import FabricSpec
-from testbed.model.wire import frame_bytes
 from testbed.units import KIB, mbps_to_bytes_per_s
+from testbed.wire import frame_bytes
 
 LATE_TIMER_S = 0.002  # a timer this late loses no tokens
 CONTROL_LIMIT_BYTES = 64 * KIB

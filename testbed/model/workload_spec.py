@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.collectives.collective import ALL_TO_ALL, NAMES, RING, Collective, parse_name
 from testbed.collectives.operation import ProgramOperation
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.training.spec import TrainingSpec
 from testbed.units import GIB, KIB, MIB
 

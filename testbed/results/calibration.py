@@ -16,9 +16,9 @@ from typing import Any, Final, get_args
 
 from testbed.errors import printable
 from testbed.evaluation.records import MOST
+from testbed.files import MAX_JSON_BYTES, read_input, write_together
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
-from testbed.results.files import MAX_JSON_BYTES, read_input, write_together
 from testbed.results.store import os_errors
 
 FORMAT_VERSION: Final = 2

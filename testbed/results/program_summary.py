@@ -9,6 +9,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.evaluation.program import ProgramMetrics, measure_program
 from testbed.evaluation.series import total
 from testbed.evaluation.usage import Usage, usage_during
+from testbed.fidelity.links import link_rates
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence
 from testbed.results.store import PARTIAL, Run
@@ -36,9 +37,9 @@ def summarise_program(run: Run) -> dict[str, Any]:
 
 def _summary(run: Run) -> dict[str, Any]:
     record, metrics = run.record, measure_program(run.record)
-    used = usage_during(record, metrics.judged)
-    asked = run.program or {}
-    verdict = judge_program(FabricEvidence(run=record, usage=used), metrics, ranks_poll=bool(asked.get("mpi")))
+    used, rates = usage_during(record, metrics.judged), link_rates(record)
+    evidence = FabricEvidence(run=record, usage=used, link_rates=rates)
+    verdict = judge_program(evidence, metrics, ranks_poll=bool((run.program or {}).get("mpi")))
     return {
         "format_version": run.format_version,
         "scenario": run.scenario.name,
@@ -59,7 +60,11 @@ def _summary(run: Run) -> dict[str, Any]:
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
         **agent_fields(run),
         **agents_wait_field(used),
-        "details": {**_details(metrics, used), **switching_details(run), **probe_delay_field(run, metrics.judged)},
+        "details": {
+            **_details(metrics, used),
+            **switching_details(run, rates),
+            **probe_delay_field(run, metrics.judged),
+        },
     }
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.model.scenario import MAX_SEED
 from testbed.model.scenario_input import override
+from testbed.model.yaml_input import parse_settings
 from testbed.results.store import FAILED, RunListing, is_run, list_runs, load, os_errors
 from testbed.results.store import Run as Run  # part of what this module tells
 from testbed.results.sweeps import FILE as SWEEP_FILE
 from testbed.results.sweeps import load_sweep
-from testbed.runs.scenario_files import parse_settings
 
 JOIN: Final = "+"
 NARROW: Final = "@"

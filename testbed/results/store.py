@@ -52,11 +52,12 @@ from testbed.evaluation.records import (
     columns,
     rows_from_columns,
 )
+from testbed.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_caller, open_input, read_input
+from testbed.model.question import question_of
 from testbed.model.scenario import SCHEMES, Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.results.checks import FORMAT_VERSION as FORMAT_VERSION  # part of what this module tells
 from testbed.results.checks import manifest_problems, parse_json, summary_problems, table_problems
-from testbed.results.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, give_to_caller, open_input, read_input
 
 PARTIAL = ".partial"
 FAILED = ".failed"
@@ -199,9 +200,8 @@ class Run:
 
     @cached_property
     def scenario_hash(self) -> str:
-        """Eight hex digits that are equal for runs of the same question: all fields but words, schemes and seeds."""
-        words = {"question", "expectation", "schemes", "seeds"}
-        text = json.dumps(self.scenario.model_dump(mode="json", exclude=words), sort_keys=True)
+        """Eight hex digits that are equal for runs of the same question (``testbed.model.question``)."""
+        text = json.dumps(question_of(self.scenario), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property

@@ -9,17 +9,17 @@ from typing import Any
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed, offered_load
-from testbed.evaluation.linkrates import shaped
+from testbed.evaluation.linkrates import LinkRate, shaped
 from testbed.evaluation.lookups import lookups
-from testbed.evaluation.metrics import Latency, Metrics, measure, measured, windows
+from testbed.evaluation.metrics import Latency, Metrics, measured, windows
 from testbed.evaluation.payload import worst_excess
 from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.series import Window
-from testbed.evaluation.usage import AGENT_ROLE, Usage, usage
-from testbed.fidelity import Evidence, judge, speed_judged_by
-from testbed.fidelity.links import link_rates, off_most, stood_longest
+from testbed.evaluation.usage import AGENT_ROLE, Usage
+from testbed.fidelity import evidence_of, judge, speed_judged_by
+from testbed.fidelity.links import off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
 from testbed.results.store import PARTIAL, Run
@@ -44,7 +44,7 @@ def judged_anew(run: Run) -> Run:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    evidence = Evidence(run=run.record, metrics=measure(run.record), usage=usage(run.record))
+    evidence = evidence_of(run.record)
     verdict, metrics = judge(evidence), evidence.metrics
     return {
         "format_version": run.format_version,
@@ -83,7 +83,7 @@ def _summary(run: Run) -> dict[str, Any]:
         **agents_wait_field(evidence.usage),
         "details": {
             **_details(metrics, evidence.usage),
-            **switching_details(run),
+            **switching_details(run, evidence.link_rates),
             **probe_delay_field(run, windows(measured(run.record.tables.iterations))),
         },
     }
@@ -253,9 +253,9 @@ def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
     }
 
 
-def switching_details(run: Run) -> dict[str, Any]:
+def switching_details(run: Run, rates: tuple[LinkRate, ...]) -> dict[str, Any]:
     """Return how links sent while frames waited for them, and what switches looked up; null where nobody can tell."""
-    rates, found = link_rates(run.record), lookups(run.record)
+    found = lookups(run.record)
     worst, longest = off_most(rates), stood_longest(rates)
     return {
         "link_rates": {

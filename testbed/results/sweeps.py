@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, get_args
 
 from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.fidelity.verdict import OUTSIDE
+from testbed.files import give_to_caller
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
-from testbed.results.files import give_to_caller
 from testbed.results.store import make_parents, os_errors, read_json, write_json
 
 FOLDER: Final = "sweeps"

@@ -13,9 +13,9 @@ from testbed.fabric.northbound import Northbound
 from testbed.gse.policy import FlowKey
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.ranks import Flow
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.system.supervisor import Supervisor
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import frame_bytes, tcp_payload_bytes
 from testbed.workload.traffic import Job
 
 log = logging.getLogger(__name__)

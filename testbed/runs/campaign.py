@@ -28,10 +28,10 @@ from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, os_er
 from testbed.results.summary import summarise
 from testbed.runs.eventpipe import taken
 from testbed.runs.plan import Plan
+from testbed.runs.quiet import await_quiet
 from testbed.system.capsule import capsule_argv
 from testbed.system.machine import Machine
 from testbed.system.provenance import commit, provenance
-from testbed.system.quiet import await_quiet
 
 log = logging.getLogger(__name__)
 OnEvent = Callable[[dict[str, Any]], None]

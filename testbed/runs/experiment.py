@@ -27,7 +27,6 @@ from testbed.fabric.northbound import Northbound
 from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
 from testbed.model.oracle import path_name
-from testbed.model.wire import tcp_payload_bytes
 from testbed.results.store import RunDirectory, write_json
 from testbed.runs.authority import Authority
 from testbed.runs.first_process import Emit, run_capsule, told_at_once
@@ -36,6 +35,7 @@ from testbed.runs.running_fabric import Fabric, enlarge_buffers, running_fabric
 from testbed.runs.surroundings import Surroundings
 from testbed.system.process import Child, Process
 from testbed.system.supervisor import Supervisor
+from testbed.wire import tcp_payload_bytes
 from testbed.workload.traffic import ANSWER_TIMEOUT_S, IterationResult, Job, flows_between
 
 

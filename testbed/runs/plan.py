@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from testbed.collectives.slices import default_slice_bytes
 from testbed.fabric.agents import AgentProcess, agent_processes
 from testbed.gse.dataplane.profile import Profile
 from testbed.measurement.probes import linger_s
@@ -19,7 +20,6 @@ from testbed.model.pattern import Pattern, mice_pairs, seeded_pattern
 from testbed.model.ranks import SOURCE_PORTS, Flow, pair_flows, place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.schemes import SETTINGS, SchemeSettings, profile_of
-from testbed.model.slices import default_slice_bytes
 from testbed.model.topology import Host, Topology
 from testbed.system.machine import Datapath
 from testbed.workload.stall import Patience

@@ -11,8 +11,8 @@ from typing import Any
 
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.readback import differences
-from testbed.measurement.instruments import Instruments
 from testbed.results.store import RunDirectory
+from testbed.runs.instruments import Instruments
 from testbed.runs.plan import Plan
 from testbed.runs.running_fabric import Fabric, Tell
 from testbed.system.supervisor import Supervisor

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from testbed.errors import Problem, ScenarioError
+from testbed.files import open_input, read_input
 from testbed.model.cross_spec import ReplaySpec
 from testbed.model.flow_sizes import parse_table
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.model.topology import Topology
-from testbed.results.files import open_input, read_input
 from testbed.units import mbps_to_bytes_per_s
 
 MAX_TABLE_BYTES = 1_000_000

@@ -15,6 +15,7 @@ from testbed.fluid.predict import Outcome, outcomes
 from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, ValidationCase
 from testbed.inference.contrast import paired
 from testbed.model.oracle import scenario_expectation
+from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
 from testbed.results.store import Run, list_runs, load
 from testbed.units import bytes_to_text
@@ -22,14 +23,14 @@ from testbed.units import bytes_to_text
 
 def stored_runs(results_dir: Path, scenario: Scenario) -> list[Run]:
     """Return the runs of exactly this question that may count, oldest first: finished, not INVALID."""
-    asked = scenario.model_dump(exclude={"question", "expectation", "schemes", "seeds"})
+    asked = question_of(scenario)
     runs = (load(path) for path in list_runs(results_dir, scenario.name).finished)
     return [
         run
         for run in runs
         if run.summary is not None
         and run.summary["verdict"] != Level.INVALID.value
-        and run.scenario.model_dump(exclude={"question", "expectation", "schemes", "seeds"}) == asked
+        and question_of(run.scenario) == asked
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from testbed.errors import CommandError
-from testbed.results.files import give_to_caller
+from testbed.files import give_to_caller
 from testbed.system.command import run
 
 SOURCE: Final = Path(__file__).resolve().parents[1] / "fabric" / "wakeups.c"

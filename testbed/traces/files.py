@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from testbed.errors import Problem, TraceError
-from testbed.results.files import open_input
+from testbed.files import open_input
 from testbed.traces.detect import parse
 from testbed.traces.trace import Format, Trace
 from testbed.units import MIB

@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import Field
 
-from testbed.model.fields import Spec
+from testbed.fields import Spec
 from testbed.training.layout import Layout
 from testbed.training.model import Transformer
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 from testbed.collectives.operation import MESSAGES, Operation
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.groups import Group
 
 Peer = Literal["next", "previous"]

@@ -18,15 +18,15 @@ from testbed.collectives.algorithms import default_algorithm
 from testbed.collectives.collective import Collective, volumes
 from testbed.collectives.operation import MESSAGES
 from testbed.collectives.program import Pair
-from testbed.model.fields import Mistakes
-from testbed.model.slices import FLOAT_BYTES, default_slice_bytes
-from testbed.model.tasks import Message, Pause, Task, Tasks, Together
+from testbed.collectives.slices import FLOAT_BYTES, default_slice_bytes
+from testbed.fields import Mistakes
 from testbed.training.groups import Group
 from testbed.training.iteration import Communicate, Compute, Iteration, Op
 from testbed.training.native import native_iteration
 from testbed.training.rehearsal import Execution, Job, execute
 from testbed.training.scale import Emulation, Native, Scaled, emulated_seconds, scale
 from testbed.training.spec import TrainingSpec
+from testbed.training.tasks import Message, Pause, Task, Tasks, Together
 from testbed.training.timeline import SecondsOf
 
 MAX_OPERATIONS: Final = 5000  # of a rank in an iteration

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.training.model import Transformer
 
 MAX_GPUS = 1 << 20

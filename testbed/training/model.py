@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from testbed.model.fields import Count, Mistakes, Spec
+from testbed.fields import Count, Mistakes, Spec
 
 
 class Experts(Spec):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.collectives.operation import MESSAGES, PROGRAM_OPERATIONS, Operation
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.build import build_stages
 from testbed.training.groups import Group
 from testbed.training.hardware import FORWARD_FRACTION, iteration_compute_s

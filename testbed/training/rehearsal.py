@@ -19,7 +19,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from testbed.collectives.operation import Operation
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.groups import Group, groups
 from testbed.training.iteration import Communicate, Iteration, Op, Peer
 from testbed.training.layout import Layout

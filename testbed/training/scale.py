@@ -28,8 +28,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from testbed.collectives.operation import MESSAGES, Operation
-from testbed.model.fields import Count, Mistakes, SizeBytes, Spec
-from testbed.model.wire import tcp_payload_bytes, tcp_payload_fraction
+from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.training.groups import Group, group_ranks
 from testbed.training.hardware import Hardware
 from testbed.training.iteration import Communicate, Compute, Iteration, Op
@@ -37,6 +36,7 @@ from testbed.training.layout import Layout
 from testbed.training.timeline import SecondsOf
 from testbed.training.volume import ideal_seconds, sent_per_byte
 from testbed.units import GIB, mbps_to_bytes_per_s
+from testbed.wire import tcp_payload_bytes, tcp_payload_fraction
 
 FLOAT_BYTES = 4  # collectives are of float32
 MAX_OPERATION_BYTES = GIB  # of workload.size_bytes, too

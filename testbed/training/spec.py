@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, NamedTuple, get_args
 from pydantic import Field, model_validator
 
 from testbed.collectives.operation import Operation
-from testbed.model.fields import Count, Mistakes, Spec
+from testbed.fields import Count, Mistakes, Spec
 from testbed.traces.trace import Format, Kind, Places, Record, Trace, Unknown
 from testbed.training.groups import GROUPS, Group
 from testbed.training.hardware import ACCELERATORS, Hardware

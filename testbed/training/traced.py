@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 from testbed.collectives.operation import MESSAGES, Operation
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.traces.trace import Record, Trace
 from testbed.training.groups import Group, group_ranks, inside_node
 from testbed.training.iteration import Communicate, Iteration, Peer, Recorder

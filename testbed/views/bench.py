@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from testbed.collectives.collective import Collective
 from testbed.collectives.operation import ProgramOperation
+from testbed.collectives.slices import FLOAT_BYTES
 from testbed.errors import printable
 from testbed.model.scenario import Scenario
-from testbed.model.slices import FLOAT_BYTES
 from testbed.views.comparison import INVALID, describe
 from testbed.views.sweep import NOT_RUN, RUN_FAILED, Group, SweepResults
 

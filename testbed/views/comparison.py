@@ -19,6 +19,7 @@ from testbed.errors import Problem, ResultsError, printable
 from testbed.evaluation.records import LEAST_S, MOST
 from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.model.oracle import ALIKE_FRACTION, Expectation, scenario_expectation
+from testbed.model.question import question_of
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.sets import commit_of
 from testbed.results.store import FailedRun, Run, failed_runs, list_runs
@@ -249,7 +250,7 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
         _comparison(entries, allow_invalid, tuple(one for one in failed if one.scenario_hash == name))
         for name, entries in groups.items()
     )
-    questions = [_but_for_repair(one.scenario) for one in found]
+    questions = [question_of(one.scenario, but=["gsos.repair"]) for one in found]
     return tuple(
         replace(
             one,
@@ -259,12 +260,6 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
         )
         for one, own in zip(found, questions, strict=True)
     )
-
-
-def _but_for_repair(scenario: Scenario) -> dict[str, Any]:
-    """Return all fields that make up the question, without who repairs dead uplinks."""
-    words: dict[str, Any] = dict.fromkeys(("question", "expectation", "schemes", "seeds"), True)
-    return scenario.model_dump(exclude={**words, "gsos": {"repair"}})
 
 
 def _failed_beside(runs: Sequence[Run]) -> tuple[FailedRun, ...]:

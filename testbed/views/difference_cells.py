@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from testbed.model.question import question_of
 from testbed.results.sets import flatten
 from testbed.results.store import Run
 from testbed.views.comparison import Entry
-
-WORDS: Final = frozenset({"question", "expectation"})
-NOT_SETTINGS: Final = ("schemes.", "seeds.")
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def _by_scheme(question: str, a: Sequence[Entry], b: Sequence[Entry]) -> tuple[l
 
 def question_fields(run: Run) -> dict[str, Any]:
     """Return the scenario's fields as dotted names, without words, schemes and seeds."""
-    found = flatten(run.scenario.model_dump(mode="json", exclude=set(WORDS)))
-    return {name: value for name, value in found.items() if not name.startswith(NOT_SETTINGS)}
+    return flatten(question_of(run.scenario))
 
 
 def _varying(found: Sequence[dict[str, Any]]) -> set[str]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from testbed.errors import Problem, ResultsError
-from testbed.results.files import write_together
+from testbed.files import write_together
 from testbed.results.store import json_text
 from testbed.views.comparison import Comparison, describe, doubts_text, failed_text, left_out_text, origin_texts
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from testbed.collectives.holdings import Holding
-from testbed.model.slices import FLOAT_BYTES, Slice
+from testbed.collectives.slices import FLOAT_BYTES, Slice
 from testbed.workload.payload import (
     Base,
     Floats,

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.model.tasks import Message, Pause, Task, Together
+from testbed.training.tasks import Message, Pause, Task, Together
 
 
 @dataclass(slots=True)

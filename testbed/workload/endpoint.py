@@ -41,15 +41,15 @@ from typing import Any, NoReturn
 from testbed.collectives import holdings
 from testbed.collectives.collective import Collective
 from testbed.collectives.schedule import Schedule
+from testbed.collectives.slices import Stream
 from testbed.errors import TestbedError, WorkloadError
+from testbed.measurement.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 from testbed.model.messages import Direct
-from testbed.model.slices import Stream
-from testbed.model.tasks import Message, Tasks, Together
+from testbed.training.tasks import Message, Tasks, Together
 from testbed.workload.cargo import CollectiveArray, Messages
 from testbed.workload.endpoint_config import Config, Receiver, Work
 from testbed.workload.exchange import Exchange, ReceiveFlow, SendFlow
 from testbed.workload.performer import Part, Performer
-from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
 HELLO = struct.Struct("!4sHHI")  # magic, flow, flows, rank: the only bytes on a connection that are not data
 MAGIC = b"GSE1"

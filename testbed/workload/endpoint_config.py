@@ -8,7 +8,7 @@ from typing import Any
 
 from testbed.collectives.collective import Collective
 from testbed.errors import WorkloadError
-from testbed.model.tasks import Tasks
+from testbed.training.tasks import Tasks
 
 
 @dataclass(frozen=True)

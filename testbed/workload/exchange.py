@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from testbed.collectives.slices import FLOAT_BYTES, Slice, Stream
 from testbed.errors import WorkloadError
-from testbed.model.slices import FLOAT_BYTES, Slice, Stream
 from testbed.units import KIB
 from testbed.workload.cargo import Cargo
 from testbed.workload.payload import Floats

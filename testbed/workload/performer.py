@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from testbed.model.slices import Stream
-from testbed.model.tasks import Pause, Tasks
+from testbed.collectives.slices import Stream
+from testbed.training.tasks import Pause, Tasks
 from testbed.workload.cargo import Cargo
 from testbed.workload.course import Course
 from testbed.workload.exchange import Exchange

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from testbed.errors import CommandError
-from testbed.system.burst import measure_crossings_per_s
+from testbed.fabric.burst import measure_crossings_per_s
 from testbed.system.machine import check_machine, find_datapath, inspect_machine
 
 pytestmark = [pytest.mark.root, pytest.mark.beside]
@@ -29,7 +29,7 @@ def test_burst_passes_frames_and_leaves_the_machine_as_it_was() -> None:
 def test_burst_outside_of_a_capsule_refuses_to_touch_the_machine() -> None:
     before = interfaces()
     done = subprocess.run(
-        [sys.executable, "-m", "testbed.system.burst", "userspace"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "testbed.fabric.burst", "userspace"], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert "not inside a run capsule" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 from gse_runs import ENV, PROJECT
 
 from testbed.agent.compiled import folder
-from testbed.system.compiling import ensure_compiled
+from testbed.agent.compiling import ensure_compiled
 
 pytestmark = pytest.mark.beside
 

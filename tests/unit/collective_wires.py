@@ -20,7 +20,7 @@ from testbed.collectives.algorithms import ALGORITHMS, program
 from testbed.collectives.operation import ProgramOperation
 from testbed.collectives.program import Pair, Program
 from testbed.collectives.schedule import Schedule
-from testbed.model.slices import Slice
+from testbed.collectives.slices import Slice
 from testbed.workload.cargo import Cargo
 
 SEND, LAND = "send", "land"

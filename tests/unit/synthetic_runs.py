@@ -47,11 +47,11 @@ from testbed.model.ranks import pair_flows, place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Direction, Host, Topology
-from testbed.model.wire import frame_bytes, tcp_payload_bytes
 from testbed.results.store import FORMAT_VERSION, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.training.job import EmulatedJob
 from testbed.training.rehearsal import Execution, execute
+from testbed.wire import frame_bytes, tcp_payload_bytes
 from testbed.workload.operations import operation_rows
 
 PACE = 0.985  # of what the placement allows

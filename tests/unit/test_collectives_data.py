@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from testbed.collectives import holdings
 from testbed.collectives.program import Pair, Program, Transfer
 from testbed.collectives.schedule import Schedule
-from testbed.model.slices import Slice
+from testbed.collectives.slices import Slice
 from testbed.workload.cargo import Cargo, CollectiveArray, KeptArray, Messages
 from testbed.workload.payload import Floats
 

@@ -14,7 +14,7 @@ from testbed.collectives.algorithms import program
 from testbed.collectives.collective import RING
 from testbed.collectives.operation import bus_factor
 from testbed.collectives.schedule import Schedule
-from testbed.model.slices import Slice, default_slice_bytes
+from testbed.collectives.slices import Slice, default_slice_bytes
 from testbed.units import KIB, MIB
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from testbed.collectives.algorithms import program
 from testbed.collectives.program import Program, Transfer
 from testbed.collectives.schedule import Schedule
+from testbed.collectives.slices import Slice
 from testbed.model.messages import Direct
-from testbed.model.slices import Slice
 
 Where = tuple[int, int, int]  # source, destination, number
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import testbed.agent.compiled
-import testbed.system.compiling
+import testbed.agent.compiling
 from testbed.agent.compiled import AROUND, LEFT_OUT, PROJECT, folder, is_whole, sources, use
-from testbed.system.compiling import ensure_compiled
+from testbed.agent.compiling import ensure_compiled
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_folder_is_of_these_sources_and_this_python(core: Path, monkeypatch:
 
 
 def test_what_was_made_of_other_sources_is_not_used(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    monkeypatch.setattr(testbed.agent.compiling, "run", made_up)
     ensure_compiled(quiet)
     assert is_whole(folder())
     (core / "wire.py").write_text("# another\n")
@@ -73,9 +73,9 @@ def test_what_is_missing_is_said_once_and_nothing_is_made(
     core: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: str, words: str
 ) -> None:
     if tool == "gcc":
-        monkeypatch.setattr(testbed.system.compiling.shutil, "which", lambda _name: None)
+        monkeypatch.setattr(testbed.agent.compiling.shutil, "which", lambda _name: None)
     else:
-        monkeypatch.setattr(testbed.system.compiling.sysconfig, "get_path", lambda _name: str(tmp_path / "nowhere"))
+        monkeypatch.setattr(testbed.agent.compiling.sysconfig, "get_path", lambda _name: str(tmp_path / "nowhere"))
     said: list[str] = []
     ensure_compiled(said.append)
     assert len(said) == 1
@@ -85,9 +85,9 @@ def test_what_is_missing_is_said_once_and_nothing_is_made(
 
 def test_a_compiler_that_fails_is_told_and_leaves_nothing(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(argv: list[str], **_options: object) -> None:
-        raise testbed.system.compiling.CommandError(argv, 1, "internal compiler error")
+        raise testbed.agent.compiling.CommandError(argv, 1, "internal compiler error")
 
-    monkeypatch.setattr(testbed.system.compiling, "run", fails)
+    monkeypatch.setattr(testbed.agent.compiling, "run", fails)
     said: list[str] = []
     ensure_compiled(said.append)
     assert "internal compiler error" in said[-1] and "interpreted" in said[-1]
@@ -95,14 +95,14 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing(core: Path, monkeypatc
 
 
 def test_few_states_of_the_sources_are_kept(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    monkeypatch.setattr(testbed.agent.compiling, "run", made_up)
     made = []
     for number in range(5):
         (core / "wire.py").write_text(f"# {number}\n")
         ensure_compiled(quiet)
         made.append(folder())
     kept = {path.name for path in folder().parent.iterdir()}
-    assert len(kept) == testbed.system.compiling.KEPT and made[-1].name in kept
+    assert len(kept) == testbed.agent.compiling.KEPT and made[-1].name in kept
 
 
 def test_nobody_compiles_who_asks_for_interpretation(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.Mo
         assert may_end.wait(10)
         made_up(argv)
 
-    monkeypatch.setattr(testbed.system.compiling, "run", compiles)
+    monkeypatch.setattr(testbed.agent.compiling, "run", compiles)
     threads = [threading.Thread(target=ensure_compiled, args=(quiet,)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -134,7 +134,7 @@ def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("damage", ["cut", "lost", "nothing written", "empty"])
 def test_what_is_damaged_is_neither_used_nor_kept(core: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    monkeypatch.setattr(testbed.agent.compiling, "run", made_up)
     ensure_compiled(quiet)
     shared = folder() / "shared__mypyc.so"
     if damage == "cut":
@@ -156,10 +156,10 @@ def test_sources_that_change_while_they_are_compiled_are_not_taken_for_what_they
 ) -> None:
     def edited_meanwhile(argv: list[str], **options: object) -> None:
         made_up(argv)
-        assert options["cwd"] == testbed.system.compiling.PROJECT  # never a user's directory, whose modules would win
+        assert options["cwd"] == testbed.agent.compiling.PROJECT  # never a user's directory, whose modules would win
         (core / "wire.py").write_text("# another\n")
 
-    monkeypatch.setattr(testbed.system.compiling, "run", edited_meanwhile)
+    monkeypatch.setattr(testbed.agent.compiling, "run", edited_meanwhile)
     before, said = folder(), []
     ensure_compiled(said.append)
     assert "changed meanwhile" in said[-1]
@@ -169,6 +169,6 @@ def test_sources_that_change_while_they_are_compiled_are_not_taken_for_what_they
 
 def test_what_a_killed_compilation_left_is_removed(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder().parent / ".unfinished-x" / "lib").mkdir(parents=True)
-    monkeypatch.setattr(testbed.system.compiling, "run", made_up)
+    monkeypatch.setattr(testbed.agent.compiling, "run", made_up)
     ensure_compiled(quiet)
     assert [path.name for path in folder().parent.iterdir()] == [folder().name]

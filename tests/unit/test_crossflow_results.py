@@ -12,8 +12,7 @@ from synthetic_runs import CROSS_SLOWDOWN, healthy, scenario_of, store, with_row
 from testbed.evaluation.crossflows import ALL, bin_names, bin_of
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord
-from testbed.evaluation.usage import usage
-from testbed.fidelity import Evidence, judge
+from testbed.fidelity import evidence_of, judge
 from testbed.fidelity.completeness import check_missing
 from testbed.results.store import Run, load
 from testbed.results.summary import summarise
@@ -78,7 +77,7 @@ def test_what_was_asked_for_and_is_not_there_is_missing() -> None:
     run = run_with({"poisson": POISSON, "bursts": BURSTS, "replay": {"file": "x.pcap"}})
 
     def finding(of: RunRecord) -> str:
-        found = check_missing(Evidence(run=of, metrics=measure(of), usage=usage(of)))
+        found = check_missing(evidence_of(of))
         return "" if found is None else found.text
 
     assert finding(run) == ""
@@ -100,7 +99,7 @@ def test_what_left_late_is_a_doubt_whoever_sent_it(table: str, column: str, word
     run = healthy(scenario_of(workload=workload, cross_traffic=cross))
 
     def reasons(of: RunRecord) -> list[str]:
-        found = judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings
+        found = judge(evidence_of(of)).findings
         return [one.text for one in found if one.check == "sender_lateness"]
 
     assert reasons(run) == []
@@ -119,7 +118,7 @@ def test_a_burst_is_as_late_as_its_first_flow() -> None:
             rows.append(replace(row, start_lateness_s=0.5 if row.burst in begun else first_s))
             begun.add(row.burst)
         of = with_rows(run, cross_flows=rows)
-        found = judge(Evidence(run=of, metrics=measure(of), usage=usage(of))).findings
+        found = judge(evidence_of(of)).findings
         return any(one.text.startswith("bursts left") for one in found if one.check == "sender_lateness")
 
     assert not late(0.005)

@@ -16,8 +16,7 @@ from testbed.evaluation.lookups import Lookups, lookups
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import LookupRow, RunRecord, SocketRow, ThreadRow
-from testbed.evaluation.usage import usage
-from testbed.fidelity import CHECKS, THRESHOLDS, Evidence, Level, Threshold, Verdict, judge, speed_judged_by
+from testbed.fidelity import CHECKS, THRESHOLDS, Level, Threshold, Verdict, evidence_of, judge, speed_judged_by
 from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.links import link_rates
 from testbed.model.scenario import Scenario
@@ -26,10 +25,6 @@ from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 Spoil = Callable[[RunRecord], RunRecord]
-
-
-def evidence_of(run: RunRecord) -> Evidence:
-    return Evidence(run=run, metrics=measure(run), usage=usage(run))
 
 
 def verdict(run: RunRecord) -> Verdict:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.results.files import read_input, write_together
+from testbed.files import read_input, write_together
 
 
 def test_only_ordinary_files_of_ordinary_size_are_read(tmp_path: Path) -> None:

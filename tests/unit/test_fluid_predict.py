@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from testbed.fluid.case import Case, problems
 from testbed.fluid.fairness import max_min
-from testbed.fluid.hashing import hashed_path
 from testbed.fluid.overhead import overhead_of
 from testbed.fluid.predict import expect, outcomes
 from testbed.fluid.slices import play, script_of
 from testbed.fluid.traffic import traffic_of
 from testbed.fluid.validation import BANDS, BOUNDS, CASES
+from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import expected_ecmp, predict
 from testbed.model.ranks import TCP, Flow
 from testbed.model.rounds import schedule_of

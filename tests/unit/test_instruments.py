@@ -12,11 +12,11 @@ from synthetic_runs import scenario_of
 
 from testbed.errors import NetworkError
 from testbed.evaluation.records import LookupRow, Row
-from testbed.measurement import instruments as module
-from testbed.measurement.instruments import READY_TIMEOUT_S, Instruments
 from testbed.measurement.probes import linger_s
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
+from testbed.runs import instruments as module
+from testbed.runs.instruments import READY_TIMEOUT_S, Instruments
 from testbed.runs.plan import Plan
 
 ANSWERS = {"sampler": "sampling", "probes": "ready", "crossflows": "ready", "replay": "ready"}

@@ -1,13 +1,15 @@
 """Who may import whom: docs/architecture.md lists every module's layer, this test walks the imports.
 
-A module missing from the table fails, so does one the table names but nobody wrote.
+A module missing from the table fails, so does one the table names but nobody wrote. Rooms (packages, and modules that
+stand beside them) import each other in no circle, whatever their layers: there is an order in which to read them.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,12 @@ MAY_IMPORT = {
 }
 # third-party package -> modules that may import it: each has one door
 DOORS = {
-    "mininet": {"testbed.fabric.network", "testbed.mn", "testbed.prompt.interactive"},
+    "mininet": {
+        "testbed.fabric.leafspine",
+        "testbed.fabric.network",
+        "testbed.mn",
+        "testbed.prompt.interactive",
+    },
     "matplotlib": {
         "testbed.views.cross_plot",
         "testbed.views.completion_plot",
@@ -145,6 +152,75 @@ def test_module_imports_only_from_layers_it_may(module: str) -> None:
             continue
         target_layer = layer_of(target, LAYERS)
         assert target_layer in MAY_IMPORT[layer], f"{module} ({layer}) imports {target} ({target_layer})"
+
+
+def room_of(module: str, known: Mapping[str, Path]) -> str:
+    """Return the package a module is in, or the module itself where it stands right below ``testbed``."""
+    package, _, _name = module.rpartition(".")
+    return module if known[module].name == "__init__.py" or package in ("", "testbed") else package
+
+
+def rooms_of(edges: Iterable[tuple[str, str]], known: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Return room -> other room it imports from -> a module that does, and what it imports."""
+    rooms: dict[str, dict[str, str]] = {}
+    for module, target in edges:
+        room, other = room_of(module, known), room_of(target, known)
+        rooms.setdefault(room, {})
+        if room != other:
+            rooms[room].setdefault(other, f"{module} imports {target}")
+    return rooms
+
+
+def order_of(text: str) -> dict[str, int]:
+    """Return room -> line of the list of rooms "from below" that the architecture has."""
+    lines = re.split(r"^```$", text.partition("From below")[2], flags=re.MULTILINE)[1].strip().splitlines()
+    return {f"testbed.{name.replace('/', '.')}": number for number, line in enumerate(lines) for name in line.split()}
+
+
+def circle(rooms: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the imports that lead from a room to itself, empty where none do."""
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as error:
+        found = error.args[1]
+        return [rooms[importer][imported_] for imported_, importer in zip(found, found[1:], strict=False)]
+    return []
+
+
+def our_rooms() -> dict[str, dict[str, str]]:
+    targets = ((module, module_of(name, KNOWN)) for module in CHECKED for name in imported(module))
+    return rooms_of(((module, target) for module, target in targets if target not in (None, "testbed")), KNOWN)
+
+
+def test_rooms_import_each_other_in_no_circle() -> None:
+    rooms = our_rooms()
+    assert {"testbed.model", "testbed.gse", "testbed.gse.dataplane", "testbed.files", "apps"} <= set(rooms)
+    assert circle(rooms) == []
+
+
+def test_rooms_import_from_above_them_in_the_list_only() -> None:
+    order = order_of(ARCHITECTURE.read_text())
+    assert {room_of(name, KNOWN) for name in CHECKED if name.startswith("testbed.")} == set(order)
+    wrong = [
+        words
+        for room, others in our_rooms().items()
+        for other, words in others.items()
+        if room in order and other in order and order[other] >= order[room]
+    ]
+    assert wrong == []
+
+
+def test_a_circle_would_be_noticed_and_shown() -> None:
+    known = {f"testbed.{name}": Path(f"{name.rpartition('.')[2]}.py") for name in ("a.one", "a.two", "b.one", "c", "d")}
+    one_way = [("testbed.a.one", "testbed.b.one"), ("testbed.b.one", "testbed.c"), ("testbed.a.one", "testbed.a.two")]
+    assert circle(rooms_of(one_way, known)) == []
+    assert circle(rooms_of([*one_way, ("testbed.d", "testbed.a.two")], known)) == []
+    found = circle(rooms_of([*one_way, ("testbed.c", "testbed.a.two")], known))
+    assert sorted(found) == [
+        "testbed.a.one imports testbed.b.one",
+        "testbed.b.one imports testbed.c",
+        "testbed.c imports testbed.a.two",
+    ]
 
 
 @pytest.mark.parametrize("module", CHECKED)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,10 @@ from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import QueueRow, RunRecord
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
-from testbed.model.wire import frame_bytes
+from testbed.results.program_summary import summarise_program
 from testbed.results.store import load
 from testbed.results.summary import summarise
+from testbed.wire import frame_bytes
 
 FABRIC = FabricSpec()
 RATE_MBPS = FABRIC.link_rate_mbps
@@ -307,3 +309,18 @@ def test_a_run_of_before_there_was_the_table_is_read_and_its_lookups_are_not_kno
         None,
         None,
     )
+
+
+@pytest.mark.parametrize("of_program", [False, True])
+def test_a_summary_computes_them_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_program: bool) -> None:
+    run = load(store(tmp_path, full_queue(healthy(scenario_of()), "l1-eth3")))
+    asked: list[RunRecord] = []
+
+    def counted(of: RunRecord, *windows: Any) -> tuple[LinkRate, ...]:
+        asked.append(of)
+        return run_link_rates(of, *windows)
+
+    monkeypatch.setattr("testbed.fidelity.links.run_link_rates", counted)
+    summary = summarise_program(run) if of_program else summarise(run)
+    assert len(asked) == 1
+    assert of_program or summary["details"]["link_rates"]["told"] == 1

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.measurement.pacing import MOST_TOLD, Schedule
 from testbed.percentile import nearest_rank
-from testbed.workload.pacing import MOST_TOLD, Schedule
 
 
 def test_due_times_do_not_drift_with_lateness() -> None:

@@ -16,13 +16,13 @@ from testbed.evaluation.metrics import measured, windows
 from testbed.evaluation.probedelay import LEAST_PROBES, ProbeDelay, probe_delay, waiting_s
 from testbed.evaluation.records import ProbeQueueRow, ProbeRow, RunRecord
 from testbed.fidelity.delays import allowed_ms
-from testbed.fluid.hashing import hashed_path
+from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import path_name
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.topology import Host
-from testbed.model.wire import PROBE_PORT
 from testbed.results.store import load
 from testbed.units import mbps_to_bytes_per_s
+from testbed.wire import PROBE_PORT
 
 PROJECT = Path(__file__).resolve().parents[2]
 FRAME, PROBE = 9014, 106  # a full frame; 64 bytes in UDP, IPv4 and Ethernet

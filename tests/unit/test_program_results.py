@@ -19,6 +19,7 @@ from testbed.evaluation.program import HostTraffic, ProgramMetrics, _merged, mea
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord, cells_from_row, columns
 from testbed.evaluation.usage import usage_during
 from testbed.fidelity.alarms import ALARMS, STRANGERS
+from testbed.fidelity.links import link_rates
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence, Level, Verdict
 from testbed.results.program_summary import summarise_program
@@ -55,7 +56,7 @@ def program_run(scheme: str = "ecmp") -> RunRecord:
 
 def verdict(run: RunRecord, *, ranks_poll: bool = False) -> Verdict:
     metrics = measure_program(run)
-    evidence = FabricEvidence(run=run, usage=usage_during(run, metrics.judged))
+    evidence = FabricEvidence(run=run, usage=usage_during(run, metrics.judged), link_rates=link_rates(run))
     return judge_program(evidence, metrics, ranks_poll=ranks_poll)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-import testbed.system.quiet
+import testbed.runs.quiet
 from testbed.measurement.parsers import CoreTimes
-from testbed.system.quiet import PAUSE_S, Taken, _core_times, await_quiet, look_around, taken
+from testbed.runs.quiet import PAUSE_S, Taken, _core_times, await_quiet, look_around, taken
 
 QUIET, STOLEN, SHARED = Taken(0.0, 0.05), Taken(0.02, 0.0), Taken(0.0, 0.5)
 
@@ -64,13 +64,13 @@ def test_only_cores_that_may_be_used_are_looked_at() -> None:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], tuple[Taken, float]]:
     """Look at a machine with so many cores' work of others beside our own; return what was seen, and what we used."""
-    monkeypatch.setattr(testbed.system.quiet, "LOOK_S", 0.2)
+    monkeypatch.setattr(testbed.runs.quiet, "LOOK_S", 0.2)
 
     def look(others_cores: float) -> tuple[Taken, float]:
         def core_times() -> list[CoreTimes]:
             return [core(0, time.process_time() + others_cores * time.monotonic())]
 
-        monkeypatch.setattr(testbed.system.quiet, "_core_times", core_times)
+        monkeypatch.setattr(testbed.runs.quiet, "_core_times", core_times)
         own_s = time.process_time()
         return look_around(), time.process_time() - own_s
 

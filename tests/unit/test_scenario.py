@@ -15,7 +15,8 @@ from testbed.model.fabric_spec import FabricSpec
 from testbed.model.fault_spec import fault_targets
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import json_schema, override, parse_scenario
-from testbed.runs.scenario_files import builtin_names, load_builtin, parse_settings
+from testbed.model.yaml_input import parse_settings
+from testbed.runs.scenario_files import builtin_names, load_builtin
 
 
 def problems_of(fields: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ctypes
 import socket
 
-from testbed.workload.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
+from testbed.measurement.tcpinfo import TCP_INFO_BYTES, received_counters, sent_counters
 
 FIELDS = """\
 8 state ca_state retransmits probes backoff options wscale flags

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.build import build
 from testbed.training.hardware import A100, ACCELERATORS, H100, Accelerator, Hardware, iteration_compute_s
 from testbed.training.iteration import Communicate, Compute, Iteration, Total, totals

@@ -15,8 +15,7 @@ from synthetic_sweeps import stored_sweep, with_rate_error
 
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord
-from testbed.evaluation.usage import usage
-from testbed.fidelity import Evidence, Level, judge
+from testbed.fidelity import Level, evidence_of, judge
 from testbed.model.scenario import Scenario
 from testbed.model.sweep import SweepRun, sweep_of
 from testbed.results.store import load
@@ -43,10 +42,6 @@ def scenario(**workload: Any) -> Scenario:
     return scenario_of(workload={**TRAINING, **workload})
 
 
-def evidence(run: RunRecord) -> Evidence:
-    return Evidence(run=run, metrics=measure(run), usage=usage(run))
-
-
 def test_the_numbers_of_a_run_are_those_of_its_rehearsal() -> None:
     run = healthy(scenario())
     job, metrics = run.scenario.job, measure(run)
@@ -63,7 +58,7 @@ def test_the_numbers_of_a_run_are_those_of_its_rehearsal() -> None:
     for kind in (gather, scatter):
         assert kind.seconds == pytest.approx(kind.ideal_s / PACE)
     assert gather.ideal_s + scatter.ideal_s == pytest.approx(communication_s)
-    assert judge(evidence(run)).reasons == ()
+    assert judge(evidence_of(run)).reasons == ()
 
 
 def test_what_paths_allow_counts_for_communication_only() -> None:
@@ -74,7 +69,7 @@ def test_what_paths_allow_counts_for_communication_only() -> None:
     assert job is not None and prediction is not None
     slowed_s = job.compute_s + 2 * job.scaled.emulated.communication_s
     assert prediction.efficiency == pytest.approx(job.ideal.duration_s / slowed_s, rel=1e-3)
-    assert judge(evidence(run)).level is Level.VALID
+    assert judge(evidence_of(run)).level is Level.VALID
 
 
 def faster(run: RunRecord, times: float) -> RunRecord:
@@ -92,13 +87,13 @@ def test_ranks_that_go_ahead_of_others_raise_no_doubt_and_those_of_a_single_oper
         runs = (healthy(scenario(training=training), scheme="ecmp", seed=seed) for seed in range(1, 20))
         run = next(run for run in runs if (found := measure(run).prediction) and found.max_uplink_flows == 2)
         assert run.scenario.job is not None and (run.scenario.job.n_operations == 1) == judged
-        found_checks = [one.check for one in judge(evidence(faster(run, 1.06))).findings]
+        found_checks = [one.check for one in judge(evidence_of(faster(run, 1.06))).findings]
         assert ("beyond_placement" in found_checks) == judged
-        assert "beyond_placement" in [one.check for one in judge(evidence(faster(run, 1.25))).findings]
+        assert "beyond_placement" in [one.check for one in judge(evidence_of(faster(run, 1.25))).findings]
 
 
 def test_faster_than_an_ideal_network_is_impossible() -> None:
-    assert "impossible" in [one.check for one in judge(evidence(faster(healthy(scenario()), 1.4))).findings]
+    assert "impossible" in [one.check for one in judge(evidence_of(faster(healthy(scenario()), 1.4))).findings]
 
 
 @pytest.mark.parametrize(("share", "level"), [(0.005, Level.VALID), (0.02, Level.SUSPECT), (0.06, Level.INVALID)])
@@ -106,7 +101,7 @@ def test_a_rank_that_computes_longer_than_it_should_is_named(share: float, level
     run = healthy(scenario())
     excess_s = share * run.tables.iterations[-1].completion_s
     rows = [replace(row, excess_s=excess_s, latest_s=0.5) if row.rank == 2 else row for row in run.tables.computing]
-    verdict = judge(evidence(with_rows(run, computing=rows)))
+    verdict = judge(evidence_of(with_rows(run, computing=rows)))
     assert verdict.level is level
     (host,) = {row.host for row in rows if row.rank == 2}
     if level is not Level.VALID:
@@ -116,7 +111,7 @@ def test_a_rank_that_computes_longer_than_it_should_is_named(share: float, level
 
 @pytest.mark.parametrize("table", ["operations", "computing"])
 def test_what_was_not_measured_is_said(table: str) -> None:
-    verdict = judge(evidence(with_rows(healthy(scenario()), **{table: ()})))
+    verdict = judge(evidence_of(with_rows(healthy(scenario()), **{table: ()})))
     assert [one.check for one in verdict.findings] == ["missing"]
 
 

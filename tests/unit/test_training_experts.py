@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from training_jobs import UNIT, Drawn, jobs, transformer
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.build import build, build_stages
 from testbed.training.groups import group_ranks, groups, inside_node, pairs_share
 from testbed.training.hardware import A100, Hardware, iteration_compute_s, iteration_flops

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.groups import (
     group_ranks,
     groups,

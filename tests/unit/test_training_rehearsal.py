@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_jobs import Drawn, jobs
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.groups import Group, groups
 from testbed.training.iteration import Communicate, Compute, Iteration, Op, Peer
 from testbed.training.layout import Layout

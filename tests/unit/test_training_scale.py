@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_jobs import UNIT, Drawn, jobs
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.build import build, build_stages
 from testbed.training.gain import CASES
 from testbed.training.groups import GROUPS, Group

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.training.iteration import Communicate, Compute, Iteration, Op, Recorder, Total
 from testbed.training.timeline import play
 

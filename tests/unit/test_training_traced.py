@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trace_files import OURS, file_id, trace_files
 
 from testbed.collectives.operation import OPERATIONS
-from testbed.model.fields import Mistakes
+from testbed.fields import Mistakes
 from testbed.traces.files import load
 from testbed.traces.trace import Record, Trace, Unknown
 from testbed.training.hardware import A100, Hardware

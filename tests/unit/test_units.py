@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.model.wire import frame_bytes, tcp_payload_fraction
 from testbed.units import bytes_to_mbps, bytes_to_text, mbps_to_bytes_per_s, text_to_bytes
+from testbed.wire import frame_bytes, tcp_payload_fraction
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_jobs import Drawn, jobs
 
-from testbed.model.tasks import Message, Pause, Tasks, Together
 from testbed.training.iteration import Communicate
 from testbed.training.job import EmulatedJob
 from testbed.training.rehearsal import execute
 from testbed.training.scale import Emulation
+from testbed.training.tasks import Message, Pause, Tasks, Together
 from testbed.workload.course import Course
 from testbed.workload.operations import operation_rows
 

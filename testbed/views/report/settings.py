@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from testbed.errors import TestbedError
+from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
+from testbed.model.yaml_input import parse_settings
 from testbed.results.store import json_text
 from testbed.results.sweeps import StoredSweep
-from testbed.runs.scenario_files import builtin_names, load_builtin, parse_settings
+from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.views.cells import Grid
 from testbed.views.comparison import Comparison, Entry
 
-WORDS: Final = {"name", "question", "expectation", "schemes", "seeds"}  # no settings
 COMMIT: Final = re.compile(r"([0-9a-f]{7,40})(-dirty)?")
 YAML_WORDS: Final = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")  # texts that are not read as texts
 SHOWN_COMMIT: Final = 10
@@ -55,8 +56,7 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def settings_grids(scenario: Scenario) -> tuple[Grid, Grid]:
     """Return what differs from defaults, and everything else."""
-    own = dict(flat(scenario.model_dump(mode="json", exclude=WORDS)))
-    usual = dict(flat(Scenario(name=scenario.name).model_dump(mode="json", exclude=WORDS)))
+    own, usual = (dict(flat(question_of(one, but=["name"]))) for one in (scenario, Scenario(name=scenario.name)))
     changed = [
         (name, _value(value), _value(usual.get(name))) for name, value in own.items() if value != usual.get(name)
     ]
@@ -159,15 +159,14 @@ def builtin_changes(scenario: Scenario, but: str = "") -> list[str] | None:
     """
     if scenario.name not in builtin_names():
         return None
-    base, without = load_builtin(scenario.name), {"question", "expectation", "schemes", "seeds"}
-    usual = dict(flat(base.model_dump(mode="json", exclude=without)))
-    own = dict(flat(scenario.model_dump(mode="json", exclude=without)))
+    base = load_builtin(scenario.name)
+    usual, own = (dict(flat(question_of(one))) for one in (base, scenario))
     texts = [f"{name}={_yaml(value)}" for name, value in own.items() if value != usual.get(name, ...) and name != but]
     try:
         again = override(base, {**parse_settings(texts), "schemes": scenario.schemes, "seeds": scenario.seeds})
     except TestbedError:
         return None
-    found = dict(flat(again.model_dump(mode="json", exclude=without)))
+    found = dict(flat(question_of(again)))
     if any(found.get(name, ...) != value for name, value in own.items() if name != but):
         return None
     return [word for text in texts for word in ("--set", text)]

@@ -1,6 +1,6 @@
 """How fast this machine switches: a short burst of full frames over three real switches in a capsule of its own.
 
-``measure_crossings_per_s`` runs ``python -m testbed.system.burst`` in a capsule. There the switches of one daemon are
+``measure_crossings_per_s`` runs ``python -m testbed.fabric.burst`` in a capsule. There the switches of one daemon are
 chained and a fixed number of frames is kept under way from one end to the other, as TCP would: nothing is shaped,
 nothing lost.
 """
@@ -17,9 +17,9 @@ from typing import Final
 from testbed.errors import NetworkError, ParseError
 from testbed.fabric import offloads, ovs
 from testbed.model.capacity import Datapath
-from testbed.model.wire import ETHERNET_HEADER_BYTES, frame_bytes
 from testbed.system import capsule
 from testbed.system.command import run
+from testbed.wire import ETHERNET_HEADER_BYTES, frame_bytes
 
 SWITCHES: Final = 3
 MTU_BYTES: Final = 9000
@@ -36,12 +36,12 @@ def measure_crossings_per_s(datapath: Datapath, *, timeout_s: float = 60.0) -> f
 
     Raises CommandError when the capsule or the switches do not come up, ParseError when the answer is not one.
     """
-    argv = capsule.capsule_argv([sys.executable, "-m", "testbed.system.burst", datapath])
+    argv = capsule.capsule_argv([sys.executable, "-m", "testbed.fabric.burst", datapath])
     result = run(argv, timeout_s=timeout_s, cwd=Path(__file__).resolve().parents[2])
     try:
         return float(json.loads(result.stdout)["crossings_per_s"])
     except (ValueError, KeyError, TypeError):
-        raise ParseError("testbed.system.burst", result.stdout, '{"crossings_per_s": number}') from None
+        raise ParseError("testbed.fabric.burst", result.stdout, '{"crossings_per_s": number}') from None
 
 
 def _build(datapath: Datapath) -> tuple[str, str]:

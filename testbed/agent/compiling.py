@@ -1,6 +1,6 @@
 """Compile the data plane, once for each state of its sources: agents then need a third of the processor time.
 
-As a program it is what ``ensure_compiled`` starts: ``python -m testbed.system.compiling FOLDER SCRATCH``.
+As a program it is what ``ensure_compiled`` starts: ``python -m testbed.agent.compiling FOLDER SCRATCH``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from testbed.agent.compiled import COMPLETE, INTERPRET, PROJECT, folder, is_whole, sources
 from testbed.errors import CommandError
-from testbed.results.files import give_to_caller
+from testbed.files import give_to_caller
 from testbed.system.command import run
 
 OPTIMISATION: Final = "2"
