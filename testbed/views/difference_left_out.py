@@ -23,11 +23,12 @@ MOST_NAMES: Final = 4
 MOST_NAME_CHARACTERS: Final = 40
 MOST_REASON_CHARACTERS: Final = 120
 Kind = Literal["slow", "wrong", "unknown", "machine"]
+NOT_KNOWN: Final = "for reasons this version does not know"
 # For that alone; or perhaps for something else, and that as well.
 WORDS: Final[dict[Kind, tuple[str, str]]] = {
     "slow": ("for being slow", "and slow"),
     "wrong": ("for being wrong", "and wrong"),
-    "unknown": ("for reasons this version does not know",) * 2,
+    "unknown": (NOT_KNOWN, NOT_KNOWN),
 }
 
 
