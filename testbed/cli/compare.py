@@ -2,17 +2,20 @@
 
 examples:
   gse compare before/allreduce_ring after/allreduce_ring
-  gse compare results/allreduce_ring@commit=1a2b3c4 results/allreduce_ring@commit=5d6e7f8 --margin 0.02
+  gse compare before/allreduce_ring after/allreduce_ring --only completion_s --margin 0.02
+  gse compare results/allreduce_ring@commit=1a2b3c4 results/allreduce_ring@commit=5d6e7f8
   gse compare results/allreduce_ring@scheme=ecmp results/allreduce_ring@scheme=gse1
   gse compare results/incast@commit=1a2b3c4 results/incast@commit=5d6e7f8 --judge-anew
   gse compare results/incast@fabric.link_rate_mbps=10 results/incast@fabric.link_rate_mbps=9.5 --json
 
 A and B: a run, a folder of runs, a sweep (its folder in sweeps/), or several joined with '+'; '@' chooses of them by
 scheme, seed, commit or any field, several with ','. Where each is of one scheme these are compared, else each scheme
-with itself. Runs with the same seed are pairs. INVALID runs are left out, and it is said.
+with itself. Runs with the same seed are pairs. INVALID runs are left out, and it is said; where one is so for being
+slow or wrong, or one side has more of them than the other, that nothing differs among the rest is not called equality.
 
-Exit status: 0 no significant difference; 1 a significant difference; 2 nothing to compare, or too few runs to tell.
-At least three runs of each are needed, five or more are advisable (docs/compare.md).
+Exit status: 0 no significant difference, with --margin: shown that no ratio is off by more than that; 1 a significant
+difference, or with --margin not shown; 2 no answer: nothing to compare, too few runs to tell, or "not judged" for what
+was left out. At least three runs of each are needed, five or more are advisable (docs/compare.md).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from testbed.cli.options import add_judge_anew, fraction
 from testbed.errors import Problem, ResultsError
 from testbed.results.sets import RunSet, load_set
 from testbed.results.summary import judged_anew
-from testbed.views.difference import difference
+from testbed.views.difference import EXIT_STATUS, difference
 from testbed.views.difference_table import difference_table
 from testbed.views.quantities import COMPARED
 
@@ -46,11 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--margin",
         metavar="M",
         type=fraction,
-        help="what does not matter, e.g. 0.02: say whether it is shown that no ratio is off by more than that; a "
-        "significant difference shown to be smaller does not count",
+        help="what does not matter, e.g. 0.02: exit status 0 only when it is shown that no ratio is off by more than "
+        "that, of every quantity looked at (counts apart, see --only), 1 when it is not; a significant difference "
+        "shown to be smaller does not count",
     )
     parser.add_argument(
-        "--allow-better", action="store_true", help="exit status 0 when all that differs is better in B"
+        "--allow-better",
+        action="store_true",
+        help="exit status 0 when all that differs is better in B; with --margin when the rest is shown to be within it",
     )
     parser.add_argument(
         "--only",
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found.document(allow_better=args.allow_better), indent=2))
     else:
         Console().print(difference_table(found, allow_better=args.allow_better))
-    return 1 if found.counting(allow_better=args.allow_better) else 0
+    return EXIT_STATUS[found.answer(allow_better=args.allow_better)]
 
 
 def _load_both(a: str, b: str) -> tuple[RunSet, RunSet]:

@@ -53,7 +53,7 @@ examples:
   sudo ./gse bench allreduce -b 64K -e 4M -f 2       nccl-tests' table of a collective
   ./gse predict scenario allreduce_ring              what to expect, without running anything
   ./gse plot results/allreduce_ring                  figures from what is stored
-  ./gse compare before after --margin 0.02           is it still as fast? exit status 0, 1 or 2
+  ./gse compare before after                         what differs, and by accident or not? status 0, 1 or 2
   ./gse report results/allreduce_ring                one page with all of it, works offline
   ./gse workload inspect trace.csv                   what somebody's training job communicates
   sudo ./gse cli --scheme gse1                       look around in the running fabric

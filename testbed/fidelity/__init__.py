@@ -60,7 +60,9 @@ from testbed.fidelity.pace import (
 )
 from testbed.fidelity.verdict import (
     OUTSIDE,
+    SLOW,
     THRESHOLDS,
+    WRONG,
     Check,
     Evidence,
     FabricEvidence,
@@ -74,7 +76,9 @@ from testbed.fidelity.verdict import (
 __all__ = [
     "CHECKS",
     "OUTSIDE",
+    "SLOW",
     "THRESHOLDS",
+    "WRONG",
     "Evidence",
     "FabricEvidence",
     "Finding",

@@ -21,6 +21,7 @@ LEAST_RUNS: Final = 3  # pairs, or runs of each set: two cannot tell their sprea
 # Runs of one thing (gse1, five seeds) differ by 0.07%: what looks steadier than this does so by accident.
 REPEATABILITY: Final = 0.001
 LARGEST_LOG: Final = 700.0
+ROUNDING: Final = 1e-9  # of numbers that are computed from each other; runs differ by far more
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Contrast:
     def reach(self, confidence: float = 0.95) -> float:
         """Return half the width of the logarithm's confidence interval."""
         return two_sided_quantile(confidence, self.degrees) * self.error
+
+    def says_the_same(self, other: Contrast) -> bool:
+        """Return whether the other is this one, or this one upside down: then every test of one is a test of both."""
+        mine, others = ((abs(one.log_ratio), one.error, one.degrees) for one in (self, other))
+        return all(math.isclose(x, y, rel_tol=ROUNDING, abs_tol=ROUNDING) for x, y in zip(mine, others, strict=True))
 
     def p_equal(self) -> float:
         """Return the p-value of "the ratio is 1", two-sided."""

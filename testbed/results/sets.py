@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.model.scenario import MAX_SEED
 from testbed.model.scenario_input import override
 from testbed.model.yaml_input import parse_settings
-from testbed.results.store import FAILED, RunListing, is_run, list_runs, load, os_errors
+from testbed.results.store import (
+    FAILED,
+    FailedRun,
+    RunListing,
+    failed_runs,
+    is_run,
+    list_runs,
+    load,
+    load_failed,
+    os_errors,
+)
 from testbed.results.store import Run as Run  # part of what this module tells
 from testbed.results.sweeps import FILE as SWEEP_FILE
 from testbed.results.sweeps import load_sweep
@@ -26,23 +36,42 @@ NARROW: Final = "@"
 
 @dataclass(frozen=True)
 class RunSet:
-    """Finished runs, oldest first, under the name they were asked for by; ``others``: what was found beside them."""
+    """Finished runs, oldest first, under the name they were asked for by; ``others``: what was found beside them.
+
+    ``failed``: those of the others that came to no end, as far as they tell what they were to answer.
+    """
 
     name: str
     runs: tuple[Run, ...]
     others: tuple[str, ...] = ()
+    failed: tuple[FailedRun, ...] = ()
+
+
+class _Found(NamedTuple):
+    """What is at a path: finished runs, failed ones, and in words what is not looked at."""
+
+    finished: list[Path]
+    failed: list[FailedRun]
+    beside: list[str]
 
 
 def load_set(text: str) -> RunSet:
     """Load the runs ``text`` names. Raises ResultsError when there are none, or one cannot be read."""
     runs: dict[Path, Run] = {}
+    failed: dict[Path, FailedRun] = {}
     others: list[str] = []
-    for part in _parts(text):
-        paths, beside = _paths(part[0])
-        others += beside
-        loaded = [load(path) for path in paths]
-        runs |= {run.path.resolve(): run for run in _narrowed(loaded, part[1], text)}
-    return RunSet(text, tuple(sorted(runs.values(), key=lambda run: run.path.name)), tuple(others))
+    for path, conditions in _parts(text):
+        found = _found(path)
+        others += found.beside
+        loaded = [load(one) for one in found.finished]
+        runs |= {run.path.resolve(): run for run in _narrowed(loaded, conditions, text)}
+        failed |= {one.path.resolve(): one for one in found.failed if _meets_all(one.run, conditions, text)}
+    return RunSet(
+        text,
+        tuple(sorted(runs.values(), key=lambda run: run.path.name)),
+        tuple(others),
+        tuple(sorted(failed.values(), key=lambda one: one.path.name)),
+    )
 
 
 def _parts(text: str) -> Iterator[tuple[Path, str]]:
@@ -52,16 +81,18 @@ def _parts(text: str) -> Iterator[tuple[Path, str]]:
         yield Path(path or conditions), conditions if path else ""
 
 
-def _paths(path: Path) -> tuple[list[Path], list[str]]:
-    """Return the finished runs at a path and what there is beside them, in words. Raises ResultsError for none."""
+def _found(path: Path) -> _Found:
+    """Return the finished runs at a path and what there is beside them. Raises ResultsError for none."""
     if is_run(path):
-        return [path], []
+        return _Found([path], [], [])
     if (path / SWEEP_FILE).exists():
         sweep = load_sweep(path)
         made = [one for one in sweep.runs if one.name is not None and one.error is None]
         missing = len(sweep.runs) - len(made)
         beside = [f"{path}: {missing} of the sweep's runs failed or were not made"] if missing else []
-        return [sweep.runs_dir / str(one.name) for one in made if not str(one.name).endswith(FAILED)], beside
+        finished = [sweep.runs_dir / str(one.name) for one in made if not str(one.name).endswith(FAILED)]
+        ended = (sweep.runs_dir / one.name for one in sweep.runs if one.name is not None and one.name.endswith(FAILED))
+        return _Found(finished, [run for one in ended if (run := load_failed(one)) is not None], beside)
     folder = path.absolute()
     listings = {folder: list_runs(folder.parent, folder.name)}
     if not listings[folder].finished:
@@ -74,7 +105,8 @@ def _paths(path: Path) -> tuple[list[Path], list[str]]:
         got = _beside(listings.values()) or "none" if folder.exists() else "no such folder"
         raise ResultsError(Problem("no finished run", str(path), got, expected))
     said = _beside(listings.values())
-    return found, [f"{path}: {said} not looked at"] if said else []
+    failed = [run for one, listing in listings.items() if listing.failed for run in failed_runs(one)]
+    return _Found(found, failed, [f"{path}: {said} not looked at"] if said else [])
 
 
 def _as_given(run: Path, folder: Path, given: Path) -> Path:
@@ -104,6 +136,15 @@ def _narrowed(runs: Sequence[Run], conditions: str, where: str) -> list[Run]:
             raise ResultsError(Problem(f"no run with {condition[:80]}", where, *_alternatives(left, name)))
         left = met
     return left
+
+
+def _meets_all(run: Run, conditions: str, where: str) -> bool:
+    """Return whether a run meets every condition; one whose scenario does not have such a field does not."""
+    named = (condition.partition("=") for condition in conditions.split(",")) if conditions else ()
+    try:
+        return all(_meets(run, name, value, where) for name, _equals, value in named)
+    except ResultsError:
+        return False
 
 
 def _meets(run: Run, name: str, value: str, where: str) -> bool:
@@ -138,7 +179,8 @@ def _alternatives(runs: Sequence[Run], name: str) -> tuple[str, str]:
 
 def commit_of(run: Run) -> str:
     """Return the commit a run was made with, ``unknown`` where that was no checkout."""
-    return str(run.manifest["versions"].get("commit") or "unknown")
+    versions = run.manifest.get("versions")  # a failed run may not have come to it
+    return str((versions.get("commit") if isinstance(versions, Mapping) else None) or "unknown")
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:

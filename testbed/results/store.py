@@ -304,9 +304,11 @@ class FailedRun:
     """A run that came to no end: what it was to answer, and why there is no result.
 
     ``verdict``: INVALID where its workload went wrong, FAILED where the testbed or its machine did, or was interrupted.
+    ``run``: its manifest, and nothing measured.
     """
 
     path: Path
+    run: Run
     scenario_hash: str
     scheme: str
     seed: int
@@ -318,10 +320,10 @@ def failed_runs(folder: Path) -> tuple[FailedRun, ...]:
     """Return the failed runs of a scenario's folder, oldest first, but those whose manifest does not say of what."""
     with os_errors("cannot list runs", folder):
         found = sorted(path for path in folder.iterdir() if path.name.endswith(FAILED)) if folder.is_dir() else []
-    return tuple(run for path in found if (run := _failed_run(path)) is not None)
+    return tuple(run for path in found if (run := load_failed(path)) is not None)
 
 
-def _failed_run(path: Path) -> FailedRun | None:
+def load_failed(path: Path) -> FailedRun | None:
     """Return a failed run; None of a user's program, and where a full disk or a stranger left no manifest to go by."""
     try:
         manifest = read_json(path / "manifest.json")
@@ -330,11 +332,12 @@ def _failed_run(path: Path) -> FailedRun | None:
             return None
         if not isinstance(manifest.get("scenario"), dict):
             return None
-        asked = Run(path, manifest, None).scenario_hash
+        run = Run(path, manifest, None)
+        asked = run.scenario_hash
     except (ResultsError, ScenarioError):
         return None
     verdict, error = manifest.get("verdict", "FAILED"), manifest.get("error", "")
-    return FailedRun(path, asked, str(scheme), seed, str(verdict), str(error))
+    return FailedRun(path, run, asked, str(scheme), seed, str(verdict), str(error))
 
 
 def is_run(path: Path) -> bool:

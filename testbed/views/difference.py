@@ -1,8 +1,8 @@
 """Two sets of stored runs: what was asked differently, what came out differently, and what of that is more than chance.
 
 Statistics are ``testbed.inference``'s; which runs answer the same question is ``difference_cells``', what was asked of
-them ``difference_settings``'. Here is which numbers are looked at, and what is said about them. How it looks is
-``difference_table``'s.
+them ``difference_settings``', which have no part ``difference_left_out``'s, which numbers are tested
+``difference_rows``'. Here is what follows. How it looks is ``difference_table``'s.
 """
 
 from __future__ import annotations
@@ -12,58 +12,48 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from testbed.errors import Problem, ResultsError
-from testbed.inference.contrast import LEAST_RUNS, holm
-from testbed.inference.pairing import NOTHING_TO_TEST, Found, Measured, contrasted
+from testbed.inference.contrast import LEAST_RUNS
 from testbed.inference.words import size_word
 from testbed.results.sets import RunSet
 from testbed.results.summary import summarise
 from testbed.views.comparison import INVALID, Entry
 from testbed.views.difference_cells import Cell, matched
+from testbed.views.difference_left_out import left_out, why_not_judged
+from testbed.views.difference_rows import Row, rows_of
 from testbed.views.difference_settings import Setting, different_settings
 from testbed.views.difference_sides import Side
-from testbed.views.quantities import COMPARED, Quantity
 
-FORMAT_VERSION: Final = 1
-Outcome = Literal["better", "worse", "within margin", "undecided", "not tested"]
+FORMAT_VERSION: Final = 2
+Answer = Literal["different", "margin not shown", "not judged", "no significant difference", "within margin"]
+# 2 as where there is nothing to compare: nobody knows, and a script that takes silence for a pass should stop.
+EXIT_STATUS: Final[dict[Answer, int]] = {
+    "different": 1,
+    "margin not shown": 1,
+    "not judged": 2,
+    "no significant difference": 0,
+    "within margin": 0,
+}
+PROBES_ELSEWHERE: Final = (
+    "where senders ask for grants probes have queues of their own and pass the bulk, which waits at its source (see "
+    "there); elsewhere they wait behind it: their latencies under the one and the other are not alike"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One quantity under one scheme. ``p`` is adjusted for the number of all tested rows; None when not tested.
-
-    ``usable``: how many runs of A and of B there are, with that number or without.
-    """
+class Unjudged:
+    """Why the runs that are left of a question under a scheme cannot be called alike."""
 
     question: str
     scheme: str
-    quantity: Quantity
-    found: Found
-    p: float | None
-    p_beyond: float | None
-    usable: tuple[int, int]
-
-    def outcome(self, alpha: float) -> Outcome:
-        """Return what is to be said of it with this error rate."""
-        contrast = self.found.contrast
-        if contrast is None or self.p is None:
-            return "not tested"
-        if self.p <= alpha:
-            return "better" if (contrast.ratio > 1) == self.quantity.more_is_better else "worse"
-        return "within margin" if self.is_within(alpha) else "undecided"
-
-    def is_within(self, alpha: float) -> bool:
-        """Return whether it was shown that the ratio is within the margin; False without a margin."""
-        return self.p_beyond is not None and self.p_beyond <= alpha
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all runs of both sets have the same number."""
-        return self.found.untested == NOTHING_TO_TEST
+    text: str
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What ``gse compare`` says. ``margin`` is None where equivalence was not asked for."""
+    """What ``gse compare`` says. ``margin`` is None where equivalence was not asked for.
+
+    ``unjudged``: where runs were left out whose results may be why nothing differs.
+    """
 
     a: Side
     b: Side
@@ -73,6 +63,7 @@ class Difference:
     alpha: float
     margin: float | None
     judged_anew: bool = False
+    unjudged: tuple[Unjudged, ...] = ()
 
     @property
     def tested(self) -> tuple[Row, ...]:
@@ -92,20 +83,59 @@ class Difference:
             if not row.is_within(self.alpha) and not (allow_better and row.outcome(self.alpha) == "better")
         )
 
-    @property
-    def not_within(self) -> tuple[Row, ...]:
-        """Rows with a ratio, counts apart, that were not shown to be within the margin."""
-        return tuple(row for row in self.tested if row.p_beyond is not None and not row.is_within(self.alpha))
+    def answer(self, *, allow_better: bool) -> Answer:
+        """Return what all of it comes to. Where runs are left out for their results, that nothing differs is no answer."""
+        if self.counting(allow_better=allow_better):
+            return "different"
+        if self.margin is not None and not self.are_left_within(allow_better=allow_better):
+            return "margin not shown"
+        if self.unjudged:
+            return "not judged"
+        return "no significant difference" if self.margin is None else "within margin"
 
-    @property
-    def is_within_margin(self) -> bool | None:
-        """Whether every tested ratio was shown to be within the margin; None: not asked for, or no ratio was tested."""
-        return not self.not_within if any(row.p_beyond is not None for row in self.tested) else None
+    def not_within(self, *, allow_better: bool) -> tuple[Row, ...]:
+        """Return rows with a ratio, counts apart, not shown to be within the margin; what may be better if it is not.
+
+        Better than chance explains is not worse by more than the margin: the claim keeps its error rate.
+        """
+        return tuple(
+            row
+            for row in self.tested
+            if row.p_beyond is not None
+            and not row.is_within(self.alpha)
+            and not (allow_better and row.outcome(self.alpha) == "better")
+        )
+
+    def are_left_within(self, *, allow_better: bool) -> bool | None:
+        """Return whether of the runs that are left every ratio looked at was shown to be within the margin.
+
+        None: not asked for, or no ratio was tested, nor was any the same in every run. What was looked at and has no
+        test is not shown.
+        """
+        if self.margin is None:
+            return None
+        ratios = [row for row in self.rows if not row.quantity.is_count]
+        if all(row.is_open for row in ratios):
+            return None
+        return not self.not_within(allow_better=allow_better) and not self.untested
+
+    def is_within_margin(self, *, allow_better: bool) -> bool | None:
+        """Return the same of all runs: whether it is shown, so not where some were left out for their results."""
+        left = self.are_left_within(allow_better=allow_better)
+        return left if left is None else left and not self.unjudged
 
     @property
     def untested(self) -> tuple[Row, ...]:
-        """Rows, counts apart, that have no test though they are not the same in every run: no claim is about them."""
-        return tuple(row for row in self.rows if row.p is None and not row.is_constant and not row.quantity.is_count)
+        """Rows, counts apart, of which nothing is known: no claim is about them."""
+        return tuple(row for row in self.rows if row.is_open and not row.quantity.is_count)
+
+    def why_not_judged(self) -> tuple[str, ...]:
+        """Return why no equality may be claimed; which scheme that is about where there are several."""
+        several = len({(row.question, row.scheme) for row in self.rows}) > 1
+        return tuple(
+            f"{one.scheme}{f' with {one.question}' if one.question else ''}: {one.text}" if several else one.text
+            for one in self.unjudged
+        )
 
     def partly_measured(self) -> Iterator[str]:
         """Yield the quantities that some runs have no number of: what happened in those may be why."""
@@ -133,6 +163,8 @@ class Difference:
             yield from (f"{letter}: {what}" for what in side.others)
         yield from self.unmatched
         yield from self.partly_measured()
+        if any(row.is_of_other_probes for row in self.rows):
+            yield PROBES_ELSEWHERE
         if not self.judged_anew and set(self.a.commits) != set(self.b.commits):
             yield (
                 "the sets are of different commits, whose summaries may define a number differently (CHANGELOG.md): "
@@ -149,8 +181,11 @@ class Difference:
 
     def document(self, *, allow_better: bool) -> dict[str, Any]:
         """Return everything as JSON."""
+        answer = self.answer(allow_better=allow_better)
         return {
             "format_version": FORMAT_VERSION,
+            "answer": answer,
+            "exit_status": EXIT_STATUS[answer],
             "alpha": self.alpha,
             "margin": self.margin,
             "a": self.a.document(),
@@ -160,7 +195,8 @@ class Difference:
             "tested": len(self.tested),
             "significant": len(self.significant),
             "counting": len(self.counting(allow_better=allow_better)),
-            "within_margin": self.is_within_margin,
+            "within_margin": self.is_within_margin(allow_better=allow_better),
+            "not_judged": list(self.why_not_judged()),
             "notes": list(self.notes()),
         }
 
@@ -172,7 +208,8 @@ class Difference:
             "scheme": row.scheme,
             "quantity": row.quantity.key,
             "outcome": "equal" if row.is_constant else row.outcome(self.alpha),
-            "untested": found.untested or None,
+            "untested": row.why_untested or None,
+            "told_by": None if row.told_by is None else row.told_by.key,
             "a_mean": found.a_mean,
             "b_mean": found.b_mean,
             "a_runs": found.a_runs,
@@ -208,50 +245,63 @@ def difference(
     if not cells:
         got = "; ".join(unmatched) or "nothing in common"
         raise ResultsError(Problem("nothing to compare", f"{a.name} and {b.name}", got, "runs of the same questions"))
-    used = [[tuple(e for e in side if e.verdict != INVALID) for side in (cell.a, cell.b)] for cell in cells]
-    problems = [
-        Problem(
-            "no usable run", f"{letter}, {cell.scheme}", f"{len(every)} INVALID run(s)", "runs that are not INVALID"
-        )
-        for cell, both in zip(cells, used, strict=True)
-        for letter, every, left in (("A", cell.a, both[0]), ("B", cell.b, both[1]))
-        if not left
-    ]
-    if problems:
-        raise ResultsError(problems)
-    kept = [Cell(cell.question, cell.scheme, *both) for cell, both in zip(cells, used, strict=True)]
-    rows = _rows(kept, margin, only)
+    kept = _without_invalid(cells)
+    lacking = [left_out(cell, a, b) for cell in cells]
+    unjudged = tuple(
+        Unjudged(cell.question, cell.scheme, text)
+        for cell, both in zip(cells, lacking, strict=True)
+        for text in why_not_judged(*both)
+    )
+    rows = rows_of(kept, margin=margin, only=only, unjudged={(one.question, one.scheme) for one in unjudged})
     if not any(row.p is not None for row in rows) and not _all_the_same(rows):
-        got = "; ".join(sorted({_why_untested(row) for row in rows})) or "not measured in any run"
+        got = "; ".join(sorted({row.why_untested for row in rows})) or "not measured in any run"
         expected = f"at least {LEAST_RUNS} runs of each, best of the same seeds"
         raise ResultsError(Problem("nothing can be tested", f"{a.name} and {b.name}", got, expected))
     sides = [
         Side(
             one.name,
-            tuple(entry for both in used for entry in both[index]),
-            tuple(e for cell in cells for e in (cell.a, cell.b)[index] if e.verdict == INVALID),
+            tuple(entry for cell in kept for entry in (cell.a, cell.b)[index]),
+            tuple(e for both in lacking for e in both[index].invalid),
             one.others,
+            tuple(run for both in lacking for run in both[index].failed),
         )
         for index, one in enumerate((a, b))
     ]
-    return Difference(sides[0], sides[1], different_settings(kept), rows, tuple(unmatched), alpha, margin, judged_anew)
+    return Difference(
+        a=sides[0],
+        b=sides[1],
+        settings=different_settings(kept),
+        rows=rows,
+        unmatched=tuple(unmatched),
+        alpha=alpha,
+        margin=margin,
+        judged_anew=judged_anew,
+        unjudged=unjudged,
+    )
+
+
+def _without_invalid(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells with the runs that are used. Raises ResultsError where that is none."""
+    kept = [
+        Cell(cell.question, cell.scheme, *(tuple(e for e in side if e.verdict != INVALID) for side in (cell.a, cell.b)))
+        for cell in cells
+    ]
+    problems = [
+        Problem(
+            "no usable run", f"{letter}, {cell.scheme}", f"{len(every)} INVALID run(s)", "runs that are not INVALID"
+        )
+        for cell, left in zip(cells, kept, strict=True)
+        for letter, every, used in (("A", cell.a, left.a), ("B", cell.b, left.b))
+        if not used
+    ]
+    if problems:
+        raise ResultsError(problems)
+    return kept
 
 
 def _all_the_same(rows: Sequence[Row]) -> bool:
     """Whether there are numbers, of runs enough on both sides to tell, and none of them differs."""
-    return bool(rows) and all(row.is_constant and not _has_too_few(row.found) for row in rows)
-
-
-def _has_too_few(found: Found) -> bool:
-    return min(found.a_runs, found.b_runs) < LEAST_RUNS
-
-
-def _why_untested(row: Row) -> str:
-    """Return why a row has no p-value; of one or two runs to be alike says nothing."""
-    found = row.found
-    if row.is_constant and _has_too_few(found):
-        return f"too few runs: {found.a_runs} and {found.b_runs}"
-    return found.untested
+    return bool(rows) and all(row.is_constant and not row.has_too_few for row in rows)
 
 
 def _entries(one: RunSet) -> list[Entry]:
@@ -261,32 +311,3 @@ def _entries(one: RunSet) -> list[Entry]:
     if strangers:
         raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
     return [Entry(run, run.summary or summarise(run)) for run in one.runs]
-
-
-def _rows(cells: Sequence[Cell], margin: float | None, only: Sequence[str]) -> tuple[Row, ...]:
-    """Return a row per cell and quantity any run has, p-values adjusted over all of them."""
-    wanted = [one for one in COMPARED if not only or one.key in only]
-    found = []
-    for cell in cells:
-        sides = [
-            [Measured(entry.seed, {one.key: one.number(entry) for one in wanted}) for entry in side]
-            for side in (cell.a, cell.b)
-        ]
-        for one in wanted:
-            result = contrasted(sides[0], sides[1], one.key, is_count=one.is_count)
-            if result is not None:
-                found.append((cell, one, result))
-    raw = [result.contrast.p_equal() for _, _, result in found if result.contrast is not None]
-    adjusted = iter(holm(raw))
-    return tuple(
-        Row(
-            cell.question,
-            cell.scheme,
-            one,
-            result,
-            None if result.contrast is None else next(adjusted),
-            None if result.contrast is None or margin is None or one.is_count else result.contrast.p_beyond(margin),
-            (len(cell.a), len(cell.b)),
-        )
-        for cell, one, result in found
-    )

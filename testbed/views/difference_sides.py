@@ -8,17 +8,19 @@ from functools import cached_property
 from typing import Any
 
 from testbed.results.sets import commit_of
+from testbed.results.store import FailedRun
 from testbed.views.comparison import VERDICTS, Entry, describe
 
 
 @dataclass(frozen=True)
 class Side:
-    """The runs of one set that have counterparts in the other: those used, and those INVALID."""
+    """The runs of one set that have counterparts in the other: those used, those INVALID, those that came to no end."""
 
     name: str
     used: tuple[Entry, ...]
     invalid: tuple[Entry, ...]
     others: tuple[str, ...]
+    failed: tuple[FailedRun, ...] = ()
 
     def verdicts(self) -> dict[str, int]:
         """Return verdict -> runs."""
@@ -43,6 +45,7 @@ class Side:
             "name": self.name,
             "runs": [str(entry.run.path) for entry in self.used],
             "invalid": [str(entry.run.path) for entry in self.invalid],
+            "failed": [str(one.path) for one in self.failed],
             "verdicts": self.verdicts(),
             "commits": self.commits,
             "first_started_utc": first,

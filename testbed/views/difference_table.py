@@ -11,7 +11,8 @@ from rich.text import Text
 from testbed.errors import printable
 from testbed.inference.words import SIZES_TEXT, change_text, changes_text, size_word
 from testbed.views.cells import NOT_MEASURED, Grid
-from testbed.views.difference import Difference, Row
+from testbed.views.difference import Difference
+from testbed.views.difference_rows import Row
 from testbed.views.difference_sides import emulated, heading
 from testbed.views.tables import rendered
 
@@ -53,22 +54,24 @@ def result_grids(found: Difference) -> Iterator[Grid]:
 def _cells(row: Row, found: Difference) -> tuple[str, ...]:
     result, contrast = row.found, row.found.contrast
     means = (_mean(result.a_mean, row), _mean(result.b_mean, row))
-    if contrast is None or row.p is None:
+    if contrast is None:
         return (row.quantity.label, *means, *[NOT_MEASURED] * 3, _meaning(row, found))
     low, high = contrast.interval()
     ratio, low_text, high_text = changes_text(contrast.ratio, low, high)
-    interval = f"{low_text}..{high_text}"
-    return (row.quantity.label, *means, ratio, interval, _p_text(row.p), _meaning(row, found))
+    p = NOT_MEASURED if row.p is None else _p_text(row.p)
+    return (row.quantity.label, *means, ratio, f"{low_text}..{high_text}", p, _meaning(row, found))
 
 
 def _meaning(row: Row, found: Difference) -> str:
     """Return a row's outcome in words, with the size of the effect."""
     outcome = row.outcome(found.alpha)
     if outcome == "not tested":
-        return row.found.untested
+        return row.why_untested
     assert row.found.contrast is not None
-    within = row.is_within(found.alpha) and found.margin is not None
-    said = f"shown within {found.margin:.3g}" if within and found.margin is not None else ""
+    said = ""
+    if row.is_within(found.alpha) and found.margin is not None:
+        within = f"within {found.margin:.3g}"
+        said = f"shown {within}" if row.is_judged else f"not judged, those left {within}"
     if outcome in ("better", "worse"):
         word = f"{outcome.upper()}, {size_word(row.found.contrast.ratio)}"
         return f"{word}, but {said}" if said else word
@@ -80,35 +83,51 @@ def conclusion(found: Difference, *, allow_better: bool) -> Iterator[str]:
     tested, rate = len(found.tested), f"{found.alpha:.3g}"
     family = f"{tested} quantit{'y' if tested == 1 else 'ies'} tested, family-wise error rate {rate} (Holm)"
     counting = found.counting(allow_better=allow_better)
+    unjudged = _first(found.why_not_judged())
     if counting:
         yield f"DIFFERENT in {len(counting)} of {family}: {_named(counting, found)}"
+        if unjudged:
+            yield f"of the runs that are left; how different all of them are is not judged: {unjudged}"
+    elif unjudged:
+        yield f"not judged: {unjudged}"
+        yield f"of the runs that are left nothing is significant in {family}; those left out may be why"
     else:
         yield f"no significant difference in {family}"
     if found.unmatched:
-        more = f"; and {len(found.unmatched) - MOST_NAMED} more" if len(found.unmatched) > MOST_NAMED else ""
-        yield f"NOT compared: {'; '.join(found.unmatched[:MOST_NAMED])}{more}"
+        yield f"NOT compared: {_first(found.unmatched)}"
     passed = [row for row in found.significant if row not in counting]
     if passed:
         why = "better, which is allowed, or shown to be within the margin" if allow_better else "within the margin"
         yield f"not counted: {_named(passed, found)} ({why})"
     if found.margin is not None:
-        yield from _equivalence(found, found.margin)
-    elif not counting:
+        yield from _equivalence(found, found.margin, allow_better=allow_better)
+    elif not counting and not unjudged:
         yield "that is no evidence of equality: the intervals say what may still be there; --margin 0.02 asks for it"
 
 
-def _equivalence(found: Difference, margin: float) -> Iterator[str]:
-    claim = (
-        f"no ratio differs by more than {margin:.3g} (two one-sided tests, error rate {found.alpha:.3g}; counts apart)"
-    )
-    missing = found.not_within
-    if found.is_within_margin is None:
+def _equivalence(found: Difference, margin: float, *, allow_better: bool) -> Iterator[str]:
+    """Yield whether it is shown that all is within the margin, and if not, what is missing."""
+    apart = "counts and what is better apart" if allow_better else "counts apart"
+    claim = f"no ratio differs by more than {margin:.3g} (two one-sided tests, error rate {found.alpha:.3g}; {apart})"
+    is_shown = found.is_within_margin(allow_better=allow_better)
+    if is_shown is None:
         yield f"nothing can be said of the margin {margin:.3g}: no ratio was tested"
-    elif not missing:
-        silent = f"; not tested: {_named(found.untested, found)}" if found.untested else ""
-        yield f"shown: {claim}{silent}"
+    elif is_shown:
+        yield f"shown: {claim}"
     else:
-        yield f"NOT shown: that {claim}; missing: {_named(missing, found)}"
+        missing, untested = found.not_within(allow_better=allow_better), found.untested
+        why = [
+            *([f"missing: {_named(missing, found)}"] if missing else []),
+            *([f"not tested: {_named(untested, found)}"] if untested else []),
+            *(["of the runs that are left only"] if found.unjudged else []),
+        ]
+        yield f"NOT shown: that {'; '.join([claim, *why])}"
+
+
+def _first(texts: Sequence[str]) -> str:
+    """Return several sentences in a line, the first of them if they are many."""
+    more = [f"and {len(texts) - MOST_NAMED} more"] if len(texts) > MOST_NAMED else []
+    return "; ".join([*texts[:MOST_NAMED], *more])
 
 
 def _named(rows: Sequence[Row], found: Difference) -> str:
@@ -121,7 +140,7 @@ def _named(rows: Sequence[Row], found: Difference) -> str:
 
 
 def _change(row: Row) -> str:
-    return f"({row.found.untested})" if row.found.contrast is None else change_text(row.found.contrast.ratio)
+    return f"({row.why_untested})" if row.found.contrast is None else change_text(row.found.contrast.ratio)
 
 
 def _notes(found: Difference) -> Iterator[str]:

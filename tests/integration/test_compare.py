@@ -37,7 +37,7 @@ def compared(a: Path, b: Path, *options: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
         gse_argv("compare", str(a), str(b), "--json", *options), cwd=PROJECT, env=ENV, capture_output=True, timeout=60
     )
-    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout, done.stderr  # nothing to compare: refused in words
     return done.returncode, json.loads(done.stdout)
 
 
@@ -51,7 +51,7 @@ def test_same_code_is_no_difference_twenty_times_and_five_per_cent_less_link_rat
         first = 1 + PAIRS * repetition
         make_in_turn([(a, 10.0), (b, 10.0)], range(first, first + PAIRS))
         status, document = compared(a, b)
-        if status:
+        if status == 1:  # 2: not judged, for the machine lost runs of one side
             different.append(
                 (repetition, [one for one in document["results"] if one["outcome"] in ("better", "worse")])
             )

@@ -17,7 +17,7 @@ from testbed.collectives.algorithms import ALGORITHMS
 from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
 from testbed.evaluation.records import Row, columns
 from testbed.evaluation.usage import AGENT_ROLE
-from testbed.fidelity import CHECKS, OUTSIDE, THRESHOLDS, Finding
+from testbed.fidelity import CHECKS, OUTSIDE, SLOW, THRESHOLDS, WRONG, Finding
 from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
 from testbed.gse.dataplane.counters import Counters
 from testbed.gse.dataplane.wire import OVERHEAD_BYTES
@@ -213,6 +213,15 @@ def test_what_makes_a_run_be_made_again_is_said() -> None:
     text = (PROJECT / "docs" / "results-format.md").read_text()
     told = text.partition("`--repeat-disturbed N` makes a run again, up to N times, when ")[2]
     assert set(names_in(told.partition("is among its checks")[0])) == OUTSIDE
+
+
+def test_which_checks_judge_results_is_said() -> None:
+    rows = table_below("docs/compare.md", "| left out as INVALID by |")
+    slow, wrong, machine = (set(names_in(row[1])) for row in rows)
+    make_invalid = {name for name, limit in THRESHOLDS.items() if limit.invalid is not None}
+    assert (slow, wrong) == (SLOW & make_invalid, WRONG & make_invalid)
+    assert machine == make_invalid - SLOW - WRONG
+    assert THRESHOLDS.keys() >= SLOW | WRONG and not SLOW & WRONG
 
 
 def test_the_limits_of_checks_are_those_there_are() -> None:

@@ -112,6 +112,16 @@ def test_a_margin_is_shown_by_tight_runs_only() -> None:
     assert Contrast(0.03, 0.001, 4, 5, is_paired=True).p_beyond(0.02) > 0.99
 
 
+def test_a_ratio_and_its_inverse_are_one_test_and_others_are_not() -> None:
+    logs = [0.01, 0.02, 0.04]
+    once, inverse, shifted = paired(logs), paired([-x for x in logs]), paired([0.05 - x for x in logs])
+    more = paired([*logs, 0.05])
+    assert once is not None and inverse is not None and shifted is not None and more is not None
+    assert once.says_the_same(inverse) and inverse.says_the_same(once)
+    assert not once.says_the_same(shifted)  # another ideal time: as steady, and another ratio
+    assert not once.says_the_same(more)
+
+
 # --- Holm ----------------------------------------------------------------------------------------------------------
 
 
