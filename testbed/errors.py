@@ -17,8 +17,12 @@ Messages say what, where, got and expected. Only ``testbed.cli`` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+MOST_NAMED: Final = 20  # problems of one input that are told one by one: who mends these sees what the others are
 
 
 def printable(text: str) -> str:
@@ -46,6 +50,19 @@ class Problem:
 
     def __str__(self) -> str:
         return printable(f"{self.where}: {self.what}; got {self.got}, expected {self.expected}")
+
+
+def first_problems(found: Iterable[Problem], where: str) -> list[Problem]:
+    """Return the first problems of an input, and as the last one how many more there are.
+
+    However many that is, no more than these are in memory at once: a damaged table may have millions.
+    """
+    problems = iter(found)
+    named = list(islice(problems, MOST_NAMED))
+    more = sum(1 for _problem in problems)
+    if more:
+        named.append(Problem("more than is named here", where, f"{more:,} more problems", "none"))
+    return named
 
 
 class TestbedError(Exception):

@@ -16,9 +16,10 @@ Any field that --set can set. Every point is checked before the first run. Runs 
 values and schemes are shuffled (always alike), so that a drift of the machine is no effect of the value. Each run is
 an ordinary run directory; sweep.json, curves.png, curves.svg and curves.json are in sweeps/ beside them
 (docs/results-format.md). Whatever ends a sweep, --again prints and draws what was done, and --resume makes what is
-missing; with --repeat-disturbed it also makes runs again that others disturbed, e.g. when the machine has become quiet.
-It is refused while another process makes them. Exit status as of 'gse run'; --fail-on is about all runs of the
-sweep, with --again too.
+missing: runs that were not made, and again those that were interrupted or failed with the testbed or its machine (a
+full disk); a run whose workload failed is a result and stays. With --repeat-disturbed it also makes runs again that
+others disturbed, e.g. when the machine has become quiet. It is refused while another process makes them. Exit status as
+of 'gse run'; --fail-on is about all runs of the sweep, with --again too.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ from testbed.cli.options import (
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
-from testbed.errors import MachineError, Problem, ScenarioError, printable
+from testbed.errors import MOST_NAMED, MachineError, Problem, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
 from testbed.model.yaml_input import parse_over
@@ -98,7 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         metavar="DIR",
         type=Path,
-        help="make the runs a stored sweep has not; with --repeat-disturbed also those that were disturbed, again",
+        help="make the runs a stored sweep has not, and those again that failed with the testbed or its machine; with "
+        "--repeat-disturbed also those that were disturbed",
     )
     parser.add_argument("--again", metavar="DIR", type=Path, help="print and draw a stored sweep; runs nothing")
     add_judge_anew(parser)
@@ -203,7 +205,25 @@ def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, lis
         stored = load_sweep(path)  # as it is now: until now another process may have been at it
         args.results = stored.runs_dir.parent
         machine = _prepared(stored.sweep, args.results, "sweep")
+        for words in told_of_failures(stored):
+            print(printable(f"gse: {words}"), file=sys.stderr)
         return _make(nullcontext(stored), stored.sweep, args, machine, stored.to_make(args.repeat_disturbed))
+
+
+def told_of_failures(stored: StoredSweep) -> list[str]:
+    """Return in words what becomes of each run that failed: the first, and how many more."""
+    failed = [index for index, one in enumerate(stored.runs) if one.failed]
+    told = [_told_of(stored, index) for index in failed[:MOST_NAMED]]
+    return [*told, f"and {len(failed) - len(told)} more runs that failed"] if len(failed) > len(told) else told
+
+
+def _told_of(stored: StoredSweep, index: int) -> str:
+    one, sweep = stored.runs[index], stored.sweep
+    what = f"{sweep.field}={sweep.texts[one.run.point]} {one.run.scheme} seed {one.run.seed}"
+    why = f"{one.error or 'failed'} (kept in {stored.runs_dir / str(one.name)})"
+    if stored.is_own_failure(index):
+        return f"{what} stays INVALID, without a result, for its workload failed: {why}"
+    return f"{what} is made again, for it failed with the testbed or its machine: {why}"
 
 
 @contextmanager

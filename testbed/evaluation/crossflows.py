@@ -6,12 +6,13 @@ as slower than every other: a percentile that would fall on it is unknown, and l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import inf, isinf
 from statistics import fmean
 
+from testbed.evaluation.during import During
 from testbed.evaluation.pairs import rank_hosts
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord
 from testbed.evaluation.series import Window
@@ -79,7 +80,8 @@ def bin_of(size_bytes: int) -> str:
 
 def flow_times(run: RunRecord, during: Sequence[Window]) -> dict[str, FlowTimes]:
     """Return bin -> what Poisson flows took, and ``all``; bins without a flow are there, with nothing in them."""
-    rows = [row for row in run.tables.cross_flows if row.kind == "poisson" and _within(row.start_s, during)]
+    inside = During.of(during)
+    rows = [row for row in run.tables.cross_flows if row.kind == "poisson" and inside.has(row.start_s)]
     bins = {name: [row for row in rows if bin_of(row.size_bytes) == name] for name in bin_names()}
     return {name: _times(run, own) for name, own in {ALL: rows, **bins}.items()}
 
@@ -94,14 +96,10 @@ def offered_load(run: RunRecord, during: Sequence[Window]) -> float | None:
     seconds = sum(end - start for start, end in during)
     if spec is None or not seconds:
         return None
-    hosts = len(chosen(spec.hosts, run.topology.hosts, rank_hosts(run)))
-    rows = (row for row in run.tables.cross_flows if row.kind == "poisson" and _within(row.start_s, during))
+    hosts, inside = len(chosen(spec.hosts, run.topology.hosts, rank_hosts(run))), During.of(during)
+    rows = (row for row in run.tables.cross_flows if row.kind == "poisson" and inside.has(row.start_s))
     room_bytes_per_s = mbps_to_bytes_per_s(fabric.host_link_mbps) * tcp_payload_fraction(fabric.mtu_bytes)
     return sum(row.size_bytes for row in rows) / (hosts * room_bytes_per_s * seconds)
-
-
-def _within(t_s: float, during: Iterable[Window]) -> bool:
-    return any(start <= t_s <= end for start, end in during)
 
 
 def slowdowns(run: RunRecord, rows: Sequence[CrossFlowRow]) -> list[float]:
@@ -149,7 +147,8 @@ def burst_times(run: RunRecord, during: Sequence[Window]) -> tuple[BurstTime, ..
         key=lambda row: (row.burst or 0, row.start_s),
     )
     found = (_burst(run, list(own)) for _number, own in groupby(rows, key=lambda row: row.burst))
-    return tuple(one for one in found if _within(one.start_s, during))
+    inside = During.of(during)
+    return tuple(one for one in found if inside.has(one.start_s))
 
 
 def _burst(run: RunRecord, rows: Sequence[CrossFlowRow]) -> BurstTime:
@@ -169,7 +168,8 @@ def _burst(run: RunRecord, rows: Sequence[CrossFlowRow]) -> BurstTime:
 
 def replayed(rows: Sequence[ReplayRow], during: Sequence[Window]) -> Replayed | None:
     """Return what became of replayed frames; None where none was sent."""
-    sent = [row for row in rows if _within(row.sent_s, during)]
+    inside = During.of(during)
+    sent = [row for row in rows if inside.has(row.sent_s)]
     if not sent:
         return None
     got_ms = sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
+from testbed.evaluation.during import During
 from testbed.evaluation.queues import KINDS
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Window
@@ -90,17 +91,15 @@ def run_link_rates(
     ``during``: what counts lies in one of these windows, and of an interface outside its windows in ``left_out``.
     """
     fabric, most_apart_s = run.scenario.fabric, MOST_MISSED * run.scenario.measure.sample_interval_s
-    readings = _readings(run)
+    readings, measured = _readings(run), During.of(during)
     found = []
     for direction in shaped(run):
         intf = direction.src.intf
+        excused = During(left_out.get(intf, ()))
 
-        def counts(start_s: float, end_s: float, intf: str = intf) -> bool:
-            return (
-                end_s - start_s <= most_apart_s
-                and any(start <= start_s and end_s <= end for start, end in during)
-                and not any(start < end_s and start_s < end for start, end in left_out.get(intf, ()))
-            )
+        def counts(start_s: float, end_s: float, excused: During = excused) -> bool:
+            near = end_s - start_s <= most_apart_s
+            return near and measured.hold(start_s, end_s) and not excused.meet(start_s, end_s)
 
         setting = queue_setting(fabric, direction.rate_mbps)
         found.append(

@@ -15,12 +15,14 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
 from testbed.evaluation.crossflows import BurstTime, FlowTimes, Replayed, burst_times, flow_times, replayed
+from testbed.evaluation.during import During
 from testbed.evaluation.pairs import (
     busiest_host_bytes,
     goodput_fairness,
@@ -120,6 +122,7 @@ def measure(run: RunRecord) -> Metrics:
     """Compute every number of a run from its rows."""
     scenario, tables = run.scenario, run.tables
     iterations = measured(tables.iterations)
+    during = windows(iterations)
     hosts = rank_hosts(run)
     pattern, bulk_bytes = run_pattern(run), scenario.workload.bulk_bytes
     limit = pattern_ideal(run.topology, hosts, pattern, scenario.workload.size_bytes)
@@ -148,11 +151,11 @@ def measure(run: RunRecord) -> Metrics:
         receiver_utilization=receiver_utilization(
             run, counting_windows(run), sum(row.completion_s for row in iterations)
         ),
-        latency=latency(tables.probes, windows(iterations)),
-        mice=latency(tables.messages, windows(iterations)),
-        flow_times=flow_times(run, windows(iterations)),
-        bursts=burst_times(run, windows(iterations)),
-        replayed=replayed(tables.replay, windows(iterations)),
+        latency=latency(tables.probes, during),
+        mice=latency(tables.messages, during),
+        flow_times=flow_times(run, during),
+        bursts=burst_times(run, during),
+        replayed=replayed(tables.replay, during),
         dropped_packets=dropped_packets(run),
         retransmitted_segments=_whole(total(row.retransmitted_segments for row in tables.flows)),
         timeouts=_whole(total(row.timeouts for row in tables.flows)),
@@ -173,9 +176,9 @@ def measured(iterations: Sequence[IterationRow]) -> tuple[IterationRow, ...]:
     return tuple(row for row in iterations if not row.warmup)
 
 
-def windows(iterations: Iterable[IterationRow]) -> tuple[Window, ...]:
+def windows(iterations: Iterable[IterationRow]) -> During:
     """Return (start, end) of each iteration."""
-    return tuple((row.start_s, row.end_s) for row in iterations)
+    return During((row.start_s, row.end_s) for row in iterations)
 
 
 def span(iterations: Sequence[IterationRow]) -> Window | None:
@@ -195,11 +198,12 @@ def uplink_load(run: RunRecord) -> UplinkLoad | None:
     def counted(unit: str, period: Sequence[Window]) -> dict[str, float | None]:
         return {d.name: series[unit][d.name].increase_over(period) if d.name in series[unit] else None for d in uplinks}
 
+    counting, enclosing = counting_windows(run), enclosing_window(run)
     moved, frames = (
-        {name: value for name, value in counted(unit, counting_windows(run)).items() if value is not None}
+        {name: value for name, value in counted(unit, counting).items() if value is not None}
         for unit in ("bytes", "packets")
     )
-    wire_bytes, packets = (total(counted(unit, enclosing_window(run)).values()) for unit in ("bytes", "packets"))
+    wire_bytes, packets = (total(counted(unit, enclosing).values()) for unit in ("bytes", "packets"))
     if min(len(moved), len(frames)) < len(uplinks) or wire_bytes is None or packets is None:
         return None
     least = LOADED_FRACTION * busiest_host_bytes(run) * len(iterations)
@@ -248,7 +252,8 @@ def enclosing_window(run: RunRecord) -> tuple[Window, ...]:
 
 def latency(rows: Sequence[ProbeRow] | Sequence[MessageRow], during: Sequence[Window]) -> Latency | None:
     """Return the latency of probes or messages sent in ``during``, None when none was sent."""
-    sent = [row for row in rows if any(start <= row.sent_s <= end for start, end in during)]
+    inside = During.of(during)
+    sent = [row for row in rows if inside.has(row.sent_s)]
     if not sent:
         return None
     got = sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
@@ -302,10 +307,13 @@ def _outage(run: RunRecord, event: Mapping[str, Any]) -> Outage:
 
 def usual_pause_s(run: RunRecord) -> float | None:
     """Return the median over measured iterations without a fault of the longest pause of any rank."""
-    faults_s = [float(event["t_s"]) for event in run.events_named("fault")]
+    faults_s = sorted(float(event["t_s"]) for event in run.events_named("fault"))
     longest: dict[int, float] = {}
     for row in run.tables.ranks:
-        if not row.warmup and row.max_gap_s is not None and not any(row.start_s <= t <= row.end_s for t in faults_s):
+        if row.warmup or row.max_gap_s is None:
+            continue
+        next_fault = bisect_left(faults_s, row.start_s)
+        if next_fault == len(faults_s) or faults_s[next_fault] > row.end_s:
             longest[row.iteration] = max(longest.get(row.iteration, 0.0), row.max_gap_s)
     return median(longest.values()) if longest else None
 

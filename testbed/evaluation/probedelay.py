@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
+from testbed.evaluation.during import During
 from testbed.evaluation.payload import probe_frame_bytes
 from testbed.evaluation.records import FlowRow, QueueRow, RunRecord
 from testbed.evaluation.series import Window, queue_series
@@ -76,7 +77,7 @@ def probe_delay(run: RunRecord, during: Sequence[Window]) -> ProbeDelay | None:
     if not is_judged(run):
         return None
     paths = _Paths(run)
-    probes = list(_probes(run, during, paths))
+    probes = list(_probes(run, During.of(during), paths))
     if len(probes) < LEAST_PROBES:
         return None
     beyond_s = [probe.latency_s - probe.high_s for probe in probes]
@@ -116,13 +117,13 @@ def _percentile_ms(values_s: Sequence[float], percent: int) -> float:
     return value_s * 1000
 
 
-def _probes(run: RunRecord, during: Sequence[Window], paths: _Paths) -> Iterator[_Probe]:
+def _probes(run: RunRecord, during: During, paths: _Paths) -> Iterator[_Probe]:
     """Yield the probes sent meanwhile that arrived and of which all queues are known."""
     arrived = {row.seq: row.latency_s for row in run.tables.probes if row.latency_s is not None}
     topology, queues = paths.topology, _Queues(run, paths.topology)
     for row in run.tables.probe_queues:
         latency_s = arrived.get(row.seq)
-        if latency_s is None or not any(start <= row.sent_s <= end for start, end in during):
+        if latency_s is None or not during.has(row.sent_s):
             continue
         around = queues.samples_around(row.sent_s, row.sent_s + latency_s)
         if around is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from testbed.evaluation.during import During
 from testbed.evaluation.metrics import LOADED_FRACTION, Latency, latency, measured
 from testbed.evaluation.others import Carried, carried, host_bytes, transfers
 from testbed.evaluation.records import RunRecord
@@ -149,7 +150,7 @@ def communicating_windows(run: RunRecord, bytes_: dict[str, Series], span: Windo
         steps = zip(series.times_s, series.times_s[1:], series.values, series.values[1:], strict=False)
         active.update((t0, t1) for t0, t1, v0, v1 in steps if v1 - v0 > least * (t1 - t0))
     inside = ((max(start, span[0]), min(end, span[1])) for start, end in active)
-    return tuple(_merged(sorted(window for window in inside if window[0] < window[1])))
+    return During(_merged(sorted(window for window in inside if window[0] < window[1])))
 
 
 def _idle_bytes_per_s(run: RunRecord) -> float:

@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 MOST = 1e18  # beyond every count and every time a run can have; sums of such numbers are still finite
 LEAST_S = 1e-9  # what takes less has not been measured
 INTEGER_CHARACTERS = 20  # counters have 64 bits
+# Rows of a table. Of all that is sampled links.csv grows fastest: 48 rows a sample on the default fabric. An hour at
+# the shortest interval of any built-in scenario (0.04 s), where a run takes minutes, is 4.3 million; at the default of
+# 0.1 s 5 million are 2.9 hours and, at 47 bytes a row, nearly all of the 256 MiB that a table may have.
+MOST_ROWS = 5_000_000
+SHARED_TEXTS = 1024  # cells of a column whose value is kept, to be used again where the same text comes again
 SIGNED = frozenset({"error_fraction", "iteration"})  # other numbers are counts, times or rates: not below 0
 _Converter = Callable[[str], Any]
 
 
 class Row:
-    """Base of all rows; ``FILE`` is the name of the CSV file."""
+    """Base of all rows; ``FILE`` is the name of the CSV file, ``MOST`` how many rows it has at most."""
 
     FILE: ClassVar[str]
+    MOST: ClassVar[int] = MOST_ROWS
     __slots__ = ()
 
 
@@ -42,6 +48,7 @@ class IterationRow(Row):
     """One iteration, from the common start to the last rank's end."""
 
     FILE: ClassVar[str] = "iterations.csv"
+    MOST: ClassVar[int] = 101_000  # workload.iterations and workload.warmup_iterations, at most
     iteration: int
     warmup: bool
     size_bytes: int
@@ -80,6 +87,7 @@ class FlowRow(Row):
     """
 
     FILE: ClassVar[str] = "flows.csv"
+    MOST: ClassVar[int] = 4096 * 400  # as many hosts, each with a rank of as many connections
     rank: int
     flow: int
     src_host: str
@@ -304,6 +312,7 @@ class ReplayRow(Row):
     """One replayed frame; ``latency_s`` is None when it had not arrived when the run was over."""
 
     FILE: ClassVar[str] = "replay.csv"
+    MOST: ClassVar[int] = 2_000_000  # cross_traffic.replay.most_frames, at most
     sent_s: float
     frame: int
     src_host: str
@@ -318,6 +327,7 @@ class CalibrationRow(Row):
     """The rate of one link direction, as configured and as measured before the run."""
 
     FILE: ClassVar[str] = "calibration.csv"
+    MOST: ClassVar[int] = 2 * (16_384 + 4096)  # both directions of every link between switches and to a host
     direction: str
     configured_mbps: float
     measured_mbps: float
@@ -396,7 +406,7 @@ def cells_from_row(row: Row) -> list[str]:
 def rows_from_columns(
     row_type: type[RowT], header: Sequence[str], lines: Iterable[Sequence[str]], *, older: bool = False
 ) -> list[RowT]:
-    """Read many rows at once. Raises ValueError with the 1-based number of the offending row.
+    """Read many rows at once. Raises ValueError with the 1-based number of the offending row, and for too many.
 
     The header must name the table's columns, in any order. One that has a default was added later: a table of an
     ``older`` format version may lack it, and then nobody has measured it.
@@ -406,19 +416,42 @@ def rows_from_columns(
     required = set(expected) - added if older else set(expected)
     if len(set(header)) != len(header) or not required <= set(header) <= set(expected):
         raise ValueError(f"columns are {','.join(header)}, expected {','.join(expected)}")
-    converters = [_converters(row_type)[name] for name in header]
+    converters = _converters(row_type)
+    cells = [(name, _sharing(converters[name])) for name in header]
     rows = []
     for number, line in enumerate(lines, start=1):
+        if number > row_type.MOST:
+            raise ValueError(f"more than {row_type.MOST:,} rows")
         if len(line) != len(header):
             raise ValueError(f"row {number} has {len(line)} cells, expected {len(header)}")
         values = {}
-        for name, convert, text in zip(header, converters, line, strict=True):
+        for (name, convert), text in zip(cells, line, strict=True):
             try:
                 values[name] = convert(text)
             except ValueError as error:
                 raise ValueError(f"row {number}, column {name}: {error}") from None
         rows.append(row_type(**values))
     return rows
+
+
+def _sharing(convert: _Converter) -> _Converter:
+    """Return the converter of a column that makes one value of a text that comes again, not one for each row.
+
+    Names, moments and counters that stand still come again and again; what has few digits cannot but do so.
+    """
+    known: dict[str, Any] = {}
+
+    def converted(text: str) -> Any:
+        try:
+            return known[text]
+        except KeyError:
+            value = convert(text)
+        if len(known) >= SHARED_TEXTS:
+            known.clear()
+        known[text] = value
+        return value
+
+    return converted
 
 
 def _cell(value: object) -> str:

@@ -6,25 +6,41 @@ A counter is sampled; between samples it is taken to grow evenly. ``None`` means
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
+from testbed.evaluation.during import During
+from testbed.evaluation.during import Window as Window  # part of what this module tells
 from testbed.evaluation.records import LinkRow, QueueRow
 from testbed.model.topology import Direction, Topology
 from testbed.units import bytes_to_mbps
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
-Window = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """Growth per second from each sample to the next, at the later one's time; None: the counter was reset between."""
+
+    times_s: tuple[float, ...]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Series:
     """Samples of one quantity in order of time; ``times_s`` are strictly increasing."""
 
     times_s: tuple[float, ...]
     values: tuple[float, ...]
+
+    @cached_property
+    def falls(self) -> tuple[int, ...]:
+        """Which samples are below the one before: a counter was reset in between."""
+        steps = zip(self.values, self.values[1:], strict=False)
+        return tuple(index for index, (before, after) in enumerate(steps, start=1) if after < before)
 
     def at(self, t_s: float) -> float | None:
         """Return the value at ``t_s`` by linear interpolation, None outside the samples."""
@@ -47,8 +63,20 @@ class Series:
         return None if start is None or end is None else end - start
 
     def increase_over(self, windows: Iterable[Window]) -> float | None:
-        """Return the growth over several windows together."""
-        return total(self.increase(start, end) for start, end in windows)
+        """Return the growth over several windows together; None if the counter was reset in one of them."""
+        during = During.of(windows)
+        if any(during.meet(self.times_s[index - 1], self.times_s[index]) for index in self.falls):
+            return None
+        return self.change_over(during)
+
+    def change_over(self, windows: Iterable[Window]) -> float | None:
+        """Return the differences of several windows together, of a quantity that may also fall."""
+        during = During.of(windows)
+        if not during or not self.times_s or not during.within(self.times_s[0], self.times_s[-1]):
+            return None
+        if len(during) <= len(self.times_s):
+            return total(self.change(start, end) for start, end in during)
+        return sum((after - before) * share for before, after, share in self._steps(during))
 
     def increase_around(self, start_s: float, end_s: float) -> float | None:
         """Return the growth between the samples that enclose the window, however far they are outside it.
@@ -77,22 +105,40 @@ class Series:
         return self.values[bisect_left(self.times_s, start_s) : bisect_right(self.times_s, end_s)]
 
     def clamped(self, windows: Iterable[Window]) -> float:
-        """Return the growth over the part of ``windows`` the samples cover: for things that come and go."""
+        """Return the growth over the part of ``windows`` the samples cover: for things that come and go.
+
+        A counter that fell is that of another thing, which came when the one before had gone: nobody saw the time
+        between the two samples.
+        """
         if not self.times_s:
             return 0.0
+        during = During.of(windows).forward
+        if self.falls or len(during) > len(self.times_s):
+            return sum((after - before) * share for before, after, share in self._steps(during) if after >= before)
         first, last = self.times_s[0], self.times_s[-1]
-        inside = ((max(start, first), min(end, last)) for start, end in windows)
-        return self.increase_over((start, end) for start, end in inside if start < end) or 0.0
+        inside = ((max(start, first), min(end, last)) for start, end in during)
+        return total(self.change(start, end) for start, end in inside if start < end) or 0.0
 
-    def rates(self) -> Series:
-        """Return the growth per second between samples, at the later sample's time."""
+    def rates(self) -> Rates:
+        """Return the growth per second between samples; where it was reset nobody knows it."""
         steps = zip(self.times_s, self.times_s[1:], self.values, self.values[1:], strict=False)
-        return Series(self.times_s[1:], tuple((v1 - v0) / (t1 - t0) for t0, t1, v0, v1 in steps))
+        return Rates(self.times_s[1:], tuple(None if v1 < v0 else (v1 - v0) / (t1 - t0) for t0, t1, v0, v1 in steps))
+
+    def _steps(self, during: During) -> Iterator[tuple[float, float, float]]:
+        """Yield the values at both ends of each step, and which share of it the windows have, each by itself.
+
+        Of many windows and few samples the same, but for rounding, as looking at each window.
+        """
+        covered_s = [during.covered_s(t_s) for t_s in self.times_s]
+        steps = zip(self.times_s, self.times_s[1:], covered_s, covered_s[1:], strict=False)
+        for (t0, t1, c0, c1), (v0, v1) in zip(steps, zip(self.values, self.values[1:], strict=False), strict=True):
+            yield v0, v1, (c1 - c0) / (t1 - t0)
 
     def _grows(self, start_s: float, end_s: float) -> bool:
-        low, high = bisect_left(self.times_s, start_s), bisect_right(self.times_s, end_s)
-        inside = self.values[low:high]
-        return all(b >= a for a, b in zip(inside, inside[1:], strict=False))
+        """Whether none of the steps that are in that time, or reach into it, is a fall."""
+        first, last = bisect_right(self.times_s, start_s), bisect_left(self.times_s, end_s)
+        next_fall = bisect_left(self.falls, first)
+        return next_fall == len(self.falls) or self.falls[next_fall] > last
 
 
 def total(values: Iterable[float | None]) -> float | None:
@@ -147,13 +193,16 @@ def _observed(direction: Direction, sent: Mapping[str, Series], received: Mappin
     return sent.get(direction.src.intf)
 
 
-def rate_series_mbps(topology: Topology, links: Sequence[LinkRow], kinds: Sequence[str]) -> dict[str, Series]:
-    """Return direction name -> rate in Mbit/s between samples (Ethernet frames), for these kinds of direction."""
+def rate_series_mbps(topology: Topology, links: Sequence[LinkRow], kinds: Sequence[str]) -> dict[str, Rates]:
+    """Return direction name -> rate in Mbit/s between samples (Ethernet frames), for these kinds of direction.
+
+    None where an interface's counter was reset: it is not measured, and no rate is below 0.
+    """
     names = {direction.name for direction in topology.directions if direction.kind in kinds}
     rates = {
         name: series.rates() for name, series in direction_series(topology, links, "bytes").items() if name in names
     }
     return {
-        name: Series(series.times_s, tuple(bytes_to_mbps(value, 1.0) for value in series.values))
-        for name, series in rates.items()
+        name: Rates(one.times_s, tuple(None if value is None else bytes_to_mbps(value, 1.0) for value in one.values))
+        for name, one in rates.items()
     }

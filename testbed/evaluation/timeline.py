@@ -81,7 +81,7 @@ def timeline(run: RunRecord, edges: Sequence[float]) -> Timeline:
         return Timeline(received_fraction=(None,) * len(bins), queue_bytes=(None,) * len(bins))
     shifted = [(start + fault_s, end + fault_s) for start, end in bins]
     during = windows(measured(run.tables.iterations))
-    busy = [any(begin <= start and end <= over for begin, over in during) for start, end in shifted]
+    busy = [during.hold(start, end) for start, end in shifted]
     interval_s = run.scenario.measure.sample_interval_s
     return Timeline(
         received_fraction=_where(busy, _received(run, shifted, MOST_MISSED * interval_s)),

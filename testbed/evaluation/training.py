@@ -75,6 +75,9 @@ def _kinds(run: RunRecord, job: EmulatedJob) -> Iterator[KindSeconds]:
     """Yield each kind; a send and its receive are one message."""
     rows = [row for row in run.tables.operations if not row.warmup]
     n_iterations = len({row.iteration for row in rows})
+    lasted_s: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        lasted_s.setdefault((row.operation, row.group), []).append(row.end_s - row.start_s)
     found: dict[tuple[str, str], list[tuple[int, Communicate]]] = {}
     for (first_rank, number), *_others in job.ideal.meetings:
         op = job.communications(first_rank)[number]
@@ -82,7 +85,7 @@ def _kinds(run: RunRecord, job: EmulatedJob) -> Iterator[KindSeconds]:
         found.setdefault((name, op.group), []).append((first_rank, op))
     for (operation, group), ops in found.items():
         n_groups = len({first_rank for first_rank, _op in ops})
-        own = [row.end_s - row.start_s for row in rows if (row.operation, row.group) == (operation, group)]
+        own = lasted_s.get((operation, group), [])
         yield KindSeconds(
             operation=operation,
             group=group,

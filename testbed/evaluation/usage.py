@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from testbed.evaluation.during import During
 from testbed.evaluation.metrics import measured, windows
 from testbed.evaluation.records import CpuRow, RunRecord, ThreadRow
 from testbed.evaluation.series import Series, Window, collect, total
@@ -19,7 +20,9 @@ AGENT_ROLE = "gsp"
 RANK_ROLE = "rank"
 _INTERRUPT = ("irq_s", "softirq_s")
 _BUSY = ("user_s", "system_s", *_INTERRUPT, "steal_s")
-_STATES = (*_BUSY, "idle_s", "iowait_s")
+_IDLE = ("idle_s", "iowait_s")
+_STATES = (*_BUSY, *_IDLE)
+STEP_BACK = 0.01  # of what a core was busy: by more its idle time does not step back, it was counted anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ def usage(run: RunRecord) -> Usage:
 
 def usage_during(run: RunRecord, during: Sequence[Window]) -> Usage:
     """Compute what the run cost in some windows."""
+    during = During.of(during)
     return Usage(
         roles=role_usage(run.tables.threads, during),
         # The kernel's datapath works in interrupts, on whichever core a frame is sent or a queue's timer fires.
@@ -94,14 +98,17 @@ def role_usage(threads: Sequence[ThreadRow], during: Sequence[Window]) -> dict[s
     seconds = sum(end - start for start, end in during)
     if not seconds:
         return {}
-    roles = {(row.pid, row.tid): row.role for row in threads}
+    inside, roles = During.of(during), {(row.pid, row.tid): row.role for row in threads}
     running, waiting = _thread_series(threads, "run_s"), _thread_series(threads, "wait_s")
+    members: dict[str, list[tuple[int, int]]] = {}
+    for key, role in roles.items():
+        members.setdefault(role, []).append(key)
     return {
         role: RoleUsage(
-            run_cores=sum(running[key].clamped(during) for key in roles if roles[key] == role) / seconds,
-            wait_cores=sum(waiting[key].clamped(during) for key in roles if roles[key] == role) / seconds,
+            run_cores=sum(running[key].clamped(inside) for key in members[role]) / seconds,
+            wait_cores=sum(waiting[key].clamped(inside) for key in members[role]) / seconds,
         )
-        for role in sorted(set(roles.values()))
+        for role in sorted(members)
     }
 
 
@@ -114,24 +121,29 @@ def busiest_thread(
     names = {(row.pid, row.tid): row.name for row in own}
     if not names or not seconds:
         return None
-    running, waiting = _thread_series(own, "run_s"), _thread_series(own, "wait_s")
+    inside, running, waiting = During.of(during), _thread_series(own, "run_s"), _thread_series(own, "wait_s")
     most = running if by == "run_s" else waiting
-    busiest = max(names, key=lambda key: most[key].clamped(during))
+    busiest = max(names, key=lambda key: most[key].clamped(inside))
     return ThreadUsage(
         name=names[busiest],
-        run_fraction=running[busiest].clamped(during) / seconds,
-        wait_fraction=waiting[busiest].clamped(during) / seconds,
+        run_fraction=running[busiest].clamped(inside) / seconds,
+        wait_fraction=waiting[busiest].clamped(inside) / seconds,
     )
 
 
 def machine_usage(cpu: Sequence[CpuRow], during: Sequence[Window]) -> MachineUsage | None:
-    """Return how busy the cores were, None when the samples do not cover ``during``."""
-    spent = {state: _core_seconds(cpu, during, state) for state in _STATES}
+    """Return how busy the cores were, None when the samples do not cover ``during``, or a core was counted anew."""
+    inside = During.of(during)
+    spent = {state: _core_seconds(cpu, inside, state) for state in _STATES}
     cores = sorted({row.core for row in cpu})
     everything = total(value for state in _STATES for value in spent[state].values())
     if not cores or not everything:
         return None
     seconds = {state: {core: value or 0.0 for core, value in spent[state].items()} for state in _STATES}
+    for core in cores:
+        idle, busy = (sum(seconds[state][core] for state in states) for states in (_IDLE, _BUSY))
+        if idle < -STEP_BACK * busy:
+            return None
 
     def fraction(core: int, states: Sequence[str]) -> float:
         whole = sum(seconds[state][core] for state in _STATES)
@@ -140,17 +152,21 @@ def machine_usage(cpu: Sequence[CpuRow], during: Sequence[Window]) -> MachineUsa
     return MachineUsage(
         busy_fractions=tuple(fraction(core, _BUSY) for core in cores),
         interrupt_fractions=tuple(fraction(core, _INTERRUPT) for core in cores),
-        idle_fraction=sum(seconds[state][core] for state in ("idle_s", "iowait_s") for core in cores) / everything,
+        idle_fraction=max(sum(seconds[state][core] for state in _IDLE for core in cores) / everything, 0.0),
         steal_fraction=sum(seconds["steal_s"].values()) / everything,
     )
 
 
-def _core_seconds(cpu: Sequence[CpuRow], during: Sequence[Window], state: str) -> dict[int, float | None]:
-    """Return core -> seconds in a state. Not as counters: the kernel's iowait is known to step back a little."""
+def _core_seconds(cpu: Sequence[CpuRow], during: During, state: str) -> dict[int, float | None]:
+    """Return core -> seconds in a state, None where it was counted anew.
+
+    Idle time is no mere counter: the kernel's iowait is known to step back a little.
+    """
     series = collect(
         cpu, key=lambda row: row.core, t_s=lambda row: row.t_s, value=lambda row: float(getattr(row, state))
     )
-    return {core: total(one.change(start, end) for start, end in during) for core, one in series.items()}
+    steps_back = state in _IDLE
+    return {core: one.change_over(during) if steps_back else one.increase_over(during) for core, one in series.items()}
 
 
 def _thread_series(threads: Sequence[ThreadRow], column: str) -> dict[tuple[int, int], Series]:

@@ -22,9 +22,9 @@ from datetime import datetime, timezone
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final, TextIO
 
-from testbed.errors import Problem, ResultsError, ScenarioError
+from testbed.errors import Problem, ResultsError, ScenarioError, first_problems
 from testbed.evaluation.records import (
     CalibrationRow,
     ComputingRow,
@@ -58,10 +58,13 @@ from testbed.model.scenario import SCHEMES, Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.results.checks import FORMAT_VERSION as FORMAT_VERSION  # part of what this module tells
 from testbed.results.checks import manifest_problems, parse_json, summary_problems, table_problems
+from testbed.units import MIB
 
 PARTIAL = ".partial"
 FAILED = ".failed"
 DISTURBED = ".disturbed"
+MOST_ROW_CHARACTERS: Final = 10_000  # of a table; the longest column names together are some 250
+LINES_PER_ROW: Final = 2  # at most, of all rows together: hardly any name of a thread has a line end in it
 REMEDIES = {
     errno.ENOSPC: "free space on that file system",
     errno.EDQUOT: "free quota",
@@ -200,9 +203,8 @@ class Run:
 
     @cached_property
     def scenario_hash(self) -> str:
-        """Eight hex digits that are equal for runs of the same question (``testbed.model.question``)."""
-        text = json.dumps(question_of(self.scenario), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        """Eight hex digits that are equal for runs of the same question."""
+        return hash_of(self.scenario)
 
     @property
     def format_version(self) -> int:
@@ -252,7 +254,8 @@ class Run:
     def rows(self, row_type: type[RowT]) -> tuple[RowT, ...]:
         """Every row of one table. Raises ResultsError for rows that cannot be read, or cannot be on this fabric."""
         rows = load_rows(self.path, row_type, version=self.format_version)
-        problems = list(table_problems(rows, self.scenario, str(self.path / row_type.FILE)))
+        where = str(self.path / row_type.FILE)
+        problems = first_problems(table_problems(rows, self.scenario, where), where)
         if problems:
             raise ResultsError(problems)
         return rows
@@ -268,6 +271,12 @@ class Run:
             network=self.manifest["network"],
             tables=self.tables,
         )
+
+
+def hash_of(scenario: Scenario) -> str:
+    """Return eight hex digits that are equal for runs of the same question (``testbed.model.question``)."""
+    text = json.dumps(question_of(scenario), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -350,7 +359,7 @@ def load(path: Path) -> Run:
     """Load a run directory. Raises InputError when it is missing, damaged, unfinished or of another format version."""
     where = path / "manifest.json"
     manifest = read_json(where)
-    problems = list(manifest_problems(manifest, str(where)))
+    problems = first_problems(manifest_problems(manifest, str(where)), str(where))
     if problems:
         raise ResultsError(problems)
     where = path / "summary.json"
@@ -369,12 +378,15 @@ def load(path: Path) -> Run:
 def load_rows(path: Path, row_type: type[RowT], *, version: int = FORMAT_VERSION) -> tuple[RowT, ...]:
     """Read one table of a run; () when the file does not exist. Raises ResultsError naming file and row.
 
+    It has ``row_type.MOST`` rows at most: a file of so many bytes may have ten times as many, and take gigabytes.
+
     ``version`` is the run's format version: tables of an older one may lack columns that were added since.
     """
     file_path = path / row_type.FILE
     try:
         with io.TextIOWrapper(open_input(file_path, MAX_TABLE_BYTES), encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
+            _check_lines(file.buffer, row_type.MOST)
+            lines = _cells(file)
             header = next(lines, None)
             if header is None:
                 return ()
@@ -386,6 +398,33 @@ def load_rows(path: Path, row_type: type[RowT], *, version: int = FORMAT_VERSION
         raise ResultsError(Problem("cannot read a table", str(file_path), reason, "a CSV file")) from None
     except ValueError as error:
         raise ResultsError(Problem("damaged table", str(file_path), str(error), "see docs/results-format.md")) from None
+
+
+def _check_lines(file: IO[bytes], most_rows: int) -> None:
+    """Raise ValueError where a file has far more lines than rows are read of it: before any of them is in memory."""
+    lines, most = 0, LINES_PER_ROW * (most_rows + 1)
+    while block := file.read(MIB):
+        lines += block.count(b"\n")
+        if lines > most:
+            raise ValueError(f"more than {most_rows:,} rows")
+    file.seek(0)
+
+
+def _cells(file: TextIO) -> Iterator[list[str]]:
+    """Yield the cells of each row of a table. Raises ValueError for a row longer than any has, once it is that long."""
+    taken = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal taken
+        while line := file.readline(MOST_ROW_CHARACTERS + 1):
+            taken += len(line)  # a name in quotes may have a line end in it: then a row is of several lines
+            if taken > MOST_ROW_CHARACTERS:
+                raise ValueError(f"a row of more than {MOST_ROW_CHARACTERS:,} characters")
+            yield line
+
+    for cells in csv.reader(lines()):
+        taken = 0
+        yield cells
 
 
 def json_text(value: Mapping[str, Any]) -> str:

@@ -14,12 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from testbed.errors import Problem, ResultsError, ScenarioError
+from testbed.errors import Problem, ResultsError, ScenarioError, first_problems
 from testbed.fidelity.verdict import OUTSIDE
 from testbed.files import give_to_caller
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
-from testbed.results.store import make_parents, os_errors, read_json, write_json
+from testbed.results.store import FAILED, hash_of, load_failed, make_parents, os_errors, read_json, write_json
 
 FOLDER: Final = "sweeps"
 FILE: Final = "sweep.json"
@@ -35,6 +35,7 @@ FIELDS: Final[Mapping[str, type]] = {
 RUN_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a folder beside ``sweeps``: never a path to elsewhere
 Status = Literal["running", "finished", "interrupted"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+OF_WORKLOAD: Final = "INVALID"  # verdict of a failed run, in its manifest, where its workload failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class StoredRun:
     run: SweepRun
     name: str | None = None
     error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was made and has no result."""
+        return self.name is not None and (self.error is not None or self.name.endswith(FAILED))
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,34 @@ class StoredSweep:
 
     @property
     def pending(self) -> tuple[int, ...]:
-        """Which runs are to be made yet, in order: those that were not, and the one during which a sweep was ended.
+        """Which runs are to be made yet, in order: those that were not, or failed for what is none of their own.
 
-        A run that failed while the sweep went on is a result.
+        Each is asked for itself, whatever was made before or after it: runs may be made in any order, and be
+        interrupted more than once. One that failed because of its workload is a result (``is_own_failure``).
         """
-        made = [index for index, run in enumerate(self.runs) if run.name is not None]
-        ended_in = made[-1] if made and self.status == "interrupted" and self.runs[made[-1]].error is not None else None
-        return tuple(index for index, run in enumerate(self.runs) if run.name is None or index == ended_in)
+        return tuple(
+            index
+            for index, one in enumerate(self.runs)
+            if one.name is None or (one.failed and not self.is_own_failure(index))
+        )
+
+    def is_own_failure(self, index: int) -> bool:
+        """Return whether a run failed because of its workload, by what is stored of it: a rank died, hung, fell silent.
+
+        That says something about what was to be measured; making it again until it goes well would choose among
+        results. Other failures, an interruption or a full disk, are the testbed's or its machine's and say nothing of
+        it; so is what nobody can read any more, or is of another run.
+        """
+        one = self.runs[index]
+        if one.name is None or not one.failed:
+            return False
+        found, wanted = load_failed(self.runs_dir / one.name), one.run
+        return (
+            found is not None
+            and found.verdict == OF_WORKLOAD
+            and (found.scheme, found.seed) == (wanted.scheme, wanted.seed)
+            and found.scenario_hash == hash_of(self.sweep.points[wanted.point])
+        )
 
     @property
     def done(self) -> int:
@@ -89,7 +116,7 @@ class StoredSweep:
 
     def _was_disturbed(self, index: int, repeats: int) -> bool:
         one = self.runs[index]
-        if one.name is None or one.error is not None:
+        if one.name is None or one.failed:
             return False
         checks = self._summary(index).get("checks", {})
         return bool(OUTSIDE.intersection(checks)) and len(self.earlier_tries(index)) < repeats
@@ -183,15 +210,15 @@ def _at(problem: Problem, where: Path) -> Problem:
 
 def _runs(found: list[Any], sweep: Sweep, where: Path) -> tuple[StoredRun, ...]:
     """Return the runs of the file. Raises ResultsError unless each of the sweep's is there once."""
-    problems, runs = [], []
-    for index, one in enumerate(found):
-        run = _run(one, sweep)
-        if run is None:
-            expected = "value, scheme and seed of the sweep, run: a folder's name or null, error: a text or null"
-            problems.append(Problem("not a run of this sweep", f"{where}: runs.{index}", repr(one)[:60], expected))
-        else:
-            runs.append(run)
-    wanted = set(sweep.order())
+    read = [_run(one, sweep) for one in found]
+    expected = "value, scheme and seed of the sweep, run: a folder's name or null, error: a text or null"
+    strange = (
+        Problem("not a run of this sweep", f"{where}: runs.{index}", repr(one)[:60], expected)
+        for index, (one, run) in enumerate(zip(found, read, strict=True))
+        if run is None
+    )
+    problems = first_problems(strange, f"{where}: runs")
+    runs, wanted = [run for run in read if run is not None], set(sweep.order())
     if not problems and (len(runs) != len(wanted) or {one.run for one in runs} != wanted):
         got = f"{len(runs)} runs, {len({one.run for one in runs})} of them different"
         problems.append(Problem("not every run once", f"{where}: runs", got, f"the sweep's {len(wanted)} runs"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import ResultsError
-from testbed.results.store import put_aside, read_json
+from testbed.results.store import DISTURBED, put_aside, read_json
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.campaign import Campaign, OnEvent, Outcome, RunPlan
 from testbed.system.machine import Machine
@@ -49,25 +49,31 @@ class SweepCampaign:
     def _run(self, index: int) -> Outcome:
         run, sweep = self.stored.runs[index].run, self.stored.sweep
         point = f"{sweep.field}={sweep.texts[run.point]}"
+        tries: list[str] = []  # that finished and were set aside: as each was called before
 
         def on_event(event: dict[str, Any]) -> None:
             if event["event"] == "run_done":
                 self._note(index, event["summary"]["run_dir"], None)
+                tries.clear()  # it counts, whatever ends the sweep now
             elif event["event"] == "run_failed":  # an interrupted run has no other way to say where it was kept
                 self._note(index, event["run_dir"], event["error"])
+            elif event["event"] == "run_set_aside":
+                tries.append(Path(event["summary"]["run_dir"]).name.removesuffix(DISTURBED))
             self.on_event({**event, "point": point} if event["event"] == "run" else event)
 
         campaign = Campaign(
             sweep.points[run.point], self.results_dir, self.machine, on_event=on_event, repeats=self.repeats
         )
         plan, earlier = RunPlan(run.scheme, run.seed), self.stored.runs[index]
-        if earlier.name is None or earlier.error is not None:
-            return campaign.run_one(plan)
         try:
+            if earlier.name is None or earlier.failed:
+                return campaign.run_one(plan)
+            tries.append(earlier.name)
             return campaign.run_one(plan, self._set_aside(index, earlier.name))
-        except BaseException:  # interrupted: the earlier try counts where it was taken back, else none does
-            taken_back = (self.stored.runs_dir / earlier.name).exists()
-            self.stored = self.stored.with_run(index, earlier.name if taken_back else None, None)
+        except BaseException:  # interrupted: the last try that finished counts where it was taken back, else none does
+            if tries:
+                taken_back = (self.stored.runs_dir / tries[-1]).exists()
+                self.stored = self.stored.with_run(index, tries[-1] if taken_back else None, None)
             raise
 
     def _set_aside(self, index: int, name: str) -> tuple[dict[str, Any], ...]:

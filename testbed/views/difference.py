@@ -84,7 +84,7 @@ class Difference:
         )
 
     def answer(self, *, allow_better: bool) -> Answer:
-        """Return what all of it comes to. Where runs are left out for their results, that nothing differs is no answer."""
+        """Return what all of it comes to: where runs are left out for their results, equality is no answer."""
         if self.counting(allow_better=allow_better):
             return "different"
         if self.margin is not None and not self.are_left_within(allow_better=allow_better):

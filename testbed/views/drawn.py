@@ -9,7 +9,7 @@ from typing import Final
 from testbed.evaluation.crossflows import bin_names, bin_of, burst_times, slowdowns
 from testbed.evaluation.metrics import measured, span, windows
 from testbed.evaluation.records import CrossFlowRow, IterationRow, MessageRow, ProbeRow
-from testbed.evaluation.series import Series, queue_series, rate_series_mbps
+from testbed.evaluation.series import Rates, Series, queue_series, rate_series_mbps
 from testbed.views.comparison import Comparison, Entry
 
 CURVE_STEPS: Final = 1000
@@ -34,8 +34,11 @@ def lasted_s(entry: Entry) -> float:
     return period[1] - period[0] if period else 0.0
 
 
-def link_rates_mbps(entry: Entry, kinds: Sequence[str]) -> dict[str, Series]:
-    """Return direction -> its rate between samples, for these kinds of direction, those with samples only."""
+def link_rates_mbps(entry: Entry, kinds: Sequence[str]) -> dict[str, Rates]:
+    """Return direction -> its rate between samples, for these kinds of direction, those with samples only.
+
+    None is a gap: between two samples its counter was reset.
+    """
     rates = rate_series_mbps(entry.run.record.topology, entry.run.tables.links, kinds)
     return {name: series for name, series in rates.items() if series.times_s}
 
@@ -47,7 +50,7 @@ def latencies_ms(entries: Sequence[Entry], row_type: type[ProbeRow] | type[Messa
         for entry in entries
         for during in [windows(measured(entry.run.rows(IterationRow)))]
         for row in entry.run.rows(row_type)
-        if any(start <= row.sent_s <= end for start, end in during)
+        if during.has(row.sent_s)
     ]
     return len(sent), sorted(row.latency_s * 1000 for row in sent if row.latency_s is not None)
 
@@ -88,11 +91,7 @@ def flow_slowdowns(entries: Sequence[Entry]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in bin_names()}
     for entry in entries:
         during = windows(measured(entry.run.rows(IterationRow)))
-        rows = [
-            row
-            for row in entry.run.rows(CrossFlowRow)
-            if row.kind == "poisson" and any(start <= row.start_s <= end for start, end in during)
-        ]
+        rows = [row for row in entry.run.rows(CrossFlowRow) if row.kind == "poisson" and during.has(row.start_s)]
         for row, slow in zip(rows, slowdowns(entry.run.record, rows), strict=True):
             found[bin_of(row.size_bytes)].append(slow)
     return {name: own for name, own in found.items() if own}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.series import Series
+from testbed.evaluation.series import Rates, Series
 from testbed.units import KIB
 from testbed.views.colours import scheme_colour
 from testbed.views.comparison import Comparison, Entry, iteration_name
@@ -55,7 +55,7 @@ def _uplink_numbers(comparison: Comparison) -> str:
     return scheme_texts(comparison, texts) or "not measured"
 
 
-def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Series]) -> Any:
+def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Rates]) -> Any:
     topology, start_s = entry.run.record.topology, began_s(entry)
     order = [direction for direction in topology.directions if direction.name in rates]
     times = sorted({t_s for series in rates.values() for t_s in series.times_s})
@@ -81,10 +81,10 @@ def _heat_map(axes: Axes, entry: Entry, rates: dict[str, Series]) -> Any:
     return mesh
 
 
-def _row(series: Series, times_s: Sequence[float], rate_mbps: float) -> list[float]:
+def _row(rates: Rates, times_s: Sequence[float], rate_mbps: float) -> list[float]:
     """Return one line of the heat map; a sample that is missing stays blank."""
-    values = dict(zip(series.times_s, series.values, strict=True))
-    return [values.get(t_s, nan) / rate_mbps for t_s in times_s]
+    values = dict(zip(rates.times_s, rates.values, strict=True))
+    return [nan if (value := values.get(t_s)) is None else value / rate_mbps for t_s in times_s]
 
 
 def queues(comparison: Comparison, width_cm: float = TWO_COLUMNS_CM) -> tuple[Figure, str] | None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from testbed.errors import Problem, ResultsError
 from testbed.model.effects import why_not
 from testbed.model.sweep import Value
-from testbed.results.store import FAILED, load
+from testbed.results.store import load
 from testbed.results.summary import judged_anew, summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
@@ -253,7 +253,7 @@ def sweep_results(stored: StoredSweep, *, judge_anew: bool = False) -> SweepResu
 
 
 def _entry(stored: StoredSweep, one: StoredRun, judge_anew: bool) -> Entry | None:
-    if one.name is None or one.error is not None or one.name.endswith(FAILED):
+    if one.name is None or one.failed:
         return None
     path, wanted = stored.runs_dir / one.name, one.run
     run = load(path)

@@ -16,7 +16,7 @@ from synthetic_sweeps import stored_sweep, sweep_over
 
 import testbed.cli.run
 import testbed.cli.sweep
-from testbed.cli.sweep import announcement, estimated_s
+from testbed.cli.sweep import announcement, estimated_s, told_of_failures
 from testbed.model.estimate import run_duration_s
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.campaign import Outcome
@@ -220,6 +220,49 @@ def test_a_sweep_is_held_while_its_runs_are_made(
     for answer in refused:
         assert_refused(answer, f"{folder}: its runs are being made already; got ", "expected one at a time")
     assert {path.name for path in folder.iterdir()} == {"sweep.json"}
+
+
+def test_what_becomes_of_runs_that_failed_is_said_before_the_others_are_made(
+    gse: Gse, tmp_path: Path, machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_over(values=("16K", "64K"), seeds=(1, 2), schemes=("gse2-n2n",))
+    errors = {sweep.order()[0]: "a rank died", sweep.order()[2]: "interrupted by \x1b[2J SIGINT"}
+    stored = stored_sweep(tmp_path, sweep, lambda run, record: errors.get(run, record))
+    first = sweep.order()[0]
+    folder = stored.runs_dir / str(stored.runs[0].name)
+    folder.mkdir()
+    manifest = {"scenario": sweep.points[first.point].model_dump(mode="json"), "verdict": "INVALID", "seed": first.seed}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "scheme": first.scheme, "error": "a rank died"}))
+    asked = []
+
+    class Made:
+        """Stands in for the campaign: tells what it would make."""
+
+        def __init__(self, stored: StoredSweep, *_others: object, **_more: object) -> None:
+            self.stored = stored
+
+        def run(self) -> Iterator[Outcome]:
+            asked.append(self.stored.to_make())
+            return iter(())
+
+    monkeypatch.setattr(testbed.cli.sweep, "SweepCampaign", Made)
+    monkeypatch.setattr(testbed.cli.sweep, "prepare_fabric", lambda _schemes: None)
+    answer = gse("sweep", "--resume", str(stored.path))
+    assert (answer.status, asked) == (0, [(2,)])
+    said = answer.err.splitlines()
+    what = [f"gsp.container_bytes={sweep.texts[run.point]} gse2-n2n seed {run.seed}" for run in errors]
+    kept = f"stays INVALID, without a result, for its workload failed: a rank died (kept in {folder})"
+    assert f"gse: {what[0]} {kept}" in said
+    again = "is made again, for it failed with the testbed or its machine: interrupted by \\x1b[2J SIGINT (kept in "
+    assert any(line.startswith(f"gse: {what[1]} {again}") for line in said)
+    assert any(", 1 of 4 runs are to be made, about " in line for line in said)
+
+
+def test_of_many_failed_runs_the_first_are_told(tmp_path: Path) -> None:
+    sweep = sweep_over(values=("16K", "64K"), seeds=range(1, 13), schemes=("gse2-n2n",))
+    told = told_of_failures(stored_sweep(tmp_path, sweep, lambda _run, _record: "no answer"))
+    assert len(told) == 21
+    assert told[-1] == "and 4 more runs that failed"
 
 
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:

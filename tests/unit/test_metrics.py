@@ -18,7 +18,7 @@ from testbed.evaluation.metrics import (
 )
 from testbed.evaluation.pairs import goodput_fairness, job_completions_s
 from testbed.evaluation.records import CpuRow, LinkRow, ProbeRow, RunRecord, ThreadRow, TransferRow
-from testbed.evaluation.series import Series, direction_series, rate_series_mbps, total
+from testbed.evaluation.series import Rates, Series, direction_series, rate_series_mbps, total
 from testbed.evaluation.usage import busiest_thread, machine_usage, role_usage, usage
 from testbed.model.pattern import ring
 from testbed.model.topology import Topology
@@ -51,7 +51,7 @@ def test_series_interpolates_between_samples_and_says_nothing_beyond() -> None:
     assert series.increase(0.5, 2.0) == 25.0
     assert series.increase(0.5, 3.5) is None
     assert series.increase_over([(0.0, 0.5), (2.0, 3.0)]) == 25.0
-    assert series.rates() == Series((1.0, 3.0), (10.0, 20.0))
+    assert series.rates() == Rates((1.0, 3.0), (10.0, 20.0))
 
 
 def test_counter_that_was_reset_is_not_measured_rather_than_negative() -> None:
@@ -59,6 +59,15 @@ def test_counter_that_was_reset_is_not_measured_rather_than_negative() -> None:
     assert series.increase(0.0, 3.0) is None
     assert series.increase_around(0.2, 2.5) is None
     assert series.increase(2.0, 3.0) == 3.0
+    assert series.increase(1.5, 3.0) is None, "a window that begins within the fall: 4 - 5"
+    assert series.rates() == Rates((1.0, 2.0, 3.0), (4.0, None, 3.0))
+
+
+def test_the_rate_of_an_interface_that_was_reset_is_a_gap() -> None:
+    rows = [link(t_s, "l1-eth3", tx_bytes) for t_s, tx_bytes in ((0.0, 2_500_000), (2.0, 5_000_000), (4.0, 1000))]
+    rows.append(link(6.0, "l1-eth3", 2_501_000))
+    (rates,) = rate_series_mbps(Topology(scenario_of().fabric), rows, ("uplink",)).values()
+    assert rates == Rates((2.0, 4.0, 6.0), (10.0, None, 10.0))
 
 
 def test_increase_around_takes_the_enclosing_samples_or_the_outermost() -> None:
@@ -72,6 +81,13 @@ def test_increase_around_takes_the_enclosing_samples_or_the_outermost() -> None:
 def test_a_thread_that_came_late_counts_while_it_was_seen() -> None:
     assert Series((2.0, 4.0), (1.0, 2.0)).clamped([(0.0, 3.0), (3.5, 9.0)]) == pytest.approx(0.5 + 0.25)
     assert Series((2.0, 4.0), (1.0, 2.0)).clamped([(5.0, 6.0)]) == 0.0
+
+
+def test_of_a_thread_whose_number_another_got_both_count_while_they_were_seen() -> None:
+    """Its time fell: nothing would hide what ran, and the difference be less than nothing."""
+    series = Series((0.0, 1.0, 2.0, 3.0), (5.0, 9.0, 1.0, 2.0))
+    assert series.clamped([(0.0, 3.0)]) == pytest.approx(4.0 + 1.0)
+    assert series.clamped([(1.0, 2.0)]) == 0.0
 
 
 def test_total_of_something_unknown_is_unknown() -> None:
@@ -96,7 +112,7 @@ def test_host_to_leaf_is_counted_where_it_arrives() -> None:
     assert series["h1-eth0>l1-eth1"].values == (0.0, 2_500_000.0)
     assert series["l1-eth1>h1-eth0"].values == (0.0, 1000.0)
     assert "s1-eth1>l1-eth3" not in series
-    assert rate_series_mbps(topology, rows, ("host_tx",))["h1-eth0>l1-eth1"] == Series((2.0,), (10.0,))  # 1.25 MB/s
+    assert rate_series_mbps(topology, rows, ("host_tx",))["h1-eth0>l1-eth1"] == Rates((2.0,), (10.0,))  # 1.25 MB/s
 
 
 # --- the collective -------------------------------------------------------------------------------------
@@ -412,6 +428,16 @@ def test_iowait_that_steps_back_does_not_lose_the_measurement() -> None:
     found = machine_usage(rows, [(0.0, 10.0)])
     assert found is not None
     assert found.busy_fractions[0] == pytest.approx(0.2)
+
+
+def test_cores_that_were_counted_anew_are_not_measured_rather_than_idle_or_more_than_busy() -> None:
+    whole = [(0.0, 10.0)]
+    fine = [cpu(0, 1, 0, 0), cpu(10, 1, 5, 5)]
+    assert machine_usage([cpu(0, 0, 90, 50), cpu(5, 0, 94, 51), cpu(10, 0, 4, 56), *fine], whole) is None
+    assert machine_usage([cpu(0, 0, 90, 50), cpu(10, 0, 96, 4), *fine], whole) is None, "idle time alone fell"
+    found = machine_usage([cpu(0, 0, 90, 50), cpu(10, 0, 100, 49.99)], whole)  # a tick
+    assert found is not None
+    assert found.idle_fraction == 0.0
 
 
 def test_usage_that_was_not_sampled_is_unknown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from numpy.ma import filled
 
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
 from testbed.results.store import Run, load
 from testbed.views.colours import SCHEME_COLOURS
-from testbed.views.comparison import compare
+from testbed.views.comparison import Comparison, compare
 from testbed.views.fault_lines import lines_of
 from testbed.views.paper import CM, HEADING_LINE_CM, STYLE, without_heading
-from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline
+from testbed.views.plots import FIGURES, completion, draw_all, latency, messages, queues, timeline, uplinks
+from testbed.views.report.charts import Lines
+from testbed.views.report.fabric_map import UNKNOWN, fabric_map
 from testbed.views.report.figures import line_figures
 from testbed.views.tables import scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
@@ -461,3 +467,56 @@ def test_runs_of_another_question_in_which_no_fault_was_made_are_not_drawn(tmp_p
     assert first.other_repair is not None
     drawn = timeline(first)
     assert drawn is not None and "Drawn beside" not in drawn[1]
+
+
+def with_reset_uplinks(run: RunRecord, *intfs: str) -> RunRecord:
+    """Return the run whose interfaces began to count anew in the middle of its second measured iteration."""
+    row = run.tables.iterations[2]
+    reset_s = (row.start_s + row.end_s) / 2
+    had = {one.intf: one.tx_bytes for one in run.tables.links if one.t_s <= reset_s}
+    rows = [
+        replace(one, tx_bytes=one.tx_bytes - had[one.intf]) if one.intf in intfs and one.t_s > reset_s else one
+        for one in run.tables.links
+    ]
+    return with_rows(run, links=rows)
+
+
+UPLINKS = ("l1-eth3", "l1-eth4", "l2-eth3", "l2-eth4")
+
+
+def question(tmp_path: Path, run: RunRecord) -> Comparison:
+    (comparison,) = compare(stored(tmp_path, run), allow_invalid=True)
+    return comparison
+
+
+def lines_of_uplinks(comparison: Comparison) -> Lines:
+    (lines,) = [lines for lines in line_figures(comparison) if lines.key == "uplinks"]
+    return lines
+
+
+def test_an_uplink_that_was_reset_is_blank_for_an_interval_and_never_below_nothing(tmp_path: Path) -> None:
+    one = question(tmp_path, with_reset_uplinks(healthy(scenario_of()), "l1-eth3"))
+    drawn = uplinks(one)
+    assert drawn is not None
+    (mesh,) = [found for found in drawn[0].axes[0].collections if isinstance(found, QuadMesh)]
+    grid = filled(mesh.get_array(), math.nan)
+    assert grid.shape[0] == 4
+    assert [int(count) for count in np.isnan(grid).sum(axis=1)] == [1, 0, 0, 0]
+    assert np.nanmin(grid) >= 0 and np.nanmax(grid) > 0.5
+    (series,) = lines_of_uplinks(one).panels[0].series
+    assert None not in series.y, "three uplinks are known all the time"
+    assert min(value for value in (*series.low, *series.y) if value is not None) >= 0
+    fabric = fabric_map(one)
+    assert fabric is not None
+    percents = [percent for wire in fabric.loads[0].percents for percent in wire]
+    assert percents.count(UNKNOWN) == 1 and min(percents) == UNKNOWN
+
+
+def test_where_all_uplinks_were_reset_at_once_lines_have_a_gap(tmp_path: Path) -> None:
+    lines = lines_of_uplinks(question(tmp_path / "reset", with_reset_uplinks(healthy(scenario_of()), *UPLINKS)))
+    (series,) = lines.panels[0].series
+    assert [values.count(None) for values in (series.y, series.low, series.high)] == [1, 1, 1]
+    assert min(value for value in series.low if value is not None) >= 0
+    (whole,) = lines_of_uplinks(question(tmp_path / "fine", healthy(scenario_of()))).panels[0].series
+    assert series.x == whole.x, "a gap is a moment without a value"
+    assert "-" not in str(lines.table.rows[0][2:])

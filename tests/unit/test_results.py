@@ -7,25 +7,37 @@ import errno
 import json
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from annotated_types import Le
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from testbed.errors import ResultsError
+from testbed.errors import MOST_NAMED, Problem, ResultsError, first_problems
 from testbed.evaluation.records import (
+    CalibrationRow,
     FlowRow,
     IterationRow,
     LinkRow,
     RankRow,
+    ReplayRow,
     Row,
+    ThreadRow,
     cells_from_row,
     columns,
     rows_from_columns,
 )
+from testbed.model.cross_spec import ReplaySpec
+from testbed.model.estimate import run_duration_s
+from testbed.model.fabric_spec import MAX_HOSTS, MAX_LINKS, FabricSpec
+from testbed.model.scenario import MAX_PEER_FLOWS
+from testbed.model.topology import Topology
+from testbed.model.workload_spec import WorkloadSpec
 from testbed.results.store import (
     FORMAT_VERSION,
     RunDirectory,
@@ -37,6 +49,7 @@ from testbed.results.store import (
     write_json,
 )
 from testbed.results.summary import summarise
+from testbed.runs.scenario_files import builtin_names, load_builtin
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -226,6 +239,110 @@ def test_damaged_tables_are_refused_with_file_row_and_column(tmp_path: Path, tex
     assert said in str(caught.value)
     assert str(tmp_path / "iterations.csv") in str(caught.value)
     assert caught.value.exit_status == 2
+
+
+HEADER, LINE = ",".join(columns(IterationRow)), "0,0,64,1.0,1.25,0.25,0"
+
+
+def test_a_table_of_more_rows_than_a_run_can_make_is_refused_before_any_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IterationRow, "MOST", 3)
+    path = tmp_path / "iterations.csv"
+    path.write_text("\n".join([HEADER, *[LINE] * 3]))
+    assert len(load_rows(tmp_path, IterationRow)) == 3
+    path.write_text("\n".join([HEADER, *[LINE] * 4]))
+    with pytest.raises(ResultsError, match=r"iterations.csv: damaged table; got more than 3 rows, expected see docs"):
+        load_rows(tmp_path, IterationRow)
+    path.write_text("\r".join([HEADER, *[LINE] * 50]))  # lines that are counted as they are read
+    with pytest.raises(ResultsError, match="got more than 3 rows"):
+        load_rows(tmp_path, IterationRow)
+    monkeypatch.setattr("testbed.results.store.rows_from_columns", lambda *_args, **_options: pytest.fail("was read"))
+    path.write_text("\n".join([HEADER, *[LINE] * 50]))
+    with pytest.raises(ResultsError, match="got more than 3 rows"):
+        load_rows(tmp_path, IterationRow)
+
+
+def test_no_scenario_can_ask_for_more_rows_than_are_read() -> None:
+    def most(spec: type[BaseModel], field: str) -> int:
+        (found,) = [limit.le for limit in spec.model_fields[field].metadata if isinstance(limit, Le)]
+        assert isinstance(found, int)
+        return found
+
+    assert most(WorkloadSpec, "iterations") + most(WorkloadSpec, "warmup_iterations") == IterationRow.MOST
+    assert most(ReplaySpec, "most_frames") == ReplayRow.MOST
+    assert 2 * (MAX_LINKS + MAX_HOSTS) == CalibrationRow.MOST
+    assert MAX_HOSTS * MAX_PEER_FLOWS == FlowRow.MOST
+    scenarios = [load_builtin(name) for name in builtin_names()]
+    shortest_s = min(one.measure.sample_interval_s for one in scenarios)
+    switches = [one for one in Topology(FabricSpec()).directions if one.kind != "host_tx"]
+    assert len(switches) * 3600 / shortest_s < LinkRow.MOST, "an hour of the default fabric"
+    assert max(run_duration_s(one, one.schemes[0]) for one in scenarios) < 3600
+
+
+@pytest.mark.parametrize(
+    "row",
+    [",".join("0" * 6000), '"' + "x\n" * 6000 + '"', ",".join(['"x\n"'] * 6000)],
+    ids=["cells", "a cell of many lines", "cells of many lines"],
+)
+def test_a_row_without_end_is_refused_while_it_is_short(tmp_path: Path, row: str) -> None:
+    (tmp_path / "iterations.csv").write_text(f"{HEADER}\n{LINE}\n{row}\n")
+    with pytest.raises(ResultsError, match="got a row of more than 10,000 characters"):
+        load_rows(tmp_path, IterationRow)
+
+
+def test_a_name_may_have_a_line_end_in_it(tmp_path: Path) -> None:
+    directory = create(tmp_path)
+    row = ThreadRow(t_s=1.0, pid=1, tid=2, role="other", name="a\nb,c", run_s=0.0, wait_s=0.0)
+    directory.append([row])
+    assert load_rows(directory.path, ThreadRow) == (row,)
+
+
+def test_what_comes_again_is_in_memory_once() -> None:
+    cells = [[f"{n // 48}.123456", f"l1-eth{n % 48}", *["123456"] * 6] for n in range(48 * 60)]
+    rows = rows_from_columns(LinkRow, columns(LinkRow), cells)
+    assert [(row.t_s, row.intf) for row in rows] == [(float(line[0]), line[1]) for line in cells]
+    for name in ("t_s", "intf", "tx_bytes"):
+        assert len({id(getattr(row, name)) for row in rows}) == len({getattr(row, name) for row in rows}), name
+    distinct = [["0.5", "l1-eth1", str(number), *["0"] * 5] for number in range(1000, 9000)]
+    assert [row.tx_bytes for row in rows_from_columns(LinkRow, columns(LinkRow), distinct)] == list(range(1000, 9000))
+
+
+def test_of_many_problems_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    run = load(store(tmp_path, healthy(scenario_of())))
+    (run.path / "iterations.csv").write_text("\n".join([HEADER, *["0,0,64,2.0,1.25,0.25,0"] * 1020]))
+    with pytest.raises(ResultsError) as caught:
+        run.rows(IterationRow)
+    assert len(caught.value.problems) == 21
+    first, *_others, last = str(caught.value).splitlines()
+    assert "iterations.csv: row 1, column end_s: not possible here" in first
+    assert last.endswith("iterations.csv: more than is named here; got 1,000 more problems, expected none")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    (run.path / "manifest.json").write_text(json.dumps({**manifest, "events": [7] * 50}))
+    with pytest.raises(ResultsError) as caught:
+        load(run.path)
+    assert len(caught.value.problems) == 21
+    assert str(caught.value).endswith("manifest.json: more than is named here; got 30 more problems, expected none")
+
+
+def test_problems_beyond_the_first_are_not_kept() -> None:
+    alive: set[int] = set()
+
+    class Noted(Problem):
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def found(most: int) -> Iterator[Problem]:
+        for number in range(most):
+            problem = Noted("wrong", f"row {number}", "x", "y")
+            alive.add(id(problem))
+            assert len(alive) <= MOST_NAMED + 2
+            yield problem
+
+    rows = [f"row {number}" for number in range(MOST_NAMED)]
+    assert [problem.where for problem in first_problems(found(500), "a table")] == [*rows, "a table"]
+    assert [problem.where for problem in first_problems(found(MOST_NAMED), "a table")] == rows
+    assert first_problems([], "a table") == []
 
 
 def test_a_table_without_a_file_has_no_rows(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from machines import GOOD
@@ -18,7 +19,7 @@ import testbed.runs.sweep
 from testbed.errors import InputError, ResultsError
 from testbed.model.scenario import Scenario
 from testbed.results.store import take_back
-from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
+from testbed.results.sweeps import Status, StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome, RunPlan
 from testbed.runs.sweep import SweepCampaign
 
@@ -45,11 +46,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
             self.on_event({"event": "run", "scheme": plan.scheme, "seed": plan.seed, "run_dir": "x.partial"})
             fate = FATES.pop(number, None)
             path = self.results_dir / "synthetic" / f"run{number}"
+            if fate is not None:
+                failed = store_failed(self.results_dir, f"{path.name}.failed", self.scenario, plan, str(fate))
+                self.on_event({"event": "run_failed", "error": str(fate), "run_dir": str(failed)})
             if isinstance(fate, BaseException):
-                self.on_event({"event": "run_failed", "error": str(fate), "run_dir": f"{path}.failed"})
                 raise fate
             if fate is not None:
-                self.on_event({"event": "run_failed", "error": fate, "run_dir": f"{path}.failed"})
                 return Outcome(plan, path, error=fate, exit_status=2 if "full" in fate else 1)
             self.on_event({"event": "run_done", "summary": {"run_dir": str(path)}})
             return Outcome(plan, path, summary={})
@@ -57,6 +59,20 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
     monkeypatch.setattr(testbed.runs.sweep, "Campaign", FakeCampaign)
     FATES.clear()
     return asked
+
+
+RANK_DIED, KILLED, FULL = "a rank died", "the run's process was killed", "the disk is full"
+
+
+def store_failed(results_dir: Path, name: str, scenario: Scenario, plan: RunPlan, error: str, **more: Any) -> Path:
+    """Keep a failed run as a campaign does: whose workload failed is INVALID, others are FAILED or were interrupted."""
+    verdicts = {RANK_DIED: {"verdict": "INVALID"}, KILLED: {"verdict": "FAILED"}}
+    manifest = {"scenario": scenario.model_dump(mode="json"), "scheme": plan.scheme, "seed": plan.seed}
+    folder = results_dir / "synthetic" / name
+    folder.mkdir()
+    status = {"status": "running" if error == FULL else "failed", **verdicts.get(error, {})}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **status, "error": error, **more}))
+    return folder
 
 
 FATES: dict[int, str | BaseException] = {}
@@ -90,16 +106,16 @@ def test_every_run_is_made_in_order_and_noted(tmp_path: Path, made: list[tuple[A
 
 
 def test_a_failed_run_is_kept_and_the_others_go_on(tmp_path: Path, made: list[Any]) -> None:
-    FATES[3] = "a rank died"
+    FATES[3] = RANK_DIED
     one = campaign(tmp_path)
     assert [outcome.exit_status for outcome in one.run()].count(1) == 1
     assert states(one.stored) == ["done"] * 3 + ["failed"] + ["done"] * 8
     failed = load_sweep(one.stored.path).runs[3]
-    assert (failed.name, failed.error) == ("run3.failed", "a rank died")
+    assert (failed.name, failed.error) == ("run3.failed", RANK_DIED)
 
 
 def test_a_full_disk_ends_the_sweep(tmp_path: Path, made: list[Any]) -> None:
-    FATES[2] = "the disk is full"
+    FATES[2] = FULL
     one = campaign(tmp_path)
     assert [outcome.exit_status for outcome in one.run()] == [0, 0, 2]
     assert states(one.stored) == ["done"] * 2 + ["failed"] + ["-"] * 9
@@ -117,7 +133,7 @@ def test_an_interrupted_sweep_says_what_was_done(tmp_path: Path, made: list[Any]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, made: list[Any]) -> None:
-    FATES[1] = "a rank died"  # a result: it is not made again
+    FATES[1] = RANK_DIED  # a result: it is not made again
     FATES[4] = KeyboardInterrupt("interrupted by SIGINT")
     one = campaign(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -141,6 +157,86 @@ def test_a_killed_sweep_goes_on_with_the_run_it_was_in(tmp_path: Path, made: lis
     for _ in range(3):
         next(runs)
     assert load_sweep(one.stored.path).pending == tuple(range(3, 12))
+
+
+def go_on(tmp_path: Path, stored: StoredSweep) -> tuple[StoredSweep, list[Outcome]]:
+    """Resume a sweep until it ends or is interrupted; return it as stored then, and what became of runs."""
+    outcomes = []
+    with suppress(KeyboardInterrupt):
+        for outcome in SweepCampaign(load_sweep(stored.path), tmp_path, GOOD).run():
+            outcomes.append(outcome)
+    return load_sweep(stored.path), outcomes
+
+
+def test_a_disk_that_is_full_twice_and_interruptions_leave_no_run_failed(tmp_path: Path, made: list[Any]) -> None:
+    FATES.update({2: FULL, 3: FULL, 5: KeyboardInterrupt("first"), 6: KeyboardInterrupt("second")})
+    stored, _ = go_on(tmp_path, campaign(tmp_path).stored)
+    for pending in ((2,), (3,), (3,), ()):
+        stored, _ = go_on(tmp_path, stored)
+        assert stored.pending[:1] == pending
+    assert states(stored) == ["done"] * 12
+    kept = sorted(path.name for path in (tmp_path / "synthetic").glob("*.failed"))
+    assert kept == ["run2.failed", "run3.failed", "run5.failed", "run6.failed"], "nothing stored is deleted"
+
+
+def test_an_interrupted_run_is_made_again_though_later_ones_were_made(tmp_path: Path, made: list[Any]) -> None:
+    """Runs are made out of order with --repeat-disturbed: the last one made is not the one that was interrupted."""
+    stored = campaign(tmp_path).stored
+    sweep = stored.sweep
+    for index in (*range(4), *range(5, 12)):
+        stored = stored.with_run(index, f"run{index}", None)
+    run = stored.runs[4].run
+    plan = RunPlan(run.scheme, run.seed)
+    failed = store_failed(tmp_path, "was.failed", sweep.points[run.point], plan, "interrupted by SIGINT")
+    for status in get_args(Status):
+        again = replace(stored.with_run(4, failed.name, "interrupted by SIGINT"), status=status)
+        again.write()
+        assert load_sweep(again.path).pending == (4,), status
+    found, outcomes = go_on(tmp_path, stored)
+    assert [one.plan for one in outcomes] == [plan]
+    assert made == [(sweep.values[run.point], run.scheme, run.seed)]
+    assert [one.name for one in found.runs] == ["run0" if n == 4 else f"run{n}" for n in range(12)]
+
+
+def test_a_run_that_failed_with_the_testbed_is_made_again_one_whose_workload_failed_is_not(
+    tmp_path: Path, made: list[Any]
+) -> None:
+    FATES.update({1: RANK_DIED, 3: KILLED, 11: RANK_DIED})
+    one = campaign(tmp_path)
+    list(one.run())
+    stored = load_sweep(one.stored.path)
+    assert (stored.status, stored.pending) == ("finished", (3,))
+    assert [index for index in range(12) if stored.is_own_failure(index)] == [1, 11]
+    found, outcomes = go_on(tmp_path, stored)
+    assert len(outcomes) == 1
+    assert [index for index, state in enumerate(states(found)) if state == "failed"] == [1, 11]
+    assert [found.runs[index].error for index in (1, 11)] == [RANK_DIED] * 2
+
+
+def test_a_failure_that_is_none_of_this_run_or_that_nobody_can_read_is_no_result(
+    tmp_path: Path, made: list[Any]
+) -> None:
+    FATES.update(dict.fromkeys(range(12), RANK_DIED))
+    one = campaign(tmp_path)
+    list(one.run())
+    stored = load_sweep(one.stored.path)
+    assert stored.pending == ()
+    spoil: tuple[Callable[[dict[str, Any]], None], ...] = (
+        lambda manifest: manifest.update(seed=77),
+        lambda manifest: manifest.update(scheme="ecmp"),
+        lambda manifest: manifest["scenario"]["gsp"].update(container_bytes=123_456),
+        lambda manifest: manifest.update(scenario=7),
+        lambda manifest: manifest.update(verdict=None),
+        lambda manifest: manifest.clear(),
+    )
+    for index, change in enumerate(spoil):
+        where = tmp_path / "synthetic" / f"run{index}.failed" / "manifest.json"
+        manifest = json.loads(where.read_text())
+        change(manifest)
+        where.write_text(json.dumps(manifest))
+    (tmp_path / "synthetic" / "run8.failed" / "manifest.json").write_text("half of i")
+    (tmp_path / "synthetic" / "run9.failed" / "manifest.json").unlink()
+    assert stored.pending == (0, 1, 2, 3, 4, 5, 8, 9)
 
 
 def finished_with(
@@ -222,6 +318,30 @@ def test_a_run_that_was_taken_back_while_waiting_counts(
     assert json.loads((tmp_path / "synthetic" / "run3" / "summary.json").read_text())["mark"] == 3
 
 
+def test_a_disturbed_first_try_counts_where_the_second_was_interrupted(
+    tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The campaign takes it back; the sweep said FAILED of the run, and made it anew."""
+    (tmp_path / "synthetic").mkdir()
+    folders = {name: tmp_path / "synthetic" / name for name in ("first", "first.disturbed", "second.failed")}
+
+    def tries(self: Any, _plan: RunPlan, _earlier: Sequence[dict[str, Any]] = ()) -> Outcome:
+        folders["first.disturbed"].mkdir()
+        (folders["first.disturbed"] / "summary.json").write_text("{}")
+        self.on_event({"event": "run_set_aside", "summary": {"run_dir": str(folders["first.disturbed"])}})
+        self.on_event({"event": "run_failed", "error": "SIGINT", "run_dir": str(folders["second.failed"])})
+        take_back(folders["first.disturbed"])
+        raise KeyboardInterrupt
+
+    one = campaign(tmp_path)
+    monkeypatch.setattr(testbed.runs.sweep.Campaign, "run_one", tries)
+    with pytest.raises(KeyboardInterrupt):
+        list(one.run())
+    found = load_sweep(one.stored.path)
+    assert (found.runs[0].name, found.runs[0].error) == ("first", None)
+    assert found.pending == tuple(range(1, 12))
+
+
 def test_what_was_done_is_known_while_it_goes_on(tmp_path: Path, made: list[Any]) -> None:
     """Nothing clears up after SIGKILL or a power cut."""
     one = campaign(tmp_path)
@@ -263,6 +383,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a hidden folder": (edit_run(run=".ssh"), "runs.0: not a run of this sweep"),
     "an error without a run": (edit_run(run=None, error="x"), "runs.0: not a run of this sweep"),
     "not a run at all": (lambda found: found["runs"].__setitem__(0, 7), "runs.0: not a run of this sweep"),
+    "hundreds that are none": (edit(runs=[7] * 320), "runs: more than is named here; got 300 more problems"),
 }
 
 

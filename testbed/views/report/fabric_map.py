@@ -117,7 +117,9 @@ def _load(entry: Entry, shown: Sequence[Direction]) -> Load | None:
     percents = []
     for direction in shown:
         series = rates.get(direction.name)
-        known = {} if series is None else dict(zip(series.times_s, series.values, strict=True))
+        known: dict[float, float | None] = {}
+        if series is not None:
+            known = dict(zip(series.times_s, series.values, strict=True))
         percents.append(tuple(_percent(known.get(t), direction.rate_mbps) for t in inside))
     step = -(-len(inside) // MOST_MOMENTS)  # not all are drawn; means and peaks are of all
     return Load(

@@ -317,15 +317,17 @@ def uplinks(comparison: Comparison) -> Lines | None:
             continue
         begin, end_s = began_s(entry), lasted_s(entry)
         kept = [(t - begin, column) for t, column in columns if 0 <= t - begin <= end_s * 1.001]
-        if not kept:
+        known = [column for _t, column in kept if column]
+        if not known:
             continue
         longest_s = max(longest_s, end_s)
         x = tuple(t for t, _column in kept)
-        mean = tuple(sum(column) / len(column) for _t, column in kept)
-        low, high = tuple(min(column) for _t, column in kept), tuple(max(column) for _t, column in kept)
+        mean = tuple(sum(column) / len(column) if column else None for _t, column in kept)
+        low = tuple(min(column, default=None) for _t, column in kept)
+        high = tuple(max(column, default=None) for _t, column in kept)
         series.append(Series(entry.scheme, entry.scheme, x, mean, low, high))
-        over = [sum(values) / len(values) for values in (mean, low, high)]
-        rows.append((entry.scheme, str(entry.seed), *(f"{share:.1%}" for share in over), f"{max(high):.1%}"))
+        over = [sum(values) / len(known) for values in _of_each(known)]
+        rows.append((entry.scheme, str(entry.seed), *(f"{share:.1%}" for share in over), f"{max(map(max, known)):.1%}"))
         texts[entry.scheme] = f"mean {over[0]:.0%}, between {over[1]:.0%} and {over[2]:.0%}"
     if not series:
         return None
@@ -344,13 +346,23 @@ def uplinks(comparison: Comparison) -> Lines | None:
     )
 
 
+def _of_each(columns: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float]]:
+    """Return mean, smallest and largest value of each column."""
+    return [sum(column) / len(column) for column in columns], list(map(min, columns)), list(map(max, columns))
+
+
 def _utilisation(entry: Entry) -> list[tuple[float, list[float]]]:
-    """Return when, and the share of its rate each uplink with a sample then was used to, in order of time."""
+    """Return when, and the share of its rate each uplink with a sample then was used to, in order of time.
+
+    An uplink whose counter was reset since the sample before has no share; a moment may have none at all.
+    """
     capacity = {one.name: one.rate_mbps for one in entry.run.record.topology.directions}
     columns: dict[float, list[float]] = {}
     for name, series in link_rates_mbps(entry, ("uplink",)).items():
         for t_s, rate_mbps in zip(series.times_s, series.values, strict=True):
-            columns.setdefault(t_s, []).append(rate_mbps / capacity[name])
+            shares = columns.setdefault(t_s, [])
+            if rate_mbps is not None:
+                shares.append(rate_mbps / capacity[name])
     return sorted(columns.items())
 
 
