@@ -25,8 +25,8 @@ MODEL_NOTE = (
 )
 MACHINE_NOTE = (
     "the worst of the runs that are not INVALID; link: of those that frames waited for, rate off its nominal one, "
-    "longest pause; upcalls: lost, of all packets looked up; probes: p50 of their delay beyond what queues explain, over "
-    "what is allowed of it; wait: for a core; -: not measured, or not to be known"
+    "longest pause; upcalls: lost, of all packets looked up; probes: p50 of their delay beyond what queues explain, "
+    "over what is allowed of it; wait: for a core; -: not measured, or not to be known"
 )
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
