@@ -326,7 +326,7 @@ def test_healthy_paths_taken_for_dead_are_a_doubt_beside_faults(path: int, after
 
 
 def test_probes_are_judged_while_a_program_sends_and_at_no_other_time(tmp_path: Path) -> None:
-    run = program_run()
+    run = program_run("gse1")  # as it is stored below
     ((first_s, last_s),) = measure_program(run).judged
 
     def quiet(sent_s: float) -> bool:

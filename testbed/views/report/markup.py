@@ -79,7 +79,7 @@ def tell_apart(questions: Sequence[Element]) -> None:
         for node in question.iter():
             role = node.get("role") or LANDMARKS.get(node.tag)
             name = node.get("aria-label") or labels.get(node.get("aria-labelledby") or "")
-            if role not in LANDMARKS.values() or not name:
+            if role is None or role not in LANDMARKS.values() or not name:
                 continue
             told, further = name, 1
             while (role, told.casefold()) in taken:
