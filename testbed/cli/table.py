@@ -4,13 +4,15 @@ examples:
   gse table results/allreduce_ring                        as 'gse run' prints them
   gse table results/allreduce_ring --format markdown      for a document; latex: for a paper (booktabs)
   gse table results/allreduce_ring --only runs --format csv > runs.csv
+  gse table results/allreduce_ring --only machine         how well the machine kept up, beside the limits of checks
   gse table results/allreduce_ring/sweeps/2026*           a sweep's tables
   gse table results/reference/allreduce_ring --judge-anew   by today's checks
   gse table results/allreduce_ring --native-gbps 200      also as on links of 200 Gbit/s
 
 'schemes': one column per scheme, mean (smallest..largest) over its runs, INVALID ones left out and said to be. 'runs':
-one line per run, INVALID ones too. Of a sweep: one line per value and scheme. What is not measured is a dash, in CSV,
-which has neither titles nor notes, an empty cell.
+one line per run, INVALID ones too. 'machine': one column per scheme and one for each limit, median (worst) over its
+runs, INVALID ones left out and said to be. Of a sweep: one line per value and scheme. What is not measured is a dash,
+in CSV, which has neither titles nor notes, an empty cell.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ from testbed.results.store import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import compare
 from testbed.views.exports import EXPORTS
+from testbed.views.kept_up import kept_up_grid
 from testbed.views.native import native_grids, native_sweep_grid
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import rendered, run_grid, scheme_grid
 
-KINDS = ("schemes", "runs")
+KINDS = ("schemes", "runs", "machine")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("text", *EXPORTS), default="text", help="default: text")
     parser.add_argument(
-        "--only", choices=KINDS, help="one of the two kinds of table of runs (default: both); a sweep has its own"
+        "--only",
+        choices=KINDS,
+        help="one kind of table of runs (default: runs and schemes); a sweep has its own",
     )
     add_native(parser)
     add_judge_anew(parser)
@@ -64,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_grids(runs: list[Run], only: str | None) -> list[Grid]:
-    """Return the tables of runs; ``only``: of one kind."""
+    """Return the tables of runs: of one kind, or by run and by scheme."""
     grids: list[Grid] = []
-    if runs and only != "schemes":
+    if runs and only in (None, "runs"):
         grids += [run_grid(comparison) for comparison in compare(runs, allow_invalid=True)]
-    if runs and only != "runs":
+    if runs and only in (None, "schemes"):
         grids += [scheme_grid(comparison) for comparison in compare(runs, allow_invalid=False)]
+    if runs and only == "machine":
+        grids += [kept_up_grid(comparison) for comparison in compare(runs, allow_invalid=False)]
     return grids

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.probedelay import ProbeDelay, probe_delay
+from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.program import measure_program
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Window
@@ -25,7 +25,7 @@ def check_probe_delay(evidence: FabricEvidence) -> Finding | None:
     found = probe_delay(evidence.run, _judged(evidence.run))
     if found is None:
         return None
-    limit_ms = allowed_ms(evidence.run.scenario.fabric, found)
+    limit_ms = allowed_ms(evidence.run.scenario.fabric, found.explained_high_p50_ms)
     return grade(
         "probe_delay",
         found.unexplained_p50_ms / limit_ms,
@@ -35,11 +35,11 @@ def check_probe_delay(evidence: FabricEvidence) -> Finding | None:
     )
 
 
-def allowed_ms(fabric: FabricSpec, found: ProbeDelay) -> float:
+def allowed_ms(fabric: FabricSpec, explained_high_p50_ms: float) -> float:
     """Return how much longer than explained half of the probes may take at least."""
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     frames_ms = FRAMES * frame_bytes(fabric.mtu_bytes) / rate * 1000
-    return max(frames_ms, LEAST_MS, SHARE * found.explained_high_p50_ms)
+    return max(frames_ms, LEAST_MS, SHARE * explained_high_p50_ms)
 
 
 def _judged(run: RunRecord) -> Sequence[Window]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from math import inf
+from typing import Any
 
 from testbed.evaluation.training import latest_rank
 from testbed.evaluation.usage import AGENT_ROLE
@@ -139,12 +141,22 @@ def check_foreign_load(evidence: FabricEvidence) -> Finding | None:
     machine, roles = evidence.usage.machine, evidence.usage.roles
     if machine is None or not roles:
         return None
-    foreign = sum(machine.busy_fractions) - sum(role.run_cores for role in roles.values())
-    if evidence.run.switched_by_kernel:
-        foreign -= sum(machine.interrupt_fractions)
+    foreign = foreign_cores(
+        machine.busy_fractions,
+        machine.interrupt_fractions if evidence.run.switched_by_kernel else (),
+        [role.run_cores for role in roles.values()],
+    )
     return grade(
         "foreign_load", foreign, f"programs outside the run used {foreign:.2f} cores ({limits('foreign_load')})"
     )
+
+
+def foreign_cores(busy: Iterable[float], switching: Iterable[float], running: Iterable[float]) -> float:
+    """Return the cores used by others than the run: what of their busy shares no role of the run had.
+
+    ``switching``: interrupts that are the run's own. A little below 0 where nobody else was there: ticks are coarse.
+    """
+    return sum(busy) - sum(running) - sum(switching)
 
 
 def check_steal(evidence: FabricEvidence) -> Finding | None:
@@ -213,15 +225,22 @@ def check_probe_lateness(evidence: FabricEvidence) -> Finding | None:
 
 def check_sampler_lateness(evidence: FabricEvidence) -> Finding | None:
     """Samples were taken on time."""
-    late_s = max(
-        (_number(event.get("lateness_p99_s")) for event in evidence.run.events_named("sampler_stopped")), default=0.0
-    )
     interval_s = evidence.run.scenario.measure.sample_interval_s
+    share = lateness_of_samples(evidence.run.events_named("sampler_stopped"), interval_s)
+    if share is None:
+        return None
     return grade(
         "sampler_lateness",
-        late_s / interval_s,
-        f"1% of the samples were more than {late_s * 1000:.0f} ms late, every {interval_s:g} s one was due",
+        share,
+        f"1% of the samples were more than {share * interval_s * 1000:.0f} ms late, every {interval_s:g} s one was due",
     )
+
+
+def lateness_of_samples(told: Iterable[Mapping[str, Any]], interval_s: float) -> float | None:
+    """Return the p99 of samples' lateness over their interval, from events ``sampler_stopped``; None: nobody told."""
+    late_s = (event.get("lateness_p99_s") for event in told)
+    known_s = [float(one) for one in late_s if isinstance(one, int | float)]
+    return max(known_s) / interval_s if known_s else None
 
 
 def _number(value: object) -> float:

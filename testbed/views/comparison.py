@@ -111,11 +111,34 @@ class Entry:
 
         Raises ResultsError when it is something else.
         """
+        value = self._at(keys)
+        return None if value is None else self._checked(value, keys)
+
+    def numbers(self, *keys: str) -> tuple[float, ...] | None:
+        """Return the numbers of a list of the summary; None when not measured.
+
+        Raises ResultsError when they are something else.
+        """
+        values = self._at(keys)
+        if values is None:
+            return None
+        if not isinstance(values, list | tuple):
+            raise self._wrong(".".join(keys), values, "a list of numbers, or null")
+        return tuple(self._checked(value, keys) for value in values)
+
+    def names(self, *keys: str) -> tuple[str, ...]:
+        """Return the keys of what a summary has there; none where it has nothing of that kind."""
+        found = self._at(keys)
+        return tuple(found) if isinstance(found, Mapping) else ()
+
+    def _at(self, keys: Sequence[str]) -> Any:
+        """Return what the summary has there, unchecked; None: nothing."""
         value: Any = self.summary
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
-            return None
+        return value
+
+    def _checked(self, value: Any, keys: Sequence[str]) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
             raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
         return value

@@ -71,6 +71,14 @@ def _place_of_probes(entry: Entry) -> str:
 
 GSP: Final = ("details", "cpu", "roles", "gsp", "run_cores")
 SWITCHES: Final = ("details", "cpu", "roles", "vswitchd", "run_cores")
+SWITCH_WAIT: Final = ("details", "cpu", "switch_thread", "wait_fraction")
+STEAL: Final = ("details", "cpu", "machine", "steal_fraction")
+LINK_RATES: Final = ("details", "link_rates")
+RATIO: Final = (*LINK_RATES, "worst", "ratio")
+STALL_S: Final = (*LINK_RATES, "longest_stall", "longest_stall_s")
+LOOKUPS: Final = ("details", "lookups")
+EXPLAINED_MS: Final = ("details", "probe_delay", "explained_high_p50_ms")
+UNEXPLAINED_MS: Final = ("details", "probe_delay", "unexplained_p50_ms")
 QUANTITIES: Final = (
     Quantity("completion_s", "completion time, s", ("completion_s",)),
     Quantity("first_job_s", "  of the first job, s", ("jobs", "first_s")),
@@ -112,5 +120,15 @@ QUANTITIES: Final = (
     Quantity("agent_cpu_us_per_frame", "agents, µs per host frame", ("agent_cpu_us_per_frame",)),
     Quantity("agent_cores", "agents' processors", GSP, is_compared=False),
     Quantity("switch_cores", "switches' processors", SWITCHES),
+    # How well the machine kept up: verdicts judge it (testbed/views/kept_up.py has it beside the limits).
+    Quantity("link_rate_ratio", "worst link's rate over its nominal", RATIO, is_compared=False),
+    Quantity("link_stall_s", "longest pause of a link, s", STALL_S, is_compared=False),
+    Quantity("upcalls", "packets without a rule", (*LOOKUPS, "missed"), is_count=True, is_compared=False),
+    Quantity("upcalls_lost", "  lost by the switches", (*LOOKUPS, "lost"), is_count=True, is_compared=False),
+    Quantity("probe_explained_p50_ms", "probes, explained p50, ms", EXPLAINED_MS, is_compared=False),
+    Quantity("probe_unexplained_p50_ms", "probes, not explained p50, ms", UNEXPLAINED_MS, is_compared=False),
+    Quantity("switch_wait_fraction", "switching thread waiting, share", SWITCH_WAIT, is_compared=False),
+    Quantity("agents_wait_fraction", "agents waiting, of ready time", ("agents_wait_fraction",), is_compared=False),
+    Quantity("steal_fraction", "stolen by a hypervisor, share", STEAL, is_compared=False),
 )
 COMPARED: Final = tuple(one for one in QUANTITIES if one.is_compared)

@@ -95,13 +95,13 @@ class Group:
 
     def seeds(self, key: str) -> tuple[int, ...]:
         """Return the seeds of the runs that have part in the median."""
-        return tuple(member.stored.run.seed for member in self._counted if member.numbers[key] is not None)
+        return tuple(member.stored.run.seed for member in self.counted if member.numbers[key] is not None)
 
     def _usable(self, key: str) -> list[float]:
-        return [number for member in self._counted if (number := member.numbers[key]) is not None]
+        return [number for member in self.counted if (number := member.numbers[key]) is not None]
 
     @property
-    def _counted(self) -> Iterator[Member]:
+    def counted(self) -> Iterator[Member]:
         """The runs that are in medians, where they have the quantity."""
         return (member for member in self.members if member.state not in (INVALID, RUN_FAILED))
 

@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from testbed.errors import printable
 from testbed.inference.speedup import Speedup
 from testbed.views.cells import Grid, number_text
+from testbed.views.comparison import Entry
+from testbed.views.kept_up import SWEPT, TITLE, Pace, limits_text, shown_of, worst_text
 from testbed.views.sweep import Group, Median, SweepResults
 from testbed.views.sweep_panels import is_training
 from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, rendered
@@ -21,6 +23,11 @@ MODEL_NOTE = (
     "model: efficiency the fluid model (docs/fluid.md) has for the same seeds, their median; -: not a case for it, or "
     "too much of one: gse predict"
 )
+MACHINE_NOTE = (
+    "the worst of the runs that are not INVALID; link: of those that frames waited for, rate off its nominal one, "
+    "longest pause; upcalls: lost, of all packets looked up; probes: p50 of their delay beyond what queues explain, "
+    "over what is allowed of it; wait: for a core; -: not measured, or not to be known"
+)
 RIGHT_NOTE = "wrong elements: of all runs; bytes off: on hosts' links against the formula, median over seeds"
 
 
@@ -30,10 +37,10 @@ def sweep_table(results: SweepResults) -> RenderableType:
 
 
 def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
-    """Return tables with a line per value and scheme: how its runs ended and how fast they were; waits and cost.
+    """Return tables with a line per value and scheme: how its runs ended and how fast they were; the machine; cost.
 
-    Where the workload differs there is one between: whether results and bytes are right. Several, so that each fits a
-    terminal of 80 columns.
+    Where the workload differs there is one more between: whether results and bytes are right. Several, so that each
+    fits a terminal of 80 columns. The last has below it what has to be known of all.
     """
     latencies: list[tuple[str, Cell]] = [
         ("probes\np50 ms", _middle("latency_p50_ms", 1)),
@@ -83,10 +90,27 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         ],
         ("medians; control frames: of all frames of the agents", *results.notes(), *_reasons(results)),
     )
+    machine = machine_grid(results)
     if not results.stored.sweep.field.startswith("workload."):
-        return pace, cost
+        return pace, machine, cost
     columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
-    return pace, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), cost
+    return pace, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), machine, cost
+
+
+def machine_grid(results: SweepResults) -> Grid:
+    """Return how well the machine kept up: the worst of the runs that count, and the limits of checks."""
+    entries = [entry for group in results.groups for entry in _counted(group)]
+    shown = shown_of(SWEPT, entries)
+    columns = [(pace.header, _worst(pace)) for pace in shown]
+    return value_grid(results, TITLE.lower(), columns, (limits_text(shown), MACHINE_NOTE))
+
+
+def _counted(group: Group) -> list[Entry]:
+    return [member.entry for member in group.counted if member.entry is not None]
+
+
+def _worst(pace: Pace) -> Cell:
+    return lambda group: worst_text(pace, _counted(group))
 
 
 def _pace_notes(results: SweepResults) -> tuple[str, ...]:

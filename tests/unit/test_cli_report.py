@@ -93,7 +93,7 @@ def test_tables_come_as_csv_markdown_and_latex(gse: Gse, results: Path) -> None:
 def test_a_sweeps_tables_come_too(gse: Gse, results: Path) -> None:
     rows = list(csv.reader(io.StringIO(gse("table", str(sweep_of(results)), "--format", "csv").out)))
     assert rows[0][:2] == ["gsp.container_bytes", "scheme"]
-    assert len([row for row in rows[1:] if row and row[1] == "gse2-n2n"]) == 6
+    assert len([row for row in rows[1:] if row and row[1] == "gse2-n2n"]) == 9
 
 
 def made_suspect(run: Path) -> None:

@@ -15,6 +15,7 @@ from synthetic_runs import healthy, scenario_of, store, with_rows
 
 from testbed.cli.exec import summary_lines
 from testbed.errors import ResultsError
+from testbed.evaluation.probedelay import LEAST_PROBES
 from testbed.evaluation.program import HostTraffic, ProgramMetrics, _merged, measure_program
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord, cells_from_row, columns
 from testbed.evaluation.usage import usage_during
@@ -263,7 +264,17 @@ def unanswered(run: RunRecord) -> RunRecord:
     return with_rows(run, lookups=[first, replace(last, lost=4)])
 
 
+def held_probes(run: RunRecord, during: Callable[[float], bool] = lambda _sent_s: True) -> RunRecord:
+    """Those sent at such times took half a second longer than any queue explains."""
+    rows = [
+        replace(row, latency_s=row.latency_s + 0.5) if row.latency_s is not None and during(row.sent_s) else row
+        for row in run.tables.probes
+    ]
+    return with_rows(run, probes=rows)
+
+
 CASES: dict[str, tuple[Spoil, Level, str]] = {
+    "probe_delay": (held_probes, Level.SUSPECT, "ms (p50) where queues explain"),
     "link_rate": (slow_link, Level.SUSPECT, "l1-eth3>s1-eth1 carried 0.950 of its rate while frames waited"),
     "upcalls_lost": (unanswered, Level.INVALID, "4 packets lost in upcalls"),
     "program_failed": (
@@ -313,6 +324,20 @@ def test_healthy_paths_taken_for_dead_are_a_doubt_beside_faults(path: int, after
     ):
         run = told(run)
     assert [one.check for one in verdict(run).findings] == (["agents"] if seen else [])
+
+
+def test_probes_are_judged_while_a_program_sends_and_at_no_other_time(tmp_path: Path) -> None:
+    run = program_run("gse1")  # as it is stored below
+    ((first_s, last_s),) = measure_program(run).judged
+
+    def quiet(sent_s: float) -> bool:
+        return not first_s <= sent_s <= last_s
+
+    assert len([row for row in run.tables.probes if quiet(row.sent_s)]) >= LEAST_PROBES
+    assert verdict(held_probes(run, quiet)).level is Level.VALID
+    found = summarise_program(load(stored(tmp_path, run)))["details"]["probe_delay"]
+    sent = [row for row in run.tables.probe_queues if not quiet(row.sent_s)]
+    assert found["probes"] == len(sent) and found["unexplained_p50_ms"] >= 0
 
 
 def test_ranks_that_poll_leave_no_idle_time_and_that_is_no_doubt() -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from testbed.views.comparison import compare
 from testbed.views.report.document import Report, report
 from testbed.views.report.fabric_map import fabric_map
 from testbed.views.report.figures import QUANTITIES, bar_figures
-from testbed.views.report.markup import document_text, element, json_for_script, preformatted
+from testbed.views.report.markup import document_text, element, json_for_script, preformatted, tell_apart
 from testbed.views.report.page import page
 from testbed.views.report.svg import LEVELS, level
 from testbed.views.sweep import sweep_results
@@ -60,6 +61,40 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+class Landmarks(HTMLParser):
+    """Role and name of every landmark that has a name, in the order of the page."""
+
+    ROLES = {"nav": "navigation", "section": "region", "aside": "complementary", "form": "form"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str]] = []  # role, name, id of what names it
+        self.texts: dict[str, str] = {}
+        self.open: list[str | None] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = dict(attrs)
+        role = has.get("role") or self.ROLES.get(tag)
+        if role in self.ROLES.values() and {"aria-label", "aria-labelledby"} & set(has):
+            self.found.append((role or "", has.get("aria-label") or "", has.get("aria-labelledby") or ""))
+        if tag not in VOID:
+            self.open.append(has.get("id"))
+
+    def handle_endtag(self, _tag: str) -> None:
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for name in self.open:
+            if name is not None:
+                self.texts[name] = self.texts.get(name, "") + data
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        return [(role, " ".join((label or self.texts[by]).split()).casefold()) for role, label, by in self.found]
+
+
 def html_of(runs: list[Run], **options: Any) -> str:
     return page(report(runs, [], **{"allow_invalid": False, **options}))
 
@@ -84,6 +119,57 @@ def test_the_page_is_well_formed_and_has_every_part(tmp_path: Path) -> None:
     assert targets <= set(ids)
     for _tag, attributes in read.elements:
         assert attributes.get("aria-labelledby", ids[0]) in ids
+
+
+def several(tmp_path: Path) -> Report:
+    """Two questions in the same words, with faults, and one sweep twice."""
+    scenario = scenario_of(faults=FAULTS, measure={"sample_interval_s": 0.05})
+    runs = stored(
+        tmp_path / "runs",
+        *(with_faults(healthy(scenario, scheme=scheme)) for scheme in ("ecmp", "gse1")),
+        healthy(scenario_of(fabric={"spines": 3})),
+    )
+    swept = sweep_results(stored_sweep(tmp_path / "sweep", sweep_over()))
+    return report(runs, [swept, swept], allow_invalid=True, native_gbps=200.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: report(three_seeds(path), [], allow_invalid=False),
+        lambda path: report([], [sweep_results(stored_sweep(path, sweep_over()))], allow_invalid=True),
+        several,
+    ],
+    ids=["runs", "sweep", "several"],
+)
+def test_no_two_landmarks_share_their_name(make: Callable[[Path], Report], tmp_path: Path) -> None:
+    made = make(tmp_path)
+    names = Landmarks(page(made)).names
+    assert len(names) > 12
+    assert all(name for _role, name in names)
+    assert sorted(names) == sorted(set(names))
+    assert ("region", "verdicts") in names
+    told_apart = [name for _role, name in names if ", question " in name]
+    # in one question nothing has to be told apart: parts, tables and figures' numbers have words of their own
+    assert bool(told_apart) == (len(made.sections) > 1)
+    assert not [name for name in told_apart if name.endswith("question 1")]
+
+
+def test_landmarks_are_told_apart_as_readers_software_compares_them() -> None:
+    def part(name: str) -> Any:
+        return element("section", element("h3", name, id=f"h-{name}"), aria_labelledby=f"h-{name}")
+
+    one = element("div", part("Verdicts"), element("div", role="region", aria_label="verdicts"))
+    other = element("div", element("nav", aria_label="Verdicts"), *(element("section", aria_label="X") for _ in "abc"))
+    tell_apart([one, other])
+    assert [(node.get("aria-label"), node.get("aria-labelledby")) for node in (*one, *other)] == [
+        (None, "h-Verdicts"),
+        ("verdicts, question 1", None),
+        ("Verdicts", None),  # of another role
+        ("X", None),
+        ("X, question 2", None),
+        ("X, question 2 (2)", None),
+    ]
 
 
 def test_nothing_is_loaded_and_only_our_script_and_style_may_run(tmp_path: Path) -> None:

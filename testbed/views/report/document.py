@@ -18,6 +18,7 @@ from testbed.views.comparison import (
     left_out_text,
     origin_texts,
 )
+from testbed.views.kept_up import kept_up_grid
 from testbed.views.native import native_grids, native_sweep_grid
 from testbed.views.report.charts import Bars, Lines
 from testbed.views.report.fabric_map import FabricMap, fabric_map
@@ -31,7 +32,7 @@ from testbed.views.report.settings import (
 )
 from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults
-from testbed.views.sweep_table import sweep_grids
+from testbed.views.sweep_table import machine_grid, sweep_grids
 from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, run_grid, scheme_grid
 from testbed.views.words import spread_text, unjudged_text
 
@@ -49,6 +50,7 @@ class Section:
     answers: tuple[str, ...]
     counts: dict[str, int]
     verdicts: Grid
+    kept_up: Grid
     schemes: tuple[str, ...]
     bars: tuple[Bars, ...]
     fabric: FabricMap | None
@@ -104,6 +106,7 @@ def _question(comparison: Comparison, complete: Comparison, native: tuple[Grid, 
         answers=tuple(answers(comparison, bars)),
         counts=complete.verdict_counts(),
         verdicts=verdict_grid(complete, entries),
+        kept_up=kept_up_grid(comparison if comparison.entries else complete),
         schemes=complete.schemes,
         bars=tuple(bars),
         fabric=fabric_map(comparison) if comparison.entries else None,
@@ -166,7 +169,7 @@ def _sweep(results: SweepResults, native_gbps: float | None) -> Section:
     scenario = sweep.points[0]
     entries = [member.entry for member in results.members if member.entry is not None]
     commands, notes = sweep_reproduction(stored, entries)
-    grids = sweep_grids(results)
+    grids, machine = sweep_grids(results), machine_grid(results)
     rows = tuple(
         (group.text, group.scheme, ", ".join(f"{count} {state}" for state, count in group.counts().items()))
         for group in results.groups
@@ -179,12 +182,16 @@ def _sweep(results: SweepResults, native_gbps: float | None) -> Section:
         emulated=results.heading,
         answers=(*(() if lines is None else sweep_answers(results)), *(_sentence(note) for note in results.notes())),
         counts=results.counts(),
-        verdicts=Grid("Verdicts", (sweep.field, "scheme", "runs"), rows, grids[-1].notes, labels=3),
+        verdicts=Grid("How the runs ended", (sweep.field, "scheme", "runs"), rows, grids[-1].notes, labels=3),
+        kept_up=machine,
         schemes=sweep.schemes,
         bars=(),
         fabric=None,
         lines=() if lines is None else (lines,),
-        tables=grids if native_gbps is None else (*grids, native_sweep_grid(results, native_gbps)),
+        tables=(
+            *(grid for grid in grids if grid != machine),
+            *(() if native_gbps is None else (native_sweep_grid(results, native_gbps),)),
+        ),
         settings=settings_grids(scenario),
         provenance=provenance_grids(entries, "of each value its own"),
         commands=commands,

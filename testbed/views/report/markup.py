@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from testbed.errors import printable, printable_lines
 from testbed.views.cells import Grid
 
 Element = ET.Element
 Child = Element | str | None
+LANDMARKS: Final = {"nav": "navigation", "section": "region"}  # that a question has, and their roles
 
 
 def element(tag: str, *children: Child, **attributes: object) -> Element:
@@ -66,6 +68,34 @@ def document_text(root: Element) -> str:
     return "<!DOCTYPE html>\n" + ET.tostring(root, encoding="unicode", method="html") + "\n"
 
 
+def tell_apart(questions: Sequence[Element]) -> None:
+    """Give landmarks that would share their name one of their own, by question: who jumps to one knows only its name.
+
+    Names are compared as readers' software does, without regard to case and spaces.
+    """
+    labels = {key: _text(node) for question in questions for node in question.iter() if (key := node.get("id"))}
+    taken: set[tuple[str, str]] = set()
+    for number, question in enumerate(questions, start=1):
+        for node in question.iter():
+            role = node.get("role") or LANDMARKS.get(node.tag)
+            name = node.get("aria-label") or labels.get(node.get("aria-labelledby") or "")
+            if role is None or role not in LANDMARKS.values() or not name:
+                continue
+            told, further = name, 1
+            while (role, told.casefold()) in taken:
+                told = f"{name}, question {number}" + (f" ({further})" if further > 1 else "")
+                further += 1
+            taken.add((role, told.casefold()))
+            if told != name:
+                node.attrib.pop("aria-labelledby", None)
+                node.set("aria-label", told)
+
+
+def _text(node: Element) -> str:
+    """Return all text of an element as one line."""
+    return " ".join("".join(node.itertext()).split())
+
+
 def table(grid: Grid, *, captioned: bool = True) -> Element:
     """Return a table with its notes below; the first ``grid.labels`` columns are words."""
     head = element("tr", *(_header(grid, index, text) for index, text in enumerate(grid.headers)))
@@ -76,7 +106,7 @@ def table(grid: Grid, *, captioned: bool = True) -> Element:
         element("thead", head),
         element("tbody", *rows),
     )
-    label = grid.title or "table"
+    label = (grid.title if captioned else f"Numbers of {grid.title}") if grid.title else "table"
     scrolled = element("div", node, class_="scroll", role="region", aria_label=label, tabindex="0")
     notes = [element("li", note) for note in grid.notes]
     return element("div", scrolled, element("ul", *notes, class_="notes") if notes else None, class_="grid")

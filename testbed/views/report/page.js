@@ -72,6 +72,9 @@
   // --- lines -----------------------------------------------------------------------------------------------
 
   const LEFT = 52, RIGHT = 14, TOP = 12, BOTTOM = 26, PLOT = 190;
+  // Of a text at the axis: the width of a character, the height of a line, the least angle it is turned by, and how many
+  // characters are shown (all of them are in tips and tables).
+  const CHARACTER = 6.8, LINE = 13, LEAST_TURN = 35 * Math.PI / 180, LONGEST = 40;
 
   class Lines {
     constructor(host, spec, hidden) {
@@ -149,14 +152,29 @@
     }
 
     xTicks() {
-      const wanted = Math.floor(this.plotWidth / 62);
-      if (this.spec.ticks.length) return this.spec.ticks;
-      return this.spec.x_log ? logTicks(...this.now, wanted) : linearTicks(...this.now, wanted);
+      const wanted = Math.floor(this.plotWidth / 62), cut = (text) => text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}\u2026` : text;
+      const ticks = this.spec.ticks.length ? this.spec.ticks.map((tick) => ({ at: tick.at, text: cut(tick.text) }))
+        : this.spec.x_log ? logTicks(...this.now, wanted) : linearTicks(...this.now, wanted);
+      const placed = ticks.map((tick) => ({ x: this.place(tick.at), text: tick.text, width: tick.text.length * CHARACTER }));
+      return placed.filter((tick) => tick.x >= -1 && tick.x <= this.plotWidth + 1).sort((a, b) => a.x - b.x);
+    }
+
+    // The angle at which all values of a sweep can be read: 0 where they fit side by side, else so steep that none
+    // begins left of the drawing and no two touch.
+    turn(ticks) {
+      if (!this.spec.ticks.length) return 0;
+      const pairs = ticks.slice(1).map((tick, i) => [ticks[i], tick]);
+      if (pairs.every(([left, right]) => right.x - left.x > (left.width + right.width) / 2 + 6)) return 0;
+      const room = ticks.map((tick) => Math.acos(Math.min(1, (LEFT + tick.x) / tick.width)));
+      const apart = pairs.map(([left, right]) => Math.asin(Math.min(1, LINE / (right.x - left.x))));
+      return Math.max(LEAST_TURN, ...room, ...apart);
     }
 
     panel(panel, last) {
-      const turned = last && this.spec.ticks.reduce((sum, tick) => sum + tick.text.length + 2, 0) * 6.5 > this.plotWidth;
-      const bottom = last ? BOTTOM + 18 + (turned ? 46 : 0) : BOTTOM, title = panel.title ? 16 : 0;
+      const ticks = this.xTicks(), angle = this.turn(ticks), turned = last && angle > 0;
+      const deep = turned ? Math.ceil(Math.max(...ticks.map((tick) => tick.width)) * Math.sin(angle)) : 0;
+      // values that have to be turned stand below the lowest panel only
+      const bottom = last ? BOTTOM + 18 + deep : angle > 0 ? BOTTOM - 14 : BOTTOM, title = panel.title ? 16 : 0;
       const head = TOP + 16 + title + (this.spec.marks.length ? 14 : 0), height = head + PLOT + bottom;
       const [low, high] = this.yRange(panel);
       const y = (value) => PLOT * (1 - (value - low) / (high - low));
@@ -170,14 +188,12 @@
         axes.append(svg("text", { x: -6, y: y(tick.at) + 4, "text-anchor": "end", class: "tick" }, tick.text));
       }
       let free = -Infinity;
-      for (const tick of this.xTicks()) {
-        const x = this.place(tick.at);
-        if (x < -1 || x > this.plotWidth + 1) continue;
+      for (const { x, text, width } of ticks) {
         axes.append(svg("line", { x1: x, x2: x, y1: PLOT, y2: PLOT + 4, class: "axis" }));
-        if (turned) axes.append(svg("text", { transform: `translate(${x + 4} ${PLOT + 14}) rotate(-35)`, "text-anchor": "end", class: "tick" }, tick.text));
-        else if (x - tick.text.length * 3.4 > free) {
-          axes.append(svg("text", { x, y: PLOT + 17, "text-anchor": "middle", class: "tick" }, tick.text));
-          free = x + tick.text.length * 3.4 + 6;
+        if (turned) axes.append(svg("text", { transform: `translate(${x + 4} ${PLOT + 14}) rotate(${-angle * 180 / Math.PI})`, "text-anchor": "end", class: "tick value" }, text));
+        else if (angle === 0 && x - width / 2 > free) {
+          axes.append(svg("text", { x, y: PLOT + 17, "text-anchor": "middle", class: "tick value" }, text));
+          free = x + width / 2 + 6;
         }
       }
       if (last) axes.append(svg("text", { x: this.plotWidth / 2, y: PLOT + bottom - 6, "text-anchor": "middle", class: "axis-title" }, this.spec.x_label));

@@ -27,6 +27,7 @@ from testbed.views.report.markup import (
     json_for_script,
     preformatted,
     table,
+    tell_apart,
     verbatim,
 )
 from testbed.views.report.svg import LEVELS, bars_svg, fabric_svg, hatch, triangle
@@ -42,6 +43,7 @@ def page(report: Report) -> str:
     """Return the HTML."""
     charts: list[dict[str, Any]] = []
     sections = [_section(section, f"q{number}", charts) for number, section in enumerate(report.sections, start=1)]
+    tell_apart(sections)
     style, script = _style(), (HERE / "page.js").read_text(encoding="utf-8")
     own = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
@@ -132,7 +134,7 @@ def _section(section: Section, key: str, charts: list[dict[str, Any]]) -> Elemen
         element("ul", *(element("li", answer) for answer in section.answers), class_="answers"),
         _switches(section),
         *_key_figure(section, charts, key),
-        _part("Verdicts", key, table(section.verdicts)),
+        _part("Verdicts", key, table(section.verdicts), table(section.kept_up)),
         _part("Figures", key, *_figures(section, charts, key)),
         _part("Tables", key, *(table(grid) for grid in section.tables)),
         _part("Settings", key, table(section.settings[0]), _folded("Everything else", table(section.settings[1]))),
