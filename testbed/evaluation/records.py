@@ -417,7 +417,8 @@ def rows_from_columns(
     if len(set(header)) != len(header) or not required <= set(header) <= set(expected):
         raise ValueError(f"columns are {','.join(header)}, expected {','.join(expected)}")
     converters = _converters(row_type)
-    cells = [(name, _sharing(converters[name])) for name in header]
+    # Names, moments and counters that stand still come again and again: one value for all rows that have the same text.
+    shared: list[tuple[str, _Converter, dict[str, Any]]] = [(name, converters[name], {}) for name in header]
     rows = []
     for number, line in enumerate(lines, start=1):
         if number > row_type.MOST:
@@ -425,33 +426,19 @@ def rows_from_columns(
         if len(line) != len(header):
             raise ValueError(f"row {number} has {len(line)} cells, expected {len(header)}")
         values = {}
-        for (name, convert), text in zip(cells, line, strict=True):
-            try:
-                values[name] = convert(text)
-            except ValueError as error:
-                raise ValueError(f"row {number}, column {name}: {error}") from None
+        for (name, convert, known), text in zip(shared, line, strict=True):
+            value = known.get(text, known)  # itself, which is no value of a cell: not known
+            if value is known:
+                try:
+                    value = convert(text)
+                except ValueError as error:
+                    raise ValueError(f"row {number}, column {name}: {error}") from None
+                if len(known) >= SHARED_TEXTS:
+                    known.clear()
+                known[text] = value
+            values[name] = value
         rows.append(row_type(**values))
     return rows
-
-
-def _sharing(convert: _Converter) -> _Converter:
-    """Return the converter of a column that makes one value of a text that comes again, not one for each row.
-
-    Names, moments and counters that stand still come again and again; what has few digits cannot but do so.
-    """
-    known: dict[str, Any] = {}
-
-    def converted(text: str) -> Any:
-        try:
-            return known[text]
-        except KeyError:
-            value = convert(text)
-        if len(known) >= SHARED_TEXTS:
-            known.clear()
-        known[text] = value
-        return value
-
-    return converted
 
 
 def _cell(value: object) -> str:
