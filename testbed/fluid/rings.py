@@ -6,7 +6,7 @@ lasts, so a ring is one stream (``testbed.fluid.fairness``), and what is counted
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -23,6 +23,11 @@ ClusterScheme = Literal["ecmp", "gse1", "gse2"]
 CLUSTER_SCHEMES: Final[tuple[ClusterScheme, ...]] = ("ecmp", "gse1", "gse2")
 PACING: Final[float] = Profile().pacing
 GBPS_TO_BYTES_PER_S: Final = 1e9 / 8
+# What is held for each connection at most, as measured: arrays, and the objects that gse1's edges are coloured as.
+ARRAY_BYTES: Final[Mapping[ClusterScheme, int]] = {"ecmp": 500, "gse1": 500, "gse2": 350}
+EDGE_BYTES: Final = 250
+COLOUR_BYTES: Final = 8  # of a leaf, each way
+UNEVENNESS: Final = 2  # of connections over leaves: the fullest leaf decides how many colours all have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,16 @@ def ring_rates(
         most_flows_evenly=max((part.evenly for part in even), default=0.0),
         bottleneck=_fullest(parts, network, rates),
     )
+
+
+def memory_bytes(cluster: ClusterSpec, nodes: int, scheme: ClusterScheme, flows: int) -> int:
+    """Return about how much memory ``ring_rates`` takes of a job on so many nodes."""
+    connections = nodes * cluster.nics_per_node * flows
+    if scheme != "gse1":
+        return connections * ARRAY_BYTES[scheme]
+    rows = max(min(cluster.leaves, connections) * cluster.spines, cluster.pods * cluster.cores)
+    colours = 2 * (UNEVENNESS * connections + rows)
+    return connections * (ARRAY_BYTES[scheme] + EDGE_BYTES) + colours * COLOUR_BYTES
 
 
 @dataclass(frozen=True)
