@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from testbed.units import text_to_bytes
 
-# Of a number that is not 0, in whatever unit: no rate, time or share is beyond, and products and quotients of a few such
-# numbers are still numbers.
+# Of a number that is not 0, in whatever unit: no rate, time or share is beyond, and products and quotients of a few of
+# them are still numbers.
 LEAST, MOST = 1e-12, 1e18
 
 

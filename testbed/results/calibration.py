@@ -1,8 +1,8 @@
 """What machines were found to carry, on disk: ``calibration.json`` beside the installed packages.
 
 It belongs to the machine, not to results, which travel. Whoever reads it says which machine he is on: what was found on
-another one, or before its kernel, cores, Open vSwitch or Python changed, is none. Several machines may share a checkout,
-and several processes find something at once: each adds what it has found to what is there by then, under a lock.
+another one, or before its kernel, cores, Open vSwitch or Python changed, is none. Machines may share a checkout, and
+several processes find something at once: each adds what it has found to what is there by then, under a lock.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def check_place() -> None:
 def store_found(one: Carried, calibration: Calibration, machine: Mapping[str, Any]) -> tuple[Path, Calibration]:
     """Keep what was found of a kind of run, as part of a calibration; return where, and all that is known by now.
 
-    What others have kept meanwhile stays: of this machine's other kinds of run, and of other machines. ``machine``: what
-    ``gse doctor`` tells of it. Raises ResultsError.
+    What others have kept meanwhile stays: of this machine's other kinds of run, and of other machines. ``machine`` is
+    what ``gse doctor`` tells of it. Raises ResultsError.
     """
     path, identity = calibration_path(), _identity(machine)
     with held(path.parent, what="what machines carry is being written", wait_s=WAIT_S), os_errors(UNKEPT, path):
@@ -95,7 +95,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         document = parse_json(read_input(path, MAX_JSON_BYTES).decode())
         version = document["format_version"]
         entries = [document] if version == OF_ONE_MACHINE else document["machines"] if version == FORMAT_VERSION else []
-        return [entry for entry in entries if isinstance(entry, dict) and ENTRY <= entry.keys()]
+        return [entry for entry in entries if isinstance(entry, dict) and entry.keys() >= ENTRY]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 

@@ -108,7 +108,9 @@ def tries_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Problem]
     """Yield what is wrong with the tries a manifest names; a run that was made once has none."""
     tries = manifest.get("earlier_tries", [])
     if not _is_list_of(tries, str) or not all(FOLDER_NAME.fullmatch(name) for name in tries):
-        yield Problem("not valid", f"{where}: earlier_tries", _shown(tries), "a list of names of folders beside the run")
+        yield Problem(
+            "not valid", f"{where}: earlier_tries", _shown(tries), "a list of names of folders beside the run"
+        )
 
 
 def summary_problems(summary: Mapping[str, Any], manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:

@@ -354,7 +354,7 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
 
 
 def markdown(grid: Grid) -> str:
-    """Return a table as Markdown, with its title and notes. Names of folders are in it, and they may be a stranger's."""
+    """Return a table as Markdown, with its title and notes. Names of folders are in it, which may be a stranger's."""
     heads = [markdown_text(header) for header in grid.headers]
     title, notes = markdown_text(grid.title), [markdown_text(note) for note in grid.notes]
     lines = [f"## {title[:1].upper()}{title[1:]}", ""]

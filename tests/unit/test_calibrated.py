@@ -299,9 +299,7 @@ def test_calls_at_once_lose_nothing(kept: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(testbed.results.calibration, "write_together", slowly)
     work = [(one, machine) for one in FOUND for machine in (MACHINE, OTHER)]
-    threads = [
-        threading.Thread(target=store_found, args=(one, Calibration(BEGUN), machine)) for one, machine in work
-    ]
+    threads = [threading.Thread(target=store_found, args=(one, Calibration(BEGUN), machine)) for one, machine in work]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -68,9 +68,13 @@ def test_what_is_not_there_was_not_measured(summary: dict[str, Any]) -> None:
     assert number_in(summary, ("a", "b"), "x") is None
 
 
-@pytest.mark.parametrize("value", [-1, True, "1", [1], 1e-320, LEAST / 2, MOST * 2, 10**400, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [-1, True, "1", [1], 1e-320, LEAST / 2, MOST * 2, 10**400, float("nan"), float("inf")]
+)
 def test_other_numbers_are_refused(value: object) -> None:
-    with pytest.raises(ResultsError, match=r"x: a\.b: not valid; got .*, expected 0, a number from 1e-18 to 1e\+18, or n"):
+    with pytest.raises(
+        ResultsError, match=r"x: a\.b: not valid; got .*, expected 0, a number from 1e-18 to 1e\+18, or n"
+    ):
         number_in({"a": {"b": value}}, ("a", "b"), "x")
 
 

@@ -1,4 +1,4 @@
-"""Nothing that is shown steers the terminal, whatever it is shown in, and rich's own colours and bars are left alone."""
+"""Nothing that is shown steers the terminal, whatever it is shown in; rich's own colours and bars are left alone."""
 
 from __future__ import annotations
 

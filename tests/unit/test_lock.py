@@ -55,9 +55,9 @@ def test_who_can_wait_waits_and_no_longer_than_it_said(tmp_path: Path) -> None:
     first = threading.Thread(target=hold)
     first.start()
     assert begun.wait(5)
-    with pytest.raises(ResultsError, match=f"{tmp_path.name}: it is being written; got "):
-        with held(tmp_path, what="it is being written", wait_s=0.05):
-            order.append("too early")
+    said = f"{tmp_path.name}: it is being written; got "
+    with pytest.raises(ResultsError, match=said), held(tmp_path, what="it is being written", wait_s=0.05):
+        order.append("too early")
     with held(tmp_path, wait_s=20):
         order.append("second")
     first.join()
