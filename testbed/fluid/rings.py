@@ -6,7 +6,7 @@ lasts, so a ring is one stream (``testbed.fluid.fairness``), and what is counted
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -23,9 +23,12 @@ ClusterScheme = Literal["ecmp", "gse1", "gse2"]
 CLUSTER_SCHEMES: Final[tuple[ClusterScheme, ...]] = ("ecmp", "gse1", "gse2")
 PACING: Final[float] = Profile().pacing
 GBPS_TO_BYTES_PER_S: Final = 1e9 / 8
-# What is held for each connection at most, as measured: arrays, and the objects that gse1's edges are coloured as.
-ARRAY_BYTES: Final[Mapping[ClusterScheme, int]] = {"ecmp": 500, "gse1": 500, "gse2": 350}
-EDGE_BYTES: Final = 250
+# What is held for each connection at once, as measured, and a tenth more: arrays of its ends; of the links it is counted
+# on, each kind of them (up and down, with three tiers twice), or of those of all as one; the objects gse1 colours it as.
+ENDS_BYTES: Final = 70
+LINK_BYTES: Final = 105
+EVEN_BYTES: Final = 70
+EDGE_BYTES: Final = 220
 COLOUR_BYTES: Final = 8  # of a leaf, each way
 UNEVENNESS: Final = 2  # of connections over leaves: the fullest leaf decides how many colours all have
 
@@ -87,11 +90,12 @@ def ring_rates(
 def memory_bytes(cluster: ClusterSpec, nodes: int, scheme: ClusterScheme, flows: int) -> int:
     """Return about how much memory ``ring_rates`` takes of a job on so many nodes."""
     connections = nodes * cluster.nics_per_node * flows
-    if scheme != "gse1":
-        return connections * ARRAY_BYTES[scheme]
-    rows = max(min(cluster.leaves, connections) * cluster.spines, cluster.pods * cluster.cores)
-    colours = 2 * (UNEVENNESS * connections + rows)
-    return connections * (ARRAY_BYTES[scheme] + EDGE_BYTES) + colours * COLOUR_BYTES
+    counting = EVEN_BYTES if scheme == "gse2" else LINK_BYTES * (4 if cluster.tiers == 3 else 2)
+    if scheme == "gse1":  # first places, then counts
+        rows = max(min(cluster.leaves, connections) * cluster.spines, cluster.pods * cluster.cores)
+        colours = 2 * (UNEVENNESS * connections + rows)
+        return connections * ENDS_BYTES + max(connections * counting, connections * EDGE_BYTES + colours * COLOUR_BYTES)
+    return connections * (ENDS_BYTES + counting)
 
 
 @dataclass(frozen=True)

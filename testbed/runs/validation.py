@@ -58,7 +58,7 @@ def reference_agreements(results_dir: Path) -> Iterator[Agreement]:
         for path in list_runs(results_dir, name).finished:
             run = load(path)
             asked = run.scenario.model_copy(update={"schemes": (run.scheme,)})
-            if run.program is not None or _number(run, "completion_s") is None or problems(asked):
+            if run.program is not None or _measured_s(run) is None or problems(asked):
                 continue
             if run.summary is not None and run.summary["verdict"] != Level.INVALID.value:
                 (predicted,) = outcomes([Case(asked, run.scheme, run.seed)])
@@ -66,17 +66,21 @@ def reference_agreements(results_dir: Path) -> Iterator[Agreement]:
 
 
 def _agreement(what: str, predicted: Outcome, scheme: str, run: Run | None) -> Agreement:
-    measured_s = None if run is None else _number(run, "completion_s")
     return Agreement(
         what=what,
         scheme=scheme,
         seed=predicted.seed,
         predicted_s=predicted.time_s,
         predicted_efficiency=predicted.efficiency,
-        measured_s=None if measured_s is None or measured_s < LEAST_S else measured_s,
+        measured_s=None if run is None else _measured_s(run),
         measured_efficiency=None if run is None else _number(run, "efficiency"),
         verdict=None if run is None or run.summary is None else str(run.summary["verdict"]),
     )
+
+
+def _measured_s(run: Run) -> float | None:
+    found = _number(run, "completion_s")
+    return None if found is None or found < LEAST_S else found
 
 
 def _number(run: Run, key: str) -> float | None:
