@@ -85,8 +85,8 @@ def test_more_memory_than_there_is_is_said_before_it_is_taken(gse: Gse, monkeypa
         assert_refused(gse(*command, "--flows", "8", "--schemes", "gse2"), "144,000 connections under gse2")
     assert gse(*command[:3], "--ranks", "1024", *command[5:]).status == 0
     monkeypatch.setattr(testbed.cli.predict, "available_memory_bytes", lambda _limits: 10**12)
-    monkeypatch.setattr(testbed.cli.predict, "address_space_limit", lambda: 10_000_000)  # ulimit -v
-    assert_refused(gse(*command), "expected at most 10 MB available")
+    monkeypatch.setattr(testbed.cli.predict, "address_space_limit", lambda: 5_000_000)  # ulimit -v
+    assert_refused(gse(*command), "expected at most 5 MB available")
 
 
 def test_training_is_a_table(gse: Gse) -> None:
