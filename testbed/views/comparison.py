@@ -16,11 +16,13 @@ from typing import Any
 from testbed import __version__
 from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
-from testbed.evaluation.records import LEAST_S, MOST
+from testbed.evaluation.records import LEAST_S
 from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.model.oracle import ALIKE_FRACTION, Expectation, scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario, WorkloadKind
+from testbed.results.checks import VERDICTS as VERDICTS  # part of what this module tells
+from testbed.results.checks import checked_number, number_in
 from testbed.results.sets import commit_of
 from testbed.results.store import FailedRun, Run, failed_runs, list_runs
 from testbed.results.summary import summarise
@@ -51,7 +53,6 @@ ITERATION_NAMES: dict[WorkloadKind, str] = {
     "collective": "collective",
     "training": "training iteration",
 }
-VERDICTS = (VALID, "SUSPECT", INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,7 @@ class Entry:
 
         Raises ResultsError when it is something else.
         """
-        value = self._at(keys)
-        return None if value is None else self._checked(value, keys)
+        return number_in(self.summary, keys, self._where)
 
     def numbers(self, *keys: str) -> tuple[float, ...] | None:
         """Return the numbers of a list of the summary; None when not measured.
@@ -124,7 +124,7 @@ class Entry:
             return None
         if not isinstance(values, list | tuple):
             raise self._wrong(".".join(keys), values, "a list of numbers, or null")
-        return tuple(self._checked(value, keys) for value in values)
+        return tuple(checked_number(value, f"{self._where}: {'.'.join(keys)}") for value in values)
 
     def names(self, *keys: str) -> tuple[str, ...]:
         """Return the keys of what a summary has there; none where it has nothing of that kind."""
@@ -138,10 +138,9 @@ class Entry:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
-    def _checked(self, value: Any, keys: Sequence[str]) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
-            raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
-        return value
+    @property
+    def _where(self) -> str:
+        return str(self.run.path / "summary.json")
 
     @property
     def tries(self) -> int:

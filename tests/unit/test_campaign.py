@@ -30,7 +30,7 @@ def tries(
             "scenario": "synthetic",
             "scheme": "ecmp",
             "seed": 1,
-            "format_version": 2,
+            "format_version": 3,
             "verdict": "SUSPECT" if checks else "VALID",
             "checks": checks,
             "reasons": checks,
@@ -132,7 +132,7 @@ def test_a_try_that_will_not_be_made_again_counts(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Campaign, "_execute", execute)
-    found = {"scenario": "synthetic", "scheme": "ecmp", "seed": 1, "format_version": 2, "verdict": "SUSPECT"}
+    found = {"scenario": "synthetic", "scheme": "ecmp", "seed": 1, "format_version": 3, "verdict": "SUSPECT"}
     found |= {"checks": ["steal"], "reasons": ["steal"], "run_dir": ""}
     monkeypatch.setattr(testbed.runs.campaign, "summarise", lambda _run: dict(found))
     monkeypatch.setattr(testbed.runs.campaign, "await_quiet", quiet)
