@@ -358,6 +358,17 @@ def test_what_runs_are_left_out_for_decides_whether_the_others_are_judged(
     assert said is None or ("not judged: " in answer.out and said in answer.out)
 
 
+def test_it_is_the_share_of_runs_that_are_left_out_that_has_to_be_alike(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a", seeds=(1, 2, 3, 4)), stored_set(tmp_path, "b", seeds=tuple(range(1, 9)))
+    for folder in (a, b):
+        left_out(sorted(folder.iterdir())[0], "steal")
+    answer = gse("compare", str(a), str(b), "--only", "completion_s")
+    assert answer.status == 2
+    assert "1 of 4 runs of A and 1 of 8 runs of B are INVALID or FAILED (steal), left out" in answer.out
+    left_out(sorted(b.iterdir())[1], "steal")
+    assert gse("compare", str(a), str(b), "--only", "completion_s").status == 0
+
+
 def test_no_margin_is_shown_by_the_runs_that_are_left(gse: Gse, tmp_path: Path) -> None:
     a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
     asked = ("compare", str(a), str(b), "--only", "completion_s", "--margin", "0.02")
