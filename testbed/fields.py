@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from testbed.units import text_to_bytes
+
+# Of a number that is not 0, in whatever unit: no rate, time or share is beyond, and products and quotients of a few of
+# them are still numbers.
+LEAST, MOST = 1e-12, 1e18
 
 
 def _size(value: object) -> object:
@@ -30,9 +34,16 @@ SizeBytes = Annotated[
 
 
 class Spec(BaseModel):
-    """A frozen specification that refuses unknown fields."""
+    """A frozen specification that refuses unknown fields, and numbers nothing can be reckoned with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_reckoned_with(cls, value: Any) -> Any:
+        if isinstance(value, float) and value and not LEAST <= abs(value) <= MOST:
+            raise ValueError(f"too large or too small a number; expected 0, or {LEAST:g} to {MOST:g}")
+        return value
 
 
 class Mistakes(ValueError):

@@ -43,7 +43,7 @@ from testbed.results.calibration import (
     Calibration,
     check_place,
     load_calibration,
-    store_calibration,
+    store_found,
 )
 from testbed.runs.calibration import KINDS, NAME, Found, Kind, expected_s, find_out, kinds_left
 from testbed.runs.campaign import Outcome
@@ -153,8 +153,8 @@ def calibrate(machine: Machine, results_dir: Path) -> Calibration:
             for found in find_out(machine, results_dir, _tell_run, kinds, on_event=_tell_warning):
                 _tell(_answer_words(found))
                 if found.carried is not None:
-                    more = calibration.with_one(replace(found.carried, made_utc=_now_utc(), commit=code))
-                    kept, calibration = store_calibration(more, machine.to_json()), more
+                    one = replace(found.carried, made_utc=_now_utc(), commit=code)
+                    kept, calibration = store_found(one, calibration, machine.to_json())
                     if not found.carried.disturbed:
                         open_kinds.remove(found.kind)
     finally:

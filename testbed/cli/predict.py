@@ -19,6 +19,7 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,25 +30,27 @@ from testbed.cli.console import Console
 from testbed.cli.options import add_repeats, add_results, add_scenario, add_schemes_and_seeds, scenario_from
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress
-from testbed.errors import MachineError, Problem, ScenarioError
+from testbed.errors import MachineError, Problem, ResultsError, ScenarioError
+from testbed.files import write_together
 from testbed.fluid.case import problems
 from testbed.fluid.cluster import CLUSTERS, ClusterSpec
 from testbed.fluid.job import Order
 from testbed.fluid.native import NATIVE_ALGORITHMS, SEEDS, Latencies, NativeAlgorithm, expect_native
 from testbed.fluid.predict import expect
-from testbed.fluid.rings import CLUSTER_SCHEMES, ClusterScheme
+from testbed.fluid.rings import CLUSTER_SCHEMES, ClusterScheme, memory_bytes
 from testbed.fluid.training import GPUS, TrainingCase, trained
 from testbed.fluid.validation import BANDS, BOUNDS, CASES, OPTIMA, WITHIN_OF_OPTIMUM
 from testbed.model.estimate import run_duration_s
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import problems_from
 from testbed.model.yaml_input import parse_settings
-from testbed.results.store import REMEDIES, os_errors
+from testbed.results.store import REMEDIES
 from testbed.runs.campaign import Campaign, Outcome
 from testbed.runs.scenario_files import read_fields
 from testbed.runs.validation import agreements, band_agreements, reference_agreements, stored_runs
 from testbed.system.capsule import require_root
 from testbed.system.interrupts import interruptible
+from testbed.system.limits import address_space_limit, available_memory_bytes, cgroup_limits
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import GIB, text_to_bytes
 from testbed.views.fluid import (
@@ -193,6 +196,7 @@ def predict_cluster(args: argparse.Namespace) -> int:
     size_bytes, latencies = _size(args.size, wrong), _latencies(args, wrong)
     if wrong:
         raise ScenarioError(wrong)
+    _require_memory(cluster, ranks, schemes, flows)
     found = [
         expect_native(
             cluster,
@@ -283,8 +287,7 @@ def validate(args: argparse.Namespace) -> int:
         grids.append(band_grid(hashed))
     Console().print(rendered(grids))
     if args.write is not None:
-        with os_errors(UNWRITTEN, args.write):
-            args.write.write_text("\n".join([INTRODUCTION, *map(markdown, grids)]), encoding="utf-8")
+        _write(args.write, "\n".join([INTRODUCTION, *map(markdown, grids)]))
     told = [one.agrees for one in (*found, *beyond, *best)] + [one.agrees for one in hashed]
     off = False in (*told, *(one.agrees for one in stored))
     if untold := told.count(None):
@@ -297,16 +300,33 @@ def _unwritable(path: Path) -> list[Problem]:
     try:
         if path.is_dir():
             return [Problem(UNWRITTEN, str(path), "a folder", "a file's name, e.g. validation.md")]
-        if path.exists() and not path.is_file():  # whoever reads a pipe is not to see its end yet
-            return []
-        is_new = not path.exists() and not path.is_symlink()
-        path.open("a").close()
-        if is_new:
-            path.unlink()
+        if not _is_stream(path):  # whoever reads a pipe is not to see its end yet
+            with tempfile.TemporaryFile(dir=path.parent):  # where the page is put together before it is put in place
+                pass
     except OSError as error:
-        expected = REMEDIES.get(error.errno or 0, "a file in a writable folder")
-        return [Problem(UNWRITTEN, str(path), error.strerror or str(error), expected)]
+        return [_unwritten(path, error)]
     return []
+
+
+def _write(path: Path, text: str) -> None:
+    """Put the page in place whole, or leave what is there. Raises ResultsError."""
+    try:
+        if _is_stream(path):
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_together(path.parent, {path.name: text.encode()})
+    except OSError as error:
+        raise ResultsError(_unwritten(path, error)) from None
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a terminal, in whose place nothing can be put."""
+    return path.exists() and not path.is_file()
+
+
+def _unwritten(path: Path, error: OSError) -> Problem:
+    expected = REMEDIES.get(error.errno or 0, "a file in a writable folder")
+    return Problem(UNWRITTEN, str(path), error.strerror or str(error), expected)
 
 
 def _run_missing(scenarios: Sequence[Scenario], args: argparse.Namespace) -> list[Outcome]:
@@ -369,6 +389,21 @@ def _ranks(cluster: ClusterSpec, text: str | None, wrong: list[Problem]) -> list
         if number % inside or number < 2 * inside
     ]
     return ranks
+
+
+def _require_memory(cluster: ClusterSpec, ranks: Sequence[int], schemes: Sequence[ClusterScheme], flows: int) -> None:
+    """Raise MachineError where it takes more memory than there is: said before it is taken."""
+    most = max(ranks)
+    needs = {scheme: memory_bytes(cluster, most // cluster.gpus_per_node, scheme, flows) for scheme in schemes}
+    there, limit = available_memory_bytes(cgroup_limits()), address_space_limit()
+    there = there if limit is None else min(there, limit)
+    scheme = max(needs, key=lambda one: needs[one])
+    if needs[scheme] <= there:
+        return
+    connections = most // cluster.gpus_per_node * cluster.nics_per_node * flows
+    got = f"about {needs[scheme] / 1e6:,.0f} MB for {connections:,} connections under {scheme}"
+    expected = f"at most {there / 1e6:,.0f} MB available: fewer --ranks or --flows, or other --schemes"
+    raise MachineError(Problem("more memory than this machine has", f"cluster {cluster.name}", got, expected))
 
 
 def _size(text: str, wrong: list[Problem]) -> int:

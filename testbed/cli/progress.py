@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from testbed.cli.console import Console
@@ -111,7 +112,7 @@ class CampaignProgress:
         if self._task is not None:
             task = self._progress.tasks[0]
             task.completed = fraction
-            task.description = f"{self._label} [dim]{self._phase}[/dim]"
+            task.description = f"{escape(self._label)} [dim]{escape(self._phase)}[/dim]"
             task.fields["left"] = f"about {duration_text(left_s)} left"
 
     def position(self, now_s: float) -> tuple[float, float]:

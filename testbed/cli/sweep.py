@@ -271,7 +271,8 @@ def _make(
         except KeyboardInterrupt:
             made = f"{campaign.stored.done} of {len(stored.runs)} runs were begun"
             seen = f"to see them: ./gse sweep --again {stored.path}"
-            print(f"gse: {made}; {seen}; to go on: sudo ./gse sweep --resume {stored.path}", file=sys.stderr)
+            on = f"to go on: sudo ./gse sweep --resume {stored.path}"
+            print(printable(f"gse: {made}; {seen}; {on}"), file=sys.stderr)
             raise
     return campaign.stored, outcomes
 

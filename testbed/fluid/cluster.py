@@ -17,6 +17,12 @@ from pydantic import Field, model_validator
 from testbed.fields import Count, Mistakes, Spec
 
 MOST_PORTS: Final = 1 << 20
+MOST_UPLINKS: Final = 4096  # of a switch, as many as it may have ports downwards
+# Quotients of rates near 0, or without end, are no numbers. The slowest Ethernet there was has 1 Mbit/s (1BASE5), and
+# the fastest links there are have a tenth of the most, or less.
+LEAST_GBPS, MOST_GBPS = 0.001, 10_000.0
+LEAST_GBYTES_PER_S, MOST_GBYTES_PER_S = 0.001, 10_000.0
+LEAST_OVERSUBSCRIPTION, MOST_OVERSUBSCRIPTION = 1 / 64, 64.0
 # Ethernet 14, FCS 4, preamble 8, gap 12, IPv4 20, UDP 8, BTH 12, ICRC 4 (InfiniBand Architecture, annex A17, RoCEv2)
 ROCE_HEADER_BYTES: Final = 82
 
@@ -29,18 +35,29 @@ class ClusterSpec(Spec):
     nodes: Count = Field(ge=2, le=MOST_PORTS, description="machines")
     gpus_per_node: Count = Field(8, ge=1, le=64)
     nics_per_node: Count = Field(8, ge=1, le=64)
-    nic_gbps: float = Field(200, gt=0, le=10_000, description="rate of a NIC, Gbit/s")
-    link_gbps: float = Field(400, gt=0, le=10_000, description="rate of a link between switches, Gbit/s")
+    nic_gbps: float = Field(200, ge=LEAST_GBPS, le=MOST_GBPS, description="rate of a NIC, Gbit/s")
+    link_gbps: float = Field(400, ge=LEAST_GBPS, le=MOST_GBPS, description="rate of a link between switches, Gbit/s")
     wiring: Literal["rail", "node"] = Field("rail", description="a leaf per rail of a group of nodes, or per nodes")
     nodes_per_leaf: Count = Field(64, ge=1, le=4096, description="nodes of a group")
     oversubscription: float = Field(
-        1.0, gt=0, le=64, description="rate of a leaf's NIC ports over that of its uplinks; uplinks are whole"
+        1.0,
+        ge=LEAST_OVERSUBSCRIPTION,
+        le=MOST_OVERSUBSCRIPTION,
+        description="rate of a leaf's NIC ports over that of its uplinks; uplinks are whole",
     )
     leaves_per_pod: Count = Field(32, ge=1, le=4096, description="three tiers: leaves of a pod")
     core_oversubscription: float = Field(
-        1.0, gt=0, le=64, description="three tiers: rate of a spine's leaf ports over that of its core ports"
+        1.0,
+        ge=LEAST_OVERSUBSCRIPTION,
+        le=MOST_OVERSUBSCRIPTION,
+        description="three tiers: rate of a spine's leaf ports over that of its core ports",
     )
-    nvlink_gbytes_per_s: float = Field(200, gt=0, description="of an accelerator inside its node, one direction, GB/s")
+    nvlink_gbytes_per_s: float = Field(
+        200,
+        ge=LEAST_GBYTES_PER_S,
+        le=MOST_GBYTES_PER_S,
+        description="of an accelerator inside its node, one direction, GB/s",
+    )
     payload_bytes: Count = Field(4096, ge=256, le=9000, description="payload of a full RoCE packet (path MTU)")
 
     @property
@@ -93,16 +110,16 @@ class ClusterSpec(Spec):
         if self.nodes * self.nics_per_node > MOST_PORTS:
             mistakes.append(f"nodes x nics_per_node={self.nodes * self.nics_per_node}; expected at most {MOST_PORTS}")
         uplinks = self.leaf_ports * self.nic_gbps / self.link_gbps / self.oversubscription
-        if uplinks < 1 or abs(uplinks - round(uplinks)) > 1e-9:
+        if not _can_be_uplinks(uplinks):
             mistakes.append(
                 f"oversubscription={self.oversubscription:g}: {uplinks:g} uplinks of {self.link_gbps:g} Gbit/s for "
-                f"{self.leaf_ports} ports of {self.nic_gbps:g}; expected a whole number, at least 1"
+                f"{self.leaf_ports} ports of {self.nic_gbps:g}; expected a whole number, 1 to {MOST_UPLINKS}"
             )
         cores = self.leaves_per_pod / self.core_oversubscription
-        if self.tiers == 3 and (cores < 1 or abs(cores - round(cores)) > 1e-9):
+        if self.tiers == 3 and not _can_be_uplinks(cores):
             mistakes.append(
                 f"core_oversubscription={self.core_oversubscription:g}: {cores:g} uplinks for a spine of "
-                f"{self.leaves_per_pod} leaves; expected a whole number, at least 1"
+                f"{self.leaves_per_pod} leaves; expected a whole number, 1 to {MOST_UPLINKS}"
             )
         if self.tiers == 3 and self.leaves_per_pod % self.leaves_per_group:
             mistakes.append(
@@ -112,6 +129,11 @@ class ClusterSpec(Spec):
         if mistakes:
             raise Mistakes(mistakes)
         return self
+
+
+def _can_be_uplinks(number: float) -> bool:
+    """Return whether a switch can have so many: a whole number that is not beyond every switch."""
+    return 1 <= round(number) <= MOST_UPLINKS and abs(number - round(number)) <= 1e-9
 
 
 # "harbin_sized" has the number of accelerators published for China Mobile's Harbin cluster, more than 18,000; how

@@ -13,8 +13,7 @@ import numpy as np
 
 from testbed.fluid.cluster import ClusterSpec
 from testbed.fluid.fairness import Ints
-from testbed.gse.fractions import ExpectedLoad
-from testbed.gse.placement import Request, place
+from testbed.gse.placement import even_paths
 
 Order = Literal["packed", "scattered"]
 
@@ -86,7 +85,8 @@ def placed_ways(cluster: ClusterSpec, hops: Hops) -> Ways:
     """Return where gse1's placement (``testbed.gse.placement``) puts each connection.
 
     Once for all connections between leaves, over spines; then for those between pods, plane by plane over its cores.
-    GSOS has two tiers to place on: the second step is the same algorithm with pods for leaves.
+    GSOS has two tiers to place on: the second step is the same algorithm with pods for leaves. All connections are
+    alike and every link is up, so its edge colouring is all there is to it.
     """
     crossing = hops.crossing()
     src, dst = hops.src_leaf[crossing], hops.dst_leaf[crossing]
@@ -94,14 +94,12 @@ def placed_ways(cluster: ClusterSpec, hops: Hops) -> Ways:
     core = np.full(len(crossing), -1)
     src_pod, dst_pod = pods_of(cluster, src), pods_of(cluster, dst)
     between = src_pod != dst_pod
-    for plane in range(cluster.spines) if cluster.cores else ():
+    for plane in np.unique(spine[between]).tolist():  # none with two tiers
         here = np.flatnonzero(between & (spine == plane))
         core[here] = _placed(src_pod[here], dst_pod[here], cluster.cores)
     return Ways(spine, core)
 
 
 def _placed(src: Ints, dst: Ints, paths: int) -> Ints:
-    every = tuple(range(paths))
-    whole = ExpectedLoad(1.0)
-    requests = [Request(one, other, whole) for one, other in zip(src.tolist(), dst.tolist(), strict=True)]
-    return np.array(place(requests, lambda _src, _dst: every, {}).paths, np.int64)
+    chosen, _rounds = even_paths(list(zip(src.tolist(), dst.tolist(), strict=True)), range(paths))
+    return np.array(chosen, np.int64)

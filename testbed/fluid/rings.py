@@ -23,6 +23,14 @@ ClusterScheme = Literal["ecmp", "gse1", "gse2"]
 CLUSTER_SCHEMES: Final[tuple[ClusterScheme, ...]] = ("ecmp", "gse1", "gse2")
 PACING: Final[float] = Profile().pacing
 GBPS_TO_BYTES_PER_S: Final = 1e9 / 8
+# What is held for each connection at once, as measured, and a tenth more: arrays of its ends; of the links it is counted
+# on, each kind of them (up and down, with three tiers twice), or of those of all as one; the objects gse1 colours it as.
+ENDS_BYTES: Final = 70
+LINK_BYTES: Final = 105
+EVEN_BYTES: Final = 70
+EDGE_BYTES: Final = 220
+COLOUR_BYTES: Final = 8  # of a leaf, each way
+UNEVENNESS: Final = 2  # of connections over leaves: the fullest leaf decides how many colours all have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,17 @@ def ring_rates(
         most_flows_evenly=max((part.evenly for part in even), default=0.0),
         bottleneck=_fullest(parts, network, rates),
     )
+
+
+def memory_bytes(cluster: ClusterSpec, nodes: int, scheme: ClusterScheme, flows: int) -> int:
+    """Return about how much memory ``ring_rates`` takes of a job on so many nodes."""
+    connections = nodes * cluster.nics_per_node * flows
+    counting = EVEN_BYTES if scheme == "gse2" else LINK_BYTES * (4 if cluster.tiers == 3 else 2)
+    if scheme == "gse1":  # first places, then counts
+        rows = max(min(cluster.leaves, connections) * cluster.spines, cluster.pods * cluster.cores)
+        colours = 2 * (UNEVENNESS * connections + rows)
+        return connections * ENDS_BYTES + max(connections * counting, connections * EDGE_BYTES + colours * COLOUR_BYTES)
+    return connections * (ENDS_BYTES + counting)
 
 
 @dataclass(frozen=True)

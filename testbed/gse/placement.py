@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.gse.colouring import colour_edges, highest_degree
+from testbed.gse.colouring import Edge, colour_edges, highest_degree
 from testbed.gse.fractions import ExpectedLoad
 from testbed.gse.load import LinkId, links_of_path
 
@@ -75,22 +75,30 @@ def link_flows(requests: Sequence[Request], paths: Sequence[int]) -> dict[LinkId
     return dict(count)
 
 
+def even_paths(edges: Sequence[Edge], common: Sequence[int]) -> tuple[list[int], int]:
+    """Return a path for each flow (source leaf, destination leaf), and how many colours a path stands for.
+
+    All may use all of the ``common`` paths: what ``place`` does with flows that are alike where nothing else is.
+    """
+    rounds = max(1, -(-highest_degree(edges) // len(common)))
+    return [common[colour % len(common)] for colour in colour_edges(edges, rounds * len(common))], rounds
+
+
 def _coloured(requests: Sequence[Request], choices: Sequence[tuple[int, ...]]) -> Placed | None:
-    common = sorted(set.intersection(*(set(choice) for choice in choices)))
+    distinct = {id(choice): choice for choice in choices}  # mostly one: a set of paths for each request is gigabytes
+    common = sorted(set.intersection(*map(set, distinct.values())))
     if not common:
         return None
-    edges = [(request.src_leaf, request.dst_leaf) for request in requests]
-    rounds = max(1, -(-highest_degree(edges) // len(common)))
-    colours = colour_edges(edges, rounds * len(common))
+    paths, rounds = even_paths([(request.src_leaf, request.dst_leaf) for request in requests], common)
     method = "edge colouring" if rounds == 1 else f"edge colouring, {rounds} colours per path"
-    return Placed(tuple(common[colour % len(common)] for colour in colours), method)
+    return Placed(tuple(paths), method)
 
 
 def _cannot_be_better(requests: Sequence[Request], choices: Sequence[tuple[int, ...]], placed: Placed) -> bool:
     if max(link_flows(requests, placed.paths).values()) == 1:
         return True
     equal = all(abs(request.weight - requests[0].weight) <= EPSILON for request in requests)
-    return equal and all(choice == choices[0] for choice in choices)
+    return equal and all(choice is choices[0] or choice == choices[0] for choice in choices)
 
 
 def _loads(requests: Sequence[Request], paths: Sequence[int], base: Mapping[LinkId, float]) -> Loads:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from testbed.errors import Problem, ScenarioError
+from testbed.errors import Problem, ScenarioError, printable
 from testbed.model.effects import OF_AGENTS, needed, parted, untouched
 from testbed.model.scenario import MAX_SEEDS, Scenario, SchemeName
 from testbed.model.scenario_input import override
@@ -61,8 +61,8 @@ class Sweep:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The values as people read them."""
-        return tuple(value_text(self.field, value) for value in self.values)
+        """The values as people read them, a stranger's too: on one line, nothing in them steers a terminal."""
+        return tuple(printable(value_text(self.field, value)) for value in self.values)
 
     def order(self) -> tuple[SweepRun, ...]:
         """Return every run once: seed by seed, and within a seed values and schemes shuffled, always the same way.

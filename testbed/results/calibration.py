@@ -1,7 +1,8 @@
-"""What this machine was found to carry, on disk: ``calibration.json`` beside the installed packages.
+"""What machines were found to carry, on disk: ``calibration.json`` beside the installed packages.
 
 It belongs to the machine, not to results, which travel. Whoever reads it says which machine he is on: what was found on
-another one, or before its kernel, cores, Open vSwitch or Python changed, is none.
+another one, or before its kernel, cores, Open vSwitch or Python changed, is none. Machines may share a checkout, and
+several processes find something at once: each adds what it has found to what is there by then, under a lock.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -19,15 +20,21 @@ from testbed.evaluation.records import MOST
 from testbed.files import MAX_JSON_BYTES, read_input, write_together
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
+from testbed.results.checks import parse_json
+from testbed.results.lock import held
 from testbed.results.store import os_errors
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+OF_ONE_MACHINE: Final = 2  # the version before: of the machine that wrote it last
+MOST_MACHINES: Final = 32  # a machine whose kernel changes is another one: those not calibrated for longest are dropped
+WAIT_S: Final = 10.0  # for who writes just now, which takes a moment
 FILE: Final = "calibration.json"
 # Of a machine: what changes what it carries. Agents are compiled for a Python; one program switches all frames.
 IDENTITY: Final = ("cpu", "architecture", "cores", "kernel", "datapath", "python")
 SWITCHES: Final = "ovs-vswitchd"
 OPTIONAL: Final = ("rate_mbps", "beyond_mbps")
 WHOLE: Final = ("hosts", "mtu_bytes")
+ENTRY: Final = {"machine", "begun_utc", "found"}
 UNKEPT: Final = "cannot keep what is found"
 
 
@@ -59,26 +66,49 @@ def check_place() -> None:
         pass
 
 
-def store_calibration(calibration: Calibration, machine: Mapping[str, Any]) -> Path:
-    """Keep what was found on a machine; ``machine``: what ``gse doctor`` tells of it. Raises ResultsError."""
-    path = calibration_path()
-    document = {"format_version": FORMAT_VERSION, "machine": _identity(machine), **calibration.to_json()}
-    with os_errors(UNKEPT, path):
+def store_found(one: Carried, calibration: Calibration, machine: Mapping[str, Any]) -> tuple[Path, Calibration]:
+    """Keep what was found of a kind of run, as part of a calibration; return where, and all that is known by now.
+
+    What others have kept meanwhile stays: of this machine's other kinds of run, and of other machines. ``machine`` is
+    what ``gse doctor`` tells of it. Raises ResultsError.
+    """
+    path, identity = calibration_path(), _identity(machine)
+    with held(path.parent, what="what machines carry is being written", wait_s=WAIT_S), os_errors(UNKEPT, path):
+        entries = _entries(path)
+        known = _calibration_of(entries, identity) or calibration
+        known = replace(known, begun_utc=calibration.begun_utc).with_one(one)
+        others = [entry for entry in entries if entry.get("machine") != identity]
+        kept = [*others, {"machine": identity, **known.to_json()}][-MOST_MACHINES:]
+        document = {"format_version": FORMAT_VERSION, "machines": kept}
         write_together(path.parent, {path.name: (json.dumps(document, indent=2) + "\n").encode()})
-    return path
+    return path, known
 
 
 def load_calibration(machine: Mapping[str, Any]) -> Calibration | None:
     """Return what was found on this machine as it is now; None: nothing, or nothing that can be read."""
+    return _calibration_of(_entries(calibration_path()), _identity(machine))
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """Return what the file says of each machine, unchecked; nothing where it cannot be read."""
     try:
-        document = json.loads(read_input(calibration_path(), MAX_JSON_BYTES))
-        if document["format_version"] != FORMAT_VERSION or document["machine"] != _identity(machine):
-            return None
-        found = tuple(_carried(one) for one in document["found"])
+        document = parse_json(read_input(path, MAX_JSON_BYTES).decode())
+        version = document["format_version"]
+        entries = [document] if version == OF_ONE_MACHINE else document["machines"] if version == FORMAT_VERSION else []
+        return [entry for entry in entries if isinstance(entry, dict) and entry.keys() >= ENTRY]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _calibration_of(entries: Sequence[Mapping[str, Any]], identity: Mapping[str, Any]) -> Calibration | None:
+    """Return what is said of a machine; None: nothing, or nothing that can be true."""
+    try:
+        (entry,) = (one for one in entries if one["machine"] == identity)
+        found = tuple(_carried(one) for one in entry["found"])
         if len({_kind(one) for one in found}) < len(found):
             raise ValueError("a kind of run twice")
-        return Calibration(_text(document["begun_utc"]), found) if found else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return Calibration(_text(entry["begun_utc"]), found) if found else None
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from testbed.errors import Problem
+from testbed.errors import Problem, ResultsError
 from testbed.evaluation.records import (
     INTEGER_CHARACTERS,
+    LEAST,
     MOST,
     ComputingRow,
     CrossFlowRow,
@@ -22,12 +24,15 @@ from testbed.evaluation.records import (
     Row,
     TransferRow,
 )
+from testbed.fidelity.verdict import Level
 from testbed.model.oracle import parse_path
 from testbed.model.scenario import MAX_SEED, SCHEMES, Scenario
 from testbed.model.topology import Topology
 
 FORMAT_VERSION = 3  # what is written
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)  # tables of an older version may lack columns that were added since
+FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a run beside others: never a path to elsewhere
+VERDICTS: Final = tuple(level.value for level in Level)
 _NUMBER = (int, float)
 MANIFEST_FIELDS: Mapping[str, type] = {
     "run_id": str,
@@ -92,20 +97,64 @@ def manifest_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Probl
             yield Problem("not valid", f"{where}: {name}", _shown(manifest.get(name)), expected)
     if "program" in manifest and not isinstance(manifest["program"], dict):
         yield Problem("of a wrong type", f"{where}: program", _shown(manifest["program"]), "dict")
+    yield from tries_problems(manifest, where)
     events = manifest.get("events")
     for index, event in enumerate(events if isinstance(events, list) else ()):
         if not _is_event(event):
             yield Problem("not an event", f"{where}: events.{index}", _shown(event), "see docs/results-format.md")
 
 
+def tries_problems(manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what is wrong with the tries a manifest names; a run that was made once has none."""
+    tries = manifest.get("earlier_tries", [])
+    if not _is_list_of(tries, str) or not all(FOLDER_NAME.fullmatch(name) for name in tries):
+        yield Problem(
+            "not valid", f"{where}: earlier_tries", _shown(tries), "a list of names of folders beside the run"
+        )
+
+
 def summary_problems(summary: Mapping[str, Any], manifest: Mapping[str, Any], where: str) -> Iterator[Problem]:
-    """Yield where a summary contradicts the manifest beside it."""
+    """Yield where a summary contradicts the manifest beside it, or has no verdict to go by."""
     wanted = {name: manifest[name] for name in ("scheme", "seed", "format_version")}
     wanted |= {"scenario": manifest["scenario"].get("name")}
     for name, value in wanted.items():
         if summary.get(name) != value:
             got = _shown(summary.get(name))
             yield Problem("not what the manifest says", f"{where}: {name}", got, _shown(value))
+    yield from verdict_problems(summary, where)
+
+
+def verdict_problems(summary: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what is wrong with a summary's verdict and what it rests on."""
+    if summary.get("verdict") not in VERDICTS:
+        yield Problem("not valid", f"{where}: verdict", _shown(summary.get("verdict")), f"one of {', '.join(VERDICTS)}")
+    if not _is_list_of(summary.get("reasons"), str):
+        yield Problem("not valid", f"{where}: reasons", _shown(summary.get("reasons")), "a list of texts")
+    yield from checks_problems(summary, where)
+
+
+def checks_problems(summary: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what is wrong with the checks a summary names; old ones name none."""
+    checks = summary.get("checks", [])
+    if not _is_list_of(checks, str):
+        yield Problem("not valid", f"{where}: checks", _shown(checks), "a list of names of checks")
+
+
+def number_in(summary: Mapping[str, Any], keys: Sequence[str], where: str) -> float | None:
+    """Return a number of a summary, e.g. that of ``("latency_ms", "p50")``; None when it was not measured.
+
+    Raises ResultsError when it is something else, or so large or small that no run has measured it.
+    """
+    value: Any = summary
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        return None
+    if not _is(value, _NUMBER) or not (value == 0 or LEAST <= value <= MOST):
+        expected = f"0, a number from {LEAST:g} to {MOST:g}, or null"
+        raise ResultsError(Problem("not valid", f"{where}: {'.'.join(keys)}", _shown(value), expected))
+    number: float = value
+    return number
 
 
 def table_problems(rows: Sequence[Row], scenario: Scenario, where: str) -> Iterator[Problem]:
@@ -159,6 +208,10 @@ def _is_event(event: object) -> bool:
         return False
     needed = EVENT_FIELDS.get(event["event"], {})
     return all(_is(event.get(name), kind) for name, kind in needed.items())
+
+
+def _is_list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(_is(one, kind) for one in value)
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The runs of a sweep are made by one process at a time: an advisory lock on its folder.
+"""What one process does at a time in a folder: the runs of a sweep, what is kept of a machine. An advisory lock on it.
 
 The kernel lets go of it with the process that holds it, however that ends; nothing is left in the folder.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,27 +18,39 @@ from testbed.results.store import os_errors
 
 log = logging.getLogger(__name__)
 LOCKS = Path("/proc/locks")
+LOOK_AGAIN_S = 0.02
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder while its runs are made. Raises ResultsError at once where another process does.
+def held(folder: Path, *, what: str = "its runs are being made already", wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a folder. Raises ResultsError, with ``what`` another process does, where it still does after ``wait_s``.
 
     On a file system that knows no locks nobody is kept out.
     """
+    until_s = time.monotonic() + wait_s
     with os_errors("cannot look into", folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # programs that are started do not inherit it
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            got, expected = _holder_of(descriptor), "one at a time: wait until that has ended"
-            raise ResultsError(Problem("its runs are being made already", str(folder), got, expected)) from None
+            while not _locked(descriptor):
+                if time.monotonic() >= until_s:
+                    got, expected = _holder_of(descriptor), "one at a time: wait until that has ended"
+                    raise ResultsError(Problem(what, str(folder), got, expected))
+                time.sleep(LOOK_AGAIN_S)
         except OSError as error:
             log.debug("no lock on %s: %s", folder, error)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock if nobody has it. Raises OSError where there are none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder_of(descriptor: int) -> str:

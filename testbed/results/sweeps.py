@@ -6,8 +6,7 @@ written anew after every run, so whatever ends a sweep, what was done is known.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import count
@@ -19,6 +18,7 @@ from testbed.fidelity.verdict import OUTSIDE
 from testbed.files import give_to_caller
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
+from testbed.results.checks import FOLDER_NAME, checks_problems, tries_problems
 from testbed.results.store import FAILED, hash_of, load_failed, make_parents, os_errors, read_json, write_json
 
 FOLDER: Final = "sweeps"
@@ -32,7 +32,6 @@ FIELDS: Final[Mapping[str, type]] = {
     "status": str,
     "started_utc": str,
 }
-RUN_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a folder beside ``sweeps``: never a path to elsewhere
 Status = Literal["running", "finished", "interrupted"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 OF_WORKLOAD: Final = "INVALID"  # verdict of a failed run, in its manifest, where its workload failed
@@ -118,19 +117,27 @@ class StoredSweep:
         one = self.runs[index]
         if one.name is None or one.failed:
             return False
-        checks = self._summary(index).get("checks", {})
+        checks = self._summary(index).get("checks", [])
         return bool(OUTSIDE.intersection(checks)) and len(self.earlier_tries(index)) < repeats
 
     def _summary(self, index: int) -> dict[str, Any]:
-        name = self.runs[index].name
-        assert name is not None, "a run that was made"
-        return read_json(self.runs_dir / name / "summary.json")
+        return self._read(index, "summary.json", checks_problems)
 
     def earlier_tries(self, index: int) -> tuple[str, ...]:
         """Return the folders of a run's tries that were disturbed and set aside. Raises ResultsError."""
+        return tuple(self._read(index, "manifest.json", tries_problems).get("earlier_tries", ()))
+
+    def _read(
+        self, index: int, file: str, problems_in: Callable[[Mapping[str, Any], str], Iterator[Problem]]
+    ) -> dict[str, Any]:
+        """Return what a file of a run says. Raises ResultsError where that is not what it may say."""
         name = self.runs[index].name
         assert name is not None, "a run that was made"
-        return tuple(read_json(self.runs_dir / name / "manifest.json").get("earlier_tries", ()))
+        path = self.runs_dir / name / file
+        found = read_json(path)
+        if problems := list(problems_in(found, str(path))):
+            raise ResultsError(problems)
+        return found
 
     def with_run(self, index: int, name: str | None, error: str | None) -> StoredSweep:
         """Return the sweep once run ``index`` was made; without a ``name`` it is yet to be."""
@@ -234,7 +241,7 @@ def _run(one: Any, sweep: Sweep) -> StoredRun | None:
     scheme, seed, name, error = (one.get(key) for key in ("scheme", "seed", "run", "error"))
     if scheme not in sweep.schemes or isinstance(seed, bool) or seed not in sweep.seeds:
         return None
-    if name is not None and not (isinstance(name, str) and RUN_NAME.fullmatch(name)):
+    if name is not None and not (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
         return None
     if error is not None and (not isinstance(error, str) or name is None):
         return None

@@ -1,14 +1,18 @@
-"""The model's cases run and read back from what is stored: predictions beside measurements."""
+"""The model's cases run and read back from what is stored: predictions beside measurements.
+
+What is stored may be a stranger's: numbers are taken by ``number_in``, which says so where one is none. A run without a
+number for what is asked, or that took no time at all, has not measured it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from testbed.evaluation.records import LEAST_S
 from testbed.fidelity.verdict import Level
 from testbed.fluid.case import Case, problems
 from testbed.fluid.predict import Outcome, outcomes
@@ -17,6 +21,7 @@ from testbed.inference.contrast import paired
 from testbed.model.oracle import scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
+from testbed.results.checks import number_in
 from testbed.results.store import Run, list_runs, load
 from testbed.units import bytes_to_text
 
@@ -43,8 +48,7 @@ def agreements(
         runs = [
             run for run in stored_runs(results_dir, case.scenario) if (run.scheme, run.seed) == (case.scheme, case.seed)
         ]
-        summary = runs[-1].summary if runs else None
-        found = _agreement(case.what, predicted, case.scheme, summary)
+        found = _agreement(case.what, predicted, case.scheme, runs[-1] if runs else None)
         yield replace(found, is_bound=are_bounds, within=within)
 
 
@@ -55,41 +59,53 @@ def reference_agreements(results_dir: Path) -> Iterator[Agreement]:
         for path in list_runs(results_dir, name).finished:
             run = load(path)
             asked = run.scenario.model_copy(update={"schemes": (run.scheme,)})
-            if run.program is not None or not run.summary or run.summary["completion_s"] is None or problems(asked):
+            if run.program is not None or _measured_s(run) is None or problems(asked):
                 continue
-            if run.summary["verdict"] != Level.INVALID.value:
+            if run.summary is not None and run.summary["verdict"] != Level.INVALID.value:
                 (predicted,) = outcomes([Case(asked, run.scheme, run.seed)])
-                yield _agreement(
-                    f"{name}, {bytes_to_text(asked.workload.size_bytes)}", predicted, run.scheme, run.summary
-                )
+                yield _agreement(f"{name}, {bytes_to_text(asked.workload.size_bytes)}", predicted, run.scheme, run)
 
 
-def _agreement(what: str, predicted: Outcome, scheme: str, summary: Mapping[str, Any] | None) -> Agreement:
+def _agreement(what: str, predicted: Outcome, scheme: str, run: Run | None) -> Agreement:
     return Agreement(
         what=what,
         scheme=scheme,
         seed=predicted.seed,
         predicted_s=predicted.time_s,
         predicted_efficiency=predicted.efficiency,
-        measured_s=None if summary is None else summary["completion_s"],
-        measured_efficiency=None if summary is None else summary["efficiency"],
-        verdict=None if summary is None else str(summary["verdict"]),
+        measured_s=None if run is None else _measured_s(run),
+        measured_efficiency=None if run is None else _number(run, "efficiency"),
+        verdict=None if run is None or run.summary is None else str(run.summary["verdict"]),
     )
+
+
+def _measured_s(run: Run) -> float | None:
+    found = _number(run, "completion_s")
+    return None if found is None or found < LEAST_S else found
+
+
+def _number(run: Run, key: str) -> float | None:
+    """Return a number of a run's summary. Raises ResultsError when it is none."""
+    return None if run.summary is None else number_in(run.summary, (key,), str(run.path / "summary.json"))
 
 
 def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[BandAgreement]:
     """Yield what hashing was expected to give and gave; seeds that are not stored do not count."""
     for case in cases:
         scenario = case.scenario
-        last = {run.seed: run for run in stored_runs(results_dir, scenario) if run.seed in scenario.seeds}
+        last = {
+            run.seed: run
+            for run in stored_runs(results_dir, scenario)
+            if run.seed in scenario.seeds and _number(run, "efficiency") is not None
+        }
         seeds = sorted(last) or list(scenario.seeds)
         expected = scenario_expectation(scenario, runs=len(seeds))
         assert expected is not None, f"{scenario.name}: nothing is expected of a ring under ecmp"
         found = [one.efficiency for one in outcomes([Case(scenario, "ecmp", seed) for seed in seeds])]
-        summaries = [run.summary for run in last.values() if run.summary is not None]
-        known = [one for one in summaries if one["predicted_efficiency"] is not None]
-        allowed = [one["predicted_efficiency"] for one in known]
-        ratios = paired([log(one["efficiency"] / one["predicted_efficiency"]) for one in known])
+        numbers = [(_number(run, "efficiency"), _number(run, "predicted_efficiency")) for run in last.values()]
+        measured = [efficiency for efficiency, _allowed in numbers if efficiency is not None]
+        allowed = [number for _efficiency, number in numbers if number is not None]
+        ratios = paired([log(efficiency / number) for efficiency, number in numbers if efficiency and number])
         yield BandAgreement(
             case=case,
             seeds=len(seeds),
@@ -97,7 +113,7 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
             high=expected.efficiency.high,
             predicted=fmean(found),
             allowed=fmean(allowed) if allowed else None,
-            measured=fmean(one["efficiency"] for one in summaries) if summaries else None,
+            measured=fmean(measured) if measured else None,
             of_allowed=None if ratios is None else ratios.interval(),
-            valid=sum(one["verdict"] == Level.VALID.value for one in summaries),
+            valid=sum(run.summary is not None and run.summary["verdict"] == Level.VALID.value for run in last.values()),
         )

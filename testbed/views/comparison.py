@@ -16,11 +16,13 @@ from typing import Any
 from testbed import __version__
 from testbed.collectives.operation import ProgramOperation
 from testbed.errors import Problem, ResultsError, printable
-from testbed.evaluation.records import LEAST_S, MOST
+from testbed.evaluation.records import LEAST_S
 from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.model.oracle import ALIKE_FRACTION, Expectation, scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario, WorkloadKind
+from testbed.results.checks import VERDICTS as VERDICTS  # part of what this module tells
+from testbed.results.checks import number_in
 from testbed.results.sets import commit_of
 from testbed.results.store import FailedRun, Run, failed_runs, list_runs
 from testbed.results.summary import summarise
@@ -51,7 +53,6 @@ ITERATION_NAMES: dict[WorkloadKind, str] = {
     "collective": "collective",
     "training": "training iteration",
 }
-VERDICTS = (VALID, "SUSPECT", INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,7 @@ class Entry:
 
         Raises ResultsError when it is something else.
         """
-        value: Any = self.summary
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
-            raise self._wrong(".".join(keys), value, "a number that is not negative, or null")
-        return value
+        return number_in(self.summary, keys, str(self.run.path / "summary.json"))
 
     @property
     def tries(self) -> int:

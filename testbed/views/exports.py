@@ -40,12 +40,17 @@ def _markdown(grid: Grid) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cells)} |"
 
-    headers = [_one_line(_escaped(header, MARKDOWN)) for header in grid.headers]
+    headers = [markdown_text(header) for header in grid.headers]
     rules = [":--" if index < grid.labels else "--:" for index in range(len(headers))]
-    rows = [[_indented(_one_line(_escaped(cell, MARKDOWN))) for cell in row] for row in grid.rows]
-    notes = [f"*{_escaped(note, MARKDOWN)}*  " for note in grid.notes]
-    title = f"**{_escaped(grid.title, MARKDOWN)}**"
+    rows = [[_indented(markdown_text(cell)) for cell in row] for row in grid.rows]
+    notes = [f"*{markdown_text(note)}*  " for note in grid.notes]
+    title = f"**{markdown_text(grid.title)}**"
     return "\n".join([title, "", line(headers), line(rules), *map(line, rows), "", *notes, ""])
+
+
+def markdown_text(text: str) -> str:
+    """Return text as it is to be read in Markdown: on one line, with nothing in it that is markup or an escape."""
+    return _one_line(_escaped(text, MARKDOWN))
 
 
 def _indented(text: str) -> str:

@@ -17,6 +17,7 @@ from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_text
 from testbed.views.cells import Grid, number_text
 from testbed.views.comparison import describe
+from testbed.views.exports import markdown_text
 
 FORMAT_VERSION: Final = 1
 MOST_OWN_SEEDS: Final = 5  # whose efficiencies are listed one by one
@@ -353,9 +354,10 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
 
 
 def markdown(grid: Grid) -> str:
-    """Return a table as Markdown, with its title and notes."""
-    heads = [header.replace("\n", " ") for header in grid.headers]
-    lines = [f"## {grid.title[:1].upper()}{grid.title[1:]}", ""]
+    """Return a table as Markdown, with its title and notes. Names of folders are in it, which may be a stranger's."""
+    heads = [markdown_text(header) for header in grid.headers]
+    title, notes = markdown_text(grid.title), [markdown_text(note) for note in grid.notes]
+    lines = [f"## {title[:1].upper()}{title[1:]}", ""]
     lines += [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in grid.rows]
-    return "\n".join([*lines, "", *(f"{note[:1].upper()}{note[1:]}.  " for note in grid.notes), ""])
+    lines += [f"| {' | '.join(map(markdown_text, row))} |" for row in grid.rows]
+    return "\n".join([*lines, "", *(f"{note[:1].upper()}{note[1:]}.  " for note in notes), ""])

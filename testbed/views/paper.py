@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from testbed.errors import Problem, ResultsError
+from testbed.errors import Problem, ResultsError, printable
 from testbed.files import write_together
 from testbed.results.store import json_text
 from testbed.views.comparison import Comparison, describe, doubts_text, failed_text, left_out_text, origin_texts
@@ -62,9 +62,10 @@ def _without(comparison: Comparison) -> tuple[str, str]:
 def headed_figure(texts: Sequence[str], width_cm: float, height_cm: float) -> Figure:
     """Return an empty figure with small texts above it, for which it is higher."""
     characters = round(width_cm * 9)
-    heading = [line for text in texts for line in wrap(text, characters, break_on_hyphens=False)]
+    heading = [line for text in texts for line in wrap(printable(text), characters, break_on_hyphens=False)]
     figure = Figure(figsize=(width_cm * CM, (height_cm + HEADING_LINE_CM * len(heading)) * CM))
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35")
+    # reasons and names are nobody's formulas: a dollar sign is one
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=6, color="0.35", parse_math=False)
     return figure
 
 

@@ -203,12 +203,12 @@ def _point_style(state: str, marker: str, colour: str) -> dict[str, Any]:
 
 
 def _x_axis(axes: Axes, axis: Axis) -> None:
-    axes.set_xlabel(axis.label)
+    axes.set_xlabel(axis.label, parse_math=False)  # values may be words
     if axis.kind == "log":
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if _is_crowded(axis) else {}
-    axes.set_xticks(list(axis.positions), list(axis.ticks), **turned)
+    axes.set_xticks(list(axis.positions), list(axis.ticks), parse_math=False, **turned)
     axes.grid(visible=True, axis="y", lw=0.3, color="0.85")
     axes.set_axisbelow(True)
     margin = 0.5 / (len(axis.positions) - 1) if axis.kind == "words" else 0.08

@@ -133,10 +133,10 @@ def _values(axes: Axes, results: SweepResults, axis: Axis) -> None:
     ticks = list(axis.ticks)
     prefix = commonprefix(ticks).rpartition("/")[0] if axis.kind == "words" and len(ticks) > 1 else ""
     label = f"{axis.label}: {prefix}/..." if prefix else axis.label
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, parse_math=False)
     shown = [tick.removeprefix(f"{prefix}/") for tick in ticks] if prefix else ticks
     turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(shown)), shown, **(turned if sum(map(len, shown)) > 30 else {}))
+    axes.set_xticks(range(len(shown)), shown, parse_math=False, **(turned if sum(map(len, shown)) > 30 else {}))
     axes.set_xlim(-0.5, len(shown) - 0.5)
     _grid(axes)
 

@@ -38,7 +38,7 @@ def by_scheme(
     panels = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, scheme in zip(panels, sweep.schemes, strict=True):
         _panel(axes, results, scheme, point_style)
-    panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts))
+    panels[0].set_yticks(range(len(sweep.texts)), list(sweep.texts), parse_math=False)
     panels[0].set_ylim(len(sweep.texts) - 0.5, -0.5)
     found = [value for member in results.members if (value := member.numbers[EFFICIENCY]) is not None]
     panels[0].set_xlim(0, max(1.0, *found, *results.modelled.values()) * 1.04)

@@ -350,13 +350,19 @@ def _spread(spread: Spread | None, digits: int) -> str:
 
 
 def rendered(grids: Sequence[Grid]) -> RenderableType:
-    """Return tables for the terminal."""
+    """Return tables for the terminal: whatever is in them is text, neither markup nor an escape."""
     parts: list[RenderableType] = []
     for grid in grids:
-        table = Table(title=Text(grid.title), title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+        title = _text(grid.title)
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
         for index, header in enumerate(grid.headers):
-            table.add_column(header, justify="left" if index < grid.labels else "right", overflow="fold")
+            table.add_column(_text(header), justify="left" if index < grid.labels else "right", overflow="fold")
         for row in grid.rows:
-            table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in row))
-        parts += [table, *(Text(note, style="dim") for note in grid.notes), Text("")]
+            table.add_row(*(_text(cell, VERDICT_STYLES.get(cell, "")) for cell in row))
+        parts += [table, *(_text(note, "dim") for note in grid.notes), Text("")]
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return text whose width is what will be seen of it; headers break lines."""
+    return Text("\n".join(map(printable, text.split("\n"))), style=style)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -36,7 +38,9 @@ from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.model.sweep import Sweep, sweep_of
 from testbed.model.topology import Topology
-from testbed.results.calibration import Calibration, check_place, load_calibration, store_calibration
+from testbed.results.calibration import MOST_MACHINES, Calibration, check_place, load_calibration, store_found
+from testbed.files import write_together
+from testbed.results.lock import held
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.calibration import KINDS, RATES_MBPS, Found, Kind, expected_s, find_out, kinds_left
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
@@ -60,6 +64,14 @@ FOUND = (
 )
 BEGUN = "2026-01-02T00:00:00+00:00"
 CALIBRATION = Calibration(BEGUN, FOUND)
+
+
+def store_calibration(calibration: Calibration, machine: dict[str, Any]) -> Path:
+    """Keep a calibration kind by kind, as it is found; return where."""
+    known, path = Calibration(calibration.begun_utc), Path()
+    for one in calibration.found:
+        path, known = store_found(one, known, machine)
+    return path
 
 
 @pytest.fixture
@@ -247,8 +259,81 @@ def test_what_was_found_is_kept_for_this_machine_as_it_is(kept: Path) -> None:
     for other in others:
         assert load_calibration({**MACHINE, **other}) is None
     assert load_calibration({**MACHINE, "memory_available_bytes": 1}) == CALIBRATION
-    store_calibration(Calibration(BEGUN), MACHINE)
+    document = json.loads(kept.read_text())
+    document["machines"][0]["found"] = []
+    kept.write_text(json.dumps(document))
     assert load_calibration(MACHINE) is None
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+OTHER = {**MACHINE, "cpu": "another"}
+
+
+def test_machines_that_share_a_checkout_keep_each_others_kinds(kept: Path) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    theirs = Calibration("2026-02-03T00:00:00+00:00", FOUND[:1])
+    store_calibration(theirs, OTHER)
+    assert (load_calibration(MACHINE), load_calibration(OTHER)) == (CALIBRATION, theirs)
+    for number in range(MOST_MACHINES - 1):  # one that is another one after each upgrade
+        store_calibration(theirs, {**MACHINE, "kernel": f"9.{number}"})
+    assert load_calibration(MACHINE) is None and load_calibration(OTHER) == theirs
+    assert len(json.loads(kept.read_text())["machines"]) == MOST_MACHINES
+
+
+def test_what_another_call_has_found_meanwhile_stays(kept: Path) -> None:
+    """Both have begun with nothing: who wrote last erased what the other had found."""
+    ours = theirs = Calibration(BEGUN)
+    _path, ours = store_found(FOUND[0], ours, MACHINE)
+    _path, theirs = store_found(FOUND[1], theirs, MACHINE)
+    assert theirs.found == (FOUND[0], FOUND[1])
+    anew = replace(FOUND[1], rate_mbps=10.0)
+    _path, ours = store_found(anew, ours, MACHINE)
+    assert ours.found == (FOUND[0], anew)
+    assert load_calibration(MACHINE) == ours
+
+
+def test_calls_at_once_lose_nothing(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(folder: Path, contents: dict[str, bytes]) -> list[Path]:
+        time.sleep(0.03)
+        return write_together(folder, contents)
+
+    monkeypatch.setattr(testbed.results.calibration, "write_together", slowly)
+    work = [(one, machine) for one in FOUND for machine in (MACHINE, OTHER)]
+    threads = [threading.Thread(target=store_found, args=(one, Calibration(BEGUN), machine)) for one, machine in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for machine in (MACHINE, OTHER):
+        calibration = load_calibration(machine)
+        assert calibration is not None and set(calibration.found) == set(FOUND)
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_who_writes_for_too_long_is_named(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testbed.results.calibration, "WAIT_S", 0.05)
+    with held(kept.parent), pytest.raises(ResultsError, match="what machines carry is being written; got "):
+        store_found(FOUND[0], CALIBRATION, MACHINE)
+    assert not kept.exists()
+
+
+def test_a_calibration_of_the_version_before_counts_and_stays(kept: Path) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    (entry,) = json.loads(kept.read_text())["machines"]
+    kept.write_text(json.dumps({"format_version": 2, **entry}))
+    assert load_calibration(MACHINE) == CALIBRATION and load_calibration(OTHER) is None
+    store_calibration(Calibration(BEGUN, FOUND[:1]), OTHER)
+    assert load_calibration(MACHINE) == CALIBRATION
+
+
+def test_what_cannot_be_read_of_one_machine_does_not_cost_another_its_own(kept: Path) -> None:
+    store_calibration(CALIBRATION, MACHINE)
+    document = json.loads(kept.read_text())
+    document["machines"] += [7, {}, {"machine": OTHER, "begun_utc": 1, "found": "x"}]
+    kept.write_text(json.dumps(document))
+    assert load_calibration(MACHINE) == CALIBRATION
+    store_calibration(Calibration(BEGUN, FOUND[:1]), {**MACHINE, "cores": 64})
+    assert load_calibration(MACHINE) == CALIBRATION
 
 
 def test_what_is_found_replaces_what_was_found_of_its_kind() -> None:
@@ -272,6 +357,10 @@ def test_that_nothing_can_be_kept_is_said_before_anything_is_found(
         b"{",
         b"[" * 100_000,
         b'{"format_version": 1}',
+        b'{"format_version": 3}',
+        b'{"format_version": 3, "machines": 7}',
+        b'{"format_version": 3, "machines": {"a": 1}}',
+        b"\xff",
         {"crossings_per_s": "many"},
         {"crossings_per_s": -1},
         {"crossings_per_s": 10**400},
@@ -298,7 +387,7 @@ def test_what_cannot_be_read_is_none(kept: Path, broken: bytes | dict[str, Any])
         kept.write_bytes(broken)
     else:
         document = json.loads(kept.read_text())
-        document["found"][0].update(broken)
+        document["machines"][0]["found"][0].update(broken)
         kept.write_text(json.dumps(document))
     assert load_calibration(MACHINE) is None
 

@@ -317,6 +317,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         edit("summary.json", reasons=7),
         "summary.json: reasons: not valid",
     ),
+    "checks a number": (edit("summary.json", checks=7), "summary.json: checks: not valid; got 7, expected a list of"),
+    "checks of numbers": (edit("summary.json", checks=[["steal"]]), "summary.json: checks: not valid"),
+    "tries a number": (edit("manifest.json", earlier_tries=7), "manifest.json: earlier_tries: not valid; got 7"),
+    "tries elsewhere": (edit("manifest.json", earlier_tries=["../../etc"]), "expected a list of names of folders"),
+    "time next to nothing": (
+        edit("summary.json", completion_s=1e-320),
+        "completion_s: not valid; got 1e-320, expected 0, a number from 1e-18 to 1e+18, or null",
+    ),
+    "rate of next to nothing": (
+        edit("manifest.json", scenario={"name": "synthetic", "fabric": {"link_rate_mbps": 1e-320}}),
+        "fabric.link_rate_mbps: too large or too small a number; got 1e-320, expected 0, or 1e-12 to 1e+18",
+    ),
+    "time next to nothing in a table": (
+        replace_text("links.csv", r"^[0-9.]+,", "1e-320,"),
+        "column t_s: '1e-320' is neither 0 nor at least 1e-18",
+    ),
     "table cut": (cut("links.csv"), "links.csv: damaged table"),
     "table binary": (write("links.csv", b"\xff\xfe\x00"), "links.csv: cannot read a table"),
     "table of other columns": (replace_text("links.csv", r"^t_s,", "time,"), "links.csv: damaged table"),
@@ -526,6 +542,50 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(gse: Gse, stored: Pat
     assert answer.status == 0
     assert "\x1b" not in answer.out
     assert "\\x1b[2J" in answer.out
+
+
+def with_all_numbers(value: object, number: float) -> object:
+    """Return a JSON value with every number in it replaced."""
+    if isinstance(value, dict):
+        return {name: with_all_numbers(one, number) for name, one in value.items()}
+    if isinstance(value, list):
+        return [with_all_numbers(one, number) for one in value]
+    return number if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def views(gse: Gse, runs: Path, out: Path) -> Iterator[object]:
+    """Yield what each command says that shows stored runs."""
+    yield gse("table", str(runs), "--native-gbps", "200")
+    yield gse("report", str(runs), "--native-gbps", "200", "--out", str(out / "page.html"))
+    yield gse("plot", str(runs), *SVG, "--out", str(out / "figures"))
+
+
+@pytest.mark.parametrize("number", [0, 1e-18, 1e18, 10**18], ids=str)
+def test_any_number_a_summary_may_have_can_be_shown(gse: Gse, stored: Path, tmp_path: Path, number: float) -> None:
+    """One run with the usual numbers, one with such ones, of each scheme: ratios between them are numbers."""
+    for run in stored.glob("*seed1*"):
+        document = json.loads((run / "summary.json").read_text())
+        kept = {name: document[name] for name in ("format_version", "seed")}
+        (run / "summary.json").write_text(json.dumps({**with_all_numbers(document, number), **kept}))  # type: ignore[dict-item]
+    for answer in views(gse, stored, tmp_path):
+        assert answer.status == 0 and "Traceback" not in answer.err, answer  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", [5e-324, 1e-300, 1.1e18, 10**19, -1e-300], ids=str)
+def test_numbers_no_run_has_measured_are_refused(gse: Gse, stored: Path, tmp_path: Path, number: float) -> None:
+    for run in stored.glob("*gse1-seed2*"):
+        edit("summary.json", efficiency=number, busbw_mbps=number)(run)
+    for answer in views(gse, stored, tmp_path):
+        assert_refused_after_tables(answer, "summary.json: ")
+    assert not (tmp_path / "page.html").exists() and not (tmp_path / "figures").exists()
+
+
+def test_a_reason_that_looks_like_a_formula_is_drawn_as_text(gse: Gse, stored: Path, tmp_path: Path) -> None:
+    for run in stored.glob("*seed1*"):
+        edit("summary.json", verdict="INVALID", reasons=["$\\frac{1}$ of $\\nothing$ \x1b[2J"])(run)
+    answer = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "figures"))
+    assert answer.status == 0, answer
+    assert "\x1b" not in (tmp_path / "figures" / "completion.svg").read_text()
 
 
 def test_a_capture_that_is_no_file_is_refused_at_once(gse: Gse, tmp_path: Path) -> None:

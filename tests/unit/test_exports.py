@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from testbed.views.cells import Grid
 from testbed.views.exports import EXPORTS, csv_text, latex, markdown
+from testbed.views.fluid import markdown as page_of_the_model
 
 GRID = Grid(
     title="ring_1: 50% & more",
@@ -75,6 +76,23 @@ def test_markdown_has_a_line_per_row_whatever_is_in_it(grid: Grid) -> None:
     for line in lines:
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
         assert "<" not in line
+
+
+def test_a_page_of_the_fluid_model_has_no_markup_of_a_stranger() -> None:
+    """Names of folders of stored runs are in it."""
+    hostile = "x|y `code` <script>z</script> **b** \x1b[2J [a](http://x)\n# heading"
+    text = page_of_the_model(Grid(hostile, ("case", "a|b"), ((hostile, "1"),), (hostile,)))
+    assert "\x1b" not in text and "<" not in text and "\n#" not in text.removeprefix("##")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    for line in (rows[0], rows[2]):
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
+    assert not re.search(r"(?<!\\)[`*\[\]]", text)
+
+
+def test_titles_and_notes_in_markdown_stay_on_their_line() -> None:
+    text = markdown([Grid("a\n# b", ("x",), (), ("c\n| d |",))])
+    assert not re.search(r"^(#|\|) [bd]", text, re.MULTILINE)
 
 
 @given(grids)

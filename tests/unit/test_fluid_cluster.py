@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,23 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from testbed.fluid import rings
-from testbed.fluid.cluster import CLUSTERS, ROCE_HEADER_BYTES, ClusterSpec
+from testbed.fluid.cluster import (
+    CLUSTERS,
+    LEAST_GBPS,
+    LEAST_GBYTES_PER_S,
+    LEAST_OVERSUBSCRIPTION,
+    MOST_GBPS,
+    MOST_GBYTES_PER_S,
+    MOST_OVERSUBSCRIPTION,
+    ROCE_HEADER_BYTES,
+    ClusterSpec,
+)
 from testbed.fluid.job import hashed_ways, hops_of, node_order, placed_ways, pods_of
-from testbed.fluid.native import Latencies, all_reduce, expect_native
-from testbed.fluid.rings import CLUSTER_SCHEMES, PACING, ring_rates
+from testbed.fluid.native import NATIVE_ALGORITHMS, Latencies, all_reduce, expect_native
+from testbed.fluid.rings import CLUSTER_SCHEMES, PACING, memory_bytes, ring_rates
 from testbed.fluid.training import TrainingCase, trained
+from testbed.gse.fractions import ExpectedLoad
+from testbed.gse.placement import Request, place
 
 PROJECT = Path(__file__).resolve().parents[2]
 PLAIN = 4096 / (4096 + ROCE_HEADER_BYTES)
@@ -67,6 +81,91 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         three_tiers(oversubscription=3, core_oversubscription=3, gpus_per_node=3)
     text = str(caught.value)
     assert all(name in text for name in ("nics_per_node=2", "oversubscription=3", "core_oversubscription=3"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"nic_gbps": 5e-324}, "nic_gbps"),
+        ({"nic_gbps": LEAST_GBPS / 2}, "nic_gbps"),
+        ({"link_gbps": 1e-300}, "link_gbps"),
+        ({"link_gbps": 1e300}, "link_gbps"),
+        ({"nvlink_gbytes_per_s": 1e-320}, "nvlink_gbytes_per_s"),
+        ({"nvlink_gbytes_per_s": 1e308}, "nvlink_gbytes_per_s"),
+        ({"oversubscription": 1e-9}, "oversubscription"),
+        ({"tiers": 3, "leaves_per_pod": 4, "core_oversubscription": 1e-300}, "core_oversubscription"),
+        ({"nodes_per_leaf": 4096, "oversubscription": 0.5}, "8192 uplinks"),
+        ({"tiers": 3, "leaves_per_pod": 4096, "core_oversubscription": 0.5}, "8192 uplinks"),
+    ],
+)
+def test_what_no_fabric_has_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        cluster(**fields)
+
+
+@pytest.mark.parametrize("nic_gbps", [LEAST_GBPS, MOST_GBPS])
+@pytest.mark.parametrize("nvlink", [LEAST_GBYTES_PER_S, MOST_GBYTES_PER_S])
+@pytest.mark.parametrize("oversubscription", [LEAST_OVERSUBSCRIPTION, MOST_OVERSUBSCRIPTION])
+def test_at_the_limits_there_are_numbers(nic_gbps: float, nvlink: float, oversubscription: float) -> None:
+    spec = three_tiers(
+        nodes_per_leaf=64,
+        nic_gbps=nic_gbps,
+        link_gbps=nic_gbps,
+        nvlink_gbytes_per_s=nvlink,
+        oversubscription=oversubscription,
+        core_oversubscription=4 if oversubscription > 1 else LEAST_OVERSUBSCRIPTION,
+    )
+    for scheme in CLUSTER_SCHEMES:
+        for algorithm in NATIVE_ALGORITHMS:
+            for size_bytes in (4, 1 << 40):
+                job: dict[str, Any] = {"ranks": 128, "size_bytes": size_bytes, "order": "scattered", "flows": 1}
+                found = expect_native(spec, scheme, algorithm, latencies=Latencies(), seeds=1, **job)
+                (one,) = found.seeds
+                assert all(map(math.isfinite, (one.time_s, one.busbw_gbytes_per_s, found.band.mean)))
+                assert one.time_s > 0 and 0 < one.efficiency <= 1 + 1e-9
+
+
+@settings(max_examples=40)
+@given(clusters, jobs)
+def test_gse1_places_as_gsos_does(spec: ClusterSpec, job: tuple[int, Any, int, int]) -> None:
+    nodes, order, flows, seed = job
+    hops = hops_of(spec, node_order(spec, nodes, order, seed), flows)
+    crossing = hops.crossing()
+    pairs = zip(hops.src_leaf[crossing].tolist(), hops.dst_leaf[crossing].tolist(), strict=True)
+    every = tuple(range(spec.spines))
+    wanted = place([Request(*pair, ExpectedLoad(1.0)) for pair in pairs], lambda _src, _dst: every, {})
+    assert placed_ways(spec, hops).spine.tolist() == list(wanted.paths)
+
+
+def peak_bytes(spec: ClusterSpec, nodes: int, scheme: Any, *, order: Any = "scattered", flows: int = 1) -> int:
+    """Return how much memory finding rates takes at once."""
+    tracemalloc.start()
+    try:
+        ring_rates.__wrapped__(spec, nodes, scheme, order=order, flows=flows, seed=1)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+WIDE = {"nodes": 256, "nics_per_node": 8, "gpus_per_node": 8, "nodes_per_leaf": 64, "link_gbps": 400}
+
+
+def test_many_paths_are_not_kept_for_every_connection() -> None:
+    """A set of 2048 paths for each of 2048 connections is 268 MB; of 131,072 nodes it was 250 GB."""
+    spec = cluster(**WIDE, oversubscription=LEAST_OVERSUBSCRIPTION)
+    assert spec.spines == 2048
+    assert peak_bytes(spec, 256, "gse1") < 20e6
+
+
+@pytest.mark.parametrize("scheme", CLUSTER_SCHEMES)
+@pytest.mark.parametrize("tiers", [2, 3])
+def test_what_is_said_of_memory_is_enough_and_not_far_more(scheme: Any, tiers: int) -> None:
+    spec = cluster(**{**WIDE, "nodes": 2048, "tiers": tiers, "leaves_per_pod": 32})
+    for order, flows in (("scattered", 1), ("packed", 1), ("scattered", 2)):
+        told, took = memory_bytes(spec, 2048, scheme, flows), peak_bytes(spec, 2048, scheme, order=order, flows=flows)
+        assert took <= told, (order, flows)
+        if order == "scattered":
+            assert told < 2.5 * took, flows
 
 
 @settings(max_examples=40)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,29 @@ def test_who_comes_second_is_refused_at_once_until_the_first_was_killed(tmp_path
     with held(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_can_wait_waits_and_no_longer_than_it_said(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def hold() -> None:
+        with held(tmp_path):
+            order.append("first")
+            begun.set()
+            time.sleep(0.3)
+            order.append("first has ended")
+
+    begun = threading.Event()
+    first = threading.Thread(target=hold)
+    first.start()
+    assert begun.wait(5)
+    said = f"{tmp_path.name}: it is being written; got "
+    with pytest.raises(ResultsError, match=said), held(tmp_path, what="it is being written", wait_s=0.05):
+        order.append("too early")
+    with held(tmp_path, wait_s=20):
+        order.append("second")
+    first.join()
+    assert order == ["first", "first has ended", "second"]
 
 
 def test_what_a_holder_has_started_does_not_hold_on(tmp_path: Path) -> None:
