@@ -28,6 +28,7 @@ from testbed.cli.doctor import Switching
 from testbed.cli.limits import at_carried_rates, calibration_words, limit_for, sweep_at_carried_rates
 from testbed.cli.sweep import not_carried
 from testbed.errors import MachineError, ResultsError
+from testbed.files import write_together
 from testbed.model.calibrated import Carried, exceeded, highest, nearest, tightest
 from testbed.model.capacity import crossings_per_s, need
 from testbed.model.oracle import pattern_ideal
@@ -39,7 +40,6 @@ from testbed.model.scenario_input import override
 from testbed.model.sweep import Sweep, sweep_of
 from testbed.model.topology import Topology
 from testbed.results.calibration import MOST_MACHINES, Calibration, check_place, load_calibration, store_found
-from testbed.files import write_together
 from testbed.results.lock import held
 from testbed.results.sweeps import StoredSweep, create_sweep, load_sweep
 from testbed.runs.calibration import KINDS, RATES_MBPS, Found, Kind, expected_s, find_out, kinds_left
