@@ -23,9 +23,8 @@ ClusterScheme = Literal["ecmp", "gse1", "gse2"]
 CLUSTER_SCHEMES: Final[tuple[ClusterScheme, ...]] = ("ecmp", "gse1", "gse2")
 PACING: Final[float] = Profile().pacing
 GBPS_TO_BYTES_PER_S: Final = 1e9 / 8
-# What is held for each connection at once, as measured, and a tenth more: arrays of its ends; of the links it is
-# counted on, each kind of them (up and down, with three tiers twice), or of those of all as one; the objects gse1
-# colours it as.
+# What is held for each connection at once, as measured, and a tenth more: arrays of its ends; of links it is counted
+# on, each kind of them (up and down, with three tiers twice), or of all as one; the objects it is coloured as (gse1).
 ENDS_BYTES: Final = 70
 LINK_BYTES: Final = 105
 EVEN_BYTES: Final = 70
