@@ -16,6 +16,7 @@ from testbed.results.store import PARTIAL, Run
 from testbed.results.summary import (
     agent_fields,
     agents_wait_field,
+    cpu_details,
     latency_fields,
     probe_delay_field,
     switching_details,
@@ -94,11 +95,7 @@ def _details(metrics: ProgramMetrics, used: Usage) -> dict[str, Any]:
     return {
         "communicating": [list(window) for window in metrics.communicating],
         "loaded_uplinks": metrics.uplinks.loaded if metrics.uplinks else None,
-        "cpu": {
-            "roles": {role: asdict(cost) for role, cost in used.roles.items()},
-            "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
-            "machine": asdict(used.machine) if used.machine else None,
-        },
+        "cpu": cpu_details(used),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.crossflows import Replayed, offered_load
@@ -23,6 +23,8 @@ from testbed.fidelity.links import off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
 from testbed.results.store import PARTIAL, Run
+
+THREADS: Final = ("switch_thread", "machine", "agent_thread", "rank_thread", "waiting_rank")  # of ``Usage``
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -245,11 +247,16 @@ def _details(metrics: Metrics, used: Usage) -> dict[str, Any]:
         "loaded_uplinks": metrics.uplinks.loaded if metrics.uplinks else None,
         "outages": [asdict(outage) for outage in metrics.outages],
         "usual_pause_ms": None if metrics.usual_pause_s is None else metrics.usual_pause_s * 1000,
-        "cpu": {
-            "roles": {role: asdict(cost) for role, cost in used.roles.items()},
-            "switch_thread": asdict(used.switch_thread) if used.switch_thread else None,
-            "machine": asdict(used.machine) if used.machine else None,
-        },
+        "cpu": cpu_details(used),
+    }
+
+
+def cpu_details(used: Usage) -> dict[str, Any]:
+    """Return what the run cost the machine, role by role, and the threads and cores that checks look at."""
+    parts = {name: getattr(used, name) for name in THREADS}
+    return {
+        "roles": {role: asdict(cost) for role, cost in used.roles.items()},
+        **{name: None if part is None else asdict(part) for name, part in parts.items()},
     }
 
 

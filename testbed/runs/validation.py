@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import log
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from testbed.evaluation.records import LEAST_S
 from testbed.fidelity.verdict import Level
 from testbed.fluid.case import Case, problems
 from testbed.fluid.predict import Outcome, outcomes
-from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, ValidationCase
-from testbed.inference.contrast import paired
+from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, OfAllowed, ValidationCase
+from testbed.inference.median import median_interval
 from testbed.model.oracle import scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
@@ -105,7 +104,7 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
         numbers = [(_number(run, "efficiency"), _number(run, "predicted_efficiency")) for run in last.values()]
         measured = [efficiency for efficiency, _allowed in numbers if efficiency is not None]
         allowed = [number for _efficiency, number in numbers if number is not None]
-        ratios = paired([log(efficiency / number) for efficiency, number in numbers if efficiency and number])
+        ratios = [efficiency / number for efficiency, number in numbers if efficiency is not None and number]
         yield BandAgreement(
             case=case,
             seeds=len(seeds),
@@ -114,6 +113,6 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
             predicted=fmean(found),
             allowed=fmean(allowed) if allowed else None,
             measured=fmean(measured) if measured else None,
-            of_allowed=None if ratios is None else ratios.interval(),
+            of_allowed=OfAllowed(median(ratios), median_interval(ratios), min(ratios)) if ratios else None,
             valid=sum(run.summary is not None and run.summary["verdict"] == Level.VALID.value for run in last.values()),
         )

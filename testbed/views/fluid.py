@@ -11,7 +11,7 @@ from testbed.fluid.job import Order
 from testbed.fluid.native import NativeExpected
 from testbed.fluid.predict import Expected, Way
 from testbed.fluid.training import Trained, TrainingCase
-from testbed.fluid.validation import Agreement, BandAgreement
+from testbed.fluid.validation import Agreement, BandAgreement, OfAllowed
 from testbed.model.oracle import Band
 from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_text
@@ -320,37 +320,53 @@ def band_grid(found: Sequence[BandAgreement]) -> Grid:
         headers=(
             "fabric",
             "flows\nper hop",
+            "array",
+            "link\nMbit/s",
+            "queue",
             "seeds",
             "expected\n(95%)",
             "these seeds'\nhashes",
             "paths\nallow",
             "measured",
             "inside",
-            "measured of\nallowed (95%)",
+            "of allowed,\nmedian (95%)",
+            "least",
             "runs\nVALID",
         ),
         rows=tuple(
             (
                 one.case.fabric,
                 str(one.case.flows),
+                bytes_to_text(one.case.scenario.workload.size_bytes),
+                number_text(one.case.scenario.fabric.link_rate_mbps, 0),
+                bytes_to_text(one.case.queue_bytes),
                 str(one.seeds),
                 _band((one.low, one.high)),
                 number_text(one.predicted, 3),
                 number_text(one.allowed, 3),
                 number_text(one.measured, 3),
                 {None: "not run", True: "yes", False: "no"}[one.agrees],
-                "-" if one.of_allowed is None else _band(one.of_allowed),
+                *_of_allowed(one.of_allowed),
                 "-" if one.measured is None else f"{one.valid} of {one.seeds}",
             )
             for one in found
         ),
         notes=(
             "efficiency; paths allow: with the paths recorded in the runs; runs that are INVALID do not count",
-            "expected and inside: the luck of hashes and what TCP makes of the paths together; measured of allowed: "
-            "what TCP makes of them alone, geometric mean over runs",
+            "expected and inside: the luck of hashes and what TCP makes of the paths together; of allowed: measured "
+            "over allowed of each run, what TCP makes of them alone: median, interval by order statistics, the least",
+            "VALID: of one flow a hop also that no run is far slower than its paths allow; of several flows that share "
+            "links no check judges speed",
         ),
         labels=2,
     )
+
+
+def _of_allowed(found: OfAllowed | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    around = "" if found.interval is None else f" ({_band(found.interval)})"
+    return f"{number_text(found.median, 3)}{around}", number_text(found.least, 3)
 
 
 def markdown(grid: Grid) -> str:

@@ -31,8 +31,8 @@ TITLE: Final = "How well the machine kept up"
 NEVER: Final = "never"
 CPU: Final = ("details", "cpu")
 NOTES: Final = (
-    "median of a scheme's runs, in brackets the worst; limits are those of the checks that judge each run "
-    "(docs/results-format.md); -: not measured, or nothing to be known by it",
+    "median of a scheme's runs that are not INVALID, in brackets the worst of them; limits are those of the checks that "
+    "judge each run (docs/results-format.md); -: not measured, or nothing to be known by it",
     "links: of those that frames waited for long enough; probes: not where agents carry them, nor with faults, delay, "
     "loss or strict bands",
 )
@@ -166,6 +166,15 @@ PACES: Final = (
         header="agents\nwait",
         is_agents=True,
     ),
+    Pace(
+        "busiest agent's thread, running",
+        _number(*CPU, "agent_thread", "run_fraction"),
+        percent,
+        "agent_core",
+        is_agents=True,
+    ),
+    Pace("rank that waited most for a core", _number(*CPU, "waiting_rank", "wait_fraction"), percent, "rank_wait"),
+    Pace("busiest rank's thread, running", _number(*CPU, "rank_thread", "run_fraction"), percent, "rank_core"),
     Pace("all cores, busy", _busy_cores, percent, "busy_cores"),
     Pace(
         "time a hypervisor took (steal)",

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import comb, log10
+from math import log10
 from os.path import commonprefix
 from statistics import median
 from typing import Any, Final, Literal
 
 from testbed.errors import Problem, ResultsError
+from testbed.inference.median import median_interval
 from testbed.model.effects import why_not
 from testbed.model.sweep import Value
 from testbed.results.store import load
@@ -26,7 +27,6 @@ from testbed.views.predicted import modelled_together
 from testbed.views.quantities import QUANTITIES
 
 FORMAT_VERSION: Final = 1
-CONFIDENCE: Final = 0.95
 INTERVAL_WORDS: Final = "95% confidence interval of the median (order statistics, from six runs on)"
 MOST_PLAIN: Final = 10_000  # larger numbers have commas
 RUN_FAILED, NOT_RUN = "FAILED", "NOT RUN"
@@ -84,14 +84,8 @@ class Group:
         return Median(median(numbers), min(numbers), max(numbers), len(numbers)) if numbers else None
 
     def interval(self, key: str) -> tuple[float, float] | None:
-        """Return where the median of all runs there could be lies, with at least 95% confidence; None below six runs.
-
-        Order statistics: of n runs at most k - 1 are below it with probability P(Bin(n, 1/2) < k), whatever the
-        distribution.
-        """
-        numbers = sorted(self._usable(key))
-        k = _rank_of_interval(len(numbers))
-        return (numbers[k - 1], numbers[-k]) if k else None
+        """Return where the median of all runs there could be lies, with 95% confidence or more; None below six."""
+        return median_interval(self._usable(key))
 
     def seeds(self, key: str) -> tuple[int, ...]:
         """Return the seeds of the runs that have part in the median."""
@@ -104,15 +98,6 @@ class Group:
     def counted(self) -> Iterator[Member]:
         """The runs that are in medians, where they have the quantity."""
         return (member for member in self.members if member.state not in (INVALID, RUN_FAILED))
-
-
-def _rank_of_interval(runs: int) -> int:
-    """Return the largest k for which the kth and the kth last of so many enclose the median with 95%; 0: none does."""
-    below, k = 0, 0
-    while 2 * (below + comb(runs, k)) <= (1 - CONFIDENCE) * 2**runs:
-        below += comb(runs, k)
-        k += 1
-    return k
 
 
 @dataclass(frozen=True)

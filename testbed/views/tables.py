@@ -180,7 +180,7 @@ def _scheme_lines(comparison: Comparison) -> list[SchemeLine]:
 def _fabric_lines(comparison: Comparison, numbers: Callable[..., Callable[[Comparison, str], str]]) -> list[SchemeLine]:
     """Return what the fabric did meanwhile, whatever the workload."""
     scenario, mice = comparison.scenario, comparison.scenario.workload.mice_interval_ms
-    timed_out = any(entry.number("tcp_timeouts") for entry in comparison.entries)
+    timed_out = any(entry.number("tcp_timeouts") is not None for entry in comparison.entries)
     return [
         ("loaded uplinks used", numbers(3, "uplink_utilization")),
         ("latency of probes p50, ms", numbers(1, "latency_ms", "p50")),

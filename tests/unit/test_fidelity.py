@@ -468,7 +468,6 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
     ("an agent's core full", with_agent_threads(0.98, 0.0), "agent_core", Level.SUSPECT, "98.0% busy (limit 97%)"),
     ("a rank's core full", rank_computes(0.98), "rank_core", Level.SUSPECT, "a rank's thread fills its core: 98.0%"),
     ("a rank waits", rank_waits(0.07), "rank_wait", Level.SUSPECT, "waited for a core 7.0% of the time"),
-    ("a rank starves", rank_waits(0.3), "rank_wait", Level.INVALID, "(limit 5% / 20%)"),
     (
         "stalls",
         sent_again(17),

@@ -8,7 +8,7 @@ import pytest
 
 from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
-from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement
+from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement, OfAllowed
 from testbed.model.fabric_spec import FabricSpec
 from testbed.views.fluid import agreement_grid, band_grid
 
@@ -66,15 +66,16 @@ def test_what_tcp_made_of_the_paths_and_how_many_runs_are_valid_stand_beside_the
         predicted=0.4,
         allowed=0.41,
         measured=0.4,
-        of_allowed=(0.961, 0.984),
+        of_allowed=OfAllowed(0.972, (0.961, 0.984), 0.901),
         valid=2,
     )
     grid = band_grid([found, replace(found, measured=None, of_allowed=None), replace(found, measured=0.6)])
-    assert [row[-3:] for row in grid.rows] == [
-        ("yes", "0.961..0.984", "2 of 3"),
-        ("not run", "-", "-"),
-        ("no", "0.961..0.984", "2 of 3"),
+    assert [row[-4:] for row in grid.rows] == [
+        ("yes", "0.972 (0.961..0.984)", "0.901", "2 of 3"),
+        ("not run", "-", "-", "-"),
+        ("no", "0.972 (0.961..0.984)", "0.901", "2 of 3"),
     ]
+    assert grid.rows[0][:5] == ("2x2x2", "1", "1 MiB", "10", "256 KiB")
     assert grid.title.endswith(": 1 of 2 measured means inside")
 
 

@@ -62,7 +62,6 @@ class Section:
     command_notes: tuple[str, ...]
     scenario_text: str
     without_figure: tuple[str, ...] = ()
-    is_sweep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,6 @@ def _sweep(results: SweepResults, native_gbps: float | None) -> Section:
         commands=commands,
         command_notes=tuple(notes),
         scenario_text=scenario_json(scenario),
-        is_sweep=True,
     )
 
 

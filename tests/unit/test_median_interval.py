@@ -6,7 +6,7 @@ from math import comb
 
 import pytest
 
-from testbed.views.sweep import _rank_of_interval
+from testbed.inference.median import median_interval, rank_of_interval
 
 
 @pytest.mark.parametrize("runs", range(41))
@@ -15,11 +15,12 @@ def test_the_interval_is_the_narrowest_that_has_95_percent(runs: int) -> None:
         """The kth smallest is above the median, or the kth largest below."""
         return 2 * sum(comb(runs, i) for i in range(k)) / 2**runs
 
-    k = _rank_of_interval(runs)
+    k = rank_of_interval(runs)
     assert (k == 0) == (runs < 6)
     if k:
         assert outside(k) <= 0.05 < outside(k + 1)
 
 
 def test_of_ten_runs_the_second_and_the_ninth() -> None:
-    assert _rank_of_interval(10) == 2
+    assert median_interval([3, 1, 10, 2, 4, 9, 5, 8, 6, 7]) == (2, 9)
+    assert median_interval([1, 2, 3, 4, 5]) is None
