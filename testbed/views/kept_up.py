@@ -31,7 +31,7 @@ TITLE: Final = "How well the machine kept up"
 NEVER: Final = "never"
 CPU: Final = ("details", "cpu")
 NOTES: Final = (
-    "median of a scheme's runs that are not INVALID, in brackets the worst of them; limits are those of the checks that "
+    "median of a scheme's runs that are not INVALID, in brackets the worst of them; limits are those of checks that "
     "judge each run (docs/results-format.md); -: not measured, or nothing to be known by it",
     "links: of those that frames waited for long enough; probes: not where agents carry them, nor with faults, delay, "
     "loss or strict bands",
