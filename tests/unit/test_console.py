@@ -43,7 +43,8 @@ def test_lines_stay_lines() -> None:
     assert shown("one\ntwo\x1b") == "one\ntwo\\x1b\n"
 
 
-def test_bars_still_move() -> None:
+def test_bars_still_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")  # a dumb one has no bars
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True)
     with Progress(console=console, auto_refresh=False) as progress:
