@@ -235,7 +235,7 @@ def hold_up(module: str) -> Callable[[Lab, Run], None]:
         first, second, *_others = sorted(os.sched_getaffinity(0))
         for one in lab.processes():
             if one.depth == 2:
-                pin(one.pid, second if f"-m testbed.{module} " in one.command else first)
+                pin(one.pid, second if f"-m testbed.{module} " in f"{one.command} " else first)
         hog = subprocess.Popen([sys.executable, "-c", HOG, str(second)], stdin=subprocess.PIPE)
         OURS.add(hog.pid)
         try:
