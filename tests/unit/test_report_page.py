@@ -323,6 +323,14 @@ def test_several_questions_have_a_section_each(tmp_path: Path) -> None:
     assert [a["id"] for a in read.of("section") if a.get("class") == "question"] == ["q1", "q2"]
 
 
+def test_sections_of_one_question_are_told_apart_in_the_list_of_them(tmp_path: Path) -> None:
+    asked = {"question": "Which is faster?"}
+    runs = stored(tmp_path, healthy(scenario_of(**asked)), healthy(scenario_of(**asked, fabric={"spines": 4})))
+    listed = html_of(runs).partition('aria-label="Questions"')[2].partition("</nav>")[0]
+    texts = re.findall(r'<a href="#q\d">([^<]*)</a>', listed)
+    assert len(texts) == len(set(texts)) == 2 and "2x4x2" in texts[1], listed
+
+
 def test_a_sweep_has_its_figure_with_every_run_and_its_tables(tmp_path: Path) -> None:
     made = report([], [sweep_results(stored_sweep(tmp_path, sweep_over()))], allow_invalid=False)
     text = page(made)

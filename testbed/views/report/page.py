@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -113,10 +114,13 @@ def _ramp(anchors: Sequence[str]) -> list[str]:
 
 
 def _contents(report: Report) -> Element:
-    items = [
-        element("li", element("a", section.question or section.name, href=f"#q{number}"))
-        for number, section in enumerate(report.sections, start=1)
-    ]
+    names = Counter(section.question or section.name for section in report.sections)
+    items = []
+    for number, section in enumerate(report.sections, start=1):
+        name = section.question or section.name
+        # the values of a sweep ask one question: what was emulated tells them apart
+        text = name if names[name] == 1 else section.emulated
+        items.append(element("li", element("a", text, href=f"#q{number}")))
     return element("nav", element("ul", *items), aria_label="Questions")
 
 
