@@ -206,6 +206,10 @@ def test_threads_of_many_iterations_are_not_looked_at_iteration_by_iteration() -
     found = role_usage(rows, during)["rank"]
     assert found.run_cores == pytest.approx(200 * 0.5)
     assert Counted.looks <= MOST_LOOKS
+    counters = [Series((0.0, 100.0), (0.0, 1.0 + number)) for number in range(200)]
+    grown = [series.increase_over(during) for series in counters]
+    assert grown == [pytest.approx((1.0 + number) / 2) for number in range(200)]
+    assert Counted.looks <= MOST_LOOKS
 
 
 def test_figures_take_the_same_rows_without_going_through_all_windows(

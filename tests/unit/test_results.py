@@ -305,6 +305,14 @@ def test_what_comes_again_is_in_memory_once() -> None:
     assert [row.tx_bytes for row in rows_from_columns(LinkRow, columns(LinkRow), distinct)] == list(range(1000, 9000))
 
 
+def test_what_comes_once_is_not_kept_to_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.evaluation.records.SHARED_TEXTS", 4)
+    cells = [["0.5", "l1-eth1", str(number), *["0"] * 5] for number in (1000, 1000, *range(1001, 1009), 1000)]
+    rows = rows_from_columns(LinkRow, columns(LinkRow), cells)
+    assert rows[1].tx_bytes is rows[0].tx_bytes
+    assert rows[-1].tx_bytes == 1000 and rows[-1].tx_bytes is not rows[0].tx_bytes, "forgotten meanwhile"
+
+
 def test_of_many_problems_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
     run = load(store(tmp_path, healthy(scenario_of())))
     (run.path / "iterations.csv").write_text("\n".join([HEADER, *["0,0,64,2.0,1.25,0.25,0"] * 1020]))
