@@ -342,6 +342,27 @@ def test_a_disturbed_first_try_counts_where_the_second_was_interrupted(
     assert found.pending == tuple(range(1, 12))
 
 
+def test_a_second_try_that_was_done_counts_though_the_sweep_is_interrupted_while_it_is_told(
+    tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tmp_path / "synthetic" / "first.disturbed"
+
+    def tries(self: Any, _plan: RunPlan, _earlier: Sequence[dict[str, Any]] = ()) -> Outcome:
+        first.mkdir()
+        (first / "summary.json").write_text("{}")
+        self.on_event({"event": "run_set_aside", "summary": {"run_dir": str(first)}})
+        self.on_event({"event": "run_done", "summary": {"run_dir": str(first.with_name("second"))}})
+        take_back(first)
+        raise KeyboardInterrupt
+
+    one = campaign(tmp_path)
+    monkeypatch.setattr(testbed.runs.sweep.Campaign, "run_one", tries)
+    with pytest.raises(KeyboardInterrupt):
+        list(one.run())
+    found = load_sweep(one.stored.path)
+    assert (found.runs[0].name, found.runs[0].error) == ("second", None)
+
+
 def test_what_was_done_is_known_while_it_goes_on(tmp_path: Path, made: list[Any]) -> None:
     """Nothing clears up after SIGKILL or a power cut."""
     one = campaign(tmp_path)
