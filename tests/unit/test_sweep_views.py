@@ -20,6 +20,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.model.sweep import Sweep, SweepRun
 from testbed.results.sweeps import create_sweep
 from testbed.views.colours import SCHEME_COLOURS
+from testbed.views.paper import headed_figure
 from testbed.views.predicted import modelled
 from testbed.views.report.sweep_figures import sweep_lines
 from testbed.views.sweep import SweepResults, axis_of, sweep_results, without_shared
@@ -410,6 +411,7 @@ def test_a_value_that_looks_like_a_formula_or_an_escape_is_drawn_as_text(tmp_pat
     sweep = sweep_over(values=("16K", "256K"), seeds=(1,))
     strange = Sweep("gsp.mode", ("$\\frac{1}$ \x1b[2J", "$b"), sweep.points)
     assert strange.texts == ("$\\frac{1}$ \\x1b[2J", "$b")
+    assert headed_figure(("a\x1b[2J\nb",), 10.0, 5.0).get_suptitle() == "a\\x1b[2J\\nb"  # whatever a heading is made of
     for many in (False, True):
         stored = stored_sweep(tmp_path / str(many), sweep)
         found = sweep_results(stored)
