@@ -25,8 +25,8 @@ PACING: Final[float] = Profile().pacing
 GBPS_TO_BYTES_PER_S: Final = 1e9 / 8
 # What is held for each connection at once, as measured, and a tenth more: arrays of its ends; of links it is counted
 # on, each kind of them (up and down, with three tiers twice), or of all as one; the objects it is coloured as (gse1).
-ENDS_BYTES: Final = 70
-LINK_BYTES: Final = 105
+ENDS_BYTES: Final = 80
+LINK_BYTES: Final = 115
 EVEN_BYTES: Final = 70
 EDGE_BYTES: Final = 220
 COLOUR_BYTES: Final = 8  # of a leaf, each way

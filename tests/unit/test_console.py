@@ -20,11 +20,11 @@ WRITTEN = "\\x1b]0;pwned\\x1b[2J\\x9b31mred\\u202e"
 OURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\x1b\[\?25[lh]")  # colours, lines up, the cursor shown and hidden
 
 
-def shown(*what: object, terminal: bool = False, width: int = 300) -> str:
+def shown(*what: object, terminal: bool = False, width: int = 300, markup: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=terminal, color_system="truecolor" if terminal else None)
     for one in what:
-        console.print(one, markup=False, highlight=False)
+        console.print(one, markup=markup, highlight=False)
     return out.getvalue()
 
 
@@ -56,7 +56,7 @@ def test_bars_still_move(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_in_a_grid_is_neither_markup_nor_an_escape_and_has_the_width_that_is_seen() -> None:
     grid = Grid(HOSTILE, (HOSTILE, "b\nbelow"), ((HOSTILE, "1"), ("plain", "22")), (HOSTILE,))
-    text = shown(rendered([grid]))
+    text = shown(rendered([grid]), markup=True)
     assert text.count(f"{WRITTEN}[bold]x[/nothing]") == 4
     assert "\x1b" not in text
     rows = [line.rstrip() for line in text.splitlines() if line.rstrip().endswith((" 1", " 22"))]

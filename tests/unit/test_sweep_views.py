@@ -17,9 +17,10 @@ from synthetic_runs import with_rows
 from synthetic_sweeps import CONTAINERS, NOW_UTC, stored_sweep, sweep_over, with_rate_error
 
 from testbed.evaluation.records import RunRecord
-from testbed.model.sweep import SweepRun
+from testbed.model.sweep import Sweep, SweepRun
 from testbed.results.sweeps import create_sweep
 from testbed.views.colours import SCHEME_COLOURS
+from testbed.views.paper import headed_figure
 from testbed.views.predicted import modelled
 from testbed.views.report.sweep_figures import sweep_lines
 from testbed.views.sweep import SweepResults, axis_of, sweep_results, without_shared
@@ -403,3 +404,22 @@ def test_what_all_words_begin_with_stands_once_at_the_axis(
     texts: tuple[str, ...], shared: str, ticks: tuple[str, ...]
 ) -> None:
     assert without_shared(texts) == (shared, ticks)
+
+
+def test_a_value_that_looks_like_a_formula_or_an_escape_is_drawn_as_text(tmp_path: Path) -> None:
+    """Words of a sweep of a stranger's; half a formula ended the command."""
+    sweep = sweep_over(values=("16K", "256K"), seeds=(1,))
+    strange = Sweep("gsp.mode", ("$\\frac{1}$ \x1b[2J", "$b"), sweep.points)
+    assert strange.texts == ("$\\frac{1}$ \\x1b[2J", "$b")
+    assert headed_figure(("a\x1b[2J\nb",), 10.0, 5.0).get_suptitle() == "a\\x1b[2J\\nb"  # whatever a heading is made of
+    for many in (False, True):
+        stored = stored_sweep(tmp_path / str(many), sweep)
+        found = sweep_results(stored)
+        words = SweepResults(replace(stored, sweep=strange), found.groups)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("testbed.views.sweep_plot.MOST_WORDS", 1 if many else 99)
+            drawn = curves(words)
+        assert drawn is not None
+        buffer = io.StringIO()
+        drawn[0].savefig(buffer, format="svg")
+        assert "\x1b" not in buffer.getvalue()
