@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from testbed.collectives.algorithms import ALGORITHMS
 from testbed.results.store import Run
 from testbed.views.report.document import report
 from testbed.views.report.page import page as html_page
@@ -35,6 +36,13 @@ MISSING = [name for name in ("playwright", "axe_playwright_python") if importlib
 EIGHT_CM_PX = 302  # at 96 pixels per inch
 THEMES = ("light", "dark")
 PAGES = ("reference", "faults", "sweep", "cross-traffic", "training", "training-sweep", "words", "questions")
+# The longest word where there is least room for it, and so many that lines of text come close.
+MANY_WORDS = tuple(
+    f"{operation}/{algorithm}"
+    for operation, algorithms in reversed(ALGORITHMS.items())
+    for algorithm in algorithms
+    if algorithm != "hierarchical"
+)[::-1]
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
@@ -76,6 +84,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     again = sweep_results(stored_sweep(folder / "again", sweep_over()))
     several = [*runs, *stored(folder / "others", healthy(scenario_of(fabric={"spines": 3})))]
+    reports["many-words"] = report([], [sweep_results(words_sweep(folder / "many", MANY_WORDS))], allow_invalid=True)
     reports["questions"] = report(several, [again], allow_invalid=True)
     paths = {name: folder / f"{name}.html" for name in reports}
     for name, made in reports.items():
@@ -175,18 +184,23 @@ VALUES = """() => [...document.querySelector("main figure").querySelectorAll(".c
 
 
 @pytest.mark.parametrize("width", [EIGHT_CM_PX, 1280])
-@pytest.mark.parametrize("name", ["words", "training-sweep", "sweep"])
+@pytest.mark.parametrize("name", ["words", "many-words", "training-sweep", "sweep"])
 def test_every_value_of_a_sweep_can_be_read_below_the_lowest_panel_at_least(
     browser: Any, files: dict[str, Path], name: str, width: int
 ) -> None:
-    ticks = {"words": list(COLLECTIVES), "training-sweep": ["100,000", "400,000"], "sweep": ["16", "32", "256"]}
+    ticks = {
+        "words": list(COLLECTIVES),
+        "many-words": list(MANY_WORDS),
+        "training-sweep": ["100,000", "400,000"],
+        "sweep": ["16", "32", "256"],
+    }
     with Seen(browser, files[name], width=width) as seen:
         *upper, lowest = seen.page.evaluate(VALUES)
         seen.shot(f"{name}-values-{width}", full=False)
         assert upper, "several panels"
         assert [one["text"] for one in lowest] == ticks[name]
         turned = {one["turned"] for one in lowest}
-        assert turned == {name == "words" and width == EIGHT_CM_PX}
+        assert turned == {(name == "words" and width == EIGHT_CM_PX) or name == "many-words"}
         for panel in upper:  # all or none, and not some of them
             assert [one["text"] for one in panel] == ([] if True in turned else ticks[name])
         for one in lowest:

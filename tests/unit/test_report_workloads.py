@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -80,11 +80,10 @@ def training_sweep(tmp_path: Path) -> StoredSweep:
     return stored_sweep(tmp_path, sweep)
 
 
-def words_sweep(tmp_path: Path) -> StoredSweep:
+def words_sweep(tmp_path: Path, words: Sequence[str] = COLLECTIVES) -> StoredSweep:
     work = {"kind": "collective", "size_bytes": 262_144}
     return stored_sweep(
-        tmp_path,
-        sweep_over("workload.collective", COLLECTIVES, schemes=("ecmp", "gse1"), seeds=(1,), workload=work),
+        tmp_path, sweep_over("workload.collective", words, schemes=("ecmp", "gse1"), seeds=(1,), workload=work)
     )
 
 

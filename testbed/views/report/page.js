@@ -165,7 +165,7 @@
       if (!this.spec.ticks.length) return 0;
       const pairs = ticks.slice(1).map((tick, i) => [ticks[i], tick]);
       if (pairs.every(([left, right]) => right.x - left.x > (left.width + right.width) / 2 + 6)) return 0;
-      const room = ticks.map((tick) => Math.acos(Math.min(1, (LEFT + tick.x) / tick.width)));
+      const room = ticks.map((tick) => Math.acos(Math.min(1, (LEFT + tick.x - LINE) / tick.width)));
       const apart = pairs.map(([left, right]) => Math.asin(Math.min(1, LINE / (right.x - left.x))));
       return Math.max(LEAST_TURN, ...room, ...apart);
     }
