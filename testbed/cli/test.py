@@ -1,7 +1,7 @@
 """The whole test suite a change must pass: unit tests, then tests on real networks (root).
 
 examples:
-  sudo ./gse test              everything, 20 to 25 minutes on 2 cores
+  sudo ./gse test              everything, some fifteen minutes on 2 cores
   ./gse test --unit            no root, some minutes
   sudo ./gse test --full       also the long campaigns, and more examples of properties
   sudo ./gse test -k failure   only tests whose name matches

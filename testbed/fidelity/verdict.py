@@ -226,7 +226,7 @@ OUTSIDE = frozenset({"steal", "foreign_load", "clock_step"})
 # Checks that judge what was measured itself: it was slow, or it was not what was asked for. A run that is INVALID for
 # one of these is left out for its result, and what the others say flatters whoever made it. All others that make runs
 # INVALID say that the machine, or somebody on it, failed.
-SLOW = frozenset({"link_rate", "link_stall", "short_of_grants", "short_of_paths", "switch_bound"})
+SLOW = frozenset({"link_rate", "link_stall", "short_of_paths", "switch_bound"})
 WRONG = frozenset({"host_bytes", "impossible", "iterations", "process_died", "uplink_bytes", "wrong_elements"})
 
 Check = Callable[[Evidence], Finding | None]

@@ -18,7 +18,7 @@ from testbed.results.store import os_errors
 
 log = logging.getLogger(__name__)
 LOCKS = Path("/proc/locks")
-LOOK_AGAIN_S = 0.02
+LOOK_AGAIN_S = 0.02  # the kernel wakes who waits for a lock, but nobody who has waited long enough
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from os.path import commonprefix
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -130,11 +129,8 @@ def _x(axis: Axis, point: int, number: int, schemes: int) -> float:
 
 
 def _values(axes: Axes, results: SweepResults, axis: Axis) -> None:
-    ticks = list(axis.ticks)
-    prefix = commonprefix(ticks).rpartition("/")[0] if axis.kind == "words" and len(ticks) > 1 else ""
-    label = f"{axis.label}: {prefix}/..." if prefix else axis.label
-    axes.set_xlabel(label, parse_math=False)
-    shown = [tick.removeprefix(f"{prefix}/") for tick in ticks] if prefix else ticks
+    axes.set_xlabel(axis.label, parse_math=False)
+    shown = list(axis.ticks)
     turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(shown)), shown, parse_math=False, **(turned if sum(map(len, shown)) > 30 else {}))
     axes.set_xlim(-0.5, len(shown) - 0.5)
