@@ -19,7 +19,7 @@ from testbed.wire import frame_bytes
 WITHIN: Final = 0.05  # of the measured time
 WITHIN_OF_OPTIMUM: Final = 0.03
 BAND_SEEDS: Final = tuple(range(1, 21))
-BAND_SIZES: Final[Mapping[int, int]] = {1: 1 << 20, 4: 4 << 20, 16: 8 << 20}  # bytes of the array by flows per hop
+BAND_SIZES: Final[Mapping[int, int]] = {1: 1 << 20, 4: 4 << 20, 16: 16 << 20}  # bytes of the array by flows per hop
 QUIET: Final[Mapping[str, Any]] = {"workload.iterations": 1, "faults": [], "background": []}
 SMALL: Final[Mapping[str, Any]] = {"workload.size_bytes": 4 << 20}
 
