@@ -29,6 +29,7 @@ class Loop:
         self._stack = ExitStack()
         self._stopped = False
         self.agents = [Agent(config, time.monotonic(), life) for config in configs]
+        self._timers_late: dict[int, int] = {}  # whole ms a timer was late -> how often
         self._watchers = [agent for agent in self.agents if agent.edge.place.watches_paths]
 
     def __enter__(self) -> Loop:
@@ -61,8 +62,12 @@ class Loop:
             for agent in agents:
                 if agent.due_s is not None:
                     due_s = min(due_s, agent.due_s)
-            events = poll(None if due_s == inf else max(0.0, due_s - time.monotonic()))
+            before_s = time.monotonic()
+            events = poll(None if due_s == inf else max(0.0, due_s - before_s))
             now_s = time.monotonic()
+            if before_s < due_s <= now_s:  # what was due before has been late for other reasons than a timer's
+                late_ms = int((now_s - due_s) * 1000)
+                self._timers_late[late_ms] = self._timers_late.get(late_ms, 0) + 1
             touched = set()
             for fd, _mask in events:
                 agent_of_fd, handler = handlers[fd]
@@ -105,9 +110,13 @@ class Loop:
             self._stopped = True
 
     def stats(self) -> dict[str, Any]:
-        """Return what every agent counts (docs/gse.md), and the processor time of all together."""
+        """Return what every agent counts (docs/gse.md); of all together processor time and how late timers were."""
         now_s = time.monotonic()
-        return {"cpu_s": time.process_time(), "agents": [agent.stats(now_s) for agent in self.agents]}
+        return {
+            "cpu_s": time.process_time(),
+            "timers_late": self._timers_late,
+            "agents": [agent.stats(now_s) for agent in self.agents],
+        }
 
 
 def configs_of(value: Mapping[str, Any]) -> list[Config]:

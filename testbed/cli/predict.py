@@ -53,9 +53,8 @@ from testbed.system.interrupts import interruptible
 from testbed.system.limits import address_space_limit, available_memory_bytes, cgroup_limits
 from testbed.system.machine import check_scenario, inspect_machine
 from testbed.units import GIB, text_to_bytes
+from testbed.views.agreement import agreement_grid, allowed_grid, band_grid
 from testbed.views.fluid import (
-    agreement_grid,
-    band_grid,
     cluster_grid,
     cluster_json,
     markdown,
@@ -285,7 +284,7 @@ def validate(args: argparse.Namespace) -> int:
         grids.append(agreement_grid(stored, "stored reference runs"))
     hashed = list(band_agreements(args.results, bands))
     if hashed:
-        grids.append(band_grid(hashed))
+        grids += [band_grid(hashed), allowed_grid(hashed)]
     Console().print(rendered(grids))
     if args.write is not None:
         _write(args.write, "\n".join([INTRODUCTION, *map(markdown, grids)]))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypedDict
 
 Stats = Mapping[str, Any]  # of one agent
 
 
 class AgentStats(TypedDict):
-    """One round of ``stats``: processor time of each process, then every agent."""
+    """One round of ``stats``: of each process its processor time, and how many timers were so many whole ms late; then
+    every agent.
+    """
 
     cpu_s: list[float]
+    timers_late: list[dict[int, int]]
     agents: list[dict[str, Any]]
 
 
@@ -51,7 +56,7 @@ SUMMED = (
     "unknown_destination",
     "too_many_queues",
 )
-NOT_SUMMED = frozenset({"unused_grant_bytes", "reorder_depth_max_bytes", "dgsq_wait_ms"})
+NOT_SUMMED = frozenset({"unused_grant_bytes", "reorder_depth_max_bytes", "dgsq_wait_ms", "timers_late"})
 FIRST_EPOCH = 1  # of an agent that was not started again
 DROPPED = ("queue_full_drops", "watchdog_drops", "too_many_queues")  # frames of hosts that no queue of a switch misses
 
@@ -74,6 +79,7 @@ def agent_totals(rounds: Rounds) -> dict[str, Any]:
     totals["unused_grant_bytes"] = {
         cause: sum(part["unused_grant_bytes"][cause] for part in parts) for cause in parts[0]["unused_grant_bytes"]
     }
+    totals["timers_late_ms"] = _percentiles(sum((part["timers_late"] for part in parts), Counter()))
     for name in ("reorder_depth_max_bytes", "dgsq_wait_ms"):  # over all agents have done, or the last they remember
         totals[name] = parts[-1][name]
     steps = zip(asked, asked[1:], strict=False)
@@ -114,6 +120,7 @@ def _between(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     }
     # a process that was started again has used less time than the one before it
     totals["cpu_s"] = sum(max(0.0, late - early) for early, late in zip(before["cpu_s"], after["cpu_s"], strict=True))
+    totals["timers_late"] = sum(map(_later, before["timers_late"], after["timers_late"]), Counter())
     totals["queue_full_frames"] = sum(_refused(late) - _refused(early) for early, late in both)
     totals["reorder_depth_max_bytes"] = max(late["counters"]["reorder_depth_max_bytes"] for _early, late in both)
     totals["dgsq_wait_ms"] = {
@@ -121,6 +128,22 @@ def _between(before: AgentStats, after: AgentStats) -> dict[str, Any]:
     }
     totals["dropped"] = sum(totals[name] for name in DROPPED)
     return totals
+
+
+def _later(before: Mapping[int, int], after: Mapping[int, int]) -> Counter[int]:
+    """Return which timers of a process were how late in between; one that was started again counts anew."""
+    again = any(times > after.get(ms, 0) for ms, times in before.items())
+    return Counter(after) if again else Counter(after) - Counter(before)
+
+
+def _percentiles(timers_late: Counter[int]) -> dict[str, int | None]:
+    """Return how late timers were, in ms; half and 99 of 100 were not later."""
+    late_ms, total = sorted(timers_late), timers_late.total()
+    found: dict[str, int | None] = {}
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        counts = accumulate(timers_late[ms] for ms in late_ms)
+        found[name] = next((ms + 1 for ms, count in zip(late_ms, counts, strict=True) if count >= share * total), None)
+    return {"timers": total, **found}
 
 
 def path_changes(stats: AgentStats, t0_s: float) -> list[dict[str, Any]]:

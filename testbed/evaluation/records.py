@@ -253,6 +253,20 @@ class LookupRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SoftnetRow(Row):
+    """What one core did with packets it received, whoever's; cumulative.
+
+    ``dropped``: its backlog was full; ``squeezed``: it had to stop for a while with packets left.
+    """
+
+    FILE: ClassVar[str] = "softnet.csv"
+    t_s: float
+    core: int
+    dropped: int
+    squeezed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRow(Row):
     """One latency probe; ``latency_s`` is None when it was lost."""
 
@@ -351,6 +365,7 @@ class Tables:
     threads: tuple[ThreadRow, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
     lookups: tuple[LookupRow, ...] = ()
+    softnet: tuple[SoftnetRow, ...] = ()
     probes: tuple[ProbeRow, ...] = ()
     probe_queues: tuple[ProbeQueueRow, ...] = ()
     messages: tuple[MessageRow, ...] = ()

@@ -236,7 +236,11 @@ class Agents:
         """Return what the agents say of themselves now; ``forget_waits``: next time, waits are of later frames only."""
         self._ask("stats", "stats", forget_waits=forget_waits)
         answers = [self._said[leaf]["stats"] for leaf in self._children]
-        return {"cpu_s": [one["cpu_s"] for one in answers], "agents": [a for one in answers for a in one["agents"]]}
+        return {
+            "cpu_s": [one["cpu_s"] for one in answers],
+            "timers_late": [{int(ms): times for ms, times in one["timers_late"].items()} for one in answers],
+            "agents": [agent for one in answers for agent in one["agents"]],
+        }
 
     def _ask(self, command: str, answer: str, **fields: object) -> None:
         """Have every agent's process answer; one that dies meanwhile does not, and its successor is asked."""

@@ -20,6 +20,7 @@ from testbed.fidelity.losses import (
     check_lost_in_switch,
     check_resent,
     check_socket_drops,
+    check_softnet_drops,
     check_unaccounted,
     check_upcalls_lost,
 )
@@ -128,6 +129,7 @@ CHECKS: tuple[Check, ...] = (
     check_sampler_lateness,
     check_socket_drops,
     check_upcalls_lost,
+    check_softnet_drops,
     check_interface_drops,
     check_unaccounted,
     check_lost_in_switch,

@@ -8,6 +8,7 @@ from testbed.evaluation.metrics import measured
 from testbed.evaluation.pairs import all_bytes
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.series import Series, collect, link_series, queue_series
+from testbed.evaluation.softnet import softnet
 from testbed.fidelity.faults import faulted_intfs
 from testbed.fidelity.verdict import Evidence, FabricEvidence, Finding, grade, limits
 from testbed.model.schemes import profile_of
@@ -63,6 +64,15 @@ def check_upcalls_lost(evidence: FabricEvidence) -> Finding | None:
     packets = max(found.hit + found.missed, 1)
     text = _lost_text(found.lost, packets, "in upcalls, which nobody answered", "upcalls_lost")
     return grade("upcalls_lost", found.lost / packets, text)
+
+
+def check_softnet_drops(evidence: FabricEvidence) -> Finding | None:
+    """Cores took in every packet they received; whose packets were dropped, this run's or others', is not known."""
+    found = softnet(evidence.run)
+    if found is None:
+        return None
+    text = f"cores dropped {found.dropped} packets they had received (softnet), of this run or of others"
+    return grade("softnet_drops", found.dropped, f"{text} ({limits('softnet_drops')})")
 
 
 def check_interface_drops(evidence: FabricEvidence) -> Finding | None:

@@ -17,6 +17,7 @@ from testbed.fidelity.links import check_link_rate, check_link_stall
 from testbed.fidelity.losses import (
     check_interface_drops,
     check_socket_drops,
+    check_softnet_drops,
     check_unaccounted,
     check_upcalls_lost,
 )
@@ -68,6 +69,7 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
     check_sampler_lateness,
     check_socket_drops,
     check_upcalls_lost,
+    check_softnet_drops,
     check_interface_drops,
     check_unaccounted,
 )

@@ -129,6 +129,11 @@ THRESHOLDS = {
     "upcalls_lost": Threshold(
         0, 1e-4, "packets lost because the switches did not answer themselves in time; as socket_drops"
     ),
+    "softnet_drops": Threshold(
+        0,
+        None,
+        "packets a core dropped, its backlog full (net.core.netdev_max_backlog): losses of the emulator, or of others",
+    ),
     "interface_drops": Threshold(0, 1e-4, "packets lost at an interface, outside the modelled queues; as socket_drops"),
     "unaccounted": Threshold(1e-4, 1e-2, "frames that left one end of a link and did not arrive at the other"),
     # Measured, 36 runs: at most one frame at spines and at leaves whose queues had dropped nothing; else LOST_PER_DROP.

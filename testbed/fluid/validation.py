@@ -215,7 +215,8 @@ class OfAllowed:
 class BandAgreement:
     """Means over the seeds that are stored. ``low``, ``high``: where 95% of such means fall, paths drawn at random.
 
-    ``predicted``: the mean with the paths these seeds hash to. ``allowed``: with those that were recorded.
+    ``modelled``: the same of the fluid model, which also has acknowledgements and what slices wait for each other.
+    ``predicted``: the model's mean with the paths these seeds hash to. ``allowed``: with those that were recorded.
     ``of_allowed``: measured over allowed of a run, in which no luck of hashes is: median, its 95% interval (None below
     six runs), and the least.
     """
@@ -224,6 +225,7 @@ class BandAgreement:
     seeds: int
     low: float
     high: float
+    modelled: tuple[float, float]
     predicted: float
     allowed: float | None
     measured: float | None
@@ -232,5 +234,11 @@ class BandAgreement:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the measured mean is inside; None without measurements."""
+        """Whether the measured mean is inside what paths allow; None without measurements."""
         return None if self.measured is None else self.low <= self.measured <= self.high
+
+    @property
+    def as_modelled(self) -> bool | None:
+        """Whether the measured mean is inside what the model has; None without measurements."""
+        low, high = self.modelled
+        return None if self.measured is None else low <= self.measured <= high

@@ -11,11 +11,13 @@ from typing import Any, Final
 from testbed.errors import ParseError
 
 UNKNOWN_PROCESS: Final = "unknown"  # ss names no owner: it lives in another PID namespace or is just ending
+SOFTNET_LEAST, SOFTNET_CORE = 3, 12
 CPU_STATES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 
 _PACKET_SOCKET = re.compile(r"^p_(?:raw|dgr)\s+\d+\s+\d+\s+(?P<protocol>[^\s:]+):(?P<intf>\S+)\s")
 _OWNER = re.compile(r'users:\(\("(?P<name>[^"]*)",pid=\d+,fd=\d+\)')
 _DROPS = re.compile(r"skmem:\([^)]*\bd(?P<drops>\d+)\)")
+_HEXADECIMAL = re.compile("[0-9a-f]+")
 _DATAPATH = re.compile(r"^\S+@\S+:[ \t]*$", re.MULTILINE)
 _LOOKUPS = re.compile(
     r"^(?P<name>\S+@\S+):[ \t]*\n[ \t]+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)[ \t]*$",
@@ -40,6 +42,15 @@ class DatapathLookups:
     hit: int
     missed: int
     lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSoftnet:
+    """What a core has done with received packets since the machine started: see ``SoftnetRow``."""
+
+    core: int
+    dropped: int
+    squeezed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,24 @@ def datapath_lookups(text: str) -> list[DatapathLookups]:
     ]
     if not found or len(found) != len(_DATAPATH.findall(text)):
         raise ParseError("ovs-appctl dpctl/show", text, "'TYPE@NAME:', below each 'lookups: hit:N missed:N lost:N'")
+    return found
+
+
+def softnet_counts(text: str) -> list[CoreSoftnet]:
+    """Read /proc/net/softnet_stat: a line per core that is online, of hexadecimal numbers.
+
+    The first three are packets, dropped ones and how often the core had to stop; the thirteenth, since Linux 5.10, is
+    the core (net/core/net-procfs.c): older kernels do not say, cores are numbered as they come.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines()):
+        fields = line.split()
+        if len(fields) < SOFTNET_LEAST or not all(_HEXADECIMAL.fullmatch(field) for field in fields):
+            raise ParseError("/proc/net/softnet_stat", line, f"at least {SOFTNET_LEAST} hexadecimal numbers")
+        core = int(fields[SOFTNET_CORE], 16) if len(fields) > SOFTNET_CORE else number
+        found.append(CoreSoftnet(core=core, dropped=int(fields[1], 16), squeezed=int(fields[2], 16)))
+    if not found:
+        raise ParseError("/proc/net/softnet_stat", text, "a line per core")
     return found
 
 

@@ -28,6 +28,10 @@ CONTAINER_FRAMES_OF_LEAVES: Final = 2
 # they are (the sweep in docs/gse.md: 0.97 of the limit with one frame of 9000, 0.94 with two, 0.87 with four).
 CONTAINER_BYTES_OF_HOSTS: Final = 9 * KIB
 LEAST_BYTES: Final = 16 * KIB  # of a leaf's container and of a grant; the latter is the UEC reference simulator's
+# Of containers that meet on a link, before a gap is a loss. At MTU 1500 and 2.5 Mbit/s (4x4x4, N2N) a probe took up to
+# 0.24 s, 4.6 containers' time; where a gap was a loss after two round trips of frames, 0.09 s, 50 and 180 frames a run
+# were sent again that had arrived.
+CONTAINERS_APART: Final = 8
 CREDIT_FRAMES_OF_UET: Final = 2
 RELEASE_FRAMES: Final = 2  # one that is being sent and one behind it, so that a late timer leaves no gap
 LATE_TIMER_S: Final = 0.002  # a millisecond, in which timers count, and as much for a busy machine
@@ -100,7 +104,11 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     window = gsp.window_bytes or min(needed, port_window)
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
-    loss_report_s = max(2 * rtt_s, TIMER_LEAST_S)
+    # a whole container waits where another is before it, and a link may hold several (of two full frames, two round
+    # trips are as long as CONTAINERS_APART; of MTU 1500 a container has eleven)
+    together = settings.profile.get("unit", "container") == "container"
+    met_s = CONTAINERS_APART * container / rate if together else 0.0
+    loss_report_s = max(2 * rtt_s, met_s, TIMER_LEAST_S)
     # and a lost frame has to be reported, sent again and there before it is given up
     usual_gap_s = max(apart_s + TIMER_LEAST_S, loss_report_s + 1.5 * rtt_s)
     gap_s = usual_gap_s if gsp.gap_ms is None else gsp.gap_ms / 1e3

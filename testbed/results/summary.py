@@ -17,6 +17,7 @@ from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
 from testbed.evaluation.series import Window
+from testbed.evaluation.softnet import softnet
 from testbed.evaluation.usage import AGENT_ROLE, Usage
 from testbed.fidelity import evidence_of, judge, speed_judged_by
 from testbed.fidelity.links import off_most, stood_longest
@@ -261,8 +262,8 @@ def cpu_details(used: Usage) -> dict[str, Any]:
 
 
 def switching_details(run: Run, rates: tuple[LinkRate, ...]) -> dict[str, Any]:
-    """Return how links sent while frames waited for them, and what switches looked up; null where nobody can tell."""
-    found = lookups(run.record)
+    """Return how links sent while frames waited, what switches looked up and cores dropped; null where nobody knows."""
+    found, cores = lookups(run.record), softnet(run.record)
     worst, longest = off_most(rates), stood_longest(rates)
     return {
         "link_rates": {
@@ -274,6 +275,7 @@ def switching_details(run: Run, rates: tuple[LinkRate, ...]) -> dict[str, Any]:
         if rates
         else None,
         "lookups": None if found is None else asdict(found),
+        "softnet": None if cores is None else asdict(cores),
     }
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from testbed.errors import NetworkError
-from testbed.evaluation.records import LookupRow, SocketRow
+from testbed.errors import NetworkError, ParseError
+from testbed.evaluation.records import LookupRow, SocketRow, SoftnetRow
 from testbed.fabric.network import Network
 from testbed.fabric.unixctl import Unixctl
-from testbed.measurement.parsers import datapath_lookups, packet_socket_drops
+from testbed.measurement.parsers import datapath_lookups, packet_socket_drops, softnet_counts
 from testbed.measurement.probes import choose_pairs, linger_s
 from testbed.model.attachment import ip_intf
 from testbed.model.scenario import Scenario
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 READY_TIMEOUT_S = 30.0
 SWITCHES_TIMEOUT_S = 0.5  # they answer within milliseconds; who does not is stopped or dead, and others will say so
 PROBE_PARTNERS = 2
+SOFTNET = Path("/proc/net/softnet_stat")
 
 
 class Instruments:
@@ -101,6 +102,7 @@ class Instruments:
         """Mark the start of the measured part: a sample parts it from the warm-up, and probes go out from now on."""
         self._packet_sockets()
         self._lookups()
+        self._softnet()
         self._children["sampler"].send({"command": "sample"})
         self._await([("sampler", "sampled")])
         for name in self._senders:
@@ -115,6 +117,7 @@ class Instruments:
         self._await([(name, "stopped") for name in self._senders], READY_TIMEOUT_S + lingering_s)
         self._packet_sockets()
         self._lookups()
+        self._softnet()
         return {
             name: {key: value for key, value in self._said[name]["stopped"].items() if key != "event"}
             for name in self._senders
@@ -164,6 +167,18 @@ class Instruments:
         self._directory.append(
             LookupRow(t_s=t_s, datapath=one.datapath, hit=one.hit, missed=one.missed, lost=one.lost)
             for one in datapath_lookups(text)
+        )
+
+    def _softnet(self) -> None:
+        """Record what cores have dropped of what they received; nothing where the kernel does not say."""
+        try:
+            counts = softnet_counts(SOFTNET.read_text())
+        except (OSError, ParseError) as error:
+            log.warning("packets dropped by cores are not measured: %s", error)
+            return
+        t_s = time.monotonic() - self._t0_s
+        self._directory.append(
+            SoftnetRow(t_s=t_s, core=one.core, dropped=one.dropped, squeezed=one.squeezed) for one in counts
         )
 
     def _start(self, name: str, config: Mapping[str, Any], *, room: str = "measurement") -> None:

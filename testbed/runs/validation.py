@@ -14,12 +14,13 @@ from statistics import fmean, median
 from testbed.evaluation.records import LEAST_S
 from testbed.fidelity.verdict import Level
 from testbed.fluid.case import Case, problems
-from testbed.fluid.predict import Outcome, outcomes
+from testbed.fluid.predict import Outcome, expect, outcomes
 from testbed.fluid.validation import WITHIN, Agreement, BandAgreement, BandCase, OfAllowed, ValidationCase
 from testbed.inference.median import median_interval
 from testbed.model.oracle import scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
+from testbed.model.scenario_input import override
 from testbed.results.checks import number_in
 from testbed.results.store import Run, list_runs, load
 from testbed.units import bytes_to_text
@@ -100,7 +101,7 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
         seeds = sorted(last) or list(scenario.seeds)
         expected = scenario_expectation(scenario, runs=len(seeds))
         assert expected is not None, f"{scenario.name}: nothing is expected of a ring under ecmp"
-        found = [one.efficiency for one in outcomes([Case(scenario, "ecmp", seed) for seed in seeds])]
+        model = expect(override(scenario, {"seeds": seeds}), "ecmp")
         numbers = [(_number(run, "efficiency"), _number(run, "predicted_efficiency")) for run in last.values()]
         measured = [efficiency for efficiency, _allowed in numbers if efficiency is not None]
         allowed = [number for _efficiency, number in numbers if number is not None]
@@ -110,7 +111,8 @@ def band_agreements(results_dir: Path, cases: Sequence[BandCase]) -> Iterator[Ba
             seeds=len(seeds),
             low=expected.efficiency.low,
             high=expected.efficiency.high,
-            predicted=fmean(found),
+            modelled=(model.band.low, model.band.high),
+            predicted=fmean(one.efficiency for one in model.own),
             allowed=fmean(allowed) if allowed else None,
             measured=fmean(measured) if measured else None,
             of_allowed=OfAllowed(median(ratios), median_interval(ratios), min(ratios)) if ratios else None,

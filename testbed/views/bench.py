@@ -25,13 +25,18 @@ PARTS: Final[frozenset[ProgramOperation]] = frozenset({"reduce_scatter", "all_ga
 SUMS: Final[frozenset[ProgramOperation]] = frozenset({"allreduce", "reduce_scatter"})
 NO_ROOT: Final = -1  # as nccl-tests prints it
 UNKNOWN: Final = "-"
+MODEL: Final = "model"
+MODEL_TEXT: Final = (
+    f"{MODEL}: busbw of max-min fair rates on the paths of these seeds, no queues, no losses (docs/fluid.md)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BenchRow:
     """One size under one scheme; numbers are None where no run that is not INVALID has them.
 
-    ``wrong_elements`` is the sum over all runs, INVALID ones too.
+    ``wrong_elements`` is the sum over all runs, INVALID ones too. ``modelled_busbw_mbps``: what the fluid model has for
+    the seeds of these numbers, where it has something.
     """
 
     size_bytes: int
@@ -40,6 +45,7 @@ class BenchRow:
     algbw_mbps: float | None
     busbw_mbps: float | None
     efficiency: float | None
+    modelled_busbw_mbps: float | None
     wrong_elements: int | None
     host_bytes_off: float | None
     verdicts: dict[str, int]
@@ -68,6 +74,7 @@ def bench_lines(results: SweepResults) -> list[str]:
         f"iters: {work.iterations} seeds: {len(sweep.seeds)} validation: 1",
         f"# {printable(describe(scenario))}",
         "# rates in Mbit/s (10^6 bits), not GB/s; time: median of the iterations, common start to last rank",
+        *([f"# {MODEL_TEXT}"] if results.modelled else []),
         *(f"# {printable(note)}" for note in results.notes()),
     ]
     for scheme in sweep.schemes:
@@ -115,8 +122,9 @@ def _table(results: SweepResults, scheme: str) -> Iterator[str]:
     collective = collective_of(results)
     rows, seeds = bench_rows(results, scheme), results.stored.sweep.seeds
     yield f"# scheme {scheme}"
-    yield _line("size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong", "verdict", comment=True)
-    yield _line("(B)", "(elements)", "", "", "", "(us)", "(Mbit/s)", "(Mbit/s)", "", "", comment=True)
+    names = ("size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong", MODEL, "verdict")
+    yield _line(*names, comment=True)
+    yield _line("(B)", "(elements)", "", "", "", "(us)", "(Mbit/s)", "(Mbit/s)", "", "(busbw)", "", comment=True)
     for row in rows:
         yield _line(
             str(row.size_bytes),
@@ -128,6 +136,7 @@ def _table(results: SweepResults, scheme: str) -> Iterator[str]:
             _number(row.algbw_mbps, 3),
             _number(row.busbw_mbps, 3),
             UNKNOWN if row.wrong_elements is None else str(row.wrong_elements),
+            _number(row.modelled_busbw_mbps, 3),
             ", ".join(state if len(seeds) == 1 else f"{n} {state}" for state, n in row.verdicts.items()),
         )
     yield f"# Out of bounds values : {_out_of_bounds(rows)}"
@@ -135,7 +144,7 @@ def _table(results: SweepResults, scheme: str) -> Iterator[str]:
 
 
 def _line(*cells: str, comment: bool = False) -> str:
-    widths = (12, 12, 8, 7, 7, 12, 10, 10, 7)
+    widths = (12, 12, 8, 7, 7, 12, 10, 10, 7, 11)
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=False))
     text = f"{text}  {cells[-1]}".rstrip()
     return f"#{text[1:]}" if comment else text
@@ -150,13 +159,16 @@ def _row(results: SweepResults, group: Group) -> BenchRow:
     middle = {key: group.median(key) for key in ("completion_s", "algbw_mbps", "busbw_mbps", "efficiency")}
     values = {key: None if found is None else found.median for key, found in middle.items()}
     off = group.median("host_bytes_off")
+    modelled, efficiency = results.modelled.get((group.point, group.scheme)), values["efficiency"]
+    limit_mbps = values["busbw_mbps"] / efficiency if values["busbw_mbps"] and efficiency else None
     return BenchRow(
         size_bytes=size_bytes,
         count=size_bytes // FLOAT_BYTES // parts,
         time_us=None if values["completion_s"] is None else values["completion_s"] * 1e6,
         algbw_mbps=values["algbw_mbps"],
         busbw_mbps=values["busbw_mbps"],
-        efficiency=values["efficiency"],
+        efficiency=efficiency,
+        modelled_busbw_mbps=None if modelled is None or limit_mbps is None else modelled * limit_mbps,
         wrong_elements=sum(known) if known else None,
         host_bytes_off=None if off is None else off.largest,
         verdicts=group.counts(),

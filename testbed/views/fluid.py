@@ -11,7 +11,6 @@ from testbed.fluid.job import Order
 from testbed.fluid.native import NativeExpected
 from testbed.fluid.predict import Expected, Way
 from testbed.fluid.training import Trained, TrainingCase
-from testbed.fluid.validation import Agreement, BandAgreement, OfAllowed
 from testbed.model.oracle import Band
 from testbed.model.scenario import Scenario
 from testbed.units import bytes_to_text
@@ -267,106 +266,6 @@ def training_json(found: Sequence[tuple[TrainingCase, Sequence[Trained]]]) -> di
         ],
         "left_out": LEFT_OUT_NATIVE,
     }
-
-
-def agreement_grid(found: Sequence[Agreement], what: str) -> Grid:
-    """Return a line per run; ``what`` they are together. Cases that were not run are no agreement, and are counted."""
-    measured = [one for one in found if one.agrees is not None]
-    good = sum(bool(one.agrees) for one in measured)
-    within = f"{found[0].within:.0%}"
-    claim = f"predicted within {within}"
-    if any(one.is_bound for one in found):
-        claim = f"not faster than the bound (by more than {within})"
-    missing = len(found) - len(measured)
-    unknown = f"; {missing} without a run that counts" if missing else ""
-    return Grid(
-        title=f"{what}: {good} of {len(measured)} measured runs {claim}{unknown}",
-        headers=(
-            "case",
-            "scheme",
-            "seed",
-            "predicted\ns",
-            "measured\ns",
-            "off",
-            "efficiency\npredicted",
-            "measured",
-            "",
-        ),
-        rows=tuple(
-            (
-                one.what,
-                one.scheme,
-                str(one.seed),
-                number_text(one.predicted_s, 3),
-                number_text(one.measured_s, 3),
-                "-" if one.off is None else f"{one.off:+.1%}",
-                number_text(one.predicted_efficiency, 3),
-                number_text(one.measured_efficiency, 3),
-                one.verdict or "not run",
-            )
-            for one in found
-        ),
-        notes=("off: predicted time over measured, minus 1; runs that are INVALID do not count, SUSPECT ones do",),
-        labels=3,
-    )
-
-
-def band_grid(found: Sequence[BandAgreement]) -> Grid:
-    """Return a line per fabric and flow count."""
-    measured = [one for one in found if one.agrees is not None]
-    inside = f"{sum(bool(one.agrees) for one in measured)} of {len(measured)} measured means inside"
-    return Grid(
-        title=f"ecmp, means over seeds, and where 95% of such means fall if paths are random: {inside}",
-        headers=(
-            "fabric",
-            "flows\nper hop",
-            "array",
-            "link\nMbit/s",
-            "queue",
-            "seeds",
-            "expected\n(95%)",
-            "these seeds'\nhashes",
-            "paths\nallow",
-            "measured",
-            "inside",
-            "of allowed,\nmedian (95%)",
-            "least",
-            "runs\nVALID",
-        ),
-        rows=tuple(
-            (
-                one.case.fabric,
-                str(one.case.flows),
-                bytes_to_text(one.case.scenario.workload.size_bytes),
-                number_text(one.case.scenario.fabric.link_rate_mbps, 0),
-                bytes_to_text(one.case.queue_bytes),
-                str(one.seeds),
-                _band((one.low, one.high)),
-                number_text(one.predicted, 3),
-                number_text(one.allowed, 3),
-                number_text(one.measured, 3),
-                {None: "not run", True: "yes", False: "no"}[one.agrees],
-                *_of_allowed(one.of_allowed),
-                "-" if one.measured is None else f"{one.valid} of {one.seeds}",
-            )
-            for one in found
-        ),
-        notes=(
-            "efficiency; paths allow: with the paths recorded in the runs; runs that are INVALID do not count",
-            "expected and inside: the luck of hashes and what TCP makes of the paths together; of allowed: measured "
-            "over allowed of each run, what TCP makes of them alone: median, interval by order statistics, the least",
-            "VALID: of one flow a hop also that no run is far slower than its paths allow; of several flows that share "
-            "links no check judges speed",
-        ),
-        labels=2,
-    )
-
-
-def _of_allowed(found: OfAllowed | None) -> tuple[str, str]:
-    if found is None:
-        return "-", "-"
-    around = "" if found.interval is None else f" ({_band(found.interval)})"
-    return f"{number_text(found.median, 3)}{around}", number_text(found.least, 3)
 
 
 def markdown(grid: Grid) -> str:

@@ -148,6 +148,12 @@ PACES: Final = (
     ),
     Pace("packets without a rule (upcalls), of all looked up", _asked, percent),
     Pace("  lost, for no switch answered", _lost, percent, "upcalls_lost", header="upcalls\nlost"),
+    Pace(
+        "packets cores dropped (softnet), of this run or of others",
+        _number("details", "softnet", "dropped"),
+        plain,
+        "softnet_drops",
+    ),
     Pace("probes' delay beyond what queues explain, p50, ms", _unexplained_s, milliseconds),
     Pace("  over what is allowed of it", _unexplained_of_allowed, plain, "probe_delay", header="probes\nshare"),
     Pace(
@@ -164,6 +170,12 @@ PACES: Final = (
         percent,
         "agents_wait",
         header="agents\nwait",
+        is_agents=True,
+    ),
+    Pace(
+        "  their timers late, p99, ms",
+        _number("agents", "timers_late_ms", "p99"),
+        plain,
         is_agents=True,
     ),
     Pace(

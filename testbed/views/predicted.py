@@ -46,6 +46,11 @@ class Modelled:
         """The mean efficiency."""
         return fmean(one.efficiency for one in self.outcomes)
 
+    def efficiency_of(self, seed: int) -> float | None:
+        """The efficiency of a seed of those asked about."""
+        alike = self.outcomes[0].efficiency if len(self.outcomes) == 1 else None
+        return next((one.efficiency for one in self.outcomes if one.seed == seed), alike)
+
     @property
     def median_efficiency(self) -> float:
         """The median efficiency, for what is held against medians over seeds."""

@@ -25,12 +25,19 @@ from testbed.views.comparison import (
     origin_texts,
 )
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
+from testbed.views.predicted import Modelled
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
 from testbed.views.words import left_text, of_runs, spread_text, unjudged_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
     "probes have queues of their own there and pass it, so their latency is not the bulk's"
+)
+PATHS_ALLOW = "predicted_efficiency"
+PATHS_ALLOW_MEANS = "paths allow: share of that limit with the flows on the paths they took at the end"
+MODEL_HAS = (
+    "model has: max-min fair rates on the paths the scheme gives these seeds, with its headers, grants and waiting, "
+    "without queues and losses (docs/fluid.md)"
 )
 ABOVE_ONE = "above 1: a link that was idle sends a frame and 2 ms of its rate at once (docs/gse.md)"
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
@@ -63,13 +70,15 @@ def run_grid(comparison: Comparison) -> Grid:
     bottlenecks = list(dict.fromkeys(map(_bottleneck, entries if varies else entries[:1])))
     disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     waits = comparison.waits_at_source
+    models = comparison.modelled
+    placed = any(entry.number(PATHS_ALLOW) is not None for entry in entries) or not models
     name = iteration_name(comparison.scenario)
     notes = (
         f"time: median {name}, ideally {_limit_text(ideal, time_text)} s; limit of busbw: "
         f"{_limit_text(limit_mbps, lambda mbps: number_text(mbps, 2))} Mbit/s, set by "
         f"{' or '.join(bottlenecks[:MOST_BOTTLENECKS])}{': by seed' if varies else ''}",
-        "paths allow: share of that limit with the flows on the paths they took at the end"
-        + ("; with faults or other traffic no bound" if disturbed else ""),
+        *((f"{PATHS_ALLOW_MEANS}{'; with faults or other traffic no bound' if disturbed else ''}",) if placed else ()),
+        *((MODEL_HAS,) if models else ()),
         "uplinks used: what the uplinks that carried anything carried, of their rate",
         *((ABOVE_ONE,) if any(_is_above_one(entry) for entry in entries) else ()),
         "probes p50, p99: their latency, the wait in their own host's queue included: a host that sends at line rate "
@@ -83,7 +92,10 @@ def run_grid(comparison: Comparison) -> Grid:
     return Grid(
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
-            *("scheme", "seed", "verdict", "time\ns", "busbw\nMbit/s", "of\nlimit", "paths\nallow", "uplinks\nused"),
+            *("scheme", "seed", "verdict", "time\ns", "busbw\nMbit/s", "of\nlimit"),
+            *(("paths\nallow",) if placed else ()),
+            *(("model\nhas",) if models else ()),
+            "uplinks\nused",
             *("probes\np50 ms", "probes\np99 ms"),
             *(("at source\np50 ms", "at source\np99 ms") if waits else ()),
             *(("mice p50\nms", "mice p99\nms") if mice else ()),
@@ -91,7 +103,7 @@ def run_grid(comparison: Comparison) -> Grid:
             "dropped/\nresent/\nreordered",
             *(("outage\nms",) if faults else ()),
         ),
-        rows=tuple(_run_row(entry, faults=faults, mice=mice, waits=waits) for entry in entries),
+        rows=tuple(_run_row(entry, models, placed=placed, faults=faults, mice=mice, waits=waits) for entry in entries),
         notes=(*notes, *([unjudged] if (unjudged := unjudged_text(entries)) else []), *reasons),
         labels=3,
     )
@@ -114,7 +126,14 @@ def _is_above_one(entry: Entry) -> bool:
     return any(share is not None and share > 1 for share in shares)
 
 
-def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[str, ...]:
+def _model_text(models: Mapping[str, Modelled], entry: Entry) -> str:
+    model = models.get(entry.scheme)
+    return number_text(None if model is None else model.efficiency_of(entry.seed), 3)
+
+
+def _run_row(
+    entry: Entry, models: Mapping[str, Modelled], *, placed: bool, faults: bool, mice: bool, waits: bool
+) -> tuple[str, ...]:
     packets = ("dropped_packets", "retransmitted_segments", "out_of_order_packets")
     return (
         entry.scheme,
@@ -123,7 +142,8 @@ def _run_row(entry: Entry, *, faults: bool, mice: bool, waits: bool) -> tuple[st
         time_text(entry.number("completion_s")),
         number_text(entry.number("busbw_mbps"), 2),
         number_text(entry.number("efficiency"), 3),
-        number_text(entry.number("predicted_efficiency"), 3),
+        *((number_text(entry.number(PATHS_ALLOW), 3),) if placed else ()),
+        *((_model_text(models, entry),) if models else ()),
         number_text(entry.number("uplink_utilization"), 3),
         number_text(entry.number("latency_ms", "p50"), 1),
         number_text(entry.number("latency_ms", "p99"), 1),
@@ -277,10 +297,7 @@ def _scheme_notes(comparison: Comparison) -> Iterator[str]:
             f"more than {MAX_ROUTES} pairs x flows x paths, or no usable run"
         )
     if not training and comparison.fluid_efficiency:
-        yield (
-            "the fluid model has: max-min fair rates on the paths the scheme gives these seeds, with its headers, "
-            "grants and waiting, without queues and losses (docs/fluid.md)"
-        )
+        yield f"the fluid {MODEL_HAS}"
     if comparison.waits_at_source:
         yield PROBES_PASS_THE_BULK
     if comparison.ecmp_expectation is not None and len(comparison.schemes) > 1:

@@ -141,6 +141,7 @@ def test_a_finished_run_is_stored_under_its_final_name_with_everything_in_it(cam
             "threads",
             "sockets",
             "lookups",
+            "softnet",
             "probes",
             "probequeues",
             "calibration",

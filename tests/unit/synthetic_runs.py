@@ -36,6 +36,7 @@ from testbed.evaluation.records import (
     Row,
     RunRecord,
     SocketRow,
+    SoftnetRow,
     Tables,
     ThreadRow,
     TransferRow,
@@ -116,6 +117,11 @@ def healthy(
         lookups=(
             LookupRow(t_s=times[0], datapath="netdev@ovs-netdev", hit=1000, missed=60, lost=0),
             LookupRow(t_s=times[-1], datapath="netdev@ovs-netdev", hit=9000, missed=80, lost=0),
+        ),
+        softnet=tuple(
+            SoftnetRow(t_s=t_s, core=core, dropped=3, squeezed=squeezed)  # 3: once, long before
+            for t_s, squeezed in ((times[0], 1), (times[-1], 2))
+            for core in (0, 1)
         ),
         probes=probes,
         probe_queues=tuple(_probe_queues(probes, windows)),

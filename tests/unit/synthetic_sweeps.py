@@ -46,6 +46,7 @@ def with_agents(run: RunRecord, **counts: Any) -> RunRecord:
         "cpu_s": 1.0,
         "reorder_depth_max_bytes": 0,
         "dgsq_wait_ms": {"p50": 4.0, "p99": 20.0},
+        "timers_late_ms": {"timers": 900, "p50": 1, "p99": 3},
     }
     return replace(run, events=(*run.events, {"event": "agents", "t_s": 9.0, **totals, **counts}))
 

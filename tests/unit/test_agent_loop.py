@@ -6,10 +6,11 @@ import errno
 import select
 import socket
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
+from testbed.agent import loop as module
 from testbed.agent.loop import Loop
 from testbed.agent.sockets import CarrierWatch
 from testbed.fabric.agents import agent_processes
@@ -41,6 +42,33 @@ def test_what_comes_to_a_host_tells_the_gsp_of_its_leaf_by_which_paths(monkeypat
     loop.run()
     assert told == [0b101]
     assert host.edge.arrivals == 0
+
+
+def test_timers_that_fire_are_counted_by_how_late_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was due before somebody waited for it, and who is woken up before his time, tell nothing of timers."""
+    now_s = 10.0
+    wakes_s = [10.0125, 10.013, 10.020, 10.0339, 10.050]  # 2 ms late, due before, too early, 3 ms, nothing was due
+
+    class Timed:
+        due_s: float | None = None
+        dues_s: ClassVar = [10.010, 10.011, 10.030, None]
+
+        def advance(self, _now_s: float) -> None:
+            self.due_s = self.dues_s.pop(0)
+
+    def poll(_timeout_s: float | None) -> list[tuple[int, int]]:
+        nonlocal now_s
+        now_s = wakes_s.pop(0)
+        loop._stopped = not wakes_s
+        return []
+
+    loop = Loop([], SimpleNamespace())  # type: ignore[arg-type]
+    loop.agents = [cast("Any", Timed())]
+    loop._poll, loop._handlers = cast("Any", SimpleNamespace(poll=poll)), {}
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s, process_time=lambda: 0.0))
+    loop.run()
+    loop.agents = []
+    assert loop.stats()["timers_late"] == {2: 1, 3: 1}
 
 
 def test_waits_that_are_forgotten_are_in_no_percentile() -> None:

@@ -21,8 +21,27 @@ def stats(name: str, epoch: int = 1, **counters: int) -> dict[str, Any]:
     }
 
 
-def rounds(*agents: dict[str, Any], cpu_s: float = 1.5) -> AgentStats:
-    return {"cpu_s": [cpu_s], "agents": list(agents)}
+def rounds(*agents: dict[str, Any], cpu_s: float = 1.5, late: dict[int, int] | None = None) -> AgentStats:
+    return {"cpu_s": [cpu_s], "timers_late": [late or {}], "agents": list(agents)}
+
+
+def test_how_late_timers_were_is_of_the_measured_times_and_of_all_processes() -> None:
+    """Whole ms: of 100 timers 50 were less than 1 ms late, 99 less than 4; what was late in between is nobody's."""
+    one = stats("l1")
+    asked = [rounds(one, late=late) for late in ({0: 5}, {0: 55, 1: 46, 3: 2}, {0: 900, 1: 46, 3: 2, 90: 9})]
+    again = rounds(one, late={0: 900, 1: 46, 3: 3, 7: 1, 90: 9})
+    totals = agent_totals([(asked[0], asked[1]), (asked[2], again)])
+    assert totals["timers_late_ms"] == {"timers": 100, "p50": 1, "p99": 4}
+    assert "timers_late" not in totals
+    both: AgentStats = {"cpu_s": [1.0, 1.0], "timers_late": [{0: 1}, {4: 3}], "agents": [one]}
+    none: AgentStats = {"cpu_s": [1.0, 1.0], "timers_late": [{}, {}], "agents": [one]}
+    assert agent_totals([(none, both)])["timers_late_ms"] == {"timers": 4, "p50": 5, "p99": 5}
+    assert agent_totals([(none, none)])["timers_late_ms"] == {"timers": 0, "p50": None, "p99": None}
+
+
+def test_timers_of_a_process_that_was_started_again_count_from_nothing() -> None:
+    before, after = rounds(stats("l1"), late={0: 50, 2: 1}), rounds(stats("l1", epoch=2), late={0: 7})
+    assert agent_totals([(before, after)])["timers_late_ms"] == {"timers": 7, "p50": 1, "p99": 1}
 
 
 def test_totals_are_sums_of_differences() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from synthetic_sweeps import stored_sweep, sweep_over, with_rate_error
 
 from testbed.cli import bench
 from testbed.evaluation.records import RunRecord
+from testbed.fluid.case import Case
+from testbed.fluid.predict import outcomes
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
 from testbed.results.sweeps import load_sweep
 from testbed.views.bench import bench_document, bench_lines, bench_rows
@@ -98,18 +101,24 @@ def test_a_line_is_that_of_nccl_tests_and_a_verdict(tmp_path: Path) -> None:
     found = results(tmp_path, "reduce_scatter/ring")
     lines = bench_lines(found)
     header = next(line for line in lines if "size" in line)
-    columns = "size count type redop root time algbw busbw #wrong verdict"
+    columns = "size count type redop root time algbw busbw #wrong model verdict"
     assert header.split() == ["#", *columns.split()]
     units = lines[lines.index(header) + 1]
-    assert units.split() == ["#", "(B)", "(elements)", "(us)", "(Mbit/s)", "(Mbit/s)"]
+    assert units.split() == ["#", "(B)", "(elements)", "(us)", "(Mbit/s)", "(Mbit/s)", "(busbw)"]
     own = [line.split() for line in lines if not line.startswith("#")]
     assert [line[:5] for line in own] == [
         [str(size), str(size // 16), "float", "sum", "-1"] for _scheme in SCHEMES for size in (262_144, 1_048_576)
     ]  # on 4 ranks the count is that of a rank's part
-    for size, _count, _type, _redop, _root, time_us, algbw, busbw, wrong, *verdict in own:
+    for size, _count, _type, _redop, _root, time_us, algbw, busbw, wrong, model, *verdict in own:
         assert float(algbw) == pytest.approx(int(size) * 8 / float(time_us), rel=1e-3)
         assert float(busbw) == pytest.approx(float(algbw) * 3 / 4, rel=1e-3)
         assert (wrong, verdict[0]) == ("0", "2")  # two VALID runs
+        assert float(model) == pytest.approx(float(busbw), rel=0.2)  # made up: a few percent are start-up
+    for scheme in SCHEMES:
+        for row, point in zip(bench_rows(found, scheme), found.stored.sweep.points, strict=True):
+            asked = outcomes([Case(point, scheme, seed) for seed in (1, 2)])
+            assert row.modelled_busbw_mbps == pytest.approx(median(one.busbw_mbps for one in asked), rel=1e-6)
+    assert sum(line.startswith("# model: busbw of max-min") for line in lines) == 1
     assert "Mbit/s (10^6 bits), not GB/s" in "\n".join(lines)
     assert lines.count("# Out of bounds values : 0 OK") == 2
 

@@ -152,7 +152,7 @@ def test_every_counter_of_an_agent_is_explained_and_nothing_else() -> None:
         "unused_grant_bytes": {"no_demand": 0},
         "dgsq_wait_ms": {"p50": None, "p99": None},
     }
-    stats: AgentStats = {"cpu_s": [0.0], "agents": [one]}
+    stats: AgentStats = {"cpu_s": [0.0], "timers_late": [{}], "agents": [one]}
     counted = {*Counters().to_json(), *agent_totals([(stats, stats)]), "lost_in_fabric"} - {
         "cpu_s"
     }  # agent_cpu_s of the summary

@@ -12,7 +12,7 @@ from testbed.errors import WorkloadError
 from testbed.fabric.agents import AgentProcess, Agents
 from testbed.system.supervisor import Supervisor
 
-ANSWER = {"event": "stats", "cpu_s": 1.0, "agents": []}
+ANSWER = {"event": "stats", "cpu_s": 1.0, "timers_late": {"0": 5, "12": 1}, "agents": []}
 READY = {"event": "ready", "core": "compiled"}
 
 
@@ -59,7 +59,9 @@ def started(folder: Path) -> tuple[FakeSupervisor, Agents]:
 def test_every_process_is_asked_once_and_waited_for(tmp_path: Path) -> None:
     fake, agents = started(tmp_path)
     fake.acts = [lambda child=child: child.say(ANSWER) for child in fake.children]  # type: ignore[misc]
-    assert agents.stats(forget_waits=True)["cpu_s"] == [1.0, 1.0]
+    told = agents.stats(forget_waits=True)
+    assert told["cpu_s"] == [1.0, 1.0]
+    assert told["timers_late"] == [{0: 5, 12: 1}] * 2
     assert [child.asked for child in fake.children] == [[{"command": "stats", "forget_waits": True}]] * 2
 
 

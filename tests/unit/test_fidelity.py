@@ -16,6 +16,7 @@ from testbed.evaluation.lookups import Lookups, lookups
 from testbed.evaluation.metrics import measure
 from testbed.evaluation.program import measured_part
 from testbed.evaluation.records import LookupRow, RunRecord, SocketRow, ThreadRow
+from testbed.evaluation.softnet import Softnet, softnet
 from testbed.fidelity import CHECKS, THRESHOLDS, Level, Threshold, Verdict, evidence_of, judge, speed_judged_by
 from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.links import link_rates
@@ -415,6 +416,14 @@ def link_serves(share: float, *, paused_s: float = 0.0) -> Spoil:
     return spoil
 
 
+def cores_drop(packets: int) -> Spoil:
+    def spoil(run: RunRecord) -> RunRecord:
+        *others, last = run.tables.softnet
+        return with_rows(run, softnet=[*others, replace(last, dropped=last.dropped + packets)])
+
+    return spoil
+
+
 def upcalls_lost(packets: int, looked_up: int = 8000) -> Spoil:
     def spoil(run: RunRecord) -> RunRecord:
         first, last = run.tables.lookups
@@ -552,6 +561,7 @@ CASES: list[tuple[str, Spoil, str, Level, str]] = [
         "30 packets lost in upcalls, which nobody answered, 3.7e-03 of 8020 (limit 0 / 0.0001)",
     ),
     ("an upcall", upcalls_lost(1, looked_up=90_000), "upcalls_lost", Level.SUSPECT, "1 packets lost in upcalls"),
+    ("cores", cores_drop(2), "softnet_drops", Level.SUSPECT, "cores dropped 2 packets they had received (softnet)"),
     ("interface rx", interface_lost("rx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("interface tx", interface_lost("tx_dropped"), "interface_drops", Level.INVALID, "30 packets lost at interfaces"),
     ("vanish", frames_vanish, "unaccounted", Level.INVALID, "frames not accounted for on l1-eth3>s1-eth1"),
@@ -774,6 +784,18 @@ def test_runs_without_lookups_are_none_the_worse() -> None:
     first, last = run.tables.lookups
     assert lookups(with_rows(run, lookups=[last, replace(first, hit=0, t_s=last.t_s + 1)])) is None  # it began anew
     assert lookups(run) == Lookups(hit=8000, missed=20, lost=0)
+
+
+def test_runs_without_what_cores_dropped_are_none_the_worse() -> None:
+    run = healthy(scenario_of())
+    assert softnet(run) == Softnet(dropped=0, squeezed=2)
+    for rows in ((), run.tables.softnet[:2]):  # a table there was not yet, and one reading
+        assert softnet(with_rows(run, softnet=rows)) is None
+        assert found(with_rows(run, softnet=rows)) == {}
+    *others, last = run.tables.softnet
+    assert softnet(with_rows(run, softnet=[*others, replace(last, dropped=0)])) is None  # the machine began anew
+    both = [replace(row, dropped=row.dropped + row.squeezed) for row in run.tables.softnet]
+    assert softnet(with_rows(run, softnet=both)) == Softnet(dropped=2, squeezed=2)  # one of each core
 
 
 def test_lookups_of_several_datapaths_are_added() -> None:

@@ -10,7 +10,7 @@ from testbed.fluid.case import Case
 from testbed.fluid.predict import outcomes
 from testbed.fluid.validation import BANDS, OPTIMA, WITHIN_OF_OPTIMUM, Agreement, BandAgreement, OfAllowed
 from testbed.model.fabric_spec import FabricSpec
-from testbed.views.fluid import agreement_grid, band_grid
+from testbed.views.agreement import agreement_grid, allowed_grid, band_grid
 
 PREDICTED_S = 10.0
 
@@ -63,20 +63,21 @@ def test_what_tcp_made_of_the_paths_and_how_many_runs_are_valid_stand_beside_the
         seeds=3,
         low=0.3,
         high=0.5,
-        predicted=0.4,
+        modelled=(0.29, 0.39),
+        predicted=0.38,
         allowed=0.41,
         measured=0.4,
         of_allowed=OfAllowed(0.972, (0.961, 0.984), 0.901),
         valid=2,
     )
-    grid = band_grid([found, replace(found, measured=None, of_allowed=None), replace(found, measured=0.6)])
-    assert [row[-4:] for row in grid.rows] == [
-        ("yes", "0.972 (0.961..0.984)", "0.901", "2 of 3"),
-        ("not run", "-", "-", "-"),
-        ("no", "0.972 (0.961..0.984)", "0.901", "2 of 3"),
-    ]
-    assert grid.rows[0][:5] == ("2x2x2", "1", "1 MiB", "10", "256 KiB")
-    assert grid.title.endswith(": 1 of 2 measured means inside")
+    several = [found, replace(found, measured=None, of_allowed=None), replace(found, measured=0.6)]
+    means, alone = band_grid(several), allowed_grid(several)
+    assert means.rows[0] == ("2x2x2", "1", "0.400", "0.300..0.500", "yes", "0.290..0.390", "no", "2 of 3")
+    assert [row[2:5] for row in means.rows[1:]] == [("-", "0.300..0.500", "not run"), ("0.600", "0.300..0.500", "no")]
+    assert means.title.endswith(": 1 of 2 inside what paths allow, 0 inside what the model has")
+    setting = "1 MiB, 10 Mbit/s, 256 KiB"
+    assert alone.rows[0] == ("2x2x2", "1", setting, "0.380", "0.410", "0.400", "0.972 (0.961..0.984)", "0.901")
+    assert [row[-3:] for row in alone.rows[1:]] == [("-", "-", "-"), ("0.600", "0.972 (0.961..0.984)", "0.901")]
 
 
 def test_queues_have_room_for_a_frame_of_each_flow() -> None:
@@ -88,10 +89,20 @@ def test_queues_have_room_for_a_frame_of_each_flow() -> None:
 
 
 def test_a_mean_agrees_inside_its_band() -> None:
-    found = BandAgreement(case=BANDS[0], seeds=3, low=0.3, high=0.5, predicted=0.4, allowed=None, measured=None)
-    assert found.agrees is None
-    told = [replace(found, measured=measured).agrees for measured in (0.29, 0.3, 0.5, 0.51)]
-    assert told == [False, True, True, False]
+    found = BandAgreement(
+        case=BANDS[0],
+        seeds=3,
+        low=0.3,
+        high=0.5,
+        modelled=(0.29, 0.49),
+        predicted=0.4,
+        allowed=None,
+        measured=None,
+    )
+    assert found.agrees is None and found.as_modelled is None
+    told = [replace(found, measured=measured) for measured in (0.28, 0.29, 0.3, 0.49, 0.5, 0.51)]
+    assert [one.agrees for one in told] == [False, False, True, True, True, False]
+    assert [one.as_modelled for one in told] == [False, True, True, True, False, False]
 
 
 @pytest.mark.parametrize(("measured_s", "agrees"), [(9.75, True), (9.65, False), (10.25, True), (10.35, False)])

@@ -110,6 +110,23 @@ def test_a_gap_is_given_up_only_after_it_could_be_reported_and_mended(fabric_spe
         assert one.age_s <= 2 * one.gap_s  # what makes a destination forget who is silent
 
 
+@pytest.mark.parametrize("scheme", ["gse2-n2n", "gse2-e2e"])
+@pytest.mark.parametrize("rate", [2.5, 10.0, 100.0])
+@pytest.mark.parametrize("mtu", [1500, 9000])
+def test_a_gap_is_no_loss_while_containers_may_wait_for_each_other(scheme: str, rate: float, mtu: int) -> None:
+    """What is under way is not reported, or it is sent again for nothing; full frames: as two round trips say."""
+    one = profile(scheme, mtu_bytes=mtu, link_rate_mbps=rate)
+    container_s = one.container_bytes / (rate * 125_000)
+    assert one.loss_report_s >= 8 * container_s
+    if mtu == 9000:
+        assert one.loss_report_s == one.request_retry_s
+
+
+def test_where_single_packets_are_spread_containers_do_not_count() -> None:
+    one = profile("uet", mtu_bytes=1500, link_rate_mbps=2.5)
+    assert one.loss_report_s == one.request_retry_s < 8 * one.container_bytes / (2.5 * 125_000)
+
+
 def test_a_living_queue_that_was_forgotten_keeps_its_window() -> None:
     """It was cut off for longer than a destination remembers. Then nothing arrives: a window is granted, no more."""
     cut = lost = False

@@ -11,7 +11,7 @@ import pytest
 from synthetic_runs import scenario_of
 
 from testbed.errors import NetworkError
-from testbed.evaluation.records import LookupRow, Row
+from testbed.evaluation.records import LookupRow, Row, SoftnetRow
 from testbed.measurement.probes import linger_s
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
@@ -66,7 +66,7 @@ def waits_s(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     plan = Plan(scenario=scenario, scheme="ecmp", seed=1, run_dir=tmp_path, datapath="userspace")
     supervisor = Supervisor()
     make: Any = Instruments
-    for reading in ("_packet_sockets", "_lookups"):
+    for reading in ("_packet_sockets", "_lookups", "_softnet"):
         monkeypatch.setattr(Instruments, reading, lambda _self: None)
     instruments = make(
         scenario, plan.topology, Network(), supervisor, Directory(tmp_path), 0.0, plan.senders, vswitchd_pid=1
@@ -146,5 +146,27 @@ def test_what_switches_looked_up_is_stored_where_they_say(
     instruments.start({})
     instruments.begin_measured()
     instruments.end_measured()
+    cores = [row for row in directory.rows if isinstance(row, SoftnetRow)]
+    assert len(cores) == 2 * len({row.core for row in cores}) > 0  # this machine's, at both ends
     found = [(row.datapath, row.hit, row.missed, row.lost) for row in directory.rows if isinstance(row, LookupRow)]
     assert found == ([] if lost is None else [("netdev@ovs-netdev", 10, 4, 2)] * 2)
+
+
+@pytest.mark.parametrize("text", [None, "nothing that is known\n"])
+def test_a_kernel_that_does_not_say_what_cores_dropped_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    there = tmp_path / "softnet_stat"
+    if text is not None:
+        there.write_text(text)
+    monkeypatch.setattr(module, "SOFTNET", there)
+    scenario, directory = scenario_of(), Rows(tmp_path)
+    plan = Plan(scenario=scenario, scheme="ecmp", seed=1, run_dir=tmp_path, datapath="userspace")
+    for reading in ("_packet_sockets", "_lookups"):
+        monkeypatch.setattr(Instruments, reading, lambda _self: None)
+    make: Any = Instruments
+    instruments = make(scenario, plan.topology, Network(), Supervisor(), directory, 0.0, plan.senders, vswitchd_pid=7)
+    instruments.start({})
+    instruments.begin_measured()
+    instruments.end_measured()
+    assert not directory.rows

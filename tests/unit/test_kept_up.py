@@ -85,6 +85,7 @@ def test_every_number_stands_beside_the_limits_of_its_check(tmp_path: Path) -> N
     assert row(grid, LABELS["link_rate"])[1:] == ("3%", "10%")
     assert row(grid, LABELS["link_stall"])[1:] == ("20", "200")  # ms of 0.02 and 0.2 s
     assert row(grid, LABELS["upcalls_lost"])[1:] == ("0%", "0.01%")
+    assert row(grid, LABELS["softnet_drops"]) == ("0", "0", "never")
     assert row(grid, LABELS["probe_delay"])[1:] == ("1", "never")
     assert row(grid, LABELS["steal"])[1:] == ("1%", "5%")
     assert row(grid, "  links whose rate is known, of all")[1:] == ("", "")  # no check asks
@@ -101,8 +102,8 @@ def test_what_was_not_measured_is_a_dash_and_never_nothing(tmp_path: Path) -> No
     bare = replace(run, summary={**(run.summary or {}), "details": {}}, manifest={**run.manifest, "events": []})
     grid = grid_of([bare])
     assert {one[1] for one in grid.rows} == {NOT_MEASURED}
-    older = with_details(run, link_rates=None, lookups=None, probe_delay=None)
-    for check in ("link_rate", "link_stall", "upcalls_lost", "probe_delay"):
+    older = with_details(run, link_rates=None, lookups=None, softnet=None, probe_delay=None)
+    for check in ("link_rate", "link_stall", "upcalls_lost", "softnet_drops", "probe_delay"):
         assert of_check(older, check) == NOT_MEASURED
     # frames waited for links, and of none the rate is known; nothing was looked up
     some = {"links": 12, "told": 0, "worst": None, "longest_stall": {"longest_stall_s": 0.004}}
@@ -143,6 +144,10 @@ def test_agents_have_a_line_where_there_are_some(tmp_path: Path) -> None:
         for run in runs
     ]
     assert row(grid_of(waited), LABELS["agents_wait"]) == (NOT_MEASURED, "50%", "64%", "68%")
+    late = {"agents": {"timers_late_ms": {"timers": 400, "p50": 1, "p99": 6}}}
+    timed = [replace(run, summary={**(run.summary or {}), **late}) for run in runs]
+    assert row(grid_of(timed), "  their timers late, p99, ms") == ("6", "6", "", "")
+    assert "  their timers late, p99, ms" not in {one[0] for one in grid_of(waited).rows}
     idle = [replace(run, summary={**(run.summary or {}), "agents_wait_fraction": 0.0}) for run in runs]
     assert row(grid_of(idle), LABELS["agents_wait"])[:2] == ("0%", "0%")
 

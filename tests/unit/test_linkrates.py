@@ -296,19 +296,22 @@ def test_summaries_say_of_how_many_links_the_rate_is_known_and_which_is_worst(tm
     assert found["worst"]["rate_mbps"] == pytest.approx(10.2)
     assert found["longest_stall"]["longest_stall_s"] == 0
     assert details["lookups"] == {"hit": 8000, "missed": 20, "lost": 0}
+    assert details["softnet"] == {"dropped": 0, "squeezed": 2}
 
 
 def test_a_run_of_before_there_was_the_table_is_read_and_its_lookups_are_not_known(tmp_path: Path) -> None:
     path = store(tmp_path, healthy(scenario_of()))
-    (path / "lookups.csv").unlink()
+    for name in ("lookups", "softnet"):
+        (path / f"{name}.csv").unlink()
     run = load(path)
-    assert run.tables.lookups == ()
+    assert run.tables.lookups == run.tables.softnet == ()
     summary = summarise(run)
     assert (summary["verdict"], summary["details"]["link_rates"], summary["details"]["lookups"]) == (
         "VALID",
         None,
         None,
     )
+    assert summary["details"]["softnet"] is None
 
 
 @pytest.mark.parametrize("of_program", [False, True])

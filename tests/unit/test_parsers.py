@@ -11,6 +11,7 @@ import pytest
 
 from testbed.errors import ParseError
 from testbed.measurement.parsers import (
+    CoreSoftnet,
     DatapathLookups,
     SocketDrops,
     core_times,
@@ -18,6 +19,7 @@ from testbed.measurement.parsers import (
     packet_socket_drops,
     qdiscs,
     schedstat,
+    softnet_counts,
 )
 
 DATA = Path(__file__).parents[1] / "data"
@@ -99,6 +101,26 @@ def test_lookups_of_every_datapath_are_read() -> None:
 def test_lookups_that_are_not_understood_are_an_error(text: str) -> None:
     with pytest.raises(ParseError, match="dpctl/show"):
         datapath_lookups(text)
+
+
+SOFTNET = (
+    "04f6f5c7 00000000 00000004" + 10 * " 00000000" + "\n0000001f 0000000a 00000003" + 9 * " 00000000" + " 00000002\n"
+)
+
+
+def test_what_cores_dropped_is_read_in_hexadecimal() -> None:
+    assert softnet_counts(SOFTNET) == [
+        CoreSoftnet(core=0, dropped=0, squeezed=4),
+        CoreSoftnet(core=2, dropped=10, squeezed=3),  # core 1 is offline
+    ]
+    older = "0000001f 0000000a 00000003 00000000\n" * 2  # they did not say which
+    assert [one.core for one in softnet_counts(older)] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "0000001f 0000000a\n", SOFTNET.replace("0000000a", "-1"), "a b 0x3\n"])
+def test_what_cores_dropped_that_is_not_understood_is_an_error(text: str) -> None:
+    with pytest.raises(ParseError, match="softnet_stat"):
+        softnet_counts(text)
 
 
 def test_core_times_are_seconds_and_nice_counts_as_user() -> None:

@@ -14,7 +14,7 @@ from testbed.units import MIB
 from testbed.views import predicted
 from testbed.views.comparison import compare
 from testbed.views.predicted import MOST_ENTRIES, MOST_SLICES, fluid_efficiency, modelled, modelled_together
-from testbed.views.tables import scheme_grid
+from testbed.views.tables import run_grid, scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of
 from tests.unit.test_tables import cells, stored, three_seeds, with_rate_error
 
@@ -29,6 +29,18 @@ def test_every_scheme_has_its_prediction_for_its_own_seeds(tmp_path: Path) -> No
     assert cells(runs, LABEL) == [f"{sum(hashed) / 3:.3f}", f"{placed.efficiency:.3f}"]
     (comparison,) = compare(runs, allow_invalid=False)
     assert any(note.startswith(f"{LABEL}: ") for note in scheme_grid(comparison).notes)
+
+
+def test_single_runs_have_that_of_their_own_seed_beside_them(tmp_path: Path) -> None:
+    runs = three_seeds(tmp_path)
+    (comparison,) = compare(runs, allow_invalid=True)
+    grid = run_grid(comparison)
+    column = grid.headers.index("model\nhas")
+    found = {(row[0], int(row[1])): row[column] for row in grid.rows}
+    asked = [Case(runs[0].scenario, scheme, seed) for scheme, seed in found]
+    assert list(found.values()) == [f"{one.efficiency:.3f}" for case in asked for one in outcomes([case])]
+    assert len(set(found.values())) > 1
+    assert any(note.startswith("model has: ") for note in grid.notes)
 
 
 def test_schemes_with_agents_have_one_too_and_those_without_runs_none(tmp_path: Path) -> None:
@@ -57,6 +69,7 @@ def test_where_the_model_has_nothing_to_say_or_takes_long_there_is_no_line(
     scenario = scenario_of(**changes)
     assert fluid_efficiency(scenario, "gse1", [1]) is None
     (comparison,) = compare(stored(tmp_path, healthy(scenario)), allow_invalid=False)
+    assert "model\nhas" not in run_grid(comparison).headers
     grid = scheme_grid(comparison)
     assert LABEL not in [row[0].strip() for row in grid.rows]
     assert not [note for note in grid.notes if LABEL in note]

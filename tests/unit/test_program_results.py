@@ -264,6 +264,11 @@ def unanswered(run: RunRecord) -> RunRecord:
     return with_rows(run, lookups=[first, replace(last, lost=4)])
 
 
+def cores_drop(run: RunRecord) -> RunRecord:
+    *others, last = run.tables.softnet
+    return with_rows(run, softnet=[*others, replace(last, dropped=last.dropped + 1)])
+
+
 def held_probes(run: RunRecord, during: Callable[[float], bool] = lambda _sent_s: True) -> RunRecord:
     """Those sent at such times took half a second longer than any queue explains."""
     rows = [
@@ -277,6 +282,7 @@ CASES: dict[str, tuple[Spoil, Level, str]] = {
     "probe_delay": (held_probes, Level.SUSPECT, "ms (p50) where queues explain"),
     "link_rate": (slow_link, Level.SUSPECT, "l1-eth3>s1-eth1 carried 0.950 of its rate while frames waited"),
     "upcalls_lost": (unanswered, Level.INVALID, "4 packets lost in upcalls"),
+    "softnet_drops": (cores_drop, Level.SUSPECT, "cores dropped 1 packets they had received (softnet)"),
     "program_failed": (
         event("program_failed", message="rank 3 on h4 (pid 9) exited with status 3", rank=3, host="h4"),
         Level.INVALID,

@@ -108,6 +108,6 @@ def test_slow_links_and_runs_without_agents_have_no_recovery() -> None:
 
 
 def test_changes_are_told_in_the_runs_time() -> None:
-    stats: Any = {"cpu_s": [], "agents": [{"name": "l1", "path_changes": [[105.5, 2, 3, False]]}]}
+    stats: Any = {"cpu_s": [], "timers_late": [], "agents": [{"name": "l1", "path_changes": [[105.5, 2, 3, False]]}]}
     assert path_changes(stats, 100.0) == [{"gsp": "l1", "t_s": 5.5, "leaf": 2, "path": 3, "up": False}]
     assert Topology(scenario_of().fabric).path_id(1, 0) == 1  # path 2 of the wire is s2
