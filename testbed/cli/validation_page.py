@@ -9,7 +9,7 @@ from typing import Final
 
 from testbed.errors import Problem, ResultsError
 from testbed.files import write_together
-from testbed.results.store import REMEDIES
+from testbed.results.disk import REMEDIES
 from testbed.views.cells import Grid
 from testbed.views.fluid import markdown
 

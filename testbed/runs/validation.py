@@ -21,7 +21,8 @@ from testbed.model.oracle import scenario_expectation
 from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
 from testbed.results.checks import number_in
-from testbed.results.store import Run, list_runs, load
+from testbed.results.listing import list_runs
+from testbed.results.run import Run, load
 from testbed.units import bytes_to_text
 
 
