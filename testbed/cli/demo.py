@@ -13,7 +13,7 @@ from testbed.cli.options import add_repeats, add_results
 from testbed.cli.plot import draw, figures_of
 from testbed.cli.run import run_scenario
 from testbed.model.scenario_input import override
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.runs.scenario_files import load_builtin
 from testbed.system.capsule import require_root
 from testbed.units import MIB

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from testbed.cli.console import Console
 from testbed.cli.options import add_results
-from testbed.results.store import list_runs
+from testbed.results.listing import list_runs
 from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.units import bytes_to_text
 from testbed.views.cells import NOT_MEASURED

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from testbed.cli.options import fraction
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.comparison import Comparison, compare
 
 

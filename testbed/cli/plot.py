@@ -18,7 +18,7 @@ from testbed.cli.console import Console
 from testbed.cli.options import add_figures, add_judge_anew
 from testbed.cli.stored import load_all
 from testbed.errors import Problem, ResultsError, printable
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.comparison import compare, describe
 from testbed.views.tables import run_table, scheme_table
 

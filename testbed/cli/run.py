@@ -43,7 +43,7 @@ from testbed.cli.until import add_until, checked_target, max_seeds_of, reached_l
 from testbed.errors import MachineError
 from testbed.model.estimate import faults_in_doubt, run_duration_s
 from testbed.model.scenario import Scenario
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.runs.campaign import Campaign, Outcome
 from testbed.runs.until import UntilKnown
 from testbed.system.capsule import require_root

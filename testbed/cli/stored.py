@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import Problem, ResultsError, printable
-from testbed.results.store import DISTURBED, Run, is_run, list_runs, load, os_errors
+from testbed.results.disk import os_errors
+from testbed.results.endings import DISTURBED
+from testbed.results.listing import is_run, list_runs
+from testbed.results.run import Run, load
 from testbed.results.summary import judged_anew
 from testbed.results.sweeps import FILE, load_sweep
 from testbed.views.sweep import SweepResults, sweep_results

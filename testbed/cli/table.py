@@ -24,7 +24,7 @@ from pathlib import Path
 from testbed.cli.console import Console
 from testbed.cli.options import add_judge_anew, add_native
 from testbed.cli.stored import load_stored
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import compare
 from testbed.views.exports import EXPORTS

@@ -21,8 +21,8 @@ from testbed.files import MAX_JSON_BYTES, read_input, write_together
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
 from testbed.results.checks import parse_json
+from testbed.results.disk import os_errors
 from testbed.results.lock import held
-from testbed.results.store import os_errors
 
 FORMAT_VERSION: Final = 3
 OF_ONE_MACHINE: Final = 2  # the version before: of the machine that wrote it last

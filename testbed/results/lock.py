@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testbed.errors import Problem, ResultsError
-from testbed.results.store import os_errors
+from testbed.results.disk import os_errors
 
 log = logging.getLogger(__name__)
 LOCKS = Path("/proc/locks")

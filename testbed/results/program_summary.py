@@ -12,7 +12,8 @@ from testbed.evaluation.usage import Usage, usage_during
 from testbed.fidelity.links import link_rates
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence
-from testbed.results.store import PARTIAL, Run
+from testbed.results.endings import PARTIAL
+from testbed.results.run import Run
 from testbed.results.summary import (
     agent_fields,
     agents_wait_field,

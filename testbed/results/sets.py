@@ -15,18 +15,10 @@ from testbed.errors import Problem, ResultsError, ScenarioError
 from testbed.model.scenario import MAX_SEED
 from testbed.model.scenario_input import override
 from testbed.model.yaml_input import parse_settings
-from testbed.results.store import (
-    FAILED,
-    FailedRun,
-    RunListing,
-    failed_runs,
-    is_run,
-    list_runs,
-    load,
-    load_failed,
-    os_errors,
-)
-from testbed.results.store import Run as Run  # part of what this module tells
+from testbed.results.disk import os_errors
+from testbed.results.endings import FAILED
+from testbed.results.listing import FailedRun, RunListing, failed_runs, is_run, list_runs, load_failed
+from testbed.results.run import Run, load
 from testbed.results.sweeps import FILE as SWEEP_FILE
 from testbed.results.sweeps import load_sweep
 

@@ -23,7 +23,8 @@ from testbed.fidelity import evidence_of, judge, speed_judged_by
 from testbed.fidelity.links import off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
-from testbed.results.store import PARTIAL, Run
+from testbed.results.endings import PARTIAL
+from testbed.results.run import Run
 
 THREADS: Final = ("switch_thread", "machine", "agent_thread", "rank_thread", "waiting_rank")  # of ``Usage``
 

@@ -19,7 +19,11 @@ from testbed.files import give_to_caller
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.sweep import Sweep, SweepRun, sweep_of
 from testbed.results.checks import FOLDER_NAME, checks_problems, tries_problems
-from testbed.results.store import FAILED, hash_of, load_failed, make_parents, os_errors, read_json, write_json
+from testbed.results.disk import make_parents, os_errors
+from testbed.results.endings import FAILED
+from testbed.results.json_files import read_json, write_json
+from testbed.results.listing import load_failed
+from testbed.results.run import hash_of
 
 FOLDER: Final = "sweeps"
 FILE: Final = "sweep.json"

@@ -24,7 +24,11 @@ from testbed.fabric.controller import PROJECT
 from testbed.fabric.ovs import allocator
 from testbed.fidelity import OUTSIDE
 from testbed.model.scenario import Scenario
-from testbed.results.store import FORMAT_VERSION, Run, RunDirectory, load, os_errors, take_back
+from testbed.results.checks import FORMAT_VERSION
+from testbed.results.disk import os_errors
+from testbed.results.endings import take_back
+from testbed.results.run import Run, load
+from testbed.results.run_directory import RunDirectory
 from testbed.results.summary import summarise
 from testbed.runs.eventpipe import taken
 from testbed.runs.plan import Plan

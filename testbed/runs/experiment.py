@@ -27,7 +27,8 @@ from testbed.fabric.northbound import Northbound
 from testbed.fabric.settings import CONGESTION_CONTROL
 from testbed.fabric.unixctl import Unixctl
 from testbed.model.oracle import path_name
-from testbed.results.store import RunDirectory, write_json
+from testbed.results.json_files import write_json
+from testbed.results.run_directory import RunDirectory
 from testbed.runs.authority import Authority
 from testbed.runs.first_process import Emit, run_capsule, told_at_once
 from testbed.runs.plan import Plan

@@ -20,7 +20,7 @@ from testbed.measurement.probes import choose_pairs, linger_s
 from testbed.model.attachment import ip_intf
 from testbed.model.scenario import Scenario
 from testbed.model.topology import Topology
-from testbed.results.store import RunDirectory
+from testbed.results.run_directory import RunDirectory
 from testbed.system.command import run
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor

@@ -12,7 +12,7 @@ from testbed.fabric.controller import start_gsos, wait_ready
 from testbed.fabric.network import Network
 from testbed.fabric.northbound import Northbound
 from testbed.measurement.calibrate import calibrate
-from testbed.results.store import RunDirectory
+from testbed.results.run_directory import RunDirectory
 from testbed.runs.plan import Plan
 from testbed.system.process import Child
 from testbed.system.supervisor import Supervisor

@@ -11,7 +11,7 @@ from typing import Any
 
 from testbed.fabric.faults import schedule_faults
 from testbed.fabric.readback import differences
-from testbed.results.store import RunDirectory
+from testbed.results.run_directory import RunDirectory
 from testbed.runs.instruments import Instruments
 from testbed.runs.plan import Plan
 from testbed.runs.running_fabric import Fabric, Tell

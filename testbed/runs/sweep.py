@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import ResultsError
-from testbed.results.store import DISTURBED, put_aside, read_json
+from testbed.results.endings import DISTURBED, put_aside
+from testbed.results.json_files import read_json
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.campaign import Campaign, OnEvent, Outcome, RunPlan
 from testbed.system.machine import Machine

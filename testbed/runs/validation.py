@@ -22,7 +22,8 @@ from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.results.checks import number_in
-from testbed.results.store import Run, list_runs, load
+from testbed.results.listing import list_runs
+from testbed.results.run import Run, load
 from testbed.units import bytes_to_text
 
 

@@ -23,8 +23,9 @@ from testbed.model.question import question_of
 from testbed.model.scenario import Scenario, WorkloadKind
 from testbed.results.checks import VERDICTS as VERDICTS  # part of what this module tells
 from testbed.results.checks import checked_number, number_in
+from testbed.results.listing import FailedRun, failed_runs, list_runs
+from testbed.results.run import Run
 from testbed.results.sets import commit_of
-from testbed.results.store import FailedRun, Run, failed_runs, list_runs
 from testbed.results.summary import summarise
 from testbed.training.job import training_text
 from testbed.units import bytes_to_text

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.model.question import question_of
+from testbed.results.run import Run
 from testbed.results.sets import flatten
-from testbed.results.store import Run
 from testbed.views.comparison import Entry
 
 

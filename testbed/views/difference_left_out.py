@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 from testbed.errors import printable
 from testbed.fidelity import SLOW, THRESHOLDS, WRONG
+from testbed.results.listing import FailedRun
 from testbed.results.sets import RunSet
-from testbed.results.store import FailedRun
 from testbed.views.comparison import INVALID, Entry
 from testbed.views.difference_cells import Cell
 

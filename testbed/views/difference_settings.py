@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from testbed.results.run import Run
 from testbed.results.sets import flatten
-from testbed.results.store import Run
 from testbed.views.difference_cells import Cell, question_fields
 
 # What of the machine and the versions is different at every run, and says nothing.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from testbed.results.listing import FailedRun
 from testbed.results.sets import commit_of
-from testbed.results.store import FailedRun
 from testbed.views.comparison import VERDICTS, Entry, describe
 
 

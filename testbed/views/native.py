@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from testbed.model.scenario import Scenario
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.cells import Grid, number_text, time_text
 from testbed.views.comparison import Comparison, compare, describe
 from testbed.views.sweep import Group, SweepResults

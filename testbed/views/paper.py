@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from testbed.errors import Problem, ResultsError, printable
 from testbed.files import write_together
-from testbed.results.store import json_text
+from testbed.results.json_files import json_text
 from testbed.views.comparison import Comparison, describe, doubts_text, failed_text, left_out_text, origin_texts
 
 CM = 1 / 2.54

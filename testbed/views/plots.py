@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from testbed.errors import Problem, ResultsError
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views import cross_plot as crossing
 from testbed.views import timeline as around
 from testbed.views.colours import scheme_colour

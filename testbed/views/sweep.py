@@ -18,7 +18,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.inference.median import median_interval
 from testbed.model.effects import why_not
 from testbed.model.sweep import Value
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.results.summary import judged_anew, summarise
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from testbed.errors import printable
 from testbed.model.oracle import MAX_ROUTES
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_digits, time_text
 from testbed.views.comparison import (
     VERDICTS,

@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed.model.shaping import largest_burst_bytes
 from testbed.model.topology import Topology
-from testbed.results.store import load
+from testbed.results.run import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"}

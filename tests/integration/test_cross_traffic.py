@@ -15,7 +15,7 @@ from scapy.utils import PcapWriter
 
 from testbed.model.cross_flows import seeded_flows
 from testbed.model.topology import Topology
-from testbed.results.store import load
+from testbed.results.run import load
 
 pytestmark = pytest.mark.root
 

@@ -14,7 +14,7 @@ import pytest
 from testbed.evaluation.records import CpuRow, LinkRow, ProbeQueueRow, ProbeRow, QueueRow, ThreadRow
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
-from testbed.results.store import load_rows
+from testbed.results.table_files import load_rows
 from testbed.system.capsule import capsule_argv
 
 pytestmark = pytest.mark.root

@@ -48,7 +48,9 @@ from testbed.model.ranks import pair_flows, place_ranks
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import parse_scenario
 from testbed.model.topology import Direction, Host, Topology
-from testbed.results.store import FORMAT_VERSION, RunDirectory, load
+from testbed.results.checks import FORMAT_VERSION
+from testbed.results.run import load
+from testbed.results.run_directory import RunDirectory
 from testbed.results.summary import summarise
 from testbed.training.job import EmulatedJob
 from testbed.training.rehearsal import Execution, execute
@@ -61,6 +63,9 @@ LEAD_S = 1.0  # sampled before the first and after the last iteration
 ACK_BYTES = 66
 PROBE_FRAME_BYTES = 14 + 20 + 8 + 64
 SHAPE = {"leaves": 2, "spines": 2, "hosts_per_leaf": 2}
+ITERATION = IterationRow(
+    iteration=0, warmup=False, size_bytes=64, start_s=1.0, end_s=1.25, completion_s=0.25, wrong_elements=0
+)
 
 
 def scenario_of(**changes: Any) -> Scenario:

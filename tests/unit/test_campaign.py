@@ -12,7 +12,9 @@ from synthetic_runs import scenario_of
 
 import testbed.runs.campaign
 from testbed.errors import ResultsError
-from testbed.results.store import RunDirectory, list_runs, load
+from testbed.results.listing import list_runs
+from testbed.results.run import load
+from testbed.results.run_directory import RunDirectory
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 
 PLAN = RunPlan("ecmp", 1)

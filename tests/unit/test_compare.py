@@ -16,8 +16,8 @@ from synthetic_sweeps import with_agents
 
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES, Scenario
+from testbed.results.run import Run, load
 from testbed.results.sets import RunSet, flatten, load_set
-from testbed.results.store import Run, load
 from testbed.views.comparison import Entry
 from testbed.views.difference import difference
 from testbed.views.quantities import COMPARED, PROBES_PASS, PROBES_SHARE

@@ -14,7 +14,7 @@ from testbed.evaluation.metrics import measure
 from testbed.evaluation.records import RunRecord
 from testbed.fidelity import evidence_of, judge
 from testbed.fidelity.completeness import check_missing
-from testbed.results.store import Run, load
+from testbed.results.run import Run, load
 from testbed.results.summary import summarise
 from testbed.units import KIB, MIB
 from testbed.views.comparison import compare, describe

@@ -15,7 +15,7 @@ from loopback import loopback_hosts
 from testbed.evaluation.records import CrossFlowRow, columns
 from testbed.model.cross_flows import CrossFlow
 from testbed.model.scenario_input import parse_scenario
-from testbed.results.store import load_rows
+from testbed.results.table_files import load_rows
 from testbed.workload.crossflows import Config, CrossFlows, _Flow
 
 PROJECT = Path(__file__).resolve().parents[2]

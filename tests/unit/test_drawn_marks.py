@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from testbed.model.oracle import Band
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.units import KIB
 from testbed.views.comparison import Comparison, compare
 from testbed.views.completion_plot import completion

@@ -27,7 +27,7 @@ from testbed.evaluation.records import ProbeRow, ReplayRow, RunRecord, ThreadRow
 from testbed.evaluation.series import Series, total
 from testbed.evaluation.timeline import timeline
 from testbed.evaluation.usage import machine_usage, role_usage
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.units import KIB
 from testbed.views.comparison import compare
 from testbed.views.drawn import flow_slowdowns, latencies_ms

@@ -21,7 +21,7 @@ from testbed.fidelity import CHECKS, THRESHOLDS, Level, Threshold, Verdict, evid
 from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.links import link_rates
 from testbed.model.scenario import Scenario
-from testbed.results.store import load
+from testbed.results.run import load
 from tests.unit.synthetic_runs import healthy, scenario_of, with_rows
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from numpy.ma import filled
 
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.comparison import Comparison, compare
 from testbed.views.plots import FIGURES
 from testbed.views.report.document import report

@@ -26,7 +26,7 @@ from testbed.model.rounds import schedule_of
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.model.topology import Topology
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.runs.plan import Plan
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference" / "allreduce_ring"

@@ -16,7 +16,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.fidelity.delays import allowed_ms
 from testbed.fidelity.verdict import THRESHOLDS
 from testbed.model.sweep import SweepRun
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.results.summary import judged_anew
 from testbed.views.cells import NOT_MEASURED, Grid
 from testbed.views.comparison import compare

@@ -20,7 +20,7 @@ from testbed.evaluation.records import QueueRow, RunRecord
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.shaping import QueueSetting, queue_setting
 from testbed.results.program_summary import summarise_program
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.results.summary import summarise
 from testbed.wire import frame_bytes
 

@@ -14,7 +14,7 @@ from loopback import loopback_hosts
 
 from testbed.evaluation.records import MessageRow, columns
 from testbed.measurement.arrival import ClockOffset
-from testbed.results.store import load_rows
+from testbed.results.table_files import load_rows
 from testbed.workload.mice import HEADER, Config, Connection, Mice, _Sent
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.model.scenario_input import parse_scenario
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.runs.plan import Plan
 from testbed.units import KIB, MIB
 

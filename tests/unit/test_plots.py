@@ -20,7 +20,7 @@ from numpy.ma import filled
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import SCHEMES
-from testbed.results.store import Run, load
+from testbed.results.run import Run, load
 from testbed.views.colours import SCHEME_COLOURS
 from testbed.views.comparison import Comparison, compare
 from testbed.views.fault_lines import lines_of

@@ -20,7 +20,7 @@ from testbed.gse.hashing import hashed_path
 from testbed.model.oracle import path_name
 from testbed.model.ranks import TCP, UDP, Flow
 from testbed.model.topology import Host
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.units import mbps_to_bytes_per_s
 from testbed.wire import PROBE_PORT
 

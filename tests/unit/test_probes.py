@@ -22,7 +22,7 @@ from testbed.measurement.probes import Config, Probes, choose_pairs, linger_s, r
 from testbed.measurement.sidecar import Commands
 from testbed.model.fabric_spec import FabricSpec
 from testbed.model.topology import Topology
-from testbed.results.store import load_rows
+from testbed.results.table_files import load_rows
 from testbed.wire import PROBE_PORT
 
 OWN = f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # ports are fixed: a process at a time has an address

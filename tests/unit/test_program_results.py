@@ -23,8 +23,9 @@ from testbed.fidelity.alarms import ALARMS, STRANGERS
 from testbed.fidelity.links import link_rates
 from testbed.fidelity.program import judge_program
 from testbed.fidelity.verdict import FabricEvidence, Level, Verdict
+from testbed.results.json_files import read_json, write_json
 from testbed.results.program_summary import summarise_program
-from testbed.results.store import load, read_json, write_json
+from testbed.results.run import load
 from testbed.views.comparison import compare
 
 Spoil = Callable[[RunRecord], RunRecord]

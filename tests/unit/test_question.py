@@ -17,7 +17,7 @@ from testbed.model.question import NOT_ASKED, question_of
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override, parse_scenario
 from testbed.model.sweep import NOT_TO_VARY
-from testbed.results.store import Run, load
+from testbed.results.run import Run, load
 from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.runs.validation import stored_runs
 from testbed.views.comparison import compare

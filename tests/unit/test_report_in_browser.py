@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from testbed.collectives.algorithms import ALGORITHMS
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.report.document import report
 from testbed.views.report.page import page as html_page
 from testbed.views.sweep import sweep_results

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.evaluation.records import RunRecord
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.comparison import compare
 from testbed.views.report.document import Report, report
 from testbed.views.report.fabric_map import fabric_map

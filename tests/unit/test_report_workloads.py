@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from testbed.results.store import Run, load
+from testbed.results.run import Run, load
 from testbed.results.sweeps import StoredSweep
 from testbed.units import MIB
 from testbed.views.comparison import compare

@@ -19,7 +19,7 @@ import pytest
 from testbed.evaluation.records import CpuRow, LinkRow, QueueRow, Row, RowT, ThreadRow, columns
 from testbed.measurement.netlink_format import LinkCounters, LinkInfo, Qdisc
 from testbed.measurement.sampler import USAGE_INTERVAL_S, Config, Interfaces, Sampler
-from testbed.results.store import load_rows
+from testbed.results.table_files import load_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,7 @@ from synthetic_sweeps import NOW_UTC, stored_sweep, sweep_over, with_agents
 import testbed.runs.sweep
 from testbed.errors import InputError, ResultsError
 from testbed.model.scenario import Scenario
-from testbed.results.store import take_back
+from testbed.results.endings import take_back
 from testbed.results.sweeps import Status, StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome, RunPlan
 from testbed.runs.sweep import SweepCampaign

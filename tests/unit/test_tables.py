@@ -15,7 +15,8 @@ from rich.console import Console
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
 from testbed.model.scenario import Scenario
-from testbed.results.store import FAILED, Run, load
+from testbed.results.endings import FAILED
+from testbed.results.run import Run, load
 from testbed.views.comparison import compare, describe, left_out_text
 from testbed.views.completion_plot import completion
 from testbed.views.latency_plot import latency

@@ -18,7 +18,7 @@ from testbed.evaluation.records import RunRecord
 from testbed.fidelity import Level, evidence_of, judge
 from testbed.model.scenario import Scenario
 from testbed.model.sweep import SweepRun, sweep_of
-from testbed.results.store import load
+from testbed.results.run import load
 from testbed.views.comparison import Comparison, compare
 from testbed.views.sweep import sweep_results
 from testbed.views.sweep_plot import draw_sweep

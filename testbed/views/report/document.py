@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.results.store import Run
+from testbed.results.run import Run
 from testbed.views.cells import Grid
 from testbed.views.comparison import (
     VERDICTS,

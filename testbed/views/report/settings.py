@@ -13,7 +13,7 @@ from testbed.model.question import question_of
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override
 from testbed.model.yaml_input import parse_settings
-from testbed.results.store import json_text
+from testbed.results.json_files import json_text
 from testbed.results.sweeps import StoredSweep
 from testbed.runs.scenario_files import builtin_names, load_builtin
 from testbed.views.cells import Grid
