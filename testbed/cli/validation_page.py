@@ -28,7 +28,8 @@ get going, how unevenly they share a link for a while, and TCP's timers, which c
 median run of 4x8x4 with 16 flows made 0.983 of what its paths allow with 8 MiB, 0.993 with 16. Since then arrays grow
 with the flows (1, 4 and 16 MiB), at 20 Mbit/s instead of 10 where there are several; smaller ones are slower than the
 model says. With 8 MiB and 16 flows 4x2x4 (0.815) and 4x8x4 (0.971) were outside what paths allow, and the four others
-inside. Only what paths allow was asked then; what the model has itself was set beside it afterwards.
+inside. Only what paths allow was asked until then, which no TCP can quite reach (0.996 without a collision): what the
+model has itself was set beside it afterwards.
 4x2x4 with 16 flows has 512 KiB of queue at each port since then: with 256 KiB, less than a frame for each flow of an
 uplink, a quarter of its segments was lost, TCP waited for timers, and it measured 0.774 (20 VALID runs) where the paths
 allowed 0.830 and 0.824 to 0.872 was expected.

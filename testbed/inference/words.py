@@ -1,4 +1,4 @@
-"""Effect sizes in words. Pure."""
+"""Effect sizes and probabilities in words. Pure."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def changes_text(*ratios: float) -> tuple[str, ...]:
     if not all(PERCENT_FROM < ratio < 1 / PERCENT_FROM for ratio in ratios):
         return tuple(f"x {ratio:.3g}" for ratio in ratios)
     return tuple(f"{(ratio - 1) * 100:+.{1 if abs(ratio - 1) >= 0.01 else 2}f}%" for ratio in ratios)
+
+
+def p_text(p: float) -> str:
+    """Return a p-value; below 0.1 with digits enough to tell on which side of an error rate of 0.05 or 0.01 it is."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from testbed.errors import printable
-from testbed.inference.words import SIZES_TEXT, change_text, changes_text, size_word
+from testbed.inference.words import SIZES_TEXT, change_text, changes_text, p_text, size_word
 from testbed.views.cells import NOT_MEASURED, Grid
 from testbed.views.difference import Difference
 from testbed.views.difference_rows import Row
@@ -58,7 +58,7 @@ def _cells(row: Row, found: Difference) -> tuple[str, ...]:
         return (row.quantity.label, *means, *[NOT_MEASURED] * 3, _meaning(row, found))
     low, high = contrast.interval()
     ratio, low_text, high_text = changes_text(contrast.ratio, low, high)
-    p = NOT_MEASURED if row.p is None else _p_text(row.p)
+    p = NOT_MEASURED if row.p is None else p_text(row.p)
     return (row.quantity.label, *means, ratio, f"{low_text}..{high_text}", p, _meaning(row, found))
 
 
@@ -144,21 +144,26 @@ def _change(row: Row) -> str:
 
 
 def _notes(found: Difference) -> Iterator[str]:
-    yield "A, B: means over runs; B/A: geometric mean over pairs of the same seed, with its own interval, not adjusted"
+    yield f"A, B: means over runs; B/A: {_ratio_words(found)}, with its own interval, not adjusted"
     if any(row.quantity.is_count and row.p is not None for row in found.rows):
         yield "counts: B/A of counts plus one, never taken to be steadier than chance makes them (Poisson)"
     yield f"size of a change: {SIZES_TEXT}"
     yield from (printable(note) for note in found.notes())
 
 
+def _ratio_words(found: Difference) -> str:
+    """Return what B/A is: of pairs, of sets that have none, or of some rows this and of others that."""
+    kinds = {row.found.contrast.is_paired for row in found.rows if row.found.contrast is not None}
+    pairs, sets = "geometric mean over pairs of the same seed", "ratio of the sets' geometric means"
+    if kinds == {False}:
+        return sets
+    return f"{pairs}, without pairs enough {sets}" if False in kinds else pairs
+
+
 def _mean(value: float | None, row: Row) -> str:
     if value is None:
         return NOT_MEASURED
     return f"{value:.1f}" if row.quantity.is_count else f"{value:.4g}"
-
-
-def _p_text(p: float) -> str:
-    return "<0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
 def _cut(text: str) -> str:

@@ -13,7 +13,7 @@ from testbed.inference.speedup import Speedup
 from testbed.views.colours import scheme_colour
 from testbed.views.paper import STACKED_BELOW_CM, TWO_COLUMNS_CM, headed_figure
 from testbed.views.sweep import Axis, SweepResults, axis_of
-from testbed.views.training_gain import collision_gains, ideal_gains, speed_gains
+from testbed.views.training_gain import collision_gains, ideal_gains, share_of_mean, speed_gains
 
 HEIGHT_CM: Final = 12.0
 SPREAD: Final = 0.5  # of the way from value to value, for the schemes of one
@@ -41,8 +41,9 @@ def training_figure(
         f"{results.heading}. Exposed share: part of the iteration that a rank does not compute; points: single runs "
         f"({seeds} seed{'s' if seeds > 1 else ''}; {counts}), dashes: medians. Speed over {first}: geometric mean of "
         "ratios of iteration times paired by seed, bars: its 95% confidence interval, which of fewer than ten seeds "
-        "holds the truth less often; black: what a network that "
-        f"keeps hosts' links full would gain. Collisions: most flows on one link in the run under {first} with the "
+        "holds the truth less often; black: what a network that keeps hosts' links full would gain. Against exposed "
+        f"communication: over the share of {first}'s geometric mean iteration, which is not the median share where "
+        f"seeds hash into few outcomes. Collisions: most flows on one link in the run under {first} with the "
         f"same seed, where the paths of flows are known. {' '.join(results.notes())}"
     )
     return figure, caption.rstrip()
@@ -82,14 +83,14 @@ def _speeds(axes: Axes, results: SweepResults) -> None:
 
 def _against(axes: Axes, results: SweepResults) -> None:
     schemes = results.stored.sweep.schemes
-    shares = {group.point: group.median("exposed_share") for group in results.of(schemes[0])}
+    shares = {group.point: share_of_mean(group) for group in results.of(schemes[0])}
     gains, ideal = speed_gains(results), ideal_gains(results)
     for number, scheme in enumerate(schemes[1:], start=1):
         for point, share in shares.items():
             if share is not None and (ratio := gains.get((point, scheme))) is not None:
-                _interval(axes, share.median * 100, ratio, number, scheme_colour(scheme))
+                _interval(axes, share * 100, ratio, number, scheme_colour(scheme))
     line = sorted(
-        (share.median * 100, ideal[point].mean) for point, share in shares.items() if share and point in ideal
+        (share * 100, ideal[point].mean) for point, share in shares.items() if share is not None and point in ideal
     )
     axes.plot([x for x, _y in line], [y for _x, y in line], color="black", lw=0.8, ls="--", marker="_", zorder=1)
     axes.axhline(1.0, color="0.6", lw=0.6, zorder=0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
+
 from testbed.evaluation.records import LEAST_S
 from testbed.inference.speedup import Speedup, paired_speedup
 from testbed.views.comparison import INVALID
@@ -19,6 +22,17 @@ def speed_gains(results: SweepResults) -> dict[tuple[int, str], Speedup]:
         if ratio is not None:
             found[group.point, group.scheme] = ratio
     return found
+
+
+def share_of_mean(group: Group) -> float | None:
+    """Return the exposed share that speeds over a scheme are of: that of its geometric mean iteration; None: of no run.
+
+    Speeds are ratios of geometric means, so 1 / (1 - share) is what an iteration without communication would be faster
+    by. The median share is another where seeds hash into two or three outcomes: with it the same speeds would look as
+    if less of an iteration had to be exposed for them.
+    """
+    shares = [share for member in group.counted if (share := member.numbers["exposed_share"]) is not None and share < 1]
+    return 1 - math.exp(fmean(math.log1p(-share) for share in shares)) if shares else None
 
 
 def ideal_gains(results: SweepResults) -> dict[int, Speedup]:

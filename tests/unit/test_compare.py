@@ -295,6 +295,10 @@ def test_other_seeds_are_compared_as_a_whole(gse: Gse, tmp_path: Path) -> None:
     answer = gse("compare", str(a), str(b), "--only", "completion_s")
     assert answer.status == 0
     assert "compared as a whole (Welch)" in answer.out
+    assert "B/A: ratio of the sets' geometric means, with its own interval" in answer.out
+    assert "pairs of the same seed" not in answer.out
+    paired = gse("compare", str(a), str(stored_set(tmp_path, "c")), "--only", "completion_s").out
+    assert "B/A: geometric mean over pairs of the same seed, with its own interval" in paired
 
 
 def test_repeated_runs_of_one_seed_are_said_to_tell_of_no_other(gse: Gse, tmp_path: Path) -> None:

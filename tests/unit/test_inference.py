@@ -14,7 +14,7 @@ from testbed.inference.pairing import NOTHING_TO_TEST, Measured, contrasted, pai
 from testbed.inference.speedup import paired_speedup
 from testbed.inference.stopping import LEAST_SEEDS, Reach, reach
 from testbed.inference.student import two_sided_p, two_sided_quantile, upper_tail
-from testbed.inference.words import change_text, changes_text, size_word
+from testbed.inference.words import change_text, changes_text, p_text, size_word
 
 LOGS = st.lists(st.floats(-3, 3), min_size=LEAST_RUNS, max_size=20)
 
@@ -379,6 +379,11 @@ def test_a_reach_needs_seeds_enough_and_says_what_it_has() -> None:
     assert enough.is_within(0.05) and not enough.is_within(1e-5)
     assert enough.low is not None and enough.high is not None and enough.half_width is not None
     assert enough.high / 2.0 == pytest.approx(1 + enough.half_width)
+
+
+def test_probabilities_in_words_tell_which_side_of_an_error_rate_they_are_on() -> None:
+    told = [p_text(p) for p in (0.00005, 0.0036, 0.0096, 0.0479, 0.0504, 0.0996, 0.123, 1.0)]
+    assert told == ["<0.0001", "0.0036", "0.0096", "0.0479", "0.0504", "0.0996", "0.12", "1.00"]
 
 
 def test_stopping_at_the_first_narrow_interval_costs_little_coverage() -> None:

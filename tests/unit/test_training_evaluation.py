@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from testbed.model.sweep import SweepRun, sweep_of
 from testbed.results.run import load
 from testbed.views.comparison import Comparison, compare
 from testbed.views.sweep import sweep_results
-from testbed.views.sweep_plot import draw_sweep
+from testbed.views.sweep_plot import curves, draw_sweep
 from testbed.views.sweep_table import sweep_grids
 from testbed.views.tables import run_grid, run_table, scheme_grid
 from testbed.views.training import training_notes
@@ -170,6 +171,31 @@ def test_the_figure_of_a_sweep_has_intervals_and_its_numbers_beside_it(tmp_path:
     # of three seeds an interval holds the truth too seldom (docs/compare.md): the range
     assert shown["speed"] == f"{slow['mean']:.3f} ({slow['smallest']:.3f}..{slow['largest']:.3f})"
     assert any("scaled down" in note for note in grid.notes)
+
+
+def test_speeds_stand_over_the_share_they_are_of(tmp_path: Path) -> None:
+    asked = {**TRAINING, "iterations": 1, "training": {"model": "llama2-13b", "layout": LAYOUT}}
+    base = scenario_of(workload=asked, schemes=["ecmp", "gse1"], seeds=[1, 2, 3])
+    sweep = sweep_of(base, "workload.training.nic_mbps", [100_000, 400_000])
+
+    def make(run: SweepRun, record: RunRecord) -> RunRecord:
+        if run.scheme == "ecmp" and run.seed == 3:  # hashed worse than the others: the median does not know
+            return healthy(record.scenario, scheme="ecmp", seed=3, slow=lambda _i: 2.0)
+        return record
+
+    results = sweep_results(stored_sweep(tmp_path, sweep, make))
+    found = curves(results)
+    assert found is not None and "the share of ecmp's geometric mean iteration" in found[1]
+    against = next(axes for axes in found[0].axes if axes.get_xlabel() == "exposed communication under ecmp (%)")
+    drawn = sorted({float(x) for line in against.lines if line.get_linestyle() == "--" for x in line.get_xdata()})
+    for group, x in zip(results.of("ecmp"), drawn[::-1], strict=True):
+        job = results.stored.sweep.points[group.point].job
+        assert job is not None
+        times = [member.numbers["completion_s"] for member in group.members]
+        mean_s = geometric_mean([time for time in times if time is not None])
+        assert x == pytest.approx(100 * (1 - job.compute_s / mean_s))
+        middle = group.median("exposed_share")
+        assert middle is not None and x > 100 * middle.median + 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import testbed.cli.run
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 from testbed.views.predicted import fluid_efficiency
 
-DISTURBED = 3  # the seed whose run is INVALID
+DISTURBED = 3  # the seed whose run under gse1 is INVALID
+SLOW, SLUGGISH = 4, 5  # those whose runs are INVALID for being slow, and SUSPECT for it
+PACE = {SLOW: 1.3, SLUGGISH: 1.05}
 
 
 def measured(path: Path) -> float:
@@ -25,8 +27,9 @@ def measured(path: Path) -> float:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
     def run_one(campaign: Campaign, plan: RunPlan) -> Outcome:
-        record = healthy(campaign.scenario, scheme=plan.scheme, seed=plan.seed)
-        if plan.seed == DISTURBED:
+        pace = PACE.get(plan.seed, 1.0)
+        record = healthy(campaign.scenario, scheme=plan.scheme, seed=plan.seed, slow=lambda _i: pace)
+        if plan.seed == DISTURBED and plan.scheme == "gse1":
             record = with_rate_error(record, 0.2)
         path = store(campaign.results_dir, record, second=plan.seed)
         return Outcome(plan, path, summary=json.loads((path / "summary.json").read_text()))
@@ -57,6 +60,24 @@ def test_what_is_beside_the_model_is_a_status_when_asked(run, tmp_path: Path) ->
 def test_runs_that_are_not_valid_have_no_part_and_none_is_no_pass(run) -> None:  # type: ignore[no-untyped-def]
     answer = run("--seeds", "3,", "--within-model", "0.9")
     assert answer.status == 1 and "no VALID run of a kind the fluid model knows" in answer.err
+
+
+def test_a_run_the_machine_spoilt_leaves_the_others_an_answer(run) -> None:  # type: ignore[no-untyped-def]
+    answer = run("--seeds", f"1,{DISTURBED}", "--within-model", "0.5")
+    assert answer.status == 0 and "--within-model" not in answer.err
+
+
+@pytest.mark.parametrize("seed", [SLOW, SLUGGISH])
+def test_a_run_that_is_left_out_for_being_slow_is_no_pass_of_the_others(run, seed: int) -> None:  # type: ignore[no-untyped-def]
+    answer = run("--seeds", f"1,2,{seed}", "--within-model", "0.5")
+    assert answer.status == 1
+    why = "gse1: 1 of 3 runs is not VALID for being slow or wrong (short_of_paths), and in no mean"
+    assert f"gse: --within-model 0.5: {why}\n" in answer.err
+
+
+def test_a_scheme_without_a_valid_run_is_no_pass_of_another(run) -> None:  # type: ignore[no-untyped-def]
+    answer = run("--schemes", "ecmp,gse1", "--seeds", f"{DISTURBED},", "--within-model", "0.9")
+    assert answer.status == 1 and answer.err.endswith("gse: --within-model 0.9: gse1: no VALID run\n")
 
 
 @pytest.mark.parametrize("text", ["0", "1", "-0.1", "much", "nan"])
