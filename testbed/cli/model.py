@@ -29,6 +29,10 @@ def within_model_status(width: float, runs: Sequence[Run]) -> int:
     if not held:
         print("gse: --within-model: no VALID run of a kind the fluid model knows", file=sys.stderr)
         return 1
+    known = {scheme for scheme, _mean, _model in held}
+    if unheld := sorted({run.scheme for run in runs} - known):
+        why = "no VALID run, or of a kind the fluid model does not know"
+        print(f"gse: --within-model: nothing is held of {', '.join(unheld)}: {why}", file=sys.stderr)
     off = [(scheme, mean, model) for scheme, mean, model in held if abs(mean / model - 1) > width]
     for scheme, mean, model in off:
         print(

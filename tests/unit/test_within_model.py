@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from synthetic_runs import healthy, scenario_of, store
 from synthetic_sweeps import with_rate_error
 
 import testbed.cli.run
+from testbed.cli.model import within_model_status
+from testbed.results.store import load
 from testbed.runs.campaign import Campaign, Outcome, RunPlan
 from testbed.views.predicted import fluid_efficiency
 
@@ -57,6 +61,20 @@ def test_what_is_beside_the_model_is_a_status_when_asked(run, tmp_path: Path) ->
 def test_runs_that_are_not_valid_have_no_part_and_none_is_no_pass(run) -> None:  # type: ignore[no-untyped-def]
     answer = run("--seeds", "3,", "--within-model", "0.9")
     assert answer.status == 1 and "no VALID run of a kind the fluid model knows" in answer.err
+
+
+def test_a_scheme_nothing_is_held_of_is_named_beside_one_that_passes(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """All its runs INVALID, it passed without a word."""
+    answer = run("--schemes", "ecmp,gse1", "--seeds", "1,", "--within-model", "0.9")
+    assert answer.status == 0 and "nothing is held of" not in answer.err
+    scenario = scenario_of(schemes=["ecmp", "gse1"])
+    runs = [
+        load(store(tmp_path / "own", healthy(scenario, scheme="ecmp", seed=1))),
+        load(store(tmp_path / "own", with_rate_error(healthy(scenario, scheme="gse1", seed=1), 0.2), second=1)),
+    ]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert within_model_status(0.9, runs) == 0
+    assert "nothing is held of gse1: no VALID run" in said.getvalue()
 
 
 @pytest.mark.parametrize("text", ["0", "1", "-0.1", "much", "nan"])
