@@ -16,6 +16,7 @@ MAX_JSON_BYTES: Final = 64 * MIB
 MAX_TABLE_BYTES: Final = 256 * MIB
 MAX_CAPTURE_BYTES: Final = 4 * GIB
 MAX_JOURNAL_BYTES: Final = 4 * GIB
+MOST_LINKS: Final = 40  # that lead to each other, as the kernel has it
 KINDS: Final = {
     stat.S_IFDIR: "Is a directory",
     stat.S_IFIFO: "a FIFO, not a regular file",
@@ -55,8 +56,11 @@ def write_together(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Put files (relative name -> content) below ``out_dir`` and return their paths. Raises OSError.
 
     They are written beside it first and then renamed into place, so a symbolic link of that name is replaced and not
-    followed, and a full disk leaves the old files. A link in place of a folder below ``out_dir`` is refused.
+    followed, and a full disk leaves the old files. A link in place of a folder below ``out_dir`` is refused, and so is
+    what no file may take the place of: root would make one of ``/dev/null``, and who reads a pipe would wait for ever.
     """
+    for name in contents:
+        _refuse_special(out_dir / name)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     # within the folder where there is one: its parent may be another file system, or not this user's
     beside = out_dir if out_dir.is_dir() else out_dir.parent
@@ -70,6 +74,33 @@ def write_together(out_dir: Path, contents: Mapping[str, bytes]) -> list[Path]:
         for source, target in zip(sources, targets, strict=True):
             source.replace(target)
     return targets
+
+
+def _refuse_special(target: Path) -> None:
+    """Raise OSError for a device, a pipe or a socket, for a link to one, and for one to an open file (/dev/stdout)."""
+    try:
+        own = os.lstat(target)
+        found = os.stat(target) if stat.S_ISLNK(own.st_mode) else own
+    except OSError:  # nothing is there, or a link to nothing
+        return
+    if stat.S_ISDIR(found.st_mode):
+        return
+    kind = KINDS.get(stat.S_IFMT(found.st_mode))
+    if kind is None and stat.S_ISLNK(own.st_mode) and _is_of_proc(target):
+        kind = "an open file, not one of a folder"
+    if kind is not None:
+        raise OSError(errno.EINVAL, kind, str(target))
+
+
+def _is_of_proc(link: Path) -> bool:
+    """Whether a link leads through /proc, as /dev/stdout does, where it stands for what a process has open."""
+    for _hop in range(MOST_LINKS):
+        if not link.is_symlink():
+            return False
+        link = link.parent / os.readlink(link)
+        if os.path.normpath(link).startswith("/proc/"):
+            return True
+    return False
 
 
 def _make_folders(folders: Iterable[Path], out_dir: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from testbed.system.command import run
 
 OPTIMISATION: Final = "2"
 LONGEST_S: Final = 600.0
+LOOK_AGAIN_S: Final = 0.1  # whether who compiles is done
 UNFINISHED: Final = ".unfinished-"
 KEPT: Final = 3  # states of the sources, so that going back and forth between two costs nothing
 
@@ -57,7 +59,8 @@ def _make(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=target.parent) as unfinished:
         made = Path(unfinished) / "lib"
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", __name__, str(made), f"{unfinished}/scratch"]
-        run(argv, timeout_s=LONGEST_S, cwd=PROJECT)  # -m looks in the current directory first: never in a user's
+        # -m looks in the current directory first: never in a user's
+        run(argv, timeout_s=LONGEST_S, cwd=PROJECT, with_all=True)
         if folder() != target:
             raise CommandError(argv, None, "the sources changed meanwhile")
         sizes = {str(path.relative_to(made)): path.stat().st_size for path in made.rglob("*.so")}
@@ -84,11 +87,23 @@ def _alone_in(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another ./gse that compiles the data plane")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            say(f"waiting for another ./gse that compiles the data plane, {LONGEST_S:g} s at most")
+            _await_lock(descriptor, directory)
         yield
     finally:
         os.close(descriptor)
+
+
+def _await_lock(descriptor: int, directory: Path) -> None:
+    """Wait for a lock as long as compiling may take: who holds it may have been stopped. Raises TimeoutError."""
+    until_s = time.monotonic() + LONGEST_S
+    while time.monotonic() < until_s:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(LOOK_AGAIN_S)
+    raise TimeoutError(f"another process has held {directory} for {LONGEST_S:g} s")
 
 
 def _clear(room: Path, target: Path) -> None:

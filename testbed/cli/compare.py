@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 from testbed.cli.console import Console
 from testbed.cli.options import add_judge_anew, fraction
 from testbed.errors import Problem, ResultsError
+from testbed.results.run import Run
 from testbed.results.sets import RunSet, load_set
 from testbed.results.summary import judged_anew
 from testbed.views.difference import EXIT_STATUS, difference
@@ -94,11 +96,28 @@ def _load_both(a: str, b: str) -> tuple[RunSet, RunSet]:
     if problems:
         raise ResultsError(problems)
     ours, theirs = sets
-    shared = {run.path.resolve() for run in ours.runs} & {run.path.resolve() for run in theirs.runs}
-    if shared:
-        got, expected = f"{len(shared)} run(s) in both, e.g. {min(shared).name}", "two sets without a run in common"
+    if shared := sorted(_shared(ours, theirs)):
+        got, expected = f"{len(shared)} run(s) in both, e.g. {shared[0]}", "two sets without a run in common"
         raise ResultsError(Problem("a set compared with itself", f"{a} and {b}", got, expected))
     return ours, theirs
+
+
+def _shared(ours: RunSet, theirs: RunSet) -> Iterator[str]:
+    """Yield the names of runs that are in both sets: in one folder, or as a copy.
+
+    Who keeps a copy of his results and then makes more runs has the old ones in both: alike, and no evidence of it.
+    """
+    paths = {run.path.resolve() for run in ours.runs}
+    known = {run.manifest.get("run_id"): run for run in ours.runs}
+    for run in theirs.runs:
+        other = known.get(run.manifest.get("run_id"))
+        if run.path.resolve() in paths or (other is not None and _is_copy(other, run)):
+            yield run.path.name
+
+
+def _is_copy(one: Run, other: Run) -> bool:
+    """Whether two folders have the same run: all that was noted of it is the same, to the last digit of every time."""
+    return one.summary is not None and (one.manifest, one.summary) == (other.manifest, other.summary)
 
 
 def _quantities(text: str) -> tuple[str, ...]:

@@ -138,7 +138,11 @@ def calibrate(machine: Machine, results_dir: Path) -> Calibration:
     prepare_fabric(sorted({kind.scheme for kind in KINDS}))
     code, calibration = commit(), load_calibration(machine.to_json()) or Calibration(_now_utc())
     possible = [kind for kind in KINDS if kind.rates_mbps(machine)]
-    left = kinds_left(calibration.found, code, calibration.begun_utc, possible)
+    # a clock that was ahead, and was set: what is of the future would never be found again, or always
+    now_utc = _now_utc()
+    calibration = replace(calibration, begun_utc=min(calibration.begun_utc, now_utc))
+    dated = [one for one in calibration.found if one.made_utc is not None and one.made_utc <= now_utc]
+    left = kinds_left(dated, code, calibration.begun_utc, possible)
     if not left:
         calibration = replace(calibration, begun_utc=_now_utc())
         left = tuple(possible)

@@ -136,6 +136,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as error:  # nobody has said what it means: a sentence for the user, the traceback with --verbose
         log.debug("failed", exc_info=True)
         return _explain(TestbedError(str(error)))
+    except RecursionError:  # 2, not a traceback's 1, which of 'gse compare' is an answer
+        log.debug("failed", exc_info=True)
+        return _explain(MachineError(Problem("nested too deeply", "gse", "no end to it", "input that is less deep")))
     except MemoryError:
         return _explain(MachineError(Problem("out of memory", "gse", "no more", "more memory, or smaller input")))
 

@@ -51,6 +51,8 @@ def within_model_status(width: float, runs: Sequence[Run]) -> int:
         if abs(mean / model - 1) > width
     ]
     wrong += [f"{scheme}: {why}" for scheme, entries in known if (why := _left_out(entries))]
+    if unknown := sorted({run.scheme for run in finished} - {scheme for scheme, _entries in known}):
+        print(f"gse: --within-model: the fluid model knows nothing of {', '.join(unknown)}", file=sys.stderr)
     for text in wrong:
         print(f"gse: --within-model {width:g}: {text}", file=sys.stderr)
     return int(bool(wrong))

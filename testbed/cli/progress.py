@@ -88,7 +88,8 @@ class CampaignProgress:
             self._update()
 
     def _show_failure(self, event: dict[str, Any]) -> None:
-        self._print(f"  failed: {event['error'].splitlines()[0]}\n  kept: {event['run_dir']}")
+        why = next(iter(event["error"].splitlines()), "no reason given")
+        self._print(f"  failed: {why}\n  kept: {event['run_dir']}")
 
     def _print(self, text: str) -> None:
         text = printable_lines(text)

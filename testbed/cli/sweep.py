@@ -58,7 +58,7 @@ from testbed.cli.options import (
 from testbed.cli.preparing import prepare_fabric
 from testbed.cli.progress import CampaignProgress, duration_text
 from testbed.cli.run import tell_of_others
-from testbed.errors import MOST_NAMED, MachineError, Problem, ScenarioError, printable
+from testbed.errors import MOST_NAMED, MachineError, Problem, ResultsError, ScenarioError, printable
 from testbed.model.estimate import run_duration_s
 from testbed.model.sweep import Sweep, merged_problems, sweep_of
 from testbed.model.yaml_input import parse_over
@@ -199,10 +199,11 @@ def run_sweep(sweep: Sweep, args: argparse.Namespace, *, command: str = "sweep")
 def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, list[Outcome]]:
     """Do the same for the runs a stored sweep has not yet, and again for those that others disturbed, if wanted.
 
-    Raises MachineError; ResultsError where another process is making them.
+    Raises MachineError; ResultsError where another process is making them, or they would not be found again.
     """
     with held(load_sweep(path).path):
         stored = load_sweep(path)  # as it is now: until now another process may have been at it
+        _check_place(stored)
         args.results = stored.runs_dir.parent
         machine = _prepared(stored.sweep, args.results, "sweep")
         for words in told_of_failures(stored):
@@ -210,16 +211,26 @@ def resume_sweep(path: Path, args: argparse.Namespace) -> tuple[StoredSweep, lis
         return _make(nullcontext(stored), stored.sweep, args, machine, stored.to_make(args.repeat_disturbed))
 
 
+def _check_place(stored: StoredSweep) -> None:
+    """Raise ResultsError where runs would be kept elsewhere than the sweep looks for them: its folder was renamed."""
+    wanted, there = stored.sweep.points[0].name, stored.runs_dir
+    if there.name != wanted:
+        got, expected = f"its runs in {there}", f"a folder {wanted}, as its scenario is called: rename it"
+        raise ResultsError(Problem("runs would be stored beside it, and not found", str(stored.path), got, expected))
+
+
 def told_of_failures(stored: StoredSweep) -> list[str]:
-    """Return in words what becomes of each run that failed: the first, and how many more."""
-    failed = [index for index, one in enumerate(stored.runs) if one.failed]
+    """Return in words what becomes of each run that failed, or is gone: the first, and how many more."""
+    failed = [index for index, one in enumerate(stored.runs) if one.failed or stored.is_gone(index)]
     told = [_told_of(stored, index) for index in failed[:MOST_NAMED]]
-    return [*told, f"and {len(failed) - len(told)} more runs that failed"] if len(failed) > len(told) else told
+    return [*told, f"and {len(failed) - len(told)} more runs that failed or are gone"] if failed[len(told) :] else told
 
 
 def _told_of(stored: StoredSweep, index: int) -> str:
     one, sweep = stored.runs[index], stored.sweep
     what = f"{sweep.field}={sweep.texts[one.run.point]} {one.run.scheme} seed {one.run.seed}"
+    if stored.is_gone(index):
+        return f"{what} is made again, for there is no {stored.runs_dir / str(one.name)} any more"
     why = f"{one.error or 'failed'} (kept in {stored.runs_dir / str(one.name)})"
     if stored.is_own_failure(index):
         return f"{what} stays INVALID, without a result, for its workload failed: {why}"

@@ -15,11 +15,10 @@ Definitions, all over the measured iterations (warm-up left out, except for ``wr
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
-from typing import Any
 
 from testbed.evaluation.crossflows import BurstTime, FlowTimes, Replayed, burst_times, flow_times, replayed
 from testbed.evaluation.during import During
@@ -44,6 +43,7 @@ from testbed.wire import frame_bytes, tcp_payload_bytes
 
 LOADED_FRACTION = 0.01
 FAULT_REACH_S = 1.0  # a pause beginning later than this after a fault is not its doing
+_Stretch = tuple[float, int, int]  # a value, the first place that has it, and the one behind the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,24 +285,56 @@ def outages(run: RunRecord) -> tuple[Outage, ...]:
     on at some moment of [fault, fault + FAULT_REACH_S]. Ranks report only their longest pause of an
     iteration, and pauses happen without faults too: compare with ``usual_pause_s``.
     """
-    return tuple(_outage(run, event) for event in run.events_named("fault"))
+    events = sorted(enumerate(run.events_named("fault")), key=lambda numbered: float(numbered[1]["t_s"]))
+    if not events:
+        return ()
+    faults_s = [float(event["t_s"]) for _number, event in events]
+    reach_s = [fault_s + FAULT_REACH_S for fault_s in faults_s]
+    under_way: list[_Stretch] = []
+    going_on: list[_Stretch] = []
+    for row in run.tables.ranks:
+        length_s, begin_s = row.max_gap_s, row.max_gap_at_s
+        if length_s is None or begin_s is None:
+            continue
+        first, end = bisect_left(faults_s, row.start_s), bisect_right(faults_s, row.end_s)
+        under_way.append((length_s, first, end))
+        first, end = max(first, bisect_left(reach_s, begin_s)), min(end, bisect_right(faults_s, begin_s + length_s))
+        going_on.append((length_s, first, end))
+    caused, at_most = _largest_at(len(events), going_on), _largest_at(len(events), under_way)
+    found = {
+        number: Outage(
+            t_s=faults_s[place],
+            action=str(event["action"]),
+            target=str(event["target"]),
+            pause_s=caused[place],
+            at_most_s=at_most[place],
+        )
+        for place, (number, event) in enumerate(events)
+    }
+    return tuple(found[number] for number in sorted(found))
 
 
-def _outage(run: RunRecord, event: Mapping[str, Any]) -> Outage:
-    fault_s = float(event["t_s"])
-    pauses = [
-        (row.max_gap_at_s, row.max_gap_s)
-        for row in run.tables.ranks
-        if row.start_s <= fault_s <= row.end_s and row.max_gap_s is not None and row.max_gap_at_s is not None
-    ]
-    caused = (length for begin, length in pauses if begin <= fault_s + FAULT_REACH_S and begin + length >= fault_s)
-    return Outage(
-        t_s=fault_s,
-        action=str(event["action"]),
-        target=str(event["target"]),
-        pause_s=max(caused, default=None),
-        at_most_s=max((length for _begin, length in pauses), default=None),
-    )
+def _largest_at(places: int, stretches: Iterable[_Stretch]) -> list[float | None]:
+    """Return the largest value at each place that a stretch (value, first place, end) has; None where there is none.
+
+    Time does not grow with how many places they have: the largest come first, and each place is taken once.
+    """
+    found: list[float | None] = [None] * places
+    free = list(range(places + 1))  # the next place that is free, or one on the way to it
+
+    def next_free(place: int) -> int:
+        while free[place] != place:
+            free[place] = free[free[place]]
+            place = free[place]
+        return place
+
+    for value, first, end in sorted(stretches, reverse=True):
+        place = next_free(first)
+        while place < end:
+            found[place] = value
+            free[place] = place + 1
+            place = next_free(place)
+    return found
 
 
 def usual_pause_s(run: RunRecord) -> float | None:

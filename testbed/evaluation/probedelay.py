@@ -38,6 +38,7 @@ from testbed.wire import PROBE_PORT, frame_bytes
 
 LEAST_PROBES: Final = 20  # the median of fewer is chance
 LEAST_ODDS: Final = 1000  # to one, against a wrong model of hashing having every path of the run's flows
+BLOCK: Final = 64  # samples that are looked at one by one; probes hardly ever are away for more
 Bounds = tuple[float, float]  # least and most
 
 
@@ -156,6 +157,7 @@ class _Queues:
         self._host_mbps = fabric.host_link_mbps
         self._times_s, self._backlogs = _aligned(topology, run.tables.queues)
         self._known: dict[tuple[str, tuple[int, int]], Bounds | None] = {}
+        self._sampled: dict[str, _Extremes] = {}
 
     def samples_around(self, sent_s: float, arrived_s: float) -> tuple[int, int] | None:
         """Return the first of the samples around a probe and the one after the last, None where one end has none."""
@@ -170,10 +172,14 @@ class _Queues:
         """Return how long a probe waited in the queue of a link, None where that was not sampled."""
         key = direction.src.intf, around
         if key not in self._known:
-            values = self._backlogs.get(direction.src.intf, ())[slice(*around)]
-            sampled = [value for value in values if value is not None]
-            self._known[key] = self._bounds((min(sampled), max(sampled)), direction.rate_mbps) if sampled else None
+            sampled = self._extremes(direction.src.intf).of(*around)
+            self._known[key] = None if sampled is None else self._bounds(sampled, direction.rate_mbps)
         return self._known[key]
+
+    def _extremes(self, intf: str) -> _Extremes:
+        if intf not in self._sampled:
+            self._sampled[intf] = _Extremes(self._backlogs.get(intf, ()))
+        return self._sampled[intf]
 
     def own_waiting_s(self, backlog_bytes: int) -> Bounds:
         """Return how long a probe waited in its host's own queue."""
@@ -181,6 +187,40 @@ class _Queues:
 
     def _bounds(self, backlog: Bounds, rate_mbps: float) -> Bounds:
         return waiting_s(backlog, rate_mbps, probe_bytes=self._probe_bytes, full_bytes=self._full_bytes)
+
+
+class _Extremes:
+    """The least and the most of any stretch of samples, None where it has none.
+
+    Of a long one in about the time that a short one takes: a probe may have been away for all of a run.
+    """
+
+    def __init__(self, values: Sequence[float | None]) -> None:
+        self._values = values
+        blocks = [self._of_few(first, first + BLOCK) for first in range(0, len(values) - BLOCK + 1, BLOCK)]
+        self._levels = [blocks]  # of 1, 2, 4, ... blocks, by the first of them
+        while len(last := self._levels[-1]) > (half := 1 << (len(self._levels) - 1)):
+            self._levels.append([_either(*pair) for pair in zip(last, last[half:], strict=False)])
+
+    def of(self, first: int, end: int) -> Bounds | None:
+        """Return it of the samples from ``first`` to before ``end``."""
+        end = min(end, len(self._values))
+        block, behind = -(-first // BLOCK), end // BLOCK
+        if behind <= block:
+            return self._of_few(first, end)
+        level = (behind - block).bit_length() - 1
+        inside = _either(self._levels[level][block], self._levels[level][behind - (1 << level)])
+        return _either(inside, _either(self._of_few(first, block * BLOCK), self._of_few(behind * BLOCK, end)))
+
+    def _of_few(self, first: int, end: int) -> Bounds | None:
+        sampled = [value for value in self._values[first:end] if value is not None]
+        return (min(sampled), max(sampled)) if sampled else None
+
+
+def _either(one: Bounds | None, other: Bounds | None) -> Bounds | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _aligned(

@@ -42,6 +42,7 @@ TOGETHER: Final = 50  # seeds whose pairs are solved side by side
 SEEDS: Final[dict[Way, int]] = {"in step": 200, "independent": 200, "slice by slice": 20}
 MOST_SIMULATED: Final = 60_000  # slices of all jobs; more take minutes
 SHARE_DIGITS: Final = 4
+MOST_DRAWN: Final = 1_000_000  # values at once: of 10,000 seeds all together were most of a gigabyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +127,10 @@ def band_of_means(values: Sequence[float], runs: int) -> Band:
 
     By resampling, always the same for the same values.
     """
-    found = np.asarray(values, float)
-    means = np.sort(np.random.default_rng(0).choice(found, (BAND_RESAMPLES, runs)).mean(axis=1))
+    found, rng = np.asarray(values, float), np.random.default_rng(0)
+    rows = max(MOST_DRAWN // runs, 1)
+    sizes = (min(rows, BAND_RESAMPLES - first) for first in range(0, BAND_RESAMPLES, rows))
+    means = np.sort(np.concatenate([rng.choice(found, (size, runs)).mean(axis=1) for size in sizes]))
     low, high = np.quantile(means, ((1 - BAND_FRACTION) / 2, (1 + BAND_FRACTION) / 2))
     return Band(mean=float(found.mean()), deviation=float(found.std()), low=float(low), high=float(high), runs=runs)
 

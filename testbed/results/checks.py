@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from testbed.errors import Problem, ResultsError
@@ -32,6 +32,7 @@ from testbed.model.topology import Topology
 FORMAT_VERSION = 3  # what is written
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)  # tables of an older version may lack columns that were added since
 FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a run beside others: never a path to elsewhere
+MOST_DEPTH: Final = 100  # of JSON; ours is nested some ten deep
 VERDICTS: Final = tuple(level.value for level in Level)
 _NUMBER = (int, float)
 MANIFEST_FIELDS: Mapping[str, type] = {
@@ -60,8 +61,21 @@ EVENT_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 
 
 def parse_json(text: str) -> Any:
-    """Return decoded JSON whose numbers are all finite and not absurd. Raises ValueError or RecursionError."""
-    return json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+    """Return decoded JSON whose numbers are all finite and not absurd, and which is not nested more deeply than ours.
+
+    What is may be decoded, and then be too deep for whoever goes through it. Raises ValueError or RecursionError.
+    """
+    value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+    level = [value]
+    for _depth in range(MOST_DEPTH):
+        level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
+        if not level:
+            return value
+    raise ValueError(f"nested more than {MOST_DEPTH} deep")
+
+
+def _parts(whole: Any) -> Iterable[Any]:
+    return whole.values() if isinstance(whole, dict) else whole if isinstance(whole, list) else ()
 
 
 def _integer(text: str) -> int:

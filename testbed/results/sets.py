@@ -6,6 +6,7 @@ digits), ``@fabric.link_rate_mbps=9.5`` those with one value of a scenario's fie
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from testbed.results.sweeps import load_sweep
 
 JOIN: Final = "+"
 NARROW: Final = "@"
+MOST_DIGITS: Final = 20  # of a seed: more than any has, fewer than Python refuses to read
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def load_set(text: str) -> RunSet:
 
 def _parts(text: str) -> Iterator[tuple[Path, str]]:
     """Yield (path, conditions) of each joined part; a path that is there is taken whole, whatever is in its name."""
-    for part in [text] if Path(text).exists() else text.split(JOIN):
-        path, _, conditions = (part, "", "") if Path(part).exists() else part.rpartition(NARROW)
+    # os.path: of many joined parts the whole is too long for a path, which is no error of any of them
+    for part in [text] if os.path.exists(text) else text.split(JOIN):
+        path, _, conditions = (part, "", "") if os.path.exists(part) else part.rpartition(NARROW)
         yield Path(path or conditions), conditions if path else ""
 
 
@@ -143,7 +146,7 @@ def _meets(run: Run, name: str, value: str, where: str) -> bool:
     if name == "scheme":
         return run.scheme == value
     if name == "seed":
-        if not (value.isascii() and value.isdigit() and int(value) <= MAX_SEED):
+        if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and int(value) <= MAX_SEED):
             raise ResultsError(Problem("not a seed", where, repr(value)[:80], f"0..{MAX_SEED}"))
         return run.seed == int(value)
     if name == "commit":

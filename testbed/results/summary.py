@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any, Final
@@ -42,9 +42,19 @@ def summarise(run: Run) -> dict[str, Any]:
         ) from error
 
 
+def summary_of(run: Run) -> Mapping[str, Any]:
+    """Return the summary stored with a run; where there is none, what this version makes of it. Raises ResultsError."""
+    return run.summary or _made_of(run)
+
+
 def judged_anew(run: Run) -> Run:
     """Return a run with the summary this version makes of it; one of a user's program as it is. Raises ResultsError."""
-    return run if run.program is not None else replace(run, summary=summarise(run), judged_anew=True)
+    return run if run.program is not None else replace(run, summary=_made_of(run), judged_anew=True)
+
+
+def _made_of(run: Run) -> dict[str, Any]:
+    """Make a summary; tables are read for it and not kept with the run: those of a campaign may be gigabytes."""
+    return summarise(replace(run))
 
 
 def _summary(run: Run) -> dict[str, Any]:

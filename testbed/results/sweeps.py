@@ -6,7 +6,9 @@ written anew after every run, so whatever ends a sweep, what was done is known.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import count
@@ -21,12 +23,14 @@ from testbed.model.sweep import Sweep, SweepRun, sweep_of
 from testbed.results.checks import FOLDER_NAME, checks_problems, tries_problems
 from testbed.results.disk import make_parents, os_errors
 from testbed.results.endings import FAILED
-from testbed.results.json_files import read_json, write_json
+from testbed.results.json_files import json_text, read_json, write_json
 from testbed.results.listing import load_failed
 from testbed.results.run import hash_of
 
 FOLDER: Final = "sweeps"
 FILE: Final = "sweep.json"
+ROOM: Final = ".room"  # a file beside it that holds as much of the disk as it may need, while runs are made
+ROOM_PER_RUN_BYTES: Final = 4096  # for its name, why it failed, and what a folder and a file cost
 FORMAT_VERSION: Final = 1
 FIELDS: Final[Mapping[str, type]] = {
     "field": str,
@@ -67,21 +71,27 @@ class StoredSweep:
 
     @property
     def runs_dir(self) -> Path:
-        """The folder of the scenario's runs."""
-        return self.path.absolute().parent.parent
+        """The folder of the scenario's runs, also where the sweep's was given as ``../other`` or by a link to it."""
+        return self.path.resolve().parent.parent
 
     @property
     def pending(self) -> tuple[int, ...]:
         """Which runs are to be made yet, in order: those that were not, or failed for what is none of their own.
 
         Each is asked for itself, whatever was made before or after it: runs may be made in any order, and be
-        interrupted more than once. One that failed because of its workload is a result (``is_own_failure``).
+        interrupted more than once. One that failed because of its workload is a result (``is_own_failure``). One whose
+        folder somebody has removed is none.
         """
         return tuple(
             index
             for index, one in enumerate(self.runs)
-            if one.name is None or (one.failed and not self.is_own_failure(index))
+            if one.name is None or (one.failed and not self.is_own_failure(index)) or self.is_gone(index)
         )
+
+    def is_gone(self, index: int) -> bool:
+        """Return whether a run was made to its end and its folder is not there any more."""
+        one = self.runs[index]
+        return one.name is not None and not one.failed and not os.path.lexists(self.runs_dir / one.name)
 
     def is_own_failure(self, index: int) -> bool:
         """Return whether a run failed because of its workload, by what is stored of it: a rank died, hung, fell silent.
@@ -119,7 +129,7 @@ class StoredSweep:
 
     def _was_disturbed(self, index: int, repeats: int) -> bool:
         one = self.runs[index]
-        if one.name is None or one.failed:
+        if one.name is None or one.failed or self.is_gone(index):
             return False
         checks = self._summary(index).get("checks", [])
         return bool(OUTSIDE.intersection(checks)) and len(self.earlier_tries(index)) < repeats
@@ -149,8 +159,33 @@ class StoredSweep:
         return replace(self, runs=(*self.runs[:index], made, *self.runs[index + 1 :]))
 
     def write(self) -> None:
-        """Write ``sweep.json``, whole or not at all. Raises ResultsError."""
-        write_json(self.path / FILE, self._to_json())
+        """Write ``sweep.json``, whole or not at all, if need be where room was kept for it. Raises ResultsError."""
+        try:
+            write_json(self.path / FILE, self._to_json())
+        except ResultsError:
+            if not self.give_up_room():
+                raise
+            write_json(self.path / FILE, self._to_json())
+
+    def keep_room(self) -> None:
+        """Keep room for ``sweep.json`` on the disk: a run that ends as it becomes full is to be known all the same."""
+        room = self.path / ROOM
+        with suppress(OSError):
+            room.unlink(missing_ok=True)  # of a sweep that was killed, or a stranger's link
+            descriptor = os.open(room, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, len(json_text(self._to_json())) + ROOM_PER_RUN_BYTES * len(self.runs))
+                give_to_caller(room)
+            finally:
+                os.close(descriptor)
+
+    def give_up_room(self) -> bool:
+        """Give the room back; return whether there was any."""
+        try:
+            (self.path / ROOM).unlink()
+        except OSError:
+            return False
+        return True
 
     def _to_json(self) -> dict[str, Any]:
         sweep = self.sweep
@@ -243,7 +278,7 @@ def _run(one: Any, sweep: Sweep) -> StoredRun | None:
     if not isinstance(one, dict) or one.get("value", ()) not in sweep.values:
         return None
     scheme, seed, name, error = (one.get(key) for key in ("scheme", "seed", "run", "error"))
-    if scheme not in sweep.schemes or isinstance(seed, bool) or seed not in sweep.seeds:
+    if scheme not in sweep.schemes or type(seed) is not int or seed not in sweep.seeds:  # nor 1.0, nor true
         return None
     if name is not None and not (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
         return None

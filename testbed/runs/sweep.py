@@ -34,6 +34,7 @@ class SweepCampaign:
         """
         finished, pending = False, self.stored.to_make(self.repeats)
         self.stored = replace(self.stored, status="running")
+        self.stored.keep_room()
         try:
             for index in pending:
                 outcome = self._run(index)
@@ -46,6 +47,7 @@ class SweepCampaign:
             self.stored = replace(self.stored, status="finished" if finished else "interrupted")
             with suppress(ResultsError):  # whatever ended the sweep is the better message
                 self.stored.write()
+            self.stored.give_up_room()
 
     def _run(self, index: int) -> Outcome:
         run, sweep = self.stored.runs[index].run, self.stored.sweep
@@ -67,7 +69,7 @@ class SweepCampaign:
         )
         plan, earlier = RunPlan(run.scheme, run.seed), self.stored.runs[index]
         try:
-            if earlier.name is None or earlier.failed:
+            if earlier.name is None or earlier.failed or self.stored.is_gone(index):
                 return campaign.run_one(plan)
             tries.append(earlier.name)
             return campaign.run_one(plan, self._set_aside(index, earlier.name))
@@ -82,11 +84,23 @@ class SweepCampaign:
 
         The sweep forgets it first: whatever happens then, it is one that is to be made.
         """
-        runs_dir, before = self.stored.runs_dir, self.stored.earlier_tries(index)
+        runs_dir = self.stored.runs_dir
+        before = [_summary_of(runs_dir / one) for one in self.stored.earlier_tries(index)]
         self.stored = self.stored.with_run(index, None, None)
         self.stored.write()
-        folders = (*(runs_dir / one for one in before), put_aside(runs_dir / name))
-        return tuple(read_json(folder / "summary.json") for folder in folders)
+        return (*before, _summary_of(put_aside(runs_dir / name)))
 
     def _note(self, index: int, run_dir: str, error: str | None) -> None:
         self.stored = self.stored.with_run(index, Path(run_dir).name, error)
+
+
+def _summary_of(folder: Path) -> dict[str, Any]:
+    """Return the summary of a try that was set aside; of one that was removed since, or is a stranger's, where it was.
+
+    It was disturbed and counts for nothing but having been made: no reason to lose the run it was a try of.
+    """
+    try:
+        found = read_json(folder / "summary.json")
+    except ResultsError:
+        found = {}
+    return {**found, "run_dir": str(folder)}

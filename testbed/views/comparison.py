@@ -26,7 +26,7 @@ from testbed.results.checks import checked_number, number_in
 from testbed.results.listing import FailedRun, failed_runs, list_runs
 from testbed.results.run import Run
 from testbed.results.sets import commit_of
-from testbed.results.summary import summarise
+from testbed.results.summary import summary_of
 from testbed.training.job import training_text
 from testbed.units import bytes_to_text
 from testbed.views.cross import cross_words
@@ -267,7 +267,7 @@ def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ..
         raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
     groups: dict[str, list[Entry]] = {}
     for run in runs:
-        groups.setdefault(run.scenario_hash, []).append(Entry(run, run.summary or summarise(run)))
+        groups.setdefault(run.scenario_hash, []).append(Entry(run, summary_of(run)))
     failed = _failed_beside(runs)
     found = tuple(
         _comparison(entries, allow_invalid, tuple(one for one in failed if one.scenario_hash == name))

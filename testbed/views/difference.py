@@ -15,7 +15,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.inference.contrast import LEAST_RUNS
 from testbed.inference.words import size_word
 from testbed.results.sets import RunSet
-from testbed.results.summary import summarise
+from testbed.results.summary import summary_of
 from testbed.views.comparison import INVALID, Entry
 from testbed.views.difference_cells import Cell, matched
 from testbed.views.difference_left_out import left_out, why_not_judged
@@ -310,4 +310,4 @@ def _entries(one: RunSet) -> list[Entry]:
     strangers = [run for run in one.runs if run.program is not None]
     if strangers:
         raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
-    return [Entry(run, run.summary or summarise(run)) for run in one.runs]
+    return [Entry(run, summary_of(run)) for run in one.runs]

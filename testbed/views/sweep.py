@@ -19,7 +19,7 @@ from testbed.inference.median import median_interval
 from testbed.model.effects import why_not
 from testbed.model.sweep import Value
 from testbed.results.run import load
-from testbed.results.summary import judged_anew, summarise
+from testbed.results.summary import judged_anew, summary_of
 from testbed.results.sweeps import StoredRun, StoredSweep
 from testbed.units import KIB, MIB
 from testbed.views.comparison import INVALID, VERDICTS, Entry, describe, origin_texts
@@ -248,7 +248,7 @@ def _entry(stored: StoredSweep, one: StoredRun, judge_anew: bool) -> Entry | Non
         raise ResultsError(Problem("not a run of this sweep", str(path), got, expected))
     if judge_anew:
         run = judged_anew(run)
-    return Entry(run, run.summary or summarise(run))
+    return Entry(run, summary_of(run))
 
 
 # --- the axis of the values ---------------------------------------------------------------------------------

@@ -592,6 +592,31 @@ def test_an_interruption_loses_nothing_and_the_next_call_goes_on(
     assert tuple(asked) == KINDS[3:]
 
 
+@pytest.mark.parametrize("ahead", ["begun", "made"])
+def test_a_clock_that_was_ahead_and_was_set_is_no_reason_to_find_all_again_for_ever_or_never(
+    kept: Path, searched: Any, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    future = "2099-01-01T00:00:00+00:00"
+    made = replace(KINDS[0].carried(20.0, 30.0), made_utc=future, commit="0123456789")
+    store_found(made, Calibration(future if ahead == "begun" else BEGUN), MACHINE)
+
+    def until_the_fourth(kind: Kind) -> Found:
+        if kind == KINDS[3]:
+            raise KeyboardInterrupt
+        return twenty(kind)
+
+    asked = searched(until_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        examine(monkeypatch, "--calibrate")
+    assert tuple(asked) == KINDS[:4]
+    asked = searched(twenty)
+    assert examine(monkeypatch, "--calibrate") == 0
+    assert tuple(asked) == KINDS[3:]
+    calibration = load_calibration(MACHINE)
+    assert calibration is not None and calibration.begun_utc < future
+    assert max(one.made_utc or "" for one in calibration.found) < future
+
+
 def test_what_is_not_known_is_said_and_not_kept(
     kept: Path, searched: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,3 +29,10 @@ def test_what_is_to_be_known_at_once_is_said_wherever_it_is_read(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     CampaignProgress([1.0]).on_event(event)
     assert said in capsys.readouterr().err
+
+
+def test_a_failure_nobody_gave_a_reason_for_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    for error in ("", "\n", "why\nand how"):
+        CampaignProgress([1.0]).on_event({"event": "run_failed", "error": error, "run_dir": "x.failed"})
+    said = capsys.readouterr().err
+    assert "failed: no reason given" in said and "failed: why\n" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_a_report_that_cannot_be_written_is_refused(gse: Gse, results: Path, tmp
     runs = str(results / "runs" / "synthetic")
     assert_refused(gse("report", runs, "--out", str(tmp_path)), "cannot write a report; got a folder")
     assert_refused(gse("report", runs, "--out", "/proc/none/r.html"), "cannot write a report; got")
+
+
+def test_a_report_does_not_take_the_place_of_a_device_or_of_what_stdout_is(
+    gse: Gse, results: Path, tmp_path: Path
+) -> None:
+    """As root ``--out /dev/null`` made a file of the device, and ``--out /dev/stdout`` one of the link to it."""
+    runs = str(results / "runs" / "synthetic")
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("null", "pipe"):
+        assert_refused(gse("report", runs, "--out", str(tmp_path / name)), "cannot write a report; got a")
+    with (tmp_path / "file").open("w") as file:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        assert_refused(gse("report", runs, "--out", str(tmp_path / "stdout")), "got an open file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "null", "pipe", "stdout"]
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "null").is_symlink()
 
 
 def test_a_report_replaces_a_link_and_does_not_follow_it(gse: Gse, results: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -258,11 +259,30 @@ def test_what_becomes_of_runs_that_failed_is_said_before_the_others_are_made(
     assert any(", 1 of 4 runs are to be made, about " in line for line in said)
 
 
+def test_a_sweep_whose_folder_was_renamed_is_not_gone_on_with(gse: Gse, tmp_path: Path, machine: None) -> None:
+    """Its runs would be stored in a folder called as the scenario, where it does not look for them."""
+    stored = stored_sweep(tmp_path, sweep_over(values=("16K", "64K"), seeds=(1,), schemes=("gse2-n2n",)))
+    stored.runs_dir.rename(tmp_path / "before")
+    moved = tmp_path / "before" / "sweeps" / stored.path.name
+    assert_refused(gse("sweep", "--resume", str(moved)), "would be stored beside it", "a folder synthetic")
+    assert not (tmp_path / "synthetic").exists()
+    assert gse("sweep", "--again", str(moved)).status == 0
+
+
+def test_runs_that_are_gone_are_told(tmp_path: Path) -> None:
+    sweep = sweep_over(values=("16K", "64K"), seeds=(1, 2), schemes=("gse2-n2n",))
+    stored = stored_sweep(tmp_path, sweep)
+    folder = stored.runs_dir / str(stored.runs[1].name)
+    shutil.rmtree(folder)
+    (said,) = told_of_failures(stored)
+    assert said.endswith(f"is made again, for there is no {folder} any more")
+
+
 def test_of_many_failed_runs_the_first_are_told(tmp_path: Path) -> None:
     sweep = sweep_over(values=("16K", "64K"), seeds=range(1, 13), schemes=("gse2-n2n",))
     told = told_of_failures(stored_sweep(tmp_path, sweep, lambda _run, _record: "no answer"))
     assert len(told) == 21
-    assert told[-1] == "and 4 more runs that failed"
+    assert told[-1] == "and 4 more runs that failed or are gone"
 
 
 def test_json_is_one_document_on_stdout(gse: Gse, tmp_path: Path) -> None:

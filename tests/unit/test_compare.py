@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -559,6 +560,43 @@ def test_one_run_of_each_that_are_alike_is_bad_input_and_runs_enough_that_are_al
 )
 def test_what_names_no_runs_is_refused(gse: Gse, base: Path, a: str, said: list[str]) -> None:
     assert_refused(gse("compare", a.format(base), str(base / "b")), *said)
+
+
+def test_a_copy_of_a_run_is_the_run_and_tells_of_no_equality(gse: Gse, tmp_path: Path) -> None:
+    """Results copied as 'before', then more runs made in the same folder: the old ones are in both sets."""
+    before = stored_set(tmp_path, "before", seeds=(1, 2, 3))
+    after = tmp_path / "after" / "synthetic"
+    shutil.copytree(before, after)
+    shared = sorted(path.name for path in before.iterdir())
+    answer = gse("compare", str(before), str(after))
+    assert_refused(answer, "a set compared with itself; got 3 run(s) in both, e.g. " + shared[0])
+    stored_set(tmp_path, "more", seeds=(1, 2, 3))
+    for path in (tmp_path / "more" / "synthetic").iterdir():
+        path.rename(after / f"{path.name}-2")
+    assert_refused(gse("compare", str(before), str(after)), "got 3 run(s) in both")
+    for name in shared:
+        shutil.rmtree(after / name)
+    assert gse("compare", str(before), str(after)).status == 0
+
+
+def test_as_many_sets_may_be_joined_as_there_are(gse: Gse, base: Path) -> None:
+    """All of them together are longer than a path may be: it ended with 1, which is an answer here."""
+    many = "+".join([str(base / "a")] * (4096 // len(str(base)) + 2))
+    assert gse("compare", many, str(base / "b")).status == 0
+    assert_refused(gse("compare", "x" * 300, str(base / "b")), "File name too long")
+    answer = gse("compare", f"{base / 'a'}@seed={'1' * 5000}", str(base / "b"))
+    assert answer.status == 2 and "not a seed" in answer.err
+
+
+def test_a_run_whose_manifest_has_no_bottom_is_refused_and_is_no_difference(gse: Gse, tmp_path: Path) -> None:
+    a, b = stored_set(tmp_path, "a"), stored_set(tmp_path, "b")
+    where = sorted(a.iterdir())[0] / "manifest.json"
+    manifest = json.loads(where.read_text())
+    for nested in ('{"x":' * 700 + "1" + "}" * 700, "[" * 101 + "]" * 101):
+        where.write_text(json.dumps({**manifest, "network": {"deep": "HERE"}}).replace('"HERE"', nested))
+        assert_refused(gse("compare", str(a), str(b)), "damaged JSON; got nested more than 100 deep")
+    where.write_text(json.dumps({**manifest, "network": {"deep": "HERE"}}).replace('"HERE"', "[" * 60 + "]" * 60))
+    assert gse("compare", str(a), str(b)).status == 0
 
 
 def test_both_sets_are_checked_at_once(gse: Gse) -> None:

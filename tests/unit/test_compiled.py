@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.machinery
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -130,6 +132,21 @@ def test_two_that_begin_together_compile_once(core: Path, monkeypatch: pytest.Mo
     for thread in threads:
         thread.join()
     assert len(calls) == 1 and folder().is_dir()
+
+
+def test_nobody_waits_for_ever_for_one_who_compiles(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds the lock may have been stopped."""
+    monkeypatch.setattr(testbed.agent.compiling, "LONGEST_S", 0.3)
+    room, said = folder().parent, []
+    room.mkdir(parents=True)
+    descriptor = os.open(room, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        ensure_compiled(said.append)
+    finally:
+        os.close(descriptor)
+    assert len(said) == 2 and said[0].startswith("waiting for another ./gse")
+    assert "interpreted" in said[1] and f"another process has held {room} for 0.3 s" in said[1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "lost", "nothing written", "empty"])

@@ -47,3 +47,30 @@ def test_a_folder_that_is_a_mount_point_of_its_own_takes_files() -> None:
         assert Path("/dev/shm", name).read_bytes() == b"1"
     finally:
         Path("/dev/shm", name).unlink(missing_ok=True)
+
+
+def test_what_no_file_may_take_the_place_of_stays_what_it_is(tmp_path: Path) -> None:
+    """Root's ``--out /dev/null`` made a file of the device; ``/dev/stdout`` is a link, replaced as any other was."""
+    (tmp_path / "opened").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-pipe").symlink_to("pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    with (tmp_path / "opened").open("rb") as file:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        (tmp_path / "further").symlink_to("stdout")
+        for name in ("pipe", "to-pipe", "null", "stdout", "further"):
+            before = os.lstat(tmp_path / name)
+            with pytest.raises(OSError, match="not a regular file|an open file"):
+                write_together(tmp_path, {"first": b"1", name: b"2"})
+            assert os.lstat(tmp_path / name) == before
+    assert not (tmp_path / "first").exists() and not list(tmp_path.glob(".gse-*"))
+
+
+def test_links_to_files_and_to_nothing_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("victim")
+    (tmp_path / "nowhere").symlink_to("not there")
+    (tmp_path / "round").symlink_to("round")
+    write_together(tmp_path, {name: b"new" for name in ("link", "nowhere", "round")})
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+    assert all(not (tmp_path / name).is_symlink() for name in ("link", "nowhere", "round"))

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import testbed.fluid.predict
 from testbed.fluid.case import Case, problems
 from testbed.fluid.fairness import max_min
 from testbed.fluid.overhead import overhead_of
-from testbed.fluid.predict import expect, outcomes
+from testbed.fluid.predict import band_of_means, expect, outcomes
 from testbed.fluid.slices import play, script_of
 from testbed.fluid.traffic import traffic_of
 from testbed.fluid.validation import BANDS, BOUNDS, CASES
@@ -248,3 +249,11 @@ def test_cases_of_the_validation_are_predictable_and_have_names_of_their_own() -
     assert len(CASES) == 12 and len(BANDS) == 18
     assert len({one.name for one in scenarios}) == len(scenarios)
     assert not [problem for one in scenarios for problem in problems(one)]
+
+
+def test_the_band_of_many_seeds_is_found_in_parts_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All means of 10,000 seeds at once took most of a gigabyte."""
+    values = [0.4 + number / 100 for number in range(37)]
+    whole = {runs: band_of_means(values, runs) for runs in (1, 3, 20, 500)}
+    monkeypatch.setattr(testbed.fluid.predict, "MOST_DRAWN", 700)
+    assert {runs: band_of_means(values, runs) for runs in whole} == whole

@@ -183,6 +183,14 @@ def test_summaries_made_anew_read_as_those_stored(tmp_path: Path) -> None:
     assert grid_of([judged_anew(run) for run in runs]).rows == grid_of(runs).rows
 
 
+def test_tables_that_were_read_to_judge_a_run_are_not_kept(tmp_path: Path) -> None:
+    """Those of hundreds of runs together were: gigabytes, and out of memory."""
+    runs = stored(tmp_path, *(healthy(scenario_of(), seed=seed) for seed in (1, 2)))
+    anew = [judged_anew(run) for run in runs]
+    assert all(run.summary for run in anew)
+    assert not any({"tables", "record"} & vars(run).keys() for run in (*runs, *anew))
+
+
 # --- where they are shown -------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -354,6 +355,42 @@ def test_a_pause_that_ended_before_or_began_long_after_the_fault_is_not_its_doin
     ]
     (outage,) = outages(with_rows(run, ranks=rows))
     assert (outage.pause_s, outage.at_most_s) == (None, 0.2)
+
+
+TIMES = st.integers(0, 12).map(lambda tenths: tenths / 4)
+
+
+@given(faults_s=st.lists(TIMES, max_size=6), rows=st.lists(st.tuples(TIMES, TIMES, TIMES, TIMES), max_size=8))
+def test_each_outage_is_the_longest_pause_of_all(
+    faults_s: list[float], rows: list[tuple[float, float, float, float]]
+) -> None:
+    """However many faults there are; here by asking every row about every fault."""
+    run = faulted()
+    ranks = [
+        replace(run.tables.ranks[0], start_s=start, end_s=start + lasts, max_gap_s=length, max_gap_at_s=begin)
+        for start, lasts, length, begin in rows
+    ]
+    fault = {"event": "fault", "action": "fail"}
+    events = tuple({**fault, "t_s": t_s, "target": f"s{number}"} for number, t_s in enumerate(faults_s))
+    found = outages(replace(with_rows(run, ranks=ranks), events=events))
+    assert [(one.t_s, one.target) for one in found] == [(event["t_s"], event["target"]) for event in events]
+    for one in found:
+        under_way = [row for row in ranks if row.start_s <= one.t_s <= row.end_s]
+        lengths = [(row.max_gap_s or 0.0, row.max_gap_at_s or 0.0) for row in under_way]
+        going_on = [length for length, begin in lengths if begin <= one.t_s + 1.0 and begin + length >= one.t_s]
+        assert one.at_most_s == max((length for length, _begin in lengths), default=None)
+        assert one.pause_s == max(going_on, default=None)
+
+
+def test_time_does_not_grow_with_faults_times_ranks() -> None:
+    """20,000 of each took minutes; whoever sends results decides how many there are."""
+    run = faulted()
+    ranks = [replace(run.tables.ranks[0], start_s=0.0, end_s=20_000.0)] * 20_000
+    event = run.events_named("fault")[0]
+    events = tuple({**event, "t_s": float(number)} for number in range(20_000))
+    began_s = time.process_time()
+    assert len(outages(replace(with_rows(run, ranks=ranks), events=events))) == 20_000
+    assert time.process_time() - began_s < 10
 
 
 def test_usual_pause_is_that_of_iterations_without_a_fault() -> None:

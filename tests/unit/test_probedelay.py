@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from synthetic_runs import healthy, scenario_of, with_rows
 
 from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.probedelay import LEAST_PROBES, ProbeDelay, probe_delay, waiting_s
+from testbed.evaluation.probedelay import LEAST_PROBES, ProbeDelay, _Extremes, probe_delay, waiting_s
 from testbed.evaluation.records import ProbeQueueRow, ProbeRow, RunRecord
 from testbed.fidelity.delays import allowed_ms
 from testbed.gse.hashing import hashed_path
@@ -75,6 +76,18 @@ def passed_s(backlog_bytes: float, head: float) -> float:
 
 def intfs(run: RunRecord) -> list[str]:
     return [one.src.intf for one in run.topology.directions if one.kind != "host_tx"]
+
+
+@given(size=st.integers(0, 700), lacking=st.floats(0, 1), seed=st.integers(0, 9999))
+def test_extremes_of_any_stretch_are_those_of_its_samples(size: int, lacking: float, seed: int) -> None:
+    rng = Random(seed)
+    values = [None if rng.random() < lacking else rng.randrange(1000) for _ in range(size)]
+    extremes = _Extremes(values)
+    for _ in range(30):
+        first = rng.randrange(size + 1)
+        end = rng.randrange(first, size + 3)
+        sampled = [value for value in values[first:end] if value is not None]
+        assert extremes.of(first, end) == ((min(sampled), max(sampled)) if sampled else None)
 
 
 backlogs = st.one_of(st.just(0), st.integers(PROBE, 262_144))

@@ -133,6 +133,14 @@ def test_provenance_says_each_value_once_and_names_every_run(tmp_path: Path) -> 
     assert {row[4] for row in runs.rows} == {"a" * 10}
 
 
+def test_what_a_stranger_says_of_his_packages_does_not_fill_the_page(tmp_path: Path) -> None:
+    comparison = one_question(tmp_path, scenario_of(), seeds=(1,))
+    many = {f"package{number}": "1.0" for number in range(100_000)}
+    entries = with_versions(comparison.entries, {"packages": many}, {"packages": {"one": "x" * 10**6}})
+    code, _runs = provenance_grids(entries, "x")
+    assert 2000 < len(dict(code.rows)["Python packages"]) < 5000
+
+
 def test_a_manifest_without_a_machine_stops_nothing(tmp_path: Path) -> None:
     comparison = one_question(tmp_path, scenario_of(), seeds=(1,))
     bare = [replace(e, run=replace(e.run, manifest={**e.run.manifest, "machine": 7})) for e in comparison.entries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,10 +16,12 @@ from machines import GOOD
 from synthetic_runs import store
 from synthetic_sweeps import NOW_UTC, stored_sweep, sweep_over, with_agents
 
+import testbed.results.sweeps
 import testbed.runs.sweep
-from testbed.errors import InputError, ResultsError
+from testbed.errors import InputError, Problem, ResultsError
 from testbed.model.scenario import Scenario
 from testbed.results.endings import take_back
+from testbed.results.json_files import write_json
 from testbed.results.sweeps import Status, StoredSweep, create_sweep, load_sweep
 from testbed.runs.campaign import Outcome, RunPlan
 from testbed.runs.sweep import SweepCampaign
@@ -53,6 +56,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, int]]:
                 raise fate
             if fate is not None:
                 return Outcome(plan, path, error=fate, exit_status=2 if "full" in fate else 1)
+            path.mkdir(exist_ok=True)
             self.on_event({"event": "run_done", "summary": {"run_dir": str(path)}})
             return Outcome(plan, path, summary={})
 
@@ -185,6 +189,7 @@ def test_an_interrupted_run_is_made_again_though_later_ones_were_made(tmp_path: 
     sweep = stored.sweep
     for index in (*range(4), *range(5, 12)):
         stored = stored.with_run(index, f"run{index}", None)
+        (tmp_path / "synthetic" / f"run{index}").mkdir()
     run = stored.runs[4].run
     plan = RunPlan(run.scheme, run.seed)
     failed = store_failed(tmp_path, "was.failed", sweep.points[run.point], plan, "interrupted by SIGINT")
@@ -247,7 +252,6 @@ def finished_with(
     list(one.run())
     for number in range(12):
         folder = tmp_path / "synthetic" / f"run{number}"
-        folder.mkdir()
         (folder / "summary.json").write_text(
             json.dumps({"checks": checks.get(number, []), "run_dir": str(folder), "mark": number})
         )
@@ -288,6 +292,80 @@ def test_a_run_without_tries_left_is_not_made_again(tmp_path: Path, made: list[A
     assert stored.to_make(2) == (3,)
     list(SweepCampaign(stored, tmp_path, GOOD, repeats=2).run())
     assert TRIES[12] == ["run0a.disturbed", "run3.disturbed"]
+
+
+def test_a_try_that_was_removed_or_is_a_strangers_costs_no_run(tmp_path: Path, made: list[Any]) -> None:
+    """Who makes room deletes what was set aside first: the run itself was set aside then, and forgotten."""
+    stored = finished_with(tmp_path, {3: ["steal"], 7: ["steal"]}, {3: ["gone.disturbed"], 7: ["odd.disturbed"]})
+    odd = tmp_path / "synthetic" / "odd.disturbed"
+    odd.mkdir()
+    (odd / "summary.json").write_text(json.dumps({"run_dir": ["elsewhere"]}))
+    list(SweepCampaign(stored, tmp_path, GOOD, repeats=2).run())
+    assert (TRIES[12], TRIES[13]) == (
+        ["gone.disturbed", "run3.disturbed"],
+        ["odd.disturbed", "run7.disturbed"],
+    )
+    assert load_sweep(stored.path).pending == ()
+
+
+def test_a_run_whose_folder_is_gone_is_made_again(tmp_path: Path, made: list[Any]) -> None:
+    stored = finished_with(tmp_path, {3: ["steal"]})
+    for number in (3, 5):
+        shutil.rmtree(tmp_path / "synthetic" / f"run{number}")
+    assert (stored.pending, stored.to_make(1)) == ((3, 5), (3, 5))
+    FATES[13] = KeyboardInterrupt("interrupted by SIGINT")
+    with pytest.raises(KeyboardInterrupt):
+        list(SweepCampaign(stored, tmp_path, GOOD, repeats=1).run())
+    found = load_sweep(stored.path)
+    assert (found.runs[3].name, found.pending) == ("run12", (5,))
+    found, _outcomes = go_on(tmp_path, found)
+    assert (found.runs[5].name, found.pending) == ("run14", ())
+
+
+def test_a_sweeps_runs_are_found_however_its_folder_is_named(
+    tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = finished_with(tmp_path, {})
+    other = create_sweep(tmp_path, sweep_over(), NOW_UTC)
+    monkeypatch.chdir(other.path)
+    (tmp_path / "latest").symlink_to(stored.path)
+    for path in (stored.path, Path("..", stored.path.name), tmp_path / "latest"):
+        assert load_sweep(path).runs_dir == (tmp_path / "synthetic").resolve()
+        assert load_sweep(path).pending == ()
+
+
+def test_a_run_that_was_done_as_the_disk_became_full_is_known(
+    tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sweep.json`` could not be written, and the run was made again; now room for it is kept."""
+    one = campaign(tmp_path)
+    room = one.stored.path / ".room"
+    room.symlink_to(tmp_path / "synthetic")  # a stranger's, or what a sweep left that was killed
+
+    def full_but_for_the_room(path: Path, value: dict[str, Any]) -> None:
+        if room.exists() and number == 3:
+            raise ResultsError(Problem("cannot write", str(path), "No space left on device", "free space"))
+        write_json(path, value)
+
+    number = 0
+    monkeypatch.setattr(testbed.results.sweeps, "write_json", full_but_for_the_room)
+    for number, _outcome in enumerate(one.run(), start=1):
+        assert states(one.stored) == ["done"] * number + ["-"] * (12 - number)
+        kept = room.stat().st_size if room.exists() else 0
+        assert kept > (10_000 if number < 4 else -1)
+    assert {path.name for path in one.stored.path.iterdir()} == {"sweep.json"}
+
+
+def test_without_room_a_full_disk_is_said(tmp_path: Path, made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = campaign(tmp_path)
+
+    def full(path: Path, _value: dict[str, Any]) -> None:
+        raise ResultsError(Problem("cannot write", str(path), "No space left on device", "free space"))
+
+    monkeypatch.setattr(testbed.results.sweeps, "write_json", full)
+    with pytest.raises(ResultsError, match="No space left on device"):
+        list(one.run())
+    assert {path.name for path in one.stored.path.iterdir()} == {"sweep.json"}
 
 
 def test_a_run_interrupted_while_made_again_is_yet_to_be_made(tmp_path: Path, made: list[Any]) -> None:
@@ -400,6 +478,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a value of another kind": (edit_run(value={"a": 1}), "runs.0: not a run of this sweep"),
     "another scheme": (edit_run(scheme="ecmp"), "runs.0: not a run of this sweep"),
     "another seed": (edit_run(seed=True), "runs.0: not a run of this sweep"),
+    "a seed that is no whole number": (edit_run(seed=1.0), "runs.0: not a run of this sweep"),
     "a path": (edit_run(run="../../etc"), "runs.0: not a run of this sweep"),
     "a hidden folder": (edit_run(run=".ssh"), "runs.0: not a run of this sweep"),
     "an error without a run": (edit_run(run=None, error="x"), "runs.0: not a run of this sweep"),

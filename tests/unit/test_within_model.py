@@ -80,6 +80,12 @@ def test_a_scheme_without_a_valid_run_is_no_pass_of_another(run) -> None:  # typ
     assert answer.status == 1 and answer.err.endswith("gse: --within-model 0.9: gse1: no VALID run\n")
 
 
+def test_a_scheme_the_model_does_not_know_is_named_beside_one_that_passes(run) -> None:  # type: ignore[no-untyped-def]
+    answer = run("--schemes", "ecmp,flowlet", "--seeds", "1,", "--within-model", "0.9")
+    assert answer.status == 0
+    assert "gse: --within-model: the fluid model knows nothing of flowlet\n" in answer.err
+
+
 @pytest.mark.parametrize("text", ["0", "1", "-0.1", "much", "nan"])
 def test_other_widths_are_refused(run, text: str) -> None:  # type: ignore[no-untyped-def]
     answer = run("--seeds", "1,", f"--within-model={text}")

@@ -23,6 +23,7 @@ COMMIT: Final = re.compile(r"([0-9a-f]{7,40})(-dirty)?")
 YAML_WORDS: Final = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")  # texts that are not read as texts
 SHOWN_COMMIT: Final = 10
 MOST_VALUE_CHARACTERS: Final = 300
+MOST_LIST_CHARACTERS: Final = 2000  # of names with values, such as packages with their versions
 # What is said of code and machine: where it is in the manifest, and how it is called.
 PROVENANCE: Final[Mapping[str, tuple[str, ...]]] = {
     "gse-testbed": ("versions", "gse_testbed"),
@@ -109,7 +110,7 @@ def _at(manifest: Mapping[str, Any], keys: Sequence[str]) -> str:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
+        return ", ".join(f"{name} {one}" for name, one in value.items())[:MOST_LIST_CHARACTERS]
     return "" if value is None else str(value)[:MOST_VALUE_CHARACTERS]
 
 
