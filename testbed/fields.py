@@ -10,7 +10,7 @@ from testbed.units import text_to_bytes
 
 # Of a number that is not 0, in whatever unit: no rate, time or share is beyond, and products and quotients of a few of
 # them are still numbers.
-LEAST, MOST = 1e-12, 1e18
+LEAST_ASKED, MOST_ASKED = 1e-12, 1e18
 
 
 def _size(value: object) -> object:
@@ -41,8 +41,8 @@ class Spec(BaseModel):
     @field_validator("*")
     @classmethod
     def _can_be_reckoned_with(cls, value: Any) -> Any:
-        if isinstance(value, float) and value and not LEAST <= abs(value) <= MOST:
-            raise ValueError(f"too large or too small a number; expected 0, or {LEAST:g} to {MOST:g}")
+        if isinstance(value, float) and value and not LEAST_ASKED <= abs(value) <= MOST_ASKED:
+            raise ValueError(f"too large or too small a number; expected 0, or {LEAST_ASKED:g} to {MOST_ASKED:g}")
         return value
 
 

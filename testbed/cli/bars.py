@@ -1,4 +1,4 @@
-"""Bars of text for terminals without graphics."""
+"""Bars of text for terminals without graphics. Not a command."""
 
 from __future__ import annotations
 

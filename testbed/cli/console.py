@@ -1,7 +1,8 @@
 """Rich's console, but a reader that leaves ends the program the way ``testbed.cli.main`` ends it.
 
-And nothing that is shown steers the terminal: names, reasons and values of stored results may be a stranger's. Rich has
-its colours beside the text, so this is the one place for whatever any table or sentence is made of.
+Not a command. And nothing that is shown steers the terminal: names, reasons and values of stored results may be a
+stranger's. Rich has its colours beside the text, so this is the one place for whatever any table or sentence is made
+of.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options several subcommands share."""
+"""Options several subcommands share. Not a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be ready on this machine before a fabric is built."""
+"""What has to be ready on this machine before a fabric is built. Not a command."""
 
 from __future__ import annotations
 

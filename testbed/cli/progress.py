@@ -1,4 +1,4 @@
-"""A progress bar with the time left, on stderr; plain lines where stderr is no terminal."""
+"""A progress bar with the time left, on stderr; plain lines where stderr is no terminal. Not a command."""
 
 from __future__ import annotations
 

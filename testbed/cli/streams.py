@@ -1,4 +1,7 @@
-"""Standard output and error as ``gse`` needs them: a full disk or an odd encoding never ends in a traceback."""
+"""Standard output and error as ``gse`` needs them: a full disk or an odd encoding never ends in a traceback.
+
+Not a command.
+"""
 
 from __future__ import annotations
 

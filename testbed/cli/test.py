@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"== {part}: {_outcome(statuses[part])} in {time.monotonic() - started_s:.0f} s", flush=True)
         if statuses[part] == INTERRUPTED:
             break
-    return exit_status(list(statuses.values()))
+    return exit_status(list(statuses.values()), chosen=args.expression is not None)
 
 
 def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
@@ -85,9 +85,13 @@ def pytest_argv(part: str, *, full: bool, expression: str | None) -> list[str]:
     return argv
 
 
-def exit_status(statuses: list[int]) -> int:
-    """Combine pytest's exit statuses: 0 when nothing failed and something ran."""
-    failed = [status for status in statuses if status not in (0, NO_TESTS_COLLECTED)]
+def exit_status(statuses: list[int], *, chosen: bool) -> int:
+    """Combine pytest's exit statuses: 0 when nothing failed and something ran.
+
+    ``chosen``: by an expression, that may leave parts without a test; else every part has some.
+    """
+    fine = {0, NO_TESTS_COLLECTED} if chosen else {0}
+    failed = [status for status in statuses if status not in fine]
     return 1 if failed or all(status == NO_TESTS_COLLECTED for status in statuses) else 0
 
 

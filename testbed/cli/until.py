@@ -1,4 +1,4 @@
-"""``--until-ci`` of ``gse run``: its options, and what is said of what was reached."""
+"""``--until-ci`` of ``gse run``: its options, and what is said of what was reached. Not a command."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from testbed.model.schemes import SchemeSettings
     from testbed.model.topology import Topology
 
-MOST = 1e18  # beyond every count and every time a run can have; sums of such numbers are still finite
-LEAST = 1e-18  # of what is not 0: below every quantity a run can have; quotients of such numbers are still finite
+# Of a number that is not 0: beyond every count and every time a run can have, and below every quantity of one; sums and
+# quotients of such numbers are still finite.
+LEAST_MEASURED, MOST_MEASURED = 1e-18, 1e18
 LEAST_S = 1e-9  # what takes less has not been measured
 INTEGER_CHARACTERS = 20  # counters have 64 bits
 # Rows of a table. Of all that is sampled links.csv grows fastest: 48 rows a sample on the default fabric. An hour at
@@ -494,10 +495,10 @@ def _bool(text: str) -> bool:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if not abs(value) <= MOST:  # nan too
-        raise ValueError(f"{text[:40]!r} is not a finite number of at most {MOST:g}")
-    if 0 < abs(value) < LEAST:  # ours have nine decimals
-        raise ValueError(f"{text[:40]!r} is neither 0 nor at least {LEAST:g}")
+    if not abs(value) <= MOST_MEASURED:  # nan too
+        raise ValueError(f"{text[:40]!r} is not a finite number of at most {MOST_MEASURED:g}")
+    if 0 < abs(value) < LEAST_MEASURED:  # ours have nine decimals
+        raise ValueError(f"{text[:40]!r} is neither 0 nor at least {LEAST_MEASURED:g}")
     return value
 
 

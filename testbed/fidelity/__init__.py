@@ -7,7 +7,8 @@ Thresholds, each with its reason, are in ``verdict.THRESHOLDS``.
 
 from __future__ import annotations
 
-from testbed.evaluation.metrics import measure
+from testbed.evaluation.metrics import measure, measured, windows
+from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.usage import usage
 from testbed.fidelity.alarms import check_agents
@@ -140,7 +141,13 @@ CHECKS: tuple[Check, ...] = (
 
 def evidence_of(run: RunRecord) -> Evidence:
     """Return what a workload's run is judged by, each part of it computed once."""
-    return Evidence(run=run, metrics=measure(run), usage=usage(run), link_rates=link_rates(run))
+    return Evidence(
+        run=run,
+        metrics=measure(run),
+        usage=usage(run),
+        link_rates=link_rates(run),
+        probe_delay=probe_delay(run, windows(measured(run.tables.iterations))),
+    )
 
 
 def judge(evidence: Evidence) -> Verdict:

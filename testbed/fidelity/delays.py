@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from testbed.evaluation.metrics import measured, windows
-from testbed.evaluation.probedelay import probe_delay
-from testbed.evaluation.program import measure_program
-from testbed.evaluation.records import RunRecord
-from testbed.evaluation.series import Window
 from testbed.fidelity.verdict import FabricEvidence, Finding, grade
 from testbed.model.fabric_spec import FabricSpec
 from testbed.units import mbps_to_bytes_per_s
@@ -22,7 +16,7 @@ SHARE: Final = 0.25  # of what queues explain: samples a tenth of a second apart
 
 def check_probe_delay(evidence: FabricEvidence) -> Finding | None:
     """Probes took about as long as the modelled queues kept them: what else did is the emulator."""
-    found = probe_delay(evidence.run, _judged(evidence.run))
+    found = evidence.probe_delay
     if found is None:
         return None
     limit_ms = allowed_ms(evidence.run.scenario.fabric, found.explained_high_p50_ms)
@@ -40,8 +34,3 @@ def allowed_ms(fabric: FabricSpec, explained_high_p50_ms: float) -> float:
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     frames_ms = FRAMES * frame_bytes(fabric.mtu_bytes) / rate * 1000
     return max(frames_ms, LEAST_MS, SHARE * explained_high_p50_ms)
-
-
-def _judged(run: RunRecord) -> Sequence[Window]:
-    """Return the measured iterations; of a user's program, when there was traffic."""
-    return windows(measured(run.tables.iterations)) or measure_program(run).judged

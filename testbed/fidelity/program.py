@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from testbed.evaluation.probedelay import probe_delay
 from testbed.evaluation.program import ProgramMetrics
+from testbed.evaluation.records import RunRecord
+from testbed.evaluation.usage import usage_during
 from testbed.fidelity.alarms import check_agents
 from testbed.fidelity.completeness import FAULTS, faults_words
 from testbed.fidelity.delays import check_probe_delay
-from testbed.fidelity.links import check_link_rate, check_link_stall
+from testbed.fidelity.links import check_link_rate, check_link_stall, link_rates
 from testbed.fidelity.losses import (
     check_interface_drops,
     check_socket_drops,
@@ -76,6 +79,16 @@ FABRIC_CHECKS: Final[tuple[FabricCheck, ...]] = (
 LEAST_BESIDE_OTHERS: Final = 0.1  # of other traffic's bytes: how well these are known, agents' frames included
 # Open MPI polls while it waits, so no core is ever idle; its ranks run only when nothing else wants to.
 NOT_WHERE_RANKS_POLL: Final = frozenset({check_busy_cores})
+
+
+def evidence_of_program(run: RunRecord, metrics: ProgramMetrics) -> FabricEvidence:
+    """Return what a program's run is judged by, each part of it computed once."""
+    return FabricEvidence(
+        run=run,
+        usage=usage_during(run, metrics.judged),
+        link_rates=link_rates(run),
+        probe_delay=probe_delay(run, metrics.judged),
+    )
 
 
 def judge_program(evidence: FabricEvidence, metrics: ProgramMetrics, *, ranks_poll: bool) -> Verdict:

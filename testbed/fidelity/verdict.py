@@ -8,6 +8,7 @@ from enum import Enum
 
 from testbed.evaluation.linkrates import LinkRate
 from testbed.evaluation.metrics import Metrics
+from testbed.evaluation.probedelay import ProbeDelay
 from testbed.evaluation.records import RunRecord
 from testbed.evaluation.usage import Usage
 
@@ -210,12 +211,14 @@ class Verdict:
 class FabricEvidence:
     """What is known of a run whatever moved data in it: rows and events of its fabric, and what it cost the machine.
 
-    ``link_rates`` are those of ``testbed.fidelity.links``, which several checks and the summary look at.
+    Checks and the summary look at ``link_rates``, those of ``testbed.fidelity.links``, and at ``probe_delay``, that of
+    the time the run is judged by (None: not judged, not measured).
     """
 
     run: RunRecord
     usage: Usage
     link_rates: tuple[LinkRate, ...]
+    probe_delay: ProbeDelay | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,6 @@ def make_policy(scheme: str, topology: Topology, *, seed: int, settings: GsosSpe
         return EcmpPolicy(topology, seed, scheme=scheme, attachment=attachment, repair=settings.repair)
     if scheme == "gse1":
         return Gse1Policy(topology, seed, settings)
-    if scheme in SETTINGS:
+    if attachment != "none":
         return Gse2Policy(topology, scheme, attachment)
     raise ScenarioError(Problem("unknown scheme", "scheme", scheme, f"one of {', '.join(SCHEMES)}"))

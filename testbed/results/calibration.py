@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from testbed.errors import printable
-from testbed.evaluation.records import MOST
+from testbed.evaluation.records import MOST_MEASURED
 from testbed.files import MAX_JSON_BYTES, read_input, write_together
 from testbed.model.attachment import Attachment
 from testbed.model.calibrated import Carried
@@ -137,7 +137,7 @@ def _carried(fields: Mapping[str, Any]) -> Carried:
             continue
         if isinstance(number, bool) or not isinstance(number, int if name in WHOLE else int | float):
             raise TypeError(f"{name} is no such number")
-        if not 0 <= number <= MOST or (number == 0 and name != "crossings_per_s"):
+        if not 0 <= number <= MOST_MEASURED or (number == 0 and name != "crossings_per_s"):
             raise ValueError(f"{name} is out of range")
     disturbed, rate_mbps, beyond_mbps = fields["disturbed"], fields["rate_mbps"], fields["beyond_mbps"]
     if not isinstance(disturbed, bool):

@@ -10,8 +10,8 @@ from typing import Any, Final
 from testbed.errors import Problem, ResultsError
 from testbed.evaluation.records import (
     INTEGER_CHARACTERS,
-    LEAST,
-    MOST,
+    LEAST_MEASURED,
+    MOST_MEASURED,
     ComputingRow,
     CrossFlowRow,
     FlowRow,
@@ -86,8 +86,8 @@ def _integer(text: str) -> int:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if not abs(value) <= MOST:
-        raise ValueError(f"{text[:20]} is not a number of at most {MOST:g}")
+    if not abs(value) <= MOST_MEASURED:
+        raise ValueError(f"{text[:20]} is not a number of at most {MOST_MEASURED:g}")
     return value
 
 
@@ -167,8 +167,12 @@ def number_in(summary: Mapping[str, Any], keys: Sequence[str], where: str) -> fl
 
 def checked_number(value: object, where: str) -> float:
     """Return a number that a run may have measured. Raises ResultsError when it is something else."""
-    if not isinstance(value, _NUMBER) or isinstance(value, bool) or not (value == 0 or LEAST <= value <= MOST):
-        expected = f"0, a number from {LEAST:g} to {MOST:g}, or null"
+    if (
+        not isinstance(value, _NUMBER)
+        or isinstance(value, bool)
+        or not (value == 0 or LEAST_MEASURED <= value <= MOST_MEASURED)
+    ):
+        expected = f"0, a number from {LEAST_MEASURED:g} to {MOST_MEASURED:g}, or null"
         raise ResultsError(Problem("not valid", where, _shown(value), expected))
     return value
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from testbed.errors import Problem, ResultsError
 from testbed.evaluation.program import ProgramMetrics, measure_program
 from testbed.evaluation.series import total
-from testbed.evaluation.usage import Usage, usage_during
-from testbed.fidelity.links import link_rates
-from testbed.fidelity.program import judge_program
-from testbed.fidelity.verdict import FabricEvidence
+from testbed.evaluation.usage import Usage
+from testbed.fidelity.program import evidence_of_program, judge_program
 from testbed.results.endings import PARTIAL
 from testbed.results.run import Run
 from testbed.results.summary import (
@@ -19,8 +16,10 @@ from testbed.results.summary import (
     agents_wait_field,
     cpu_details,
     latency_fields,
+    made_of_rows,
     probe_delay_field,
     switching_details,
+    verdict_fields,
 )
 
 
@@ -29,27 +28,15 @@ def summarise_program(run: Run) -> dict[str, Any]:
 
     Raises ResultsError when its events or rows contradict the scenario.
     """
-    try:
-        return _summary(run)
-    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise ResultsError(
-            Problem("rows do not fit the scenario", str(run.path), str(error), "rows and events of this scenario")
-        ) from error
+    return made_of_rows(run, _summary)
 
 
 def _summary(run: Run) -> dict[str, Any]:
     record, metrics = run.record, measure_program(run.record)
-    used, rates = usage_during(record, metrics.judged), link_rates(record)
-    evidence = FabricEvidence(run=record, usage=used, link_rates=rates)
+    evidence = evidence_of_program(record, metrics)
     verdict = judge_program(evidence, metrics, ranks_poll=bool((run.program or {}).get("mpi")))
     return {
-        "format_version": run.format_version,
-        "scenario": run.scenario.name,
-        "scheme": run.scheme,
-        "seed": run.seed,
-        "verdict": verdict.level.value,
-        "reasons": list(verdict.reasons),
-        "checks": [finding.check for finding in verdict.findings],
+        **verdict_fields(run, verdict),
         "program": _program(run, metrics),
         **_others(metrics),
         "reported": [{**e["values"], "rank": e["rank"]} for e in record.events_named("reported")],
@@ -61,11 +48,11 @@ def _summary(run: Run) -> dict[str, Any]:
         "out_of_order_packets": _whole(total(host.out_of_order_packets for host in metrics.hosts)),
         "run_dir": str(run.path.with_name(run.path.name.removesuffix(PARTIAL))),
         **agent_fields(run),
-        **agents_wait_field(used),
+        **agents_wait_field(evidence.usage),
         "details": {
-            **_details(metrics, used),
-            **switching_details(run, rates),
-            **probe_delay_field(run, metrics.judged),
+            **_details(metrics, evidence.usage),
+            **switching_details(run, evidence.link_rates),
+            **probe_delay_field(evidence.probe_delay),
         },
     }
 

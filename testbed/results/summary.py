@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any, Final
@@ -13,13 +13,12 @@ from testbed.evaluation.linkrates import LinkRate, shaped
 from testbed.evaluation.lookups import lookups
 from testbed.evaluation.metrics import Latency, Metrics, measured, windows
 from testbed.evaluation.payload import worst_excess
-from testbed.evaluation.probedelay import probe_delay
+from testbed.evaluation.probedelay import ProbeDelay
 from testbed.evaluation.queues import largest_backlogs
 from testbed.evaluation.recovery import recoveries
-from testbed.evaluation.series import Window
 from testbed.evaluation.softnet import softnet
 from testbed.evaluation.usage import AGENT_ROLE, Usage
-from testbed.fidelity import evidence_of, judge, speed_judged_by
+from testbed.fidelity import Verdict, evidence_of, judge, speed_judged_by
 from testbed.fidelity.links import off_most, stood_longest
 from testbed.model.fault_spec import BREAKS
 from testbed.model.oracle import Prediction
@@ -34,8 +33,13 @@ def summarise(run: Run) -> dict[str, Any]:
 
     Raises ResultsError when the rows contradict the scenario (a rank or a path that cannot be).
     """
+    return made_of_rows(run, _summary)
+
+
+def made_of_rows(run: Run, make: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``make`` makes of a run. Raises ResultsError where it finds what cannot be."""
     try:
-        return _summary(run)
+        return make(run)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ResultsError(
             Problem("rows do not fit the scenario", str(run.path), str(error), "rows and events of this scenario")
@@ -61,13 +65,7 @@ def _summary(run: Run) -> dict[str, Any]:
     evidence = evidence_of(run.record)
     verdict, metrics = judge(evidence), evidence.metrics
     return {
-        "format_version": run.format_version,
-        "scenario": run.scenario.name,
-        "scheme": run.scheme,
-        "seed": run.seed,
-        "verdict": verdict.level.value,
-        "reasons": list(verdict.reasons),
-        "checks": [finding.check for finding in verdict.findings],
+        **verdict_fields(run, verdict),
         "speed_judged_by": speed_judged_by(evidence),
         "completion_s": metrics.completion_s,
         "ideal_s": metrics.ideal.ideal_s or None,  # 0 where no bulk is moved
@@ -98,8 +96,21 @@ def _summary(run: Run) -> dict[str, Any]:
         "details": {
             **_details(metrics, evidence.usage),
             **switching_details(run, evidence.link_rates),
-            **probe_delay_field(run, windows(measured(run.record.tables.iterations))),
+            **probe_delay_field(evidence.probe_delay),
         },
+    }
+
+
+def verdict_fields(run: Run, verdict: Verdict) -> dict[str, Any]:
+    """Return which run a summary is of, and what the run is worth."""
+    return {
+        "format_version": run.format_version,
+        "scenario": run.scenario.name,
+        "scheme": run.scheme,
+        "seed": run.seed,
+        "verdict": verdict.level.value,
+        "reasons": list(verdict.reasons),
+        "checks": [finding.check for finding in verdict.findings],
     }
 
 
@@ -166,9 +177,8 @@ def agents_wait_field(used: Usage) -> dict[str, Any]:
     return {"agents_wait_fraction": used.roles[AGENT_ROLE].wait_share} if AGENT_ROLE in used.roles else {}
 
 
-def probe_delay_field(run: Run, during: Sequence[Window]) -> dict[str, Any]:
-    """Return what probes sent meanwhile took and what queues explain of it; null where that is not judged."""
-    found = probe_delay(run.record, during)
+def probe_delay_field(found: ProbeDelay | None) -> dict[str, Any]:
+    """Return what probes took and what queues explain of it; null where that is not judged."""
     return {"probe_delay": asdict(found) if found else None}
 
 

@@ -28,6 +28,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from testbed.collectives.operation import MESSAGES, Operation
+from testbed.collectives.slices import FLOAT_BYTES
 from testbed.fields import Count, Mistakes, SizeBytes, Spec
 from testbed.training.groups import Group, group_ranks
 from testbed.training.hardware import Hardware
@@ -38,7 +39,6 @@ from testbed.training.volume import ideal_seconds, sent_per_byte
 from testbed.units import GIB, mbps_to_bytes_per_s
 from testbed.wire import tcp_payload_bytes, tcp_payload_fraction
 
-FLOAT_BYTES = 4  # collectives are of float32
 MAX_OPERATION_BYTES = GIB  # of workload.size_bytes, too
 MAX_ITERATION_S = 3600.0
 # Of all bytes, for a kind of operation. Traces have norms and scalars of a few bytes, which are small on any network;

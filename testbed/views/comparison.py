@@ -259,15 +259,23 @@ class Comparison:
         return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
 
-def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ...]:
-    """Group runs by question, in order of their first run. Raises ResultsError when a run cannot be used."""
+def entries_of(runs: Sequence[Run]) -> list[Entry]:
+    """Return runs with their summaries, made now where none is stored.
+
+    Raises ResultsError for runs of users' programs, and where a summary cannot be made.
+    """
     strangers = [run for run in runs if run.program is not None]
     if strangers:
         got, expected = "a run of gse exec", "runs of gse run; what a program did is in summary.json and links.csv"
         raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
+    return [Entry(run, summary_of(run)) for run in runs]
+
+
+def compare(runs: Sequence[Run], *, allow_invalid: bool) -> tuple[Comparison, ...]:
+    """Group runs by question, in order of their first run. Raises ResultsError when a run cannot be used."""
     groups: dict[str, list[Entry]] = {}
-    for run in runs:
-        groups.setdefault(run.scenario_hash, []).append(Entry(run, summary_of(run)))
+    for entry in entries_of(runs):
+        groups.setdefault(entry.run.scenario_hash, []).append(entry)
     failed = _failed_beside(runs)
     found = tuple(
         _comparison(entries, allow_invalid, tuple(one for one in failed if one.scenario_hash == name))

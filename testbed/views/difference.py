@@ -15,8 +15,7 @@ from testbed.errors import Problem, ResultsError
 from testbed.inference.contrast import LEAST_RUNS
 from testbed.inference.words import size_word
 from testbed.results.sets import RunSet
-from testbed.results.summary import summary_of
-from testbed.views.comparison import INVALID, Entry
+from testbed.views.comparison import INVALID, entries_of
 from testbed.views.difference_cells import Cell, matched
 from testbed.views.difference_left_out import left_out, why_not_judged
 from testbed.views.difference_rows import Row, rows_of
@@ -240,7 +239,7 @@ def difference(
 
     Raises ResultsError when nothing of them can be compared.
     """
-    entries = [_entries(one) for one in (a, b)]
+    entries = [entries_of(one.runs) for one in (a, b)]
     cells, unmatched = matched(*entries)
     if not cells:
         got = "; ".join(unmatched) or "nothing in common"
@@ -302,12 +301,3 @@ def _without_invalid(cells: Sequence[Cell]) -> list[Cell]:
 def _all_the_same(rows: Sequence[Row]) -> bool:
     """Whether there are numbers, of runs enough on both sides to tell, and none of them differs."""
     return bool(rows) and all(row.is_constant and not row.has_too_few for row in rows)
-
-
-def _entries(one: RunSet) -> list[Entry]:
-    """Return the runs with their summaries. Raises ResultsError for runs of users' programs."""
-    got, expected = "a run of gse exec", "runs of gse run; what a program did is in summary.json and links.csv"
-    strangers = [run for run in one.runs if run.program is not None]
-    if strangers:
-        raise ResultsError([Problem("no workload to compare", str(run.path), got, expected) for run in strangers])
-    return [Entry(run, summary_of(run)) for run in one.runs]

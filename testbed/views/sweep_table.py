@@ -7,18 +7,18 @@ from collections.abc import Callable
 from rich.console import RenderableType
 
 from testbed.errors import printable
-from testbed.inference.speedup import Speedup
+from testbed.inference.speedup import PAIRS_FOR_AN_INTERVAL, Speedup
 from testbed.views.cells import Grid, number_text
 from testbed.views.comparison import Entry
 from testbed.views.kept_up import SWEPT, TITLE, Pace, limits_text, shown_of, worst_text
 from testbed.views.sweep import Group, Median, SweepResults
 from testbed.views.sweep_panels import is_training
-from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, rendered
+from testbed.views.tables import rendered
 from testbed.views.training_gain import speed_gains
 
 Cell = Callable[[Group], str]
 MICE, FLOWS = "mice_latency_p99_ms", "flow_slowdown_p50"
-PACE_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
+ENDED_NOTE = "median over seeds, in brackets smallest..largest; efficiency: busbw over its physical limit"
 MODEL_NOTE = (
     "model: efficiency the fluid model (docs/fluid.md) has for the same seeds, their median; -: not a case for it, or "
     "too much of one: gse predict"
@@ -66,7 +66,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
         ("efficiency", _spread("efficiency", 3)),
         *((("model", _modelled(results)),) if model else ()),
     ]
-    pace = value_grid(
+    ended = value_grid(
         results,
         results.heading,
         [
@@ -75,7 +75,7 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
             ("dropped", _spread("dropped_packets", 0)),
             ("out of order", _spread("out_of_order_packets", 0)),
         ],
-        _pace_notes(results) if training else (PACE_NOTE, *((MODEL_NOTE,) if model else ())),
+        _training_notes(results) if training else (ENDED_NOTE, *((MODEL_NOTE,) if model else ())),
     )
     cost = value_grid(
         results,
@@ -92,9 +92,9 @@ def sweep_grids(results: SweepResults) -> tuple[Grid, ...]:
     )
     machine = machine_grid(results)
     if not results.stored.sweep.field.startswith("workload."):
-        return pace, machine, cost
+        return ended, machine, cost
     columns: list[tuple[str, Cell]] = [("wrong elements", _wrong), ("bytes off", _percent("host_bytes_off"))]
-    return pace, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), machine, cost
+    return ended, value_grid(results, "results and bytes", columns, (RIGHT_NOTE,)), machine, cost
 
 
 def machine_grid(results: SweepResults) -> Grid:
@@ -113,7 +113,7 @@ def _worst(pace: Pace) -> Cell:
     return lambda group: worst_text(pace, _counted(group))
 
 
-def _pace_notes(results: SweepResults) -> tuple[str, ...]:
+def _training_notes(results: SweepResults) -> tuple[str, ...]:
     """Return what is to be known of training iterations: the rule of each value by which it was scaled down."""
     sweep = results.stored.sweep
     jobs = [(text, point.job) for text, point in zip(sweep.texts, sweep.points, strict=True)]
@@ -133,9 +133,7 @@ def _gain(ratio: Speedup | None, seeds: int) -> str:
     if ratio is None or ratio.pairs == 1:
         alone = " (one pair)" if ratio is not None and seeds > 1 else ""
         return number_text(None if ratio is None else ratio.mean, 3) + alone
-    low, high = ratio.smallest, ratio.largest
-    if ratio.pairs >= PAIRS_FOR_AN_INTERVAL and ratio.low is not None and ratio.high is not None:
-        low, high = ratio.low, ratio.high
+    low, high = ratio.told
     few = f"; {ratio.pairs} pairs" if ratio.pairs < seeds else ""
     return f"{ratio.mean:.3f} ({low:.3f}..{high:.3f}{few})"
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import printable
+from testbed.inference.speedup import PAIRS_FOR_AN_INTERVAL
 from testbed.model.oracle import MAX_ROUTES
 from testbed.results.run import Run
 from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_digits, time_text
@@ -27,7 +28,7 @@ from testbed.views.comparison import (
 from testbed.views.cross import cross_columns, cross_lines, cross_notes
 from testbed.views.predicted import Modelled
 from testbed.views.training import operation_kinds, training_notes, training_run_grid
-from testbed.views.words import left_text, of_runs, spread_text, unjudged_text
+from testbed.views.words import left_text, of_runs, reason_texts, spread_text, unjudged_text
 
 PROBES_PASS_THE_BULK = (
     "at source: how long hosts' own frames, the bulk, wait in the agents' queues (the agent with the longest waits); "
@@ -42,9 +43,6 @@ MODEL_HAS = (
 ABOVE_ONE = "above 1: a link that was idle sends a frame and 2 ms of its rate at once (docs/gse.md)"
 SchemeLine = tuple[str, Callable[[Comparison, str], str]]  # its name, and the cell of a scheme
 
-# By Monte Carlo of hashing's three outcomes Student's interval covers 79% with three seeds, 91% with five, 94% with
-# ten.
-PAIRS_FOR_AN_INTERVAL = 10
 MOST_BOTTLENECKS = 3  # that are named
 VERDICT_STYLES = dict(zip(VERDICTS, ("green", "yellow", "bold red"), strict=True))
 
@@ -88,7 +86,6 @@ def run_grid(comparison: Comparison) -> Grid:
         *cross_notes(comparison.scenario),
         *(("outage: longest pause of any rank that a fault caused",) if faults else ()),
     )
-    reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
     return Grid(
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
@@ -104,7 +101,7 @@ def run_grid(comparison: Comparison) -> Grid:
             *(("outage\nms",) if faults else ()),
         ),
         rows=tuple(_run_row(entry, models, placed=placed, faults=faults, mice=mice, waits=waits) for entry in entries),
-        notes=(*notes, *([unjudged] if (unjudged := unjudged_text(entries)) else []), *reasons),
+        notes=(*notes, *([unjudged] if (unjudged := unjudged_text(entries)) else []), *reason_texts(entries)),
         labels=3,
     )
 
@@ -335,8 +332,7 @@ def _speedup(comparison: Comparison, scheme: str) -> str:
         return NOT_MEASURED
     if ratio.pairs == 1:
         return f"{ratio.mean:.2f} (one pair)"
-    enough = ratio.pairs >= PAIRS_FOR_AN_INTERVAL
-    low, high = (ratio.low, ratio.high) if enough else (ratio.smallest, ratio.largest)
+    low, high = ratio.told
     few = f"; {ratio.pairs} pairs" if ratio.pairs < _seeds_asked(comparison, scheme) else ""
     return f"{ratio.mean:.2f} ({low:.2f}..{high:.2f}{few})"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from testbed.errors import printable
 from testbed.views.cells import NOT_MEASURED, Grid, number_text, time_text
 from testbed.views.comparison import INVALID, Comparison, Entry, describe
-from testbed.views.words import unjudged_text
+from testbed.views.words import reason_texts, unjudged_text
 
 MAX_NAMES = 20
 
@@ -17,7 +17,6 @@ def training_run_grid(comparison: Comparison) -> Grid:
     entries = [entry for scheme in comparison.schemes for entry in comparison.of(scheme)]
     baseline = [entry for entry in comparison.of(comparison.schemes[0]) if entry.verdict != INVALID]
     first = {entry.seed: entry.number("completion_s") for entry in baseline}
-    reasons = (f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons)
     return Grid(
         title=f"{comparison.scenario.name}: {describe(comparison.scenario)}",
         headers=(
@@ -31,7 +30,7 @@ def training_run_grid(comparison: Comparison) -> Grid:
             "time over it, and over what the flows' paths make of it",
             *training_notes(comparison),
             *([unjudged] if (unjudged := unjudged_text(entries)) else []),
-            *reasons,
+            *reason_texts(entries),
         ),
         labels=3,
     )

@@ -42,6 +42,11 @@ def of_runs(comparison: Comparison, scheme: str, keys: Sequence[str], text: str)
     return f"{text} in {known} of {len(runs)} runs" if 0 < known < len(runs) else text
 
 
+def reason_texts(entries: Sequence[Entry]) -> list[str]:
+    """Return why runs have the verdicts they have, one text a reason."""
+    return [f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons]
+
+
 def unjudged_text(entries: Sequence[Entry]) -> str | None:
     """Return which runs' speed no check judges, whatever their verdict; None where there are none."""
     schemes = dict.fromkeys(entry.scheme for entry in entries if entry.speed_is_unjudged)

@@ -83,11 +83,12 @@ def gse_run(
     repeats: int = 0,
     timeout_s: float = 200,
 ) -> Campaign:
-    """Run a scenario and return the document; every run must have finished with right sums."""
+    """Run a scenario and return the document; every scheme must have runs, all finished and with right sums."""
     argv = run_argv(results, scenario, settings or {}, schemes=schemes, seeds=seeds, repeats=repeats)
     done = subprocess.run(argv, cwd=results, env=ENV, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr
     campaign = Campaign(done.returncode, json.loads(done.stdout), done.stderr)
+    assert {run["scheme"] for run in campaign.runs} == set(schemes.split(",")), "what is asked of each run is asked"
     for run in campaign.runs:
         assert run["wrong_elements"] == 0, run
         assert run["verdict"] in ("VALID", "SUSPECT", "INVALID"), run

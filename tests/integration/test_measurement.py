@@ -388,6 +388,7 @@ def test_calibration_finds_the_link_that_is_slow(tmp_path: Path, slow: str) -> N
         """,
         fabric=SMALL,
     )
+    assert [row["direction"].startswith(slow + ">") for row in rows].count(True) == 1 < len(rows)
     for row in rows:
         expected = -0.2 if row["direction"].startswith(slow + ">") else 0.0
         assert row["error_fraction"] == pytest.approx(expected, abs=0.03), row

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import ResultsError, ScenarioError
-from testbed.evaluation.records import LEAST, MOST
+from testbed.evaluation.records import LEAST_MEASURED, MOST_MEASURED
 from testbed.model.scenario import Scenario
 from testbed.model.scenario_input import override, parse_scenario
 from testbed.model.sweep import sweep_of
@@ -58,7 +58,7 @@ def test_tries_are_names_of_folders_beside_the_run(tries: object) -> None:
     assert problem.where == "x: earlier_tries"
 
 
-@pytest.mark.parametrize("value", [0, 0.0, LEAST, MOST, 1, 0.5, int(MOST)])
+@pytest.mark.parametrize("value", [0, 0.0, LEAST_MEASURED, MOST_MEASURED, 1, 0.5, int(MOST_MEASURED)])
 def test_numbers_come_as_they_are(value: float) -> None:
     assert number_in({"a": {"b": value}}, ("a", "b"), "x") == value
 
@@ -69,7 +69,7 @@ def test_what_is_not_there_was_not_measured(summary: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, True, "1", [1], 1e-320, LEAST / 2, MOST * 2, 10**400, float("nan"), float("inf")]
+    "value", [-1, True, "1", [1], 1e-320, LEAST_MEASURED / 2, MOST_MEASURED * 2, 10**400, float("nan"), float("inf")]
 )
 def test_other_numbers_are_refused(value: object) -> None:
     with pytest.raises(

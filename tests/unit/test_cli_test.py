@@ -20,7 +20,12 @@ def parse(*argv: str) -> argparse.Namespace:
     [([0, 0], 0), ([1, 0], 1), ([0, 1], 1), ([5, 0], 0), ([0, 5], 0), ([5, 5], 1), ([5], 1), ([2], 1), ([0, 4], 1)],
 )
 def test_suite_passes_only_when_something_ran_and_nothing_failed(statuses: list[int], expected: int) -> None:
-    assert cli_test.exit_status(statuses) == expected
+    assert cli_test.exit_status(statuses, chosen=True) == expected
+
+
+@pytest.mark.parametrize(("statuses", "expected"), [([0, 0, 0], 0), ([0, 5, 0], 1), ([0, 0, 1], 1), ([5], 1)])
+def test_without_a_choice_every_part_has_tests(statuses: list[int], expected: int) -> None:
+    assert cli_test.exit_status(statuses, chosen=False) == expected
 
 
 def marks_of(part: str, full: bool) -> str:

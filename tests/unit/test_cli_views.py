@@ -536,12 +536,19 @@ def test_damaged_input_leaves_the_figures_there_are(gse: Gse, stored: Path, tmp_
 
 
 def test_what_a_stranger_wrote_does_not_steer_the_terminal(gse: Gse, stored: Path, tmp_path: Path) -> None:
-    for run in stored.glob("2*"):
+    for run in found(stored, "2*"):
         edit("summary.json", reasons=["\x1b]0;pwned\x07\x1b[2J"], details={"bottleneck": "\x1b[2J"})(run)
     answer = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "figures"))
     assert answer.status == 0
     assert "\x1b" not in answer.out
     assert "\\x1b[2J" in answer.out
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    """Return the runs whose names are so, of which there have to be some."""
+    runs = sorted(folder.glob(pattern))
+    assert runs, f"no run is called {pattern}"
+    return runs
 
 
 def with_all_numbers(value: object, number: float) -> object:
@@ -563,17 +570,19 @@ def views(gse: Gse, runs: Path, out: Path) -> Iterator[object]:
 @pytest.mark.parametrize("number", [0, 1e-18, 1e18, 10**18], ids=str)
 def test_any_number_a_summary_may_have_can_be_shown(gse: Gse, stored: Path, tmp_path: Path, number: float) -> None:
     """One run with the usual numbers, one with such ones, of each scheme: ratios between them are numbers."""
-    for run in stored.glob("*seed1*"):
+    for run in found(stored, "*seed1*"):
         document = json.loads((run / "summary.json").read_text())
         kept = {name: document[name] for name in ("format_version", "seed")}
         (run / "summary.json").write_text(json.dumps({**with_all_numbers(document, number), **kept}))  # type: ignore[dict-item]
-    for answer in views(gse, stored, tmp_path):
+    answers = list(views(gse, stored, tmp_path))
+    assert len(answers) == 3
+    for answer in answers:
         assert answer.status == 0 and "Traceback" not in answer.err, answer  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("number", [5e-324, 1e-300, 1.1e18, 10**19, -1e-300], ids=str)
 def test_numbers_no_run_has_measured_are_refused(gse: Gse, stored: Path, tmp_path: Path, number: float) -> None:
-    for run in stored.glob("*gse1-seed2*"):
+    for run in found(stored, "*gse1-seed2*"):
         edit("summary.json", efficiency=number, busbw_mbps=number)(run)
     for answer in views(gse, stored, tmp_path):
         assert_refused_after_tables(answer, "summary.json: ")
@@ -581,7 +590,7 @@ def test_numbers_no_run_has_measured_are_refused(gse: Gse, stored: Path, tmp_pat
 
 
 def test_a_reason_that_looks_like_a_formula_is_drawn_as_text(gse: Gse, stored: Path, tmp_path: Path) -> None:
-    for run in stored.glob("*seed1*"):
+    for run in found(stored, "*seed1*"):
         edit("summary.json", verdict="INVALID", reasons=["$\\frac{1}$ of $\\nothing$ \x1b[2J"])(run)
     answer = gse("plot", str(stored), *SVG, "--out", str(tmp_path / "figures"))
     assert answer.status == 0, answer

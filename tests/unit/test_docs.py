@@ -4,9 +4,10 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from testbed import __version__
 from testbed.cli.main import COMMANDS, build_parser
 from testbed.collectives.algorithms import ALGORITHMS
 from testbed.evaluation.agents import SUMMED, AgentStats, agent_totals
-from testbed.evaluation.records import Row, columns
+from testbed.evaluation.records import Row, Tables, columns
 from testbed.evaluation.usage import AGENT_ROLE
 from testbed.fidelity import CHECKS, OUTSIDE, SLOW, THRESHOLDS, WRONG, Finding
 from testbed.fidelity.program import FABRIC_CHECKS, check_missing_of_program
@@ -26,6 +27,7 @@ from testbed.measurement.threadtimes import OTHER, ROLE_OF_MODULE, ROLE_OF_PROGR
 from testbed.model.fault_spec import FaultAction
 from testbed.model.scenario import SCHEMES, WorkloadKind
 from testbed.runs.scenario_files import builtin_names
+from testbed.views.plots import FIGURES
 from testbed.views.quantities import COMPARED, QUANTITIES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -34,17 +36,63 @@ PAGES = sorted(
 )
 
 
+def links_of(page: Path) -> list[str]:
+    """Return what the links and images of a page lead to, without anchors; what is not ours is left out."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    return [name for name in targets if "://" not in name]
+
+
+def files_of(page: Path) -> list[str]:
+    """Return the files of ours that a page names, from the project's folder."""
+    return re.findall(r"`((?:testbed|apps|benchmarks|tests|docs|tools|scenarios)/[\w/.-]+\.\w+)`", page.read_text())
+
+
+def anchors_of(page: Path) -> list[tuple[Path, str]]:
+    """Return the headings a page leads to, each with the page it is on."""
+    targets = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    return [(page.parent / name if name else page, anchor) for name, anchor in targets if "://" not in name]
+
+
+def options_of_page(page: Path) -> list[tuple[str, str]]:
+    """Return the options a page names beside a command, each with the command."""
+    named = re.findall(rf"\bgse ({'|'.join(COMMANDS)})\b([^`\n]*)", page.read_text())
+    return [
+        (command, option)
+        for command, rest in named
+        for option in re.findall(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z]\b)", re.split(" (?:--|#) ", rest)[0])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found_on", "least"), [(links_of, 80), (files_of, 100), (anchors_of, 30), (options_of_page, 60)]
+)
+def test_what_pages_point_to_is_looked_for_where_it_stands(found_on: Callable[[Path], list[Any]], least: int) -> None:
+    """Else the tests below would ask nothing of what they do not find."""
+    assert len([one for page in PAGES for one in found_on(page)]) >= least
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_relative_link_and_image_leads_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
-    missing = [name for name in targets if "://" not in name and not (page.parent / name).exists()]
-    assert missing == []
+    assert [name for name in links_of(page) if not (page.parent / name).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_file_of_ours_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"`((?:testbed|apps|tests|docs|tools|scenarios)/[\w/.-]+\.\w+)`", page.read_text())
-    assert [name for name in named if not (PROJECT / name).exists()] == []
+    assert [name for name in files_of(page) if not (PROJECT / name).exists()] == []
+
+
+def test_what_the_architecture_says_a_file_has_is_defined_there() -> None:
+    path = r"`((?:testbed|apps|tests)/[\w/]+\.py)`"
+    text = (PROJECT / "docs/architecture.md").read_text()
+    said = re.findall(rf"`([A-Za-z_][\w.]*)` (?:in |of |\(){path}", text)
+    assert len(said) > 15
+
+    def is_defined(name: str, file: str) -> bool:
+        name = re.escape(name.rpartition(".")[2])
+        found = re.search(rf"^ *(?:(?:class|def) {name}\b|{name}\b(?:: .*)? =)", (PROJECT / file).read_text(), re.M)
+        return found is not None
+
+    assert [(name, file) for name, file in said if not is_defined(name, file)] == []
 
 
 def leads_somewhere(name: str) -> bool:
@@ -80,9 +128,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_anchor_of_a_page_of_ours_is_a_heading_there(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
-    ours = [(page.parent / name if name else page, anchor) for name, anchor in targets if "://" not in name]
-    assert [(there.name, anchor) for there, anchor in ours if anchor not in anchors(there)] == []
+    assert [(there.name, anchor) for there, anchor in anchors_of(page) if anchor not in anchors(there)] == []
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:
@@ -100,11 +146,9 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 )
 def test_every_option_a_page_names_beside_a_command_is_one_of_it(page: Path) -> None:
     (commands,) = (one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction))
-    named = re.findall(rf"\bgse ({'|'.join(COMMANDS)})\b([^`\n]*)", page.read_text())
     wrong = [
         f"gse {command} {option}"
-        for command, rest in named
-        for option in re.findall(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z]\b)", re.split(" (?:--|#) ", rest)[0])
+        for command, option in options_of_page(page)
         if option not in options_of(commands.choices[command])
     ]
     assert wrong == []
@@ -164,6 +208,30 @@ def test_every_counter_of_an_agent_is_explained_and_nothing_else() -> None:
     assert set(alone) == Counters().to_json().keys() - agent_totals([(stats, stats)]).keys()
 
 
+@pytest.mark.parametrize(
+    ("page", "header", "room"),
+    [
+        ("docs/gse2.md", "| file | job |", "gse/dataplane"),
+        ("docs/workloads.md", "| module | what it knows |", "training"),
+    ],
+)
+def test_the_modules_of_a_room_that_a_page_lists_are_those_there_are(page: str, header: str, room: str) -> None:
+    there = {path.stem for path in (PROJECT / "testbed" / room).glob("*.py")} - {"__init__"}
+    listed = [cell.split(".")[0] for row in table_below(page, header) for cell in re.findall(r"`([\w.]+)`", row[0])]
+    assert sorted(listed) == sorted(there)
+
+
+def test_modules_beside_the_commands_say_that_they_are_none() -> None:
+    modules = {path.stem: path.read_text() for path in (PROJECT / "testbed" / "cli").glob("*.py")}
+    assert set(COMMANDS) < set(modules)
+    silent = [
+        name
+        for name, text in modules.items()
+        if ("Not a command." in text.split('"""')[1]) == (name in COMMANDS) and name not in ("__init__", "main")
+    ]
+    assert silent == []
+
+
 def test_the_schemes_of_the_readme_are_those_there_are() -> None:
     assert sorted(first_names("README.md", "| scheme |")) == sorted(SCHEMES)
 
@@ -179,6 +247,7 @@ def test_the_algorithms_of_their_page_are_those_there_are_the_default_first() ->
 
 
 def test_columns_in_tables_of_the_results_format_are_columns() -> None:
+    assert len({row_type.FILE for row_type in Row.__subclasses__()}) == len(fields(Tables))
     sections = (PROJECT / "docs" / "results-format.md").read_text().split("\n### ")[1:]
     found = {section.splitlines()[0]: section for section in sections}
     for row_type in Row.__subclasses__():
@@ -239,6 +308,10 @@ def test_the_numbers_of_sweeps_and_comparisons_are_listed() -> None:
     assert sorted(not_compared) == sorted({one.key for one in QUANTITIES} - {one.key for one in COMPARED})
 
 
+def test_the_figures_of_the_results_format_are_those_there_are() -> None:
+    assert sorted(first_names("docs/results-format.md", "| figure | what it shows |")) == sorted(FIGURES)
+
+
 def test_tables_have_no_gap_that_ends_them() -> None:
     for page in PAGES:
         lines = page.read_text().splitlines()
@@ -261,3 +334,17 @@ def test_what_a_new_one_needs_has_every_file_that_names_several(what: str, names
     }
     assert naming
     assert {path for path in naming if path not in row} == set()
+
+
+def test_where_single_schemes_are_asked_for_by_name_is_said() -> None:
+    lines = (PROJECT / "docs/architecture.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| a scheme |"))
+    one = f'"(?:{"|".join(SCHEMES)})"'
+    asked = re.compile(rf"scheme (?:==|!=) {one}|{one} in \w+\.schemes|\.of\({one}\)")
+    asking = {
+        str(path.relative_to(PROJECT))
+        for path in (PROJECT / "testbed").rglob("*.py")
+        if asked.search(path.read_text()) and path.parent.name != "fluid"  # of clusters: docs/fluid.md
+    }
+    assert len(asking) > 5
+    assert {path for path in asking if path not in row} == set()

@@ -295,6 +295,7 @@ def test_on_paper_what_failed_is_dashed_and_what_was_mended_dotted(tmp_path: Pat
     with matplotlib.rc_context(STYLE):
         around = timeline(comparison)
         over_time = [queues(comparison), uplinks(comparison)]
+    assert drawn(around)
     for axes in drawn(around):
         assert upright_lines(axes) == {0.0: "--", 0.4: ":"}
     for figure in over_time:
@@ -319,6 +320,7 @@ def test_on_pages_what_failed_and_what_was_mended_are_dashed_differently(tmp_pat
 def test_on_pages_repair_by_gsos_is_dashed_and_by_leaves_is_not(tmp_path: Path) -> None:
     text = page(report(both_repairs(tmp_path), [], allow_invalid=True))
     first, *_others = [chart for chart in charts_of(text) if chart.get("marks")]
+    assert first["panels"]
     for panel in first["panels"]:
         dashes = {series["name"].partition(" (")[0]: series["dash"] for series in panel["series"]}
         assert dashes == {"ecmp": "", "ecmp, repair by GSOS": "6 3"}
@@ -327,6 +329,7 @@ def test_on_pages_repair_by_gsos_is_dashed_and_by_leaves_is_not(tmp_path: Path) 
 def test_tiers_of_queues_are_dashed_differently(tmp_path: Path) -> None:
     (section,) = report(three_seeds(tmp_path), [], allow_invalid=True).sections
     (lines,) = [one for one in section.lines if one.key == "queues"]
+    assert lines.panels
     for panel in lines.panels:
         assert {series.dash for series in panel.series} == set(TIER_DASHES.values())
     assert len(set(TIER_DASHES.values())) == len(TIER_DASHES)

@@ -322,6 +322,15 @@ def test_one_pair_has_no_interval_and_no_pair_no_ratio() -> None:
     assert paired_speedup({1: 2.0}, {2: 1.0}) is None
 
 
+def test_an_interval_is_told_from_ten_pairs_on_before_the_range() -> None:
+    first, second = {seed: 2.0 + seed % 3 for seed in range(10)}, dict.fromkeys(range(10), 1.0)
+    ten = paired_speedup(first, second)
+    nine = paired_speedup({seed: first[seed] for seed in range(9)}, second)
+    assert ten is not None and nine is not None
+    assert ten.is_interval_told and ten.told == (ten.low, ten.high) and 2 < ten.told[0] < ten.told[1] < 4
+    assert not nine.is_interval_told and nine.told == (nine.smallest, nine.largest) == (2.0, 4.0)
+
+
 def test_scheme_compared_with_itself_is_exactly_as_fast() -> None:
     times = {seed: 1.0 + seed for seed in range(40)}
     found = paired_speedup(times, times)

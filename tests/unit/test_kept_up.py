@@ -13,6 +13,8 @@ import pytest
 
 from testbed.errors import ResultsError
 from testbed.evaluation.records import RunRecord
+from testbed.fidelity import delays, links, losses
+from testbed.fidelity import pace as pace_checks
 from testbed.fidelity.delays import allowed_ms
 from testbed.fidelity.verdict import THRESHOLDS
 from testbed.model.sweep import SweepRun
@@ -29,9 +31,18 @@ from testbed.views.sweep_table import machine_grid
 from tests.unit.gse_command import Gse
 from tests.unit.synthetic_runs import healthy, scenario_of, store, with_rows
 from tests.unit.synthetic_sweeps import stored_sweep, sweep_over, with_rate_error
+from tests.unit.test_docs import checks_of
 from tests.unit.test_program_results import slow_link, unanswered
 from tests.unit.test_tables import stored, three_seeds
 
+# Checks of pace and loss whose numbers these tables do not have, and why. Their reasons say how far limits were passed.
+OF_ROWS = "reckoned from rows and events; summaries, of which tables are made, have no such number"
+NOT_SHOWN = {
+    "switch_bound": "how far a run is below its paths is a result, and in tables of results",
+    "clock_step": "a clock is set or it is not",
+    **dict.fromkeys(("rank_lateness", "compute_lateness", "probe_lateness", "sender_lateness"), OF_ROWS),
+    **dict.fromkeys(("socket_drops", "interface_drops", "unaccounted", "lost_in_switch", "resent"), OF_ROWS),
+}
 LABELS = {pace.check: pace.label for pace in PACES if pace.check is not None}
 
 
@@ -89,6 +100,14 @@ def test_every_number_stands_beside_the_limits_of_its_check(tmp_path: Path) -> N
     assert row(grid, LABELS["probe_delay"])[1:] == ("1", "never")
     assert row(grid, LABELS["steal"])[1:] == ("1%", "5%")
     assert row(grid, "  links whose rate is known, of all")[1:] == ("", "")  # no check asks
+
+
+def test_every_check_of_pace_and_loss_has_a_line_or_a_reason_why_not() -> None:
+    modules = (delays, links, losses, pace_checks)
+    functions = [one for module in modules for name, one in vars(module).items() if name.startswith("check_")]
+    asked = checks_of([one for one in functions if one.__module__ in {module.__name__ for module in modules}])
+    assert {"probe_delay", "link_rate", "upcalls_lost", "steal"} <= asked <= set(THRESHOLDS)
+    assert sorted([*LABELS, *NOT_SHOWN]) == sorted(asked)
 
 
 def test_limits_are_taken_from_the_table_of_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

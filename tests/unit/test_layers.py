@@ -67,6 +67,7 @@ IMPURE = {
     "subprocess",
 }
 IMPURE |= {"sys", "tempfile", "threading", "time"}
+HANDS = {"input", "open", "print"}  # builtins
 
 
 def layer_table(text: str) -> dict[str, str]:
@@ -230,10 +231,23 @@ def test_third_party_packages_have_one_door(module: str) -> None:
         assert doors is None or module in doors, f"{module} imports {name}; only {sorted(doors or ())} may"
 
 
+def test_every_door_leads_somewhere() -> None:
+    closed = {
+        (package, module)
+        for package, doors in DOORS.items()
+        for module in doors
+        if package not in {name.partition(".")[0] for name in imported(module)}
+    }
+    assert closed == set()
+
+
 @pytest.mark.parametrize("module", [name for name in CHECKED if layer_of(name, LAYERS) == "L1 pure"])
 def test_pure_module_has_no_clock_and_no_hands(module: str) -> None:
-    used = {name.partition(".")[0] for name in imported(module)}
-    assert not used & IMPURE
+    names = imported(module)
+    assert not {name.partition(".")[0] for name in names} & IMPURE
+    assert not names & {"pathlib", "pathlib.Path"}, "PurePath is enough"
+    calls = (node.func for node in ast.walk(ast.parse(KNOWN[module].read_text())) if isinstance(node, ast.Call))
+    assert not {one.id for one in calls if isinstance(one, ast.Name)} & HANDS
 
 
 def test_table_names_only_modules_that_exist() -> None:

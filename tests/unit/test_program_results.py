@@ -18,11 +18,9 @@ from testbed.errors import ResultsError
 from testbed.evaluation.probedelay import LEAST_PROBES
 from testbed.evaluation.program import HostTraffic, ProgramMetrics, _merged, measure_program
 from testbed.evaluation.records import CrossFlowRow, ReplayRow, RunRecord, cells_from_row, columns
-from testbed.evaluation.usage import usage_during
 from testbed.fidelity.alarms import ALARMS, STRANGERS
-from testbed.fidelity.links import link_rates
-from testbed.fidelity.program import judge_program
-from testbed.fidelity.verdict import FabricEvidence, Level, Verdict
+from testbed.fidelity.program import evidence_of_program, judge_program
+from testbed.fidelity.verdict import Level, Verdict
 from testbed.results.json_files import read_json, write_json
 from testbed.results.program_summary import summarise_program
 from testbed.results.run import load
@@ -58,8 +56,7 @@ def program_run(scheme: str = "ecmp") -> RunRecord:
 
 def verdict(run: RunRecord, *, ranks_poll: bool = False) -> Verdict:
     metrics = measure_program(run)
-    evidence = FabricEvidence(run=run, usage=usage_during(run, metrics.judged), link_rates=link_rates(run))
-    return judge_program(evidence, metrics, ranks_poll=ranks_poll)
+    return judge_program(evidence_of_program(run, metrics), metrics, ranks_poll=ranks_poll)
 
 
 # --- numbers ------------------------------------------------------------------------------------------

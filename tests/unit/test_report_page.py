@@ -21,7 +21,7 @@ from testbed.results.run import Run
 from testbed.views.comparison import compare
 from testbed.views.report.document import Report, report
 from testbed.views.report.fabric_map import fabric_map
-from testbed.views.report.figures import QUANTITIES, bar_figures
+from testbed.views.report.figures import BARS, bar_figures
 from testbed.views.report.markup import document_text, element, json_for_script, preformatted, tell_apart
 from testbed.views.report.page import page
 from testbed.views.report.svg import LEVELS, level
@@ -117,6 +117,7 @@ def test_the_page_is_well_formed_and_has_every_part(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
     targets = {str(attributes["href"])[1:] for attributes in read.of("a")}
     assert targets <= set(ids)
+    assert [text for text in read.texts["a"] if text in read.texts["h3"]] == read.texts["h3"][1:], "a link to each part"
     for _tag, attributes in read.elements:
         assert attributes.get("aria-labelledby", ids[0]) in ids
 
@@ -391,7 +392,7 @@ def test_runs_without_a_completion_show_what_they_have(tmp_path: Path) -> None:
     alone = {"kind": "permutation", "mice_interval_ms": 20.0, "mice_only_s": 3.0}
     (comparison,) = compare(stored(tmp_path, healthy(scenario_of(workload=alone))), allow_invalid=False)
     keys = [bars.key for bars in bar_figures(comparison)]
-    assert keys and set(keys) <= {"-".join(one.keys) for one in QUANTITIES} - {"completion_s"}
+    assert keys and set(keys) <= {"-".join(one.keys) for one in BARS} - {"completion_s"}
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:

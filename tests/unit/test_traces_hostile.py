@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trace_files import OURS, file_id
+from trace_files import OURS, file_id, format_of
 
 from testbed.errors import TraceError
 from testbed.traces import findings as limits
@@ -154,11 +154,12 @@ def test_a_length_of_a_gigabyte_takes_none(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
-    for ours in OURS.iterdir():
-        if ours.suffix != ".et":
-            path = tmp_path / ours.name
-            path.write_bytes(b"\xef\xbb\xbf" + ours.read_bytes())
-            assert replace(load(path), source="") == replace(load(ours), source="")
+    texts = [ours for ours in OURS.iterdir() if ours.suffix != ".et"]
+    assert {format_of(ours) for ours in texts} == set(FORMATS)
+    for ours in texts:
+        path = tmp_path / ours.name
+        path.write_bytes(b"\xef\xbb\xbf" + ours.read_bytes())
+        assert replace(load(path), source="") == replace(load(ours), source="")
 
 
 def test_reading_takes_the_memory_of_the_file_once(tmp_path: Path) -> None:

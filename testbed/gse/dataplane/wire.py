@@ -33,7 +33,6 @@ FLAG_RETRANSMITTED: Final = 2
 FLAG_GRANT: Final = 4  # a grant rides on it
 _KNOWN_FLAGS: Final = FLAG_FIRST | FLAG_RETRANSMITTED | FLAG_GRANT
 
-MAX_LEAVES: Final = 255
 MAX_PATHS: Final = 255
 
 

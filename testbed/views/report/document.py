@@ -33,8 +33,8 @@ from testbed.views.report.settings import (
 from testbed.views.report.sweep_figures import sweep_answers, sweep_lines
 from testbed.views.sweep import SweepResults
 from testbed.views.sweep_table import machine_grid, sweep_grids
-from testbed.views.tables import PAIRS_FOR_AN_INTERVAL, run_grid, scheme_grid
-from testbed.views.words import spread_text, unjudged_text
+from testbed.views.tables import run_grid, scheme_grid
+from testbed.views.words import reason_texts, spread_text, unjudged_text
 
 NO_DOUBT: Final = "no run gave a reason for doubt"
 
@@ -124,9 +124,8 @@ def verdict_grid(comparison: Comparison, entries: Sequence[Entry]) -> Grid:
     """Return how many runs of each scheme got which verdict; why those that are not VALID did not, below."""
     counts = {scheme: comparison.verdict_counts(scheme) for scheme in comparison.schemes}
     rows = tuple((scheme, *(str(own.get(verdict, 0)) for verdict in VERDICTS)) for scheme, own in counts.items())
-    notes = [f"{e.scheme} seed {e.seed} {e.verdict}: {reason}" for e in entries for reason in e.reasons]
     unjudged = unjudged_text(entries)
-    notes = [*(notes or [NO_DOUBT]), *([unjudged] if unjudged else [])]
+    notes = [*(reason_texts(entries) or [NO_DOUBT]), *([unjudged] if unjudged else [])]
     return Grid("How many runs got which verdict", ("scheme", *VERDICTS), rows, tuple(notes))
 
 
@@ -155,9 +154,9 @@ def _scheme_sentence(comparison: Comparison, bars: Sequence[Bars], scheme: str) 
         parts[0] += f" ({key.title.lower()})"
     ratio = comparison.speedup(scheme)
     if ratio is not None and scheme != comparison.schemes[0]:
-        spread = "" if ratio.pairs == 1 else f"{ratio.smallest:.2f}..{ratio.largest:.2f}, "
-        if ratio.pairs >= PAIRS_FOR_AN_INTERVAL:  # as the tables have it
-            spread = f"95% interval {ratio.low:.2f}..{ratio.high:.2f}, "
+        low, high = ratio.told
+        what = "95% interval " if ratio.is_interval_told else ""
+        spread = "" if ratio.pairs == 1 else f"{what}{low:.2f}..{high:.2f}, "
         pairs = f"{spread}{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''} of runs"
         parts.append(f"{ratio.mean:.2f} times as fast as {comparison.schemes[0]} ({pairs})")
     return "; ".join(parts) + "."

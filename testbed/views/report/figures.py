@@ -40,8 +40,8 @@ SINCE: Final = "time since measuring began (s)"
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number of every run, as bars show it."""
+class BarQuantity:
+    """A number of every run, as bars show it; not all of ``testbed.views.quantities`` have bars."""
 
     keys: tuple[str, ...]
     title: str
@@ -55,12 +55,12 @@ class Quantity:
 
 
 BESIDE_THE_BULK: Final = (
-    Quantity(("mice_latency_ms", "p99"), "Latency of small messages, p99", "ms", 1),
-    Quantity(("latency_ms", "p99"), "Latency of probes, p99", "ms", 1),
-    Quantity(("dgsq_wait_ms", "p99"), "The bulk's wait at its source, p99", "ms", 0),
-    Quantity(("flow_times", ALL, "slowdown_p50"), "Slowdown of Poisson flows, p50", "", 2),
-    Quantity(("flow_times", ALL, "slowdown_p99"), "Slowdown of Poisson flows, p99", "", 1),
-    Quantity(
+    BarQuantity(("mice_latency_ms", "p99"), "Latency of small messages, p99", "ms", 1),
+    BarQuantity(("latency_ms", "p99"), "Latency of probes, p99", "ms", 1),
+    BarQuantity(("dgsq_wait_ms", "p99"), "The bulk's wait at its source, p99", "ms", 0),
+    BarQuantity(("flow_times", ALL, "slowdown_p50"), "Slowdown of Poisson flows, p50", "", 2),
+    BarQuantity(("flow_times", ALL, "slowdown_p99"), "Slowdown of Poisson flows, p99", "", 1),
+    BarQuantity(
         ("bursts", "median_s"),
         "Time of a burst, median",
         "s",
@@ -71,8 +71,8 @@ BESIDE_THE_BULK: Final = (
     ),
 )
 # The first that runs have is the key figure.
-QUANTITIES: Final = (
-    Quantity(
+BARS: Final = (
+    BarQuantity(
         ("efficiency",),
         "Bus bandwidth as a share of the physical limit",
         "",
@@ -81,7 +81,7 @@ QUANTITIES: Final = (
         expected=lambda found: found.efficiency,
         modelled=lambda found: found.efficiency,
     ),
-    Quantity(
+    BarQuantity(
         ("completion_s",),
         "Completion time",
         "s",
@@ -92,8 +92,8 @@ QUANTITIES: Final = (
     ),
     *BESIDE_THE_BULK,
 )
-TRAINING_QUANTITIES: Final = (
-    Quantity(
+TRAINING_BARS: Final = (
+    BarQuantity(
         ("completion_s",),
         "Time of one training iteration",
         "s",
@@ -101,7 +101,7 @@ TRAINING_QUANTITIES: Final = (
         lambda comparison: comparison.limit("ideal_s"),
         "ideal network",
     ),
-    Quantity(
+    BarQuantity(
         ("training", "exposed_share"),
         "Exposed communication as a share of an iteration",
         "",
@@ -109,7 +109,7 @@ TRAINING_QUANTITIES: Final = (
         lambda comparison: comparison.limit("training", "ideal_exposed_share"),
         "ideal network",
     ),
-    Quantity(
+    BarQuantity(
         ("efficiency",),
         "Share of the speed on an ideal network",
         "",
@@ -124,11 +124,11 @@ TRAINING_QUANTITIES: Final = (
 def bar_figures(comparison: Comparison) -> list[Bars]:
     """Return a bar chart for every quantity the runs have, the key figure first."""
     training = comparison.scenario.workload.training is not None
-    found = (_bars(comparison, quantity) for quantity in (TRAINING_QUANTITIES if training else QUANTITIES))
+    found = (_bars(comparison, quantity) for quantity in (TRAINING_BARS if training else BARS))
     return [bars for bars in found if bars is not None]
 
 
-def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
+def _bars(comparison: Comparison, quantity: BarQuantity) -> Bars | None:
     expectation = comparison.ecmp_expectation if quantity.expected is not None else None
     expected = quantity.expected(expectation) if quantity.expected and expectation else None
     of_model = quantity.modelled
@@ -171,7 +171,7 @@ def _bars(comparison: Comparison, quantity: Quantity) -> Bars | None:
     )
 
 
-def _limit_text(quantity: Quantity, limit: Spread | None) -> str:
+def _limit_text(quantity: BarQuantity, limit: Spread | None) -> str:
     if limit is None:
         return ""
     unit = f" {quantity.unit}" if quantity.unit else ""
@@ -192,7 +192,7 @@ def _expected_text(expected: Band | None) -> str:
     )
 
 
-def _model_text(comparison: Comparison, quantity: Quantity, bars: Sequence[Bar]) -> str:
+def _model_text(comparison: Comparison, quantity: BarQuantity, bars: Sequence[Bar]) -> str:
     unit = f" {quantity.unit}" if quantity.unit else ""
     texts = {
         bar.scheme: f"{number_text(bar.modelled, quantity.digits)}{unit}" for bar in bars if bar.modelled is not None
@@ -210,7 +210,7 @@ def _points_text(bars: Sequence[Bar]) -> str:
     return f"Points: {runs} single runs, {valid} of them VALID (filled)."
 
 
-def _points(comparison: Comparison, scheme: str, quantity: Quantity) -> list[Point]:
+def _points(comparison: Comparison, scheme: str, quantity: BarQuantity) -> list[Point]:
     unit = f" {quantity.unit}" if quantity.unit else ""
     return [
         Point(

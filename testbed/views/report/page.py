@@ -126,8 +126,16 @@ def _contents(report: Report) -> Element:
 
 def _section(section: Section, key: str, charts: list[dict[str, Any]]) -> Element:
     heading = f"{key}-heading"
-    parts = ("Verdicts", "Figures", "Tables", "Settings", "Provenance", "Reproduce")
-    links = [element("li", element("a", part, href=f"#{key}-{part.lower()}")) for part in parts]
+    key_figure = list(_key_figure(section, charts, key))
+    parts: dict[str, Sequence[Element | None]] = {
+        "Verdicts": (table(section.verdicts), table(section.kept_up)),
+        "Figures": list(_figures(section, charts, key)),
+        "Tables": [table(grid) for grid in section.tables],
+        "Settings": (table(section.settings[0]), _folded("Everything else", table(section.settings[1]))),
+        "Provenance": (table(section.provenance[0]), _folded("All runs", table(section.provenance[1]))),
+        "Reproduce": _reproduce(section),
+    }
+    links = [element("li", element("a", part, href=f"#{_anchor(part, key)}")) for part in parts]
     return element(
         "section",
         element("h2", section.question or section.name, id=heading),
@@ -137,21 +145,20 @@ def _section(section: Section, key: str, charts: list[dict[str, Any]]) -> Elemen
         _counts(section),
         element("ul", *(element("li", answer) for answer in section.answers), class_="answers"),
         _switches(section),
-        *_key_figure(section, charts, key),
-        _part("Verdicts", key, table(section.verdicts), table(section.kept_up)),
-        _part("Figures", key, *_figures(section, charts, key)),
-        _part("Tables", key, *(table(grid) for grid in section.tables)),
-        _part("Settings", key, table(section.settings[0]), _folded("Everything else", table(section.settings[1]))),
-        _part("Provenance", key, table(section.provenance[0]), _folded("All runs", table(section.provenance[1]))),
-        _reproduce(section, key),
+        *key_figure,
+        *(_part(title, key, *children) for title, children in parts.items()),
         class_="question",
         id=key,
         aria_labelledby=heading,
     )
 
 
+def _anchor(part: str, key: str) -> str:
+    return f"{key}-{part.lower()}"
+
+
 def _part(title: str, key: str, *children: Element | None) -> Element:
-    name = f"{key}-{title.lower()}"
+    name = _anchor(title, key)
     return element(
         "section", element("h3", title, id=f"{name}-heading"), *children, id=name, aria_labelledby=f"{name}-heading"
     )
@@ -281,11 +288,9 @@ def _fabric(fabric: FabricMap, charts: list[dict[str, Any]], key: str) -> Elemen
     )
 
 
-def _reproduce(section: Section, key: str) -> Element:
+def _reproduce(section: Section) -> Sequence[Element | None]:
     notes = [element("li", f"{note[:1].upper()}{note[1:]}.") for note in section.command_notes]
-    return _part(
-        "Reproduce",
-        key,
+    return (
         preformatted(section.commands, class_="copy", tabindex="0"),
         element("ul", *notes) if notes else None,
         _folded("The complete scenario", preformatted(section.scenario_text, class_="copy", tabindex="0")),

@@ -46,18 +46,19 @@ PROVENANCE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def named_fields(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted name and value of every field; lists are values."""
     if isinstance(value, Mapping) and value:
         for name, one in value.items():
-            yield from flat(one, f"{prefix}.{name}" if prefix else str(name))
+            yield from named_fields(one, f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, value
 
 
 def settings_grids(scenario: Scenario) -> tuple[Grid, Grid]:
     """Return what differs from defaults, and everything else."""
-    own, usual = (dict(flat(question_of(one, but=["name"]))) for one in (scenario, Scenario(name=scenario.name)))
+    both = (scenario, Scenario(name=scenario.name))
+    own, usual = (dict(named_fields(question_of(one, but=["name"]))) for one in both)
     changed = [
         (name, _value(value), _value(usual.get(name))) for name, value in own.items() if value != usual.get(name)
     ]
@@ -114,13 +115,13 @@ def _at(manifest: Mapping[str, Any], keys: Sequence[str]) -> str:
     return "" if value is None else str(value)[:MOST_VALUE_CHARACTERS]
 
 
-def commit_of(entry: Entry) -> re.Match[str] | None:
+def _commit_match(entry: Entry) -> re.Match[str] | None:
     """Return the commit a run was made from, if it can be one; group 2 is ``-dirty`` for a changed checkout."""
     return COMMIT.fullmatch(_at(entry.run.manifest, ("versions", "commit")))
 
 
 def _short_commit(entry: Entry) -> str:
-    found = commit_of(entry)
+    found = _commit_match(entry)
     return "-" if found is None else f"{found[1][:SHOWN_COMMIT]}{found[2] or ''}"
 
 
@@ -161,13 +162,13 @@ def builtin_changes(scenario: Scenario, but: str = "") -> list[str] | None:
     if scenario.name not in builtin_names():
         return None
     base = load_builtin(scenario.name)
-    usual, own = (dict(flat(question_of(one))) for one in (base, scenario))
+    usual, own = (dict(named_fields(question_of(one))) for one in (base, scenario))
     texts = [f"{name}={_yaml(value)}" for name, value in own.items() if value != usual.get(name, ...) and name != but]
     try:
         again = override(base, {**parse_settings(texts), "schemes": scenario.schemes, "seeds": scenario.seeds})
     except TestbedError:
         return None
-    found = dict(flat(question_of(again)))
+    found = dict(named_fields(question_of(again)))
     if any(found.get(name, ...) != value for name, value in own.items() if name != but):
         return None
     return [word for text in texts for word in ("--set", text)]
@@ -187,7 +188,7 @@ def _seeds_text(seeds: Sequence[int]) -> str:
 
 
 def _checkout(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
-    found = [match for entry in entries if (match := commit_of(entry)) is not None]
+    found = [match for entry in entries if (match := _commit_match(entry)) is not None]
     commits = list(dict.fromkeys(match[1] for match in found))
     notes = []
     if any(match[2] for match in found):

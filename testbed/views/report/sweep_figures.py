@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import floor
 from typing import Any, Final
 
+from testbed.inference.speedup import PAIRS_FOR_AN_INTERVAL
 from testbed.views.cells import Grid
 from testbed.views.comparison import INVALID
 from testbed.views.predicted import MODEL
 from testbed.views.report.charts import Lines, Panel, Series
 from testbed.views.sweep import INTERVAL_WORDS, Axis, Group, Member, SweepResults, axis_of
 from testbed.views.sweep_panels import EFFICIENCY, Shown, chosen_panels, is_training
-from testbed.views.tables import PAIRS_FOR_AN_INTERVAL
 from testbed.views.training_gain import speed_gains
 from testbed.views.words import number
 
