@@ -1,4 +1,4 @@
-"""``gse predict cluster``: an all-reduce on a cluster at native rates."""
+"""``gse predict cluster``: an all-reduce on a cluster at native rates. Not a command."""
 
 from __future__ import annotations
 

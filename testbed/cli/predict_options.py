@@ -1,4 +1,4 @@
-"""Options that actions of ``gse predict`` share, and what is read from their texts: all that is wrong, said at once."""
+"""Options that actions of ``gse predict`` share, read with all that is wrong said at once. Not a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gse predict scenario``: what 'gse run' is expected to measure."""
+"""``gse predict scenario``: what 'gse run' is expected to measure. Not a command."""
 
 from __future__ import annotations
 

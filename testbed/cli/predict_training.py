@@ -1,4 +1,4 @@
-"""``gse predict training``: LLaMA2-13B at native scale."""
+"""``gse predict training``: LLaMA2-13B at native scale. Not a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gse predict validate``: predictions held against runs, made first where they are missing."""
+"""``gse predict validate``: predictions held against runs, made first where they are missing. Not a command."""
 
 from __future__ import annotations
 

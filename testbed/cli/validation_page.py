@@ -1,4 +1,4 @@
-"""The page of ``gse predict validate --write`` (docs/validation.md): what stands above its tables, and its writing."""
+"""The page of ``gse predict validate --write``: what stands above its tables, its writing. Not a command."""
 
 from __future__ import annotations
 

@@ -81,11 +81,12 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     frame = frame_bytes(fabric.mtu_bytes)
     rate = mbps_to_bytes_per_s(min(fabric.host_link_mbps, fabric.uplink_mbps))
     frame_s, rtt_s = frame_time_s(fabric), round_trip_s(fabric)
-    container = gsp.container_bytes or (
+    usual_container = (
         max(frame, CONTAINER_BYTES_OF_HOSTS)
         if settings.attachment == "host"
         else max(CONTAINER_FRAMES_OF_LEAVES * frame, LEAST_BYTES)
     )
+    container = gsp.container_bytes or usual_container
     usual = max(QUANTUM_FRAMES * frame, LEAST_BYTES)
     quantum = max(settings.credit_frames * frame, LEAST_BYTES) if settings.credit_frames else usual
     # acknowledgements of a port that receives at full rate go back every two frames, and grants may ride on them
@@ -105,9 +106,9 @@ def profile_of(scheme: str, fabric: FabricSpec, gsp: GspSpec) -> Profile:
     # what waits in an uplink's and a downlink's queue at most sets two paths apart
     apart_s = 2 * fabric.queue_bytes / mbps_to_bytes_per_s(fabric.uplink_mbps)
     # a whole container waits where another is before it, and a link may hold several (of two full frames, two round
-    # trips are as long as CONTAINERS_APART; of MTU 1500 a container has eleven)
+    # trips are as long as CONTAINERS_APART; of MTU 1500 a container has eleven); what is asked for changes no timer
     together = settings.profile.get("unit", "container") == "container"
-    met_s = CONTAINERS_APART * container / rate if together else 0.0
+    met_s = CONTAINERS_APART * usual_container / rate if together else 0.0
     loss_report_s = max(2 * rtt_s, met_s, TIMER_LEAST_S)
     # and a lost frame has to be reported, sent again and there before it is given up
     usual_gap_s = max(apart_s + TIMER_LEAST_S, loss_report_s + 1.5 * rtt_s)
