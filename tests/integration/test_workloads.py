@@ -129,6 +129,6 @@ def test_small_messages_alone_show_what_asking_first_costs(tmp_path: Path) -> No
         assert latencies[0] > 0
         assert run["mice_latency_ms"]["count"] == len(latencies)
         assert run["mice_latency_ms"]["p50"] == pytest.approx(statistics.median_low(latencies) * 1000)
-        fastest_s[scheme] = latencies[0]
+        fastest_s[scheme] = latencies[len(latencies) // 50]  # a few may find credit that is left, and need not ask
     # of what a machine busy with something else leaves alone: asking takes a round trip whatever the machine does
     assert fastest_s["gse2-n2n"] > 1.5 * fastest_s["ecmp"]
