@@ -68,8 +68,10 @@ def run_grid(comparison: Comparison) -> Grid:
     bottlenecks = list(dict.fromkeys(map(_bottleneck, entries if varies else entries[:1])))
     disturbed = comparison.scenario.faults or comparison.scenario.is_disturbed
     waits = comparison.waits_at_source
-    models = comparison.modelled
-    placed = any(entry.number(PATHS_ALLOW) is not None for entry in entries) or not models
+    placed = any(entry.number(PATHS_ALLOW) is not None for entry in entries)
+    # beside all others there is no room for it in 80 columns; the table of schemes has it
+    models = {} if placed and waits else comparison.modelled
+    placed = placed or not models
     name = iteration_name(comparison.scenario)
     notes = (
         f"time: median {name}, ideally {_limit_text(ideal, time_text)} s; limit of busbw: "

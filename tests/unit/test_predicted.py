@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from testbed.views.comparison import compare
 from testbed.views.predicted import MOST_ENTRIES, MOST_SLICES, fluid_efficiency, modelled, modelled_together
 from testbed.views.tables import run_grid, scheme_grid
 from tests.unit.synthetic_runs import healthy, scenario_of
+from tests.unit.synthetic_sweeps import with_agents
 from tests.unit.test_tables import cells, stored, three_seeds, with_rate_error
 
 LABEL = "the fluid model has"
@@ -41,6 +43,17 @@ def test_single_runs_have_that_of_their_own_seed_beside_them(tmp_path: Path) -> 
     assert list(found.values()) == [f"{one.efficiency:.3f}" for case in asked for one in outcomes([case])]
     assert len(set(found.values())) > 1
     assert any(note.startswith("model has: ") for note in grid.notes)
+
+
+def test_where_80_columns_are_full_the_table_of_schemes_has_it_alone(tmp_path: Path) -> None:
+    """With what waits at its source there is room for the model, or for what paths allow."""
+    made, placed = stored(tmp_path, with_agents(healthy(scenario_of(), scheme="gse2-n2n")), healthy(scenario_of()))
+    sprayed = replace(made, summary={**(made.summary or {}), "predicted_efficiency": None})  # no flow has one path
+    alone, both = [sprayed], [sprayed, placed]
+    (one,), (two,) = (compare(runs, allow_invalid=True) for runs in (alone, both))
+    assert {"model\nhas", "paths\nallow"} & set(run_grid(one).headers) == {"model\nhas"}
+    assert {"model\nhas", "paths\nallow"} & set(run_grid(two).headers) == {"paths\nallow"}
+    assert len(two.fluid_efficiency) == 2
 
 
 def test_schemes_with_agents_have_one_too_and_those_without_runs_none(tmp_path: Path) -> None:
