@@ -25,7 +25,7 @@ from testbed.system.command import run
 
 OPTIMISATION: Final = "2"
 LONGEST_S: Final = 600.0
-LOOK_AGAIN_S: Final = 0.1  # whether who compiles is done
+LOOK_AGAIN_S: Final = 0.1  # the kernel wakes who waits for a lock, but nobody who has waited long enough
 UNFINISHED: Final = ".unfinished-"
 KEPT: Final = 3  # states of the sources, so that going back and forth between two costs nothing
 

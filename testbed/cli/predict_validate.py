@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     Console().print(rendered(grids))
     if args.write is not None:
         write_page(args.write, grids)
-    told = [one.agrees for one in (*found, *beyond, *best)] + [one.agrees for one in hashed]
+    told = [one.agrees for one in (*found, *beyond, *best)] + [one.holds for one in hashed]
     off = False in (*told, *(one.agrees for one in stored))
     if untold := told.count(None):
         print(f"gse: {untold} of {len(told)} cases have no run that counts: nothing is shown of them", file=sys.stderr)

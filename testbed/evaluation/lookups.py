@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.evaluation.records import RunRecord
-from testbed.evaluation.series import collect, total
+from testbed.evaluation.series import increases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +19,6 @@ class Lookups:
 
 def lookups(run: RunRecord) -> Lookups | None:
     """Return what happened between the first reading and the last; None without two, or where a counter fell."""
-    grown = {column: _growth(run, column) for column in ("hit", "missed", "lost")}
-    known = {column: round(value) for column, value in grown.items() if value is not None}
-    return Lookups(**known) if len(known) == len(grown) else None
-
-
-def _growth(run: RunRecord, column: str) -> float | None:
-    counted = collect(
-        run.tables.lookups,
-        key=lambda row: row.datapath,
-        t_s=lambda row: row.t_s,
-        value=lambda row: float(getattr(row, column)),
-    )
-    return total(series.increase_around(series.times_s[0], series.times_s[-1]) for series in counted.values())
+    columns = ("hit", "missed", "lost")
+    grown = increases(run.tables.lookups, columns, key=lambda row: row.datapath, t_s=lambda row: row.t_s)
+    return None if grown is None else Lookups(**grown)

@@ -162,6 +162,23 @@ def collect(
     }
 
 
+def increases(
+    rows: Iterable[T], columns: Sequence[str], *, key: Callable[[T], K], t_s: Callable[[T], float]
+) -> dict[str, int] | None:
+    """Return how much counters grew from the first reading to the last, all keys together.
+
+    None without two readings, or where a counter fell: what was counted in between nobody knows.
+    """
+    there, found = list(rows), {}
+    for column in columns:
+        counted = collect(there, key=key, t_s=t_s, value=lambda row, name=column: float(getattr(row, name)))  # type: ignore[misc]
+        grown = total(series.increase_around(series.times_s[0], series.times_s[-1]) for series in counted.values())
+        if grown is None:
+            return None
+        found[column] = round(grown)
+    return found
+
+
 def link_series(links: Sequence[LinkRow], column: str) -> dict[str, Series]:
     """Return interface -> series of one column of links.csv, e.g. ``tx_bytes``."""
     return collect(

@@ -244,3 +244,8 @@ class BandAgreement:
     def within_bound(self) -> bool | None:
         """Whether the measured mean is inside what random paths allow; None without measurements."""
         return None if self.measured is None else self.low <= self.measured <= self.high
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it is inside both, which is what an exit status asks; None without measurements."""
+        return None if self.measured is None else bool(self.agrees and self.within_bound)

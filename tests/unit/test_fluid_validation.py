@@ -99,10 +99,11 @@ def test_a_mean_agrees_inside_its_band() -> None:
         allowed=None,
         measured=None,
     )
-    assert found.agrees is None and found.within_bound is None
+    assert found.agrees is found.within_bound is found.holds is None
     told = [replace(found, measured=measured) for measured in (0.28, 0.29, 0.3, 0.49, 0.5, 0.51)]
     assert [one.agrees for one in told] == [False, True, True, True, False, False]
     assert [one.within_bound for one in told] == [False, False, True, True, True, False]
+    assert [one.holds for one in told] == [False, False, True, True, False, False]
 
 
 @pytest.mark.parametrize(("measured_s", "agrees"), [(9.75, True), (9.65, False), (10.25, True), (10.35, False)])
