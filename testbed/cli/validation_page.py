@@ -23,7 +23,8 @@ fitted to them.
 A double tree under gse1 and a hierarchical all-reduce under ecmp were among the small cases at first and missed by 19%
 and 27%: since then they stand where the model claims to be a bound only.
 The first small case, a ring under ecmp whose flows share links by twos, was off by 6.1% once: it was made seven times,
-off by 0.3 to 6.1%. Of a case with several runs the median is shown; all that are not INVALID count.
+off by 0.3 to 6.1%, before the runs below were. Of a case with several runs the median is shown; all that are
+not INVALID count.
 Hashing with several flows a hop moved 1 and 2 MiB at first: with 16 flows no mean was inside what paths allow (2x2x2:
 0.737 of 0.808 to 0.871, where the paths allowed 0.849), with four one of six was not. The model leaves out how flows
 get going, how unevenly they share a link for a while, and TCP's timers, which cost the less the more is moved: the
